@@ -1,0 +1,197 @@
+//! What may be configured, with units and limits. The binary builds these from `axiom.toml`; nothing here reads a file
+//! or the environment.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_transport::pipe::Builtin;
+
+/// Everything the gateway is told. Replaced as a whole on a hot reload.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Address of the HTTP listener; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// How tool and prompt names are namespaced on `/mcp`.
+    pub prefix: Prefix,
+    /// Host header names accepted besides the loopback ones (`localhost`, `127.0.0.1`, `[::1]`), without port.
+    pub allowed_hosts: Vec<String>,
+    /// Origins accepted besides loopback ones, as `scheme://host[:port]`.
+    pub allowed_origins: Vec<String>,
+    /// The servers behind the gateway, by the name a user gave them.
+    pub servers: BTreeMap<String, ServerOptions>,
+    /// Virtual endpoints at `/v/<name>/mcp`.
+    pub views: BTreeMap<String, ViewOptions>,
+    pub limits: Limits,
+}
+
+/// How names from several servers live together in one list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Prefix {
+    /// `server__tool`, always. A name never changes because another server was added.
+    #[default]
+    Always,
+    /// The plain name, unless two servers have it; then both are prefixed.
+    Conflict,
+    /// The plain name; of two equal ones the first server (by name) wins and the other is reported.
+    Never,
+}
+
+/// One server behind the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerOptions {
+    pub endpoint: Endpoint,
+    /// From the first byte sent to a working connection, cold package download included.
+    pub start_timeout: Duration,
+    /// Silence (no answer, no progress) after which a call ends with a timeout error.
+    pub call_timeout: Duration,
+    /// A private connection (one client session's own child process) is closed after this long without a call.
+    pub idle_timeout: Duration,
+    /// Live connections to this server at most: the shared ones and those of client sessions that need their own.
+    /// At the limit a new session's call fails at once with `Busy`.
+    pub links_max: usize,
+    /// How long a list is served from memory when the server does not announce changes. Zero asks every time.
+    pub list_ttl: Duration,
+}
+
+impl ServerOptions {
+    /// Defaults for everything but the endpoint.
+    pub fn new(endpoint: Endpoint) -> Self {
+        ServerOptions {
+            endpoint,
+            // `npx -y` may have to download a package first.
+            start_timeout: Duration::from_secs(60),
+            call_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_secs(300),
+            links_max: 256,
+            list_ttl: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Where a server is and how it is spoken to.
+#[derive(Clone)]
+pub enum Endpoint {
+    /// A child process that speaks on its stdin and stdout.
+    Stdio {
+        /// Program and arguments; never empty.
+        command: Vec<String>,
+        env: BTreeMap<String, String>,
+        cwd: Option<PathBuf>,
+    },
+    /// Streamable HTTP (2025-03-26 and later). A 2024-11-05 server that answers 4xx to POST is tried as `Sse`.
+    Http { url: String, headers: BTreeMap<String, String> },
+    /// HTTP+SSE of 2024-11-05.
+    Sse { url: String, headers: BTreeMap<String, String> },
+    /// WebSocket with the `mcp` subprotocol.
+    WebSocket { url: String, headers: BTreeMap<String, String> },
+    /// A server inside this process.
+    InProcess(Arc<dyn Builtin>),
+}
+
+impl std::fmt::Debug for Endpoint {
+    /// Header and environment values may be secrets; only their names are shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Endpoint::Stdio { command, env, cwd } => f
+                .debug_struct("Stdio")
+                .field("command", command)
+                .field("env", &env.keys().collect::<Vec<_>>())
+                .field("cwd", cwd)
+                .finish(),
+            Endpoint::Http { url, headers } => debug_url(f, "Http", url, headers),
+            Endpoint::Sse { url, headers } => debug_url(f, "Sse", url, headers),
+            Endpoint::WebSocket { url, headers } => debug_url(f, "WebSocket", url, headers),
+            Endpoint::InProcess(builtin) => f.debug_tuple("InProcess").field(&builtin.name()).finish(),
+        }
+    }
+}
+
+fn debug_url(
+    f: &mut std::fmt::Formatter<'_>,
+    kind: &str,
+    url: &str,
+    headers: &BTreeMap<String, String>,
+) -> std::fmt::Result {
+    f.debug_struct(kind).field("url", &url).field("headers", &headers.keys().collect::<Vec<_>>()).finish()
+}
+
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        use Endpoint::{Http, InProcess, Sse, Stdio, WebSocket};
+        match (self, other) {
+            (Stdio { command: a, env: b, cwd: c }, Stdio { command: x, env: y, cwd: z }) => {
+                a == x && b == y && c == z
+            }
+            (Http { url: a, headers: b }, Http { url: x, headers: y })
+            | (Sse { url: a, headers: b }, Sse { url: x, headers: y })
+            | (WebSocket { url: a, headers: b }, WebSocket { url: x, headers: y }) => a == x && b == y,
+            (InProcess(a), InProcess(b)) => a.name() == b.name(),
+            _ => false,
+        }
+    }
+}
+
+/// A subset of all servers' tools, prompts and resources under names of its own.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ViewOptions {
+    /// Patterns `server.name` where `*` matches any run of characters, e.g. `files.read_*`.
+    pub include: Vec<String>,
+    /// `server.name` -> the name shown in this view.
+    pub rename: BTreeMap<String, String>,
+}
+
+/// Bounds on what clients may make the gateway hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Client connections at once; more wait in the kernel's accept queue.
+    pub connections_max: usize,
+    /// Bytes of one client message. A longer one is refused with 413.
+    pub message_bytes_max: usize,
+    /// Bytes of one message from a server that must be held whole (a line of stdio, an SSE event).
+    pub upstream_message_bytes_max: usize,
+    /// Nesting of one message.
+    pub depth_max: u16,
+    /// Bytes kept per session for streams that a client may resume.
+    pub replay_bytes_max: usize,
+    /// How long a broken stream may be resumed.
+    pub replay_ttl: Duration,
+    /// A legacy session ends after this long without a message.
+    pub session_ttl: Duration,
+    /// Time a client has to send its request head and body.
+    pub request_timeout: Duration,
+    /// Time running calls get to finish at shutdown.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections_max: 16_384,
+            message_bytes_max: 4 << 20,
+            upstream_message_bytes_max: 64 << 20,
+            depth_max: 256,
+            replay_bytes_max: 1 << 20,
+            replay_ttl: Duration::from_secs(300),
+            session_ttl: Duration::from_secs(24 * 3600),
+            request_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            prefix: Prefix::default(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            servers: BTreeMap::new(),
+            views: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! axiom-transport
+pub mod pipe;

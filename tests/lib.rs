@@ -1,0 +1,1 @@
+//! Where the end-to-end tests find the binary and the servers.
