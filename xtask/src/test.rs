@@ -1,0 +1,52 @@
+//! `cargo xtask test`: everything that must pass, from a bare machine: setup, build, then every test.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::setup;
+
+/// Runs all tests of the workspace; `args` go to the runner as they are (a filter, for instance).
+///
+/// The runner's summary is the last thing printed.
+pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
+    setup::run(Vec::new())?;
+    let places = setup::Places::find()?;
+    // The end-to-end tests start the real binary, and cargo does not tell one package where another's lies.
+    cargo(&["build", "--package", "axiom", "--bin", "axiom"], &places, &[])?;
+    cargo(&["test", "--workspace", "--doc", "--quiet"], &places, &[])?;
+    if has_nextest() {
+        cargo(&["nextest", "run", "--workspace"], &places, &args)
+    } else {
+        cargo(
+            &["test", "--workspace", "--lib", "--bins", "--tests"],
+            &places,
+            &args,
+        )
+    }
+}
+
+fn cargo(command: &[&str], places: &setup::Places, args: &[String]) -> anyhow::Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(command)
+        .args(args)
+        .current_dir(&places.workspace)
+        .env("AXIOM_BIN", places.target.join("debug/axiom"))
+        .env("AXIOM_BED", &places.bed)
+        .status()
+        .with_context(|| format!("failed to start cargo {}", command.join(" ")))?;
+    if !status.success() {
+        bail!("cargo {} ended with {status}", command.join(" "));
+    }
+    Ok(())
+}
+
+fn has_nextest() -> bool {
+    Command::new("cargo")
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
