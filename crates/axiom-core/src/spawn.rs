@@ -35,6 +35,18 @@ where
     Task { handle: runtime.spawn(Reported { name, future: Box::pin(future) }) }
 }
 
+/// Runs `work`, which may block or compute for long, on a thread of its own pool. A panic gives `None` to [`Task::join`].
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn blocking<T, F>(work: F) -> Task<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    Task { handle: tokio::task::spawn_blocking(move || Some(work())) }
+}
+
 impl<T> Task<T> {
     /// Ends the task at its next await point. Does nothing when it has ended.
     pub fn abort(&self) {
