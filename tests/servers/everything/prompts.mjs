@@ -12,14 +12,14 @@ export function addPrompts(server) {
     server.registerPrompt('test_simple_prompt', { description: 'A prompt without arguments' }, () => ({
         messages: [user(text('This is a simple prompt for testing.'))]
     }));
-    const word = () => completable(z.string(), value => WORDS.filter(word => word.startsWith(value)));
+    const word = about => completable(z.string().describe(about), value => WORDS.filter(word => word.startsWith(value)));
     server.registerPrompt(
         'test_prompt_with_arguments',
         {
             description: 'A prompt with two arguments',
             argsSchema: z.object({
-                arg1: word().describe('First test argument'),
-                arg2: word().describe('Second test argument')
+                arg1: word('First test argument'),
+                arg2: word('Second test argument')
             })
         },
         ({ arg1, arg2 }) => ({ messages: [user(text(`Prompt with arguments: arg1='${arg1}', arg2='${arg2}'`))] })

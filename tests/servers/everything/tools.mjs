@@ -7,6 +7,9 @@ import { z } from 'zod';
 
 import { audio, image, PNG, say, text } from './media.mjs';
 
+// Of all calls in this process: an instance lives for one request only.
+const cancelled = { count: 0, waiting: [] };
+
 export function addTools(server, changes) {
     const tool = (name, description, answer) => server.registerTool(name, { description }, answer);
     content(tool);
@@ -80,13 +83,22 @@ function notifications(tool) {
         await pause(100);
         return say('Reconnection test completed successfully');
     });
-    tool('test_slow', 'Runs for a minute unless it is cancelled', async ctx => {
+    tool('test_slow', 'Reports once, then runs for a minute unless it is cancelled', async ctx => {
+        const progressToken = ctx.mcpReq._meta?.progressToken;
+        if (progressToken !== undefined) {
+            await ctx.mcpReq.notify({ method: 'notifications/progress', params: { progressToken, progress: 0 } });
+        }
         try {
             await pause(60_000, undefined, { signal: ctx.mcpReq.signal });
         } catch {
-            console.error('test_slow: cancelled');
+            cancelled.count += 1;
+            for (const tell of cancelled.waiting.splice(0)) tell();
         }
         return say('Nobody cancelled');
+    });
+    tool('test_cancelled_calls', 'Says how many calls were cancelled, as soon as one was', async () => {
+        if (cancelled.count === 0) await new Promise(resolve => cancelled.waiting.push(resolve));
+        return say(String(cancelled.count));
     });
 }
 
