@@ -1,0 +1,493 @@
+//! What the gateway needs to know of one message, as places in its bytes, found in one validating pass.
+
+use crate::cursor::Cursor;
+use crate::fault::{ScanError, ScanFault};
+use crate::text::text;
+use crate::{Method, Span};
+
+/// How much a message may ask of us.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Length of one message in bytes. Longer ones fail with [`ScanFault::TooLarge`] before they are looked at.
+    pub bytes_max: usize,
+    /// Objects and arrays open at once. Deeper ones fail with [`ScanFault::TooDeep`]; above 1,024 it counts as 1,024.
+    pub depth_max: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes_max: 4 * 1024 * 1024,
+            depth_max: 256,
+        }
+    }
+}
+
+/// What a message is, by the members it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `method` and `id`.
+    Request,
+    /// `method` without `id`.
+    Notification,
+    /// `result`.
+    Response,
+    /// `error`.
+    Error,
+}
+
+/// The places in a message that decide what happens to it. Strings' spans include the quotes.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    pub kind: Kind,
+    /// The root object without the white space around it.
+    pub object: Span,
+    /// The raw id: a string or a number, and `null` only in an error. Ids are compared byte by byte: `1` is not `1.0`.
+    pub id: Option<Span>,
+    pub method: Method,
+    pub method_span: Option<Span>,
+    /// Always an object.
+    pub params: Option<Span>,
+    pub param: ParamSpans,
+    /// `params._meta`, always an object.
+    pub meta: Option<Span>,
+    pub in_meta: MetaSpans,
+    pub result: Option<Span>,
+    pub in_result: ResultSpans,
+    pub error: Option<Span>,
+    /// `error.code`, if it is an integer.
+    pub error_code: Option<i64>,
+}
+
+/// Members of `params`, whatever their type: a `name` may turn out to be a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParamSpans {
+    pub name: Option<Span>,
+    pub uri: Option<Span>,
+    /// `taskId`
+    pub task_id: Option<Span>,
+    pub cursor: Option<Span>,
+    pub level: Option<Span>,
+    /// `requestId` of `notifications/cancelled`
+    pub request_id: Option<Span>,
+    /// `progressToken` of `notifications/progress`; that of a request is in [`MetaSpans`].
+    pub progress_token: Option<Span>,
+    pub arguments: Option<Span>,
+    /// `ref.name` of `completion/complete`
+    pub reference_name: Option<Span>,
+    /// `ref.uri` of `completion/complete`
+    pub reference_uri: Option<Span>,
+    /// `inputResponses`
+    pub input_responses: Option<Span>,
+    /// `requestState`
+    pub request_state: Option<Span>,
+    pub capabilities: Option<Span>,
+    /// `clientInfo`
+    pub client_info: Option<Span>,
+    /// `protocolVersion` of `initialize`
+    pub protocol_version: Option<Span>,
+    pub task: Option<Span>,
+    pub notifications: Option<Span>,
+}
+
+/// Members of `params._meta`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetaSpans {
+    /// `progressToken`
+    pub progress_token: Option<Span>,
+    /// `io.modelcontextprotocol/protocolVersion`
+    pub protocol_version: Option<Span>,
+    /// `io.modelcontextprotocol/clientCapabilities`
+    pub client_capabilities: Option<Span>,
+    /// `io.modelcontextprotocol/clientInfo`
+    pub client_info: Option<Span>,
+    /// `io.modelcontextprotocol/logLevel`
+    pub log_level: Option<Span>,
+    /// `io.modelcontextprotocol/subscriptionId`
+    pub subscription_id: Option<Span>,
+}
+
+/// Members of `result`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ResultSpans {
+    /// `resultType`
+    pub result_type: Option<Span>,
+    /// `_meta`, if it is an object.
+    pub meta: Option<Span>,
+    /// `_meta."io.modelcontextprotocol/subscriptionId"`
+    pub subscription_id: Option<Span>,
+    /// `taskId`
+    pub task_id: Option<Span>,
+    /// `nextCursor`
+    pub next_cursor: Option<Span>,
+}
+
+/// Reads one message: checks that all of it is JSON within the limits and that it is a JSON-RPC message of MCP,
+/// and notes where its deciding parts are. Allocates nothing, does not recurse.
+///
+/// A key listed in [`Envelope`] that appears twice is refused, also if one is spelled with escapes: two readers of
+/// such a message could act on different halves of it. Everything else passes as it is: unknown members, numbers of
+/// any length, key order.
+///
+/// # Errors
+/// [`ScanFault::NotJson`] wins over every complaint about a message that is JSON; those carry the id if there is one.
+pub fn scan(raw: &[u8], limits: &Limits) -> Result<Envelope, ScanError> {
+    let mut pass = Pass::new(raw, limits)?;
+    match pass.root() {
+        Ok(()) => pass.finish(),
+        Err(fault @ ScanFault::TooDeep { .. }) => Err(ScanError {
+            fault,
+            id: pass.id_to_answer(),
+        }),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+struct Pass<'a> {
+    raw: &'a [u8],
+    cursor: Cursor<'a>,
+    envelope: Envelope,
+    jsonrpc: Option<Span>,
+    /// The first complaint. The pass goes on after it, to learn the id and whether the rest is JSON at all.
+    fault: Option<ScanFault>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(raw: &'a [u8], limits: &Limits) -> Result<Self, ScanFault> {
+        let cursor = Cursor::new(raw, limits)?;
+        let envelope = Envelope {
+            kind: Kind::Notification,
+            object: Span::default(),
+            id: None,
+            method: Method::None,
+            method_span: None,
+            params: None,
+            param: ParamSpans::default(),
+            meta: None,
+            in_meta: MetaSpans::default(),
+            result: None,
+            in_result: ResultSpans::default(),
+            error: None,
+            error_code: None,
+        };
+        Ok(Self {
+            raw,
+            cursor,
+            envelope,
+            jsonrpc: None,
+            fault: None,
+        })
+    }
+
+    fn root(&mut self) -> Result<(), ScanFault> {
+        if self.cursor.peek() != Some(b'{') {
+            self.cursor.value()?;
+            self.complain(ScanFault::NotAnObject);
+            return self.cursor.end();
+        }
+        let start = self.cursor.at();
+        let mut first = true;
+        self.cursor.open()?;
+        while let Some(key) = self.cursor.key(&mut first)? {
+            let envelope = &mut self.envelope;
+            let (slot, name, span) = match self.cursor.name(key, Root::parse) {
+                Root::JsonRpc => (&mut self.jsonrpc, "jsonrpc", self.cursor.value()?),
+                Root::Id => (&mut envelope.id, "id", self.cursor.value()?),
+                Root::Method => (&mut envelope.method_span, "method", self.cursor.value()?),
+                Root::Params => {
+                    let span = self.params()?;
+                    (&mut self.envelope.params, "params", span)
+                }
+                Root::Result => {
+                    let span = self.result()?;
+                    (&mut self.envelope.result, "result", span)
+                }
+                Root::Error => {
+                    let span = self.error()?;
+                    (&mut self.envelope.error, "error", span)
+                }
+                Root::Unknown => {
+                    self.cursor.value()?;
+                    continue;
+                }
+            };
+            note(slot, name, span, &mut self.fault);
+        }
+        self.envelope.object = Span::new(start, self.cursor.at());
+        self.cursor.end()
+    }
+
+    fn params(&mut self) -> Result<Span, ScanFault> {
+        if self.cursor.peek() != Some(b'{') {
+            self.complain(ScanFault::InvalidParams);
+            return self.cursor.value();
+        }
+        let start = self.cursor.at();
+        let mut first = true;
+        let mut reference = None;
+        self.cursor.open()?;
+        while let Some(key) = self.cursor.key(&mut first)? {
+            match self.cursor.name(key, |name| self.envelope.param.member(name)) {
+                Member::Slot(slot, name) => note(slot, name, self.cursor.value()?, &mut self.fault),
+                Member::Meta => {
+                    let span = self.meta()?;
+                    note(&mut self.envelope.meta, "params._meta", span, &mut self.fault);
+                }
+                Member::Reference => {
+                    let span = self.reference()?;
+                    note(&mut reference, "params.ref", span, &mut self.fault);
+                }
+                Member::Unknown => _ = self.cursor.value()?,
+            }
+        }
+        Ok(Span::new(start, self.cursor.at()))
+    }
+
+    fn meta(&mut self) -> Result<Span, ScanFault> {
+        if self.cursor.peek() != Some(b'{') {
+            self.complain(ScanFault::InvalidMeta);
+        }
+        self.members(|envelope, name| envelope.in_meta.member(name))
+    }
+
+    fn reference(&mut self) -> Result<Span, ScanFault> {
+        self.members(|envelope, name| match name {
+            b"name" => Member::Slot(&mut envelope.param.reference_name, "params.ref.name"),
+            b"uri" => Member::Slot(&mut envelope.param.reference_uri, "params.ref.uri"),
+            _ => Member::Unknown,
+        })
+    }
+
+    /// Notes the members of an object without looking into their values; skips any other value.
+    fn members(
+        &mut self,
+        member: impl for<'e> Fn(&'e mut Envelope, &[u8]) -> Member<'e>,
+    ) -> Result<Span, ScanFault> {
+        if self.cursor.peek() != Some(b'{') {
+            return self.cursor.value();
+        }
+        let start = self.cursor.at();
+        let mut first = true;
+        self.cursor.open()?;
+        while let Some(key) = self.cursor.key(&mut first)? {
+            let member = self.cursor.name(key, |name| member(&mut self.envelope, name));
+            let span = self.cursor.value()?;
+            if let Member::Slot(slot, name) = member {
+                note(slot, name, span, &mut self.fault);
+            }
+        }
+        Ok(Span::new(start, self.cursor.at()))
+    }
+
+    fn result(&mut self) -> Result<Span, ScanFault> {
+        if self.cursor.peek() != Some(b'{') {
+            return self.cursor.value();
+        }
+        let start = self.cursor.at();
+        let mut first = true;
+        self.cursor.open()?;
+        while let Some(key) = self.cursor.key(&mut first)? {
+            match self.cursor.name(key, |name| self.envelope.in_result.member(name)) {
+                Member::Slot(slot, name) => note(slot, name, self.cursor.value()?, &mut self.fault),
+                Member::Meta if self.cursor.peek() == Some(b'{') => {
+                    let span = self.members(|envelope, name| match name {
+                        SUBSCRIPTION_ID => {
+                            Member::Slot(&mut envelope.in_result.subscription_id, "subscriptionId")
+                        }
+                        _ => Member::Unknown,
+                    })?;
+                    note(
+                        &mut self.envelope.in_result.meta,
+                        "result._meta",
+                        span,
+                        &mut self.fault,
+                    );
+                }
+                _ => _ = self.cursor.value()?,
+            }
+        }
+        Ok(Span::new(start, self.cursor.at()))
+    }
+
+    fn error(&mut self) -> Result<Span, ScanFault> {
+        if self.cursor.peek() != Some(b'{') {
+            return self.cursor.value();
+        }
+        let start = self.cursor.at();
+        let mut first = true;
+        let mut code = None;
+        self.cursor.open()?;
+        while let Some(key) = self.cursor.key(&mut first)? {
+            let is_code = self.cursor.name(key, |name| name == b"code");
+            let span = self.cursor.value()?;
+            if is_code {
+                note(&mut code, "error.code", span, &mut self.fault);
+            }
+        }
+        self.envelope.error_code =
+            code.and_then(|span| std::str::from_utf8(span.of(self.raw)).ok()?.parse().ok());
+        Ok(Span::new(start, self.cursor.at()))
+    }
+
+    /// The whole text is JSON: is it a message?
+    fn finish(mut self) -> Result<Envelope, ScanError> {
+        let fault = self.fault.take().or_else(|| self.classify().err());
+        match fault {
+            None => Ok(self.envelope),
+            Some(fault) => Err(ScanError {
+                id: self.id_to_answer(),
+                fault,
+            }),
+        }
+    }
+
+    fn classify(&mut self) -> Result<(), ScanFault> {
+        let jsonrpc = self.jsonrpc.ok_or(ScanFault::MissingJsonRpc)?;
+        if jsonrpc.of(self.raw) != b"\"2.0\"" && text(self.raw, jsonrpc).as_deref() != Some("2.0") {
+            return Err(ScanFault::WrongJsonRpc);
+        }
+        let envelope = &mut self.envelope;
+        envelope.kind = match (envelope.method_span, envelope.result, envelope.error, envelope.id) {
+            (Some(_), None, None, Some(_)) => Kind::Request,
+            (Some(_), None, None, None) => Kind::Notification,
+            (None, Some(_), None, Some(_)) => Kind::Response,
+            (None, Some(_), None, None) => return Err(ScanFault::MissingId),
+            (None, None, Some(_), _) => Kind::Error,
+            _ => return Err(ScanFault::UnknownKind),
+        };
+        if let Some(id) = envelope.id
+            && !matches!(id.of(self.raw), [b'"' | b'-' | b'0'..=b'9', ..])
+            && !(envelope.kind == Kind::Error && id.of(self.raw) == b"null")
+        {
+            return Err(ScanFault::InvalidId);
+        }
+        if let Some(span) = envelope.method_span {
+            envelope.method = method(self.raw, span).ok_or(ScanFault::InvalidMethod)?;
+        }
+        Ok(())
+    }
+
+    /// Only an id that is one: not a second one, not an object.
+    fn id_to_answer(&self) -> Option<Span> {
+        let twice = self.fault == Some(ScanFault::DuplicateKey { key: "id" });
+        let id = self.envelope.id.filter(|_| !twice)?;
+        matches!(id.of(self.raw), [b'"' | b'-' | b'0'..=b'9', ..]).then_some(id)
+    }
+
+    fn complain(&mut self, fault: ScanFault) {
+        self.fault.get_or_insert(fault);
+    }
+}
+
+/// Fills a slot; a second time is a complaint.
+#[inline]
+fn note(slot: &mut Option<Span>, key: &'static str, span: Span, fault: &mut Option<ScanFault>) {
+    if slot.replace(span).is_some() {
+        fault.get_or_insert(ScanFault::DuplicateKey { key });
+    }
+}
+
+fn method(raw: &[u8], span: Span) -> Option<Method> {
+    match span.of(raw) {
+        [b'"', name @ .., b'"'] if memchr::memchr(b'\\', name).is_none() => Some(Method::parse(name)),
+        _ => text(raw, span).map(|name| Method::parse(name.as_bytes())),
+    }
+}
+
+enum Root {
+    JsonRpc,
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+    Unknown,
+}
+
+impl Root {
+    fn parse(name: &[u8]) -> Self {
+        match name {
+            b"jsonrpc" => Self::JsonRpc,
+            b"id" => Self::Id,
+            b"method" => Self::Method,
+            b"params" => Self::Params,
+            b"result" => Self::Result,
+            b"error" => Self::Error,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What to do with a member: note its value, look into it, or pass over it.
+enum Member<'e> {
+    Slot(&'e mut Option<Span>, &'static str),
+    Meta,
+    Reference,
+    Unknown,
+}
+
+impl ParamSpans {
+    fn member(&mut self, name: &[u8]) -> Member<'_> {
+        match name {
+            b"name" => Member::Slot(&mut self.name, "params.name"),
+            b"arguments" => Member::Slot(&mut self.arguments, "params.arguments"),
+            b"_meta" => Member::Meta,
+            b"uri" => Member::Slot(&mut self.uri, "params.uri"),
+            b"ref" => Member::Reference,
+            b"taskId" => Member::Slot(&mut self.task_id, "params.taskId"),
+            b"cursor" => Member::Slot(&mut self.cursor, "params.cursor"),
+            b"level" => Member::Slot(&mut self.level, "params.level"),
+            b"requestId" => Member::Slot(&mut self.request_id, "params.requestId"),
+            b"progressToken" => Member::Slot(&mut self.progress_token, "params.progressToken"),
+            b"inputResponses" => Member::Slot(&mut self.input_responses, "params.inputResponses"),
+            b"requestState" => Member::Slot(&mut self.request_state, "params.requestState"),
+            b"capabilities" => Member::Slot(&mut self.capabilities, "params.capabilities"),
+            b"clientInfo" => Member::Slot(&mut self.client_info, "params.clientInfo"),
+            b"protocolVersion" => Member::Slot(&mut self.protocol_version, "params.protocolVersion"),
+            b"task" => Member::Slot(&mut self.task, "params.task"),
+            b"notifications" => Member::Slot(&mut self.notifications, "params.notifications"),
+            _ => Member::Unknown,
+        }
+    }
+}
+
+const SUBSCRIPTION_ID: &[u8] = b"io.modelcontextprotocol/subscriptionId";
+
+impl MetaSpans {
+    fn member(&mut self, name: &[u8]) -> Member<'_> {
+        match name {
+            b"progressToken" => Member::Slot(&mut self.progress_token, "_meta.progressToken"),
+            b"io.modelcontextprotocol/protocolVersion" => Member::Slot(
+                &mut self.protocol_version,
+                "_meta.io.modelcontextprotocol/protocolVersion",
+            ),
+            b"io.modelcontextprotocol/clientCapabilities" => Member::Slot(
+                &mut self.client_capabilities,
+                "_meta.io.modelcontextprotocol/clientCapabilities",
+            ),
+            b"io.modelcontextprotocol/clientInfo" => {
+                Member::Slot(&mut self.client_info, "_meta.io.modelcontextprotocol/clientInfo")
+            }
+            b"io.modelcontextprotocol/logLevel" => {
+                Member::Slot(&mut self.log_level, "_meta.io.modelcontextprotocol/logLevel")
+            }
+            SUBSCRIPTION_ID => Member::Slot(
+                &mut self.subscription_id,
+                "_meta.io.modelcontextprotocol/subscriptionId",
+            ),
+            _ => Member::Unknown,
+        }
+    }
+}
+
+impl ResultSpans {
+    fn member(&mut self, name: &[u8]) -> Member<'_> {
+        match name {
+            b"resultType" => Member::Slot(&mut self.result_type, "result.resultType"),
+            b"taskId" => Member::Slot(&mut self.task_id, "result.taskId"),
+            b"nextCursor" => Member::Slot(&mut self.next_cursor, "result.nextCursor"),
+            b"_meta" => Member::Meta,
+            _ => Member::Unknown,
+        }
+    }
+}
