@@ -1,0 +1,92 @@
+//! Rust sources: how long, where `unsafe`, how ignored, how named.
+
+mod code;
+
+use super::Finding;
+use crate::workspace::Tree;
+
+/// A longer file is a path that wants phases; style asks for 100-300 lines.
+const LINES_MAX: usize = 800;
+
+/// Files that may be longer, each with its reason.
+const LONG: [(&str, &str); 0] = [];
+
+/// Modules that may contain `unsafe`, each with its reason.
+const UNSAFE: [(&str, &str); 0] = [];
+
+pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
+    let sources = tree.iter().filter(|(path, _)| path.ends_with(".rs"));
+    let mut findings: Vec<Finding> = sources.flat_map(|(path, text)| check_file(path, text)).collect();
+    let listed = LONG.iter().chain(&UNSAFE).map(|(path, _)| *path);
+    findings.extend(listed.filter(|path| !tree.contains_key(*path)).map(|path| {
+        Finding::new(
+            "xtask/src/tidy/rust.rs",
+            0,
+            format!("lists {path}, which is gone"),
+        )
+    }));
+    findings
+}
+
+fn check_file(path: &str, text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let lines = text.lines().count();
+    if lines > LINES_MAX && !LONG.iter().any(|(long, _)| *long == path) {
+        let message =
+            format!("{lines} lines; more than {LINES_MAX} needs a reason in xtask/src/tidy/rust.rs");
+        findings.push(Finding::new(path, 0, message));
+    }
+    if path.ends_with("/mod.rs") {
+        let message = "a module stands in a file of its own name, beside its folder: x.rs, not x/mod.rs";
+        findings.push(Finding::new(path, 0, message));
+    }
+    let code = code::only(text);
+    let numbered = code.lines().enumerate().map(|(index, line)| (index + 1, line));
+    findings.extend(
+        numbered.filter_map(|(line, code)| {
+            objection(path, code).map(|message| Finding::new(path, line, message))
+        }),
+    );
+    findings
+}
+
+/// What is wrong with one line of code, comments and strings blanked out.
+fn objection(path: &str, code: &str) -> Option<&'static str> {
+    let mut words = code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let says_unsafe = words.any(|word| word == "unsafe" || word == "unsafe_code");
+    if says_unsafe && !UNSAFE.iter().any(|(allowed, _)| *allowed == path) {
+        return Some("unsafe outside the modules listed in xtask/src/tidy/rust.rs");
+    }
+    code.contains("#[ignore]")
+        .then_some("say why it is ignored: #[ignore = \"...\"]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::{listed, tree_of};
+
+    fn check_text(path: &str, text: &str) -> Vec<String> {
+        listed(&check(&tree_of(&[(path, text)])))
+    }
+
+    #[test]
+    fn finds_unsafe_in_code_only() {
+        let text = "// unsafe here is a comment\nlet s = \"unsafe\";\nunsafe { f() }\nlet unsafely = 1;\n";
+        let expected = "crates/a/src/a.rs:3: unsafe outside the modules listed in xtask/src/tidy/rust.rs";
+        assert_eq!(check_text("crates/a/src/a.rs", text), [expected]);
+    }
+
+    #[test]
+    fn an_ignored_test_says_why() {
+        assert_eq!(check_text("a.rs", "#[ignore]\nfn t() {}\n").len(), 1);
+        assert!(check_text("a.rs", "#[ignore = \"needs a kernel of its own\"]\nfn t() {}\n").is_empty());
+    }
+
+    #[test]
+    fn long_files_and_mod_rs_are_named() {
+        assert!(check_text("a.rs", &"\n".repeat(LINES_MAX)).is_empty());
+        assert!(check_text("a.rs", &"\n".repeat(LINES_MAX + 1))[0].contains("801 lines"));
+        assert_eq!(check_text("crates/a/src/b/mod.rs", "").len(), 1);
+    }
+}
