@@ -5,6 +5,7 @@
     reason = "a command line tool: stdout is data, stderr is talk"
 )]
 
+mod cold;
 mod deny;
 mod docs;
 mod promises;
@@ -52,6 +53,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Clone this checkout, run README's first command with nothing built, and time it to the first answer
+    Cold,
     /// Run the commands of README.md and compare what they print with what the page says
     Readme,
 }
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Command::Deny => deny::run(),
         Command::Promises(arguments) => promises::run(&arguments),
         Command::Docs { check } => docs::run(check),
+        Command::Cold => cold::run(),
         Command::Readme => readme::run(),
     }
 }

@@ -5,7 +5,7 @@
 //! Blocks marked `sh` and `json` are for other programs and are not run.
 
 mod page;
-mod server;
+pub(crate) mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -45,6 +45,16 @@ pub(crate) fn run() -> anyhow::Result<()> {
         configurations.len()
     );
     Ok(())
+}
+
+/// The words of the first command on the page: what a newcomer types first.
+pub(crate) fn first_command() -> anyhow::Result<Vec<String>> {
+    let text = fs::read_to_string(workspace::root().join(PAGE))?;
+    let first = page::steps(&text)
+        .into_iter()
+        .next()
+        .context("the page has no command")?;
+    Ok(page::words(&first.command, "~"))
 }
 
 /// An empty folder that is both home and working directory: the page is for a fresh machine.
@@ -87,7 +97,7 @@ fn check(step: &Step, place: &Place) -> anyhow::Result<()> {
     let words: Vec<String> = page::words(&step.command, &place.folder.to_string_lossy());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        // The literal first command. What it builds is measured by .ci/cold; here the same program runs, built for tests.
+        // The literal command is what `cargo xtask cold` builds and times; here the same program runs, built for tests.
         ["cargo", "run", "--release", rest @ ..] => {
             let rest = rest.strip_prefix(&["--"]).unwrap_or(rest);
             server::answers(|listen| place.axiom(&[rest, listen].concat()), &step.expected)

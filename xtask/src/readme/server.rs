@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use super::page;
 /// A debug build on a busy machine of two cores.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A server drains for ten seconds; after that it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Where a server listens that is not told otherwise.
 const DEFAULT: &str = "127.0.0.1:3000";
 
@@ -21,29 +25,9 @@ const DEFAULT: &str = "127.0.0.1:3000";
 /// The server takes its default port, as the page says; where something else has that port it is told another.
 pub(crate) fn answers(command: impl Fn(&[&str]) -> Command, expected: &[String]) -> anyhow::Result<()> {
     let free = TcpListener::bind(DEFAULT).is_ok();
-    let mut command = command(if free { &[] } else { &["--listen", "127.0.0.1:0"] });
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("failed to start")?;
-    let mut running = Running(child);
-    let lines = running.lines()?;
-    let mut seen: Vec<String> = Vec::new();
-    let address = loop {
-        let line = lines
-            .recv_timeout(START_TIMEOUT)
-            .with_context(|| format!("no endpoint was printed:\n{}", seen.join("\n")))?;
-        let endpoint = line
-            .split_once("http://")
-            .and_then(|(_, rest)| rest.split_once("/mcp"))
-            .map(|(at, _)| at.to_owned());
-        seen.push(line);
-        if let Some(address) = endpoint {
-            break address;
-        }
-    };
-    initialize(address.parse().context("the printed endpoint has no address")?)?;
+    let command = command(if free { &[] } else { &["--listen", "127.0.0.1:0"] });
+    let mut running = first_answer(command, START_TIMEOUT)?;
+    let Running { lines, seen, .. } = &mut running;
     for wanted in expected.iter().filter(|line| !line.is_empty() && *line != "...") {
         let wanted = if free {
             wanted.clone()
@@ -63,6 +47,30 @@ pub(crate) fn answers(command: impl Fn(&[&str]) -> Command, expected: &[String])
         }
     }
     Ok(())
+}
+
+/// Starts `command`, waits for its endpoint as long as `timeout`, and returns once that has answered.
+pub(crate) fn first_answer(mut command: Command, timeout: Duration) -> anyhow::Result<Running> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut running = Running::start(command)?;
+    loop {
+        let line = running
+            .lines
+            .recv_timeout(timeout)
+            .with_context(|| format!("no endpoint was printed:\n{}", running.seen.join("\n")))?;
+        let endpoint = line
+            .split_once("http://")
+            .and_then(|(_, rest)| rest.split_once("/mcp"));
+        let address = endpoint.map(|(address, _)| address.parse());
+        running.seen.push(line);
+        if let Some(address) = address {
+            initialize(address.context("the printed endpoint has no address")?)?;
+            return Ok(running);
+        }
+    }
 }
 
 /// One real request: the endpoint on the page must be an MCP endpoint.
@@ -88,15 +96,23 @@ fn initialize(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A child that does not outlive the check.
-struct Running(Child);
+/// A child that does not outlive the check, and what it has printed so far.
+pub(crate) struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
 
 impl Running {
-    /// Lines of both streams as they come. The threads end when the streams do.
-    fn lines(&mut self) -> anyhow::Result<mpsc::Receiver<String>> {
-        let (tx, rx) = mpsc::channel();
-        let stdout: Box<dyn Read + Send> = Box::new(self.0.stdout.take().context("no stdout")?);
-        let stderr: Box<dyn Read + Send> = Box::new(self.0.stderr.take().context("no stderr")?);
+    fn start(mut command: Command) -> anyhow::Result<Self> {
+        // A group of its own: `cargo run` does not pass a signal on to what it runs.
+        command.process_group(0);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("failed to start {command:?}"))?;
+        let (tx, lines) = mpsc::channel();
+        let stdout: Box<dyn Read + Send> = Box::new(child.stdout.take().context("no stdout")?);
+        let stderr: Box<dyn Read + Send> = Box::new(child.stderr.take().context("no stderr")?);
         for stream in [stdout, stderr] {
             let tx = tx.clone();
             std::thread::spawn(move || {
@@ -105,14 +121,27 @@ impl Running {
                 lines.for_each(|line| drop(tx.send(line)));
             });
         }
-        Ok(rx)
+        Ok(Running {
+            child,
+            lines,
+            seen: Vec::new(),
+        })
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself; either way nothing is left to stop.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        // The whole group; it may have ended by itself, and then nothing is left to stop.
+        let group = format!("-{}", self.child.id());
+        drop(
+            Command::new("kill")
+                .args(["-TERM", "--", &group])
+                .stderr(Stdio::null())
+                .status(),
+        );
+        // Its streams close when it is gone.
+        while self.lines.recv_timeout(STOP_TIMEOUT).is_ok() {}
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
