@@ -1,1 +1,51 @@
-fn main() {}
+//! `axiom`: reads the command line, runs one command, ends with its exit code.
+
+use std::process::ExitCode;
+
+use axiom::cli::{Cli, Command, with_default_command};
+use axiom::outcome::{Exit, Failed};
+use axiom::terminal::Terminal;
+use axiom::{commands, logging};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
+    let terminal = Terminal::new(cli.no_color);
+    match run(cli, terminal) {
+        Ok(exit) => exit.into(),
+        Err(failed) => {
+            failed.tell(&terminal);
+            failed.exit.into()
+        }
+    }
+}
+
+fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
+    let command = cli.command.unwrap_or_else(|| Command::Up(Default::default()));
+    let usual = if matches!(command, Command::Up(_)) { "info" } else { "warn" };
+    logging::start(cli.log.as_deref(), usual, terminal)?;
+    match command {
+        // These only read and write files.
+        Command::Import(import) => commands::import::run(&import, &terminal),
+        Command::Config(config) => commands::config::run(&config, &terminal),
+        // The others speak to servers. Worker threads are made by whoever serves; here one thread is enough.
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let exit = runtime.block_on(speak(command, terminal));
+            // What still runs is waiting for something that no longer matters.
+            runtime.shutdown_background();
+            exit
+        }
+    }
+}
+
+async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
+    match command {
+        Command::Up(up) => commands::up::run(&up, &terminal).await,
+        Command::Stdio(stdio) => commands::stdio::run(&stdio, &terminal).await,
+        Command::Servers(servers) => commands::servers::run(&servers, &terminal).await,
+        Command::Tools(tools) => commands::tools::run(&tools, &terminal).await,
+        Command::Call(call) => commands::call::run(&call, &terminal).await,
+        Command::Import(_) | Command::Config(_) => unreachable!("handled before the runtime was made"),
+    }
+}

@@ -1,0 +1,233 @@
+//! The command line as types.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::parse_listen;
+use crate::outcome::EXIT_CODES;
+
+/// Puts many MCP servers behind one endpoint.
+///
+/// Without a command, `axiom` is `axiom up`: it serves the servers of ./axiom.toml, else ./axiom.json, else ./.mcp.json,
+/// else a built-in demo server.
+#[derive(Debug, Parser)]
+#[command(name = "axiom", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// What to log to stderr, like `debug` or `axiom_gateway=trace` [env: AXIOM_LOG]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Everywhere")]
+    pub log: Option<String>,
+
+    /// No colours [env: NO_COLOR]
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve all servers at one address until interrupted (the default)
+    Up(Up),
+    /// Serve all servers on stdin and stdout, as the child of a desktop client
+    Stdio(Stdio),
+    /// Show the servers and how each of them is
+    Servers(Servers),
+    /// Show the tools of all servers
+    Tools(Tools),
+    /// Call a tool
+    Call(Call),
+    /// Take over servers from another program's configuration
+    Import(Import),
+    /// Check the configuration, or print its schema
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Default, Args)]
+pub struct ConfigFile {
+    /// Configuration file [default: ./axiom.toml, ./axiom.json or ./.mcp.json]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Address to listen at instead of the configured one; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
+    pub listen: Option<SocketAddr>,
+
+    /// Print one line of JSON when ready
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Stdio {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Serve this one server, with its own names
+    #[arg(long, value_name = "NAME", conflicts_with = "view")]
+    pub server: Option<String>,
+
+    /// Serve this view
+    #[arg(long, value_name = "NAME")]
+    pub view: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Servers {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Tools {
+    /// Only the tools of this server, under its own names
+    pub server: Option<String>,
+
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Print JSON, with the schemas
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  axiom call demo.echo text=hello
+  axiom call demo.add a=1 b=2 --json
+  axiom call demo.add --json '{\"a\": 1, \"b\": 2}'")]
+pub struct Call {
+    /// Server and tool, as SERVER.TOOL
+    #[arg(value_name = "SERVER.TOOL")]
+    pub tool: String,
+
+    /// Arguments; the tool's schema says which are numbers
+    #[arg(value_name = "KEY=VALUE")]
+    pub arguments: Vec<String>,
+
+    /// Print the whole result as JSON; with a value, take all arguments from it
+    #[arg(long, value_name = "ARGUMENTS", num_args = 0..=1)]
+    pub json: Option<Option<String>>,
+
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Files of Claude Desktop, Claude Code, Cursor, VS Code, Windsurf, Zed, Codex, Gemini CLI, OpenCode
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Write the servers; without it they are only shown
+    #[arg(long)]
+    pub write: bool,
+
+    /// The file to write into
+    #[arg(long, value_name = "FILE", default_value = "axiom.toml")]
+    pub into: PathBuf,
+
+    /// Write without asking
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Write secrets as they are, instead of ${env:NAME}
+    #[arg(long)]
+    pub inline_secrets: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the configuration and tell everything that is wrong with it
+    Check(Check),
+    /// Print the JSON Schema of axiom.toml
+    Schema(Schema),
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// The schema is JSON in any case
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Puts `up` into a command line that names no command but has options: `axiom --config F` is `axiom up --config F`.
+pub fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut words = arguments.iter().skip(1).map(|word| word.to_string_lossy());
+    let mut wants_up = false;
+    while let Some(word) = words.next() {
+        match word.as_ref() {
+            "-h" | "--help" | "-V" | "--version" => return arguments,
+            "--config" | "--listen" => {
+                wants_up = true;
+                words.next();
+            }
+            "--log" => {
+                words.next();
+            }
+            option if option.starts_with('-') => wants_up |= option != "--no-color" && !option.starts_with("--log="),
+            _ => return arguments,
+        }
+    }
+    if wants_up {
+        arguments.insert(1, "up".into());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: &str) {
+        let words = with_default_command(line.split(' ').map(OsString::from).collect());
+        let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        assert_eq!(words.join(" "), expected);
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn up_is_the_default() {
+        check("axiom", "axiom");
+        check("axiom --help", "axiom --help");
+        check("axiom --json", "axiom up --json");
+        check("axiom --config up", "axiom up --config up");
+        check("axiom --log debug", "axiom --log debug");
+        check("axiom --log debug --config=x", "axiom up --log debug --config=x");
+        check("axiom --log debug servers --json", "axiom --log debug servers --json");
+        check("axiom servers", "axiom servers");
+    }
+}

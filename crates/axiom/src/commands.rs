@@ -1,0 +1,9 @@
+//! One file per command.
+
+pub mod call;
+pub mod config;
+pub mod import;
+pub mod servers;
+pub mod stdio;
+pub mod tools;
+pub mod up;

@@ -1,0 +1,7 @@
+use crate::cli::Servers;
+use crate::outcome::{Exit, Failed};
+use crate::terminal::Terminal;
+
+pub async fn run(_args: &Servers, _terminal: &Terminal) -> Result<Exit, Failed> {
+    Err(Failed::new(Exit::Failure, "not yet"))
+}

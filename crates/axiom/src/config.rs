@@ -1,0 +1,124 @@
+//! The configuration file: one typed file, `axiom.toml` or `axiom.json` with the same keys, or a client's `.mcp.json`.
+//!
+//! Text becomes a tree with positions (`toml`, `json`), the tree becomes options (`decoder` and its sections), and every
+//! problem found on the way is kept with its place, so that a person sees all of them at once (`problem`).
+
+pub mod problem;
+pub mod tree;
+
+mod json;
+mod toml;
+
+mod expand;
+mod units;
+
+mod decoder;
+mod gateway;
+mod servers;
+mod views;
+
+pub mod load;
+pub mod schema;
+
+use axiom_gateway::options::Options;
+
+pub use gateway::parse_listen;
+pub use problem::{Look, Problem, render};
+
+use crate::import;
+use decoder::Decoder;
+use tree::Node;
+
+/// How the text of a configuration is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Toml,
+    /// JSON with comments and trailing commas.
+    Json,
+}
+
+/// A configuration that can be used.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub options: Options,
+    /// Servers that are configured and switched off with `disabled = true`, sorted.
+    pub disabled: Vec<String>,
+}
+
+/// What came out of a text.
+#[derive(Debug)]
+pub struct Decoded {
+    /// `None` when a problem is an error.
+    pub config: Option<Config>,
+    /// Errors and warnings, in no particular order.
+    pub problems: Vec<Problem>,
+}
+
+/// Where `${env:NAME}` looks names up. A function, so that decoding stays pure.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads a configuration. Pure: neither files nor the process environment are touched, and no text makes it panic.
+///
+/// A text whose top level has `mcpServers` is a client's file and is translated as `axiom import` would.
+pub fn decode(text: &str, format: Format, environment: Environment<'_>) -> Decoded {
+    let root = match parse(text, format) {
+        Ok(root) => root,
+        Err(problem) => return Decoded { config: None, problems: vec![problem] },
+    };
+    let mut decoder = Decoder::new(text, environment);
+    let config = match import::as_config(&root) {
+        Some(translated) => top(&mut decoder, &translated),
+        None => top(&mut decoder, &root),
+    };
+    let problems = decoder.into_problems();
+    let usable = !problems.iter().any(Problem::is_error);
+    Decoded { config: usable.then_some(config), problems }
+}
+
+/// Text to tree.
+///
+/// # Errors
+/// The first syntax error.
+pub fn parse(text: &str, format: Format) -> Result<Node, Problem> {
+    match format {
+        Format::Toml => toml::parse(text),
+        Format::Json => json::parse(text),
+    }
+}
+
+/// Whether a server or a view may be called this.
+pub fn is_server_name(name: &str) -> bool {
+    servers::name_rule(name).is_ok()
+}
+
+/// Whether a shell could export this name.
+pub fn is_variable_name(name: &str) -> bool {
+    expand::is_name(name)
+}
+
+/// The keys of the file's top level.
+pub(crate) const TOP_KEYS: &[&str] = &["gateway", "servers", "views", "$schema"];
+
+fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
+    let mut options = Options::default();
+    let mut disabled = Vec::new();
+    for entry in decoder.table(root, "the top level") {
+        match entry.key.as_str() {
+            "gateway" => gateway::decode(decoder, &entry.node, &mut options),
+            "servers" => servers::decode(decoder, &entry.node, &mut options, &mut disabled),
+            "views" => views::decode(decoder, &entry.node, &mut options),
+            // For editors; means nothing to us.
+            "$schema" => {}
+            _ => decoder.unknown_key(entry, "the top level", TOP_KEYS),
+        }
+    }
+    disabled.sort();
+    // Views may stand before servers in the file, so their patterns are checked at the end.
+    if let Some(node) = root.get("views") {
+        views::check_servers(decoder, node, &options, &disabled);
+    }
+    Config { options, disabled }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! The file as types, for its JSON Schema: what an editor shows while a person types. The decoder is the judge; a test
+//! holds these keys against its.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+/// Configuration of the Axiom gateway: `axiom.toml`, or `axiom.json` with the same keys.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, title = "axiom")]
+pub struct File {
+    /// Where this schema is, for editors. Means nothing to Axiom.
+    #[schemars(rename = "$schema")]
+    pub schema: Option<String>,
+    /// The endpoint that clients connect to.
+    pub gateway: Option<Gateway>,
+    /// The servers behind the gateway, each under a name of 1 to 32 letters, digits, `_` and `-`, without `__`.
+    #[schemars(extend("propertyNames" = {"pattern": "^(?!.*__)[A-Za-z0-9_-]{1,32}$"}))]
+    pub servers: Option<BTreeMap<String, Server>>,
+    /// Virtual endpoints at `/v/NAME/mcp`: a subset of all tools, prompts and resources, with renames.
+    #[schemars(extend("propertyNames" = {"pattern": "^(?!.*__)[A-Za-z0-9_-]{1,32}$"}))]
+    pub views: Option<BTreeMap<String, View>>,
+}
+
+/// The endpoint that clients connect to.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Gateway {
+    /// Address and port to listen at; port 0 picks a free one. A change needs a restart.
+    #[schemars(extend("default" = "127.0.0.1:3000"))]
+    pub listen: Option<String>,
+    /// How names from several servers live together on `/mcp`.
+    pub prefix: Option<Prefix>,
+    /// Host names accepted in the Host header besides the loopback ones, without port.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Origins accepted from browsers besides loopback ones, as `scheme://host[:port]`.
+    pub allowed_origins: Option<Vec<String>>,
+    /// Bounds on what clients may make the gateway hold.
+    pub limits: Option<Limits>,
+}
+
+/// How names from several servers live together.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase", extend("default" = "always"))]
+pub enum Prefix {
+    /// `server__tool`, always. A name never changes because another server was added.
+    Always,
+    /// The plain name, unless two servers have it; then both are prefixed.
+    Conflict,
+    /// The plain name; of two equal ones the first server by name wins.
+    Never,
+}
+
+/// Bounds on what clients may make the gateway hold.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Limits {
+    /// Client connections at once; more wait in the kernel's accept queue.
+    #[schemars(range(min = 1, max = 1_048_576), extend("default" = 16384))]
+    pub connections_max: Option<u32>,
+    /// Size of one client message. A longer one is refused with 413.
+    #[schemars(extend("default" = "4MiB"))]
+    pub message_bytes_max: Option<Size>,
+    /// Size of one message from a server that must be held whole (a line of stdio, an SSE event).
+    #[schemars(extend("default" = "64MiB"))]
+    pub upstream_message_bytes_max: Option<Size>,
+    /// Nesting of one message.
+    #[schemars(range(min = 1, max = 4096), extend("default" = 256))]
+    pub depth_max: Option<u16>,
+    /// Bytes kept per session for streams that a client may resume.
+    #[schemars(extend("default" = "1MiB"))]
+    pub replay_bytes_max: Option<Size>,
+    /// How long a broken stream may be resumed.
+    #[schemars(extend("default" = "5m"))]
+    pub replay_ttl: Option<Time>,
+    /// A session of the revisions before 2026-07-28 ends after this long without a message.
+    #[schemars(extend("default" = "24h"))]
+    pub session_ttl: Option<Time>,
+    /// Time a client has to send its request head and body.
+    #[schemars(extend("default" = "30s"))]
+    pub request_timeout: Option<Time>,
+    /// Time running calls get to finish at shutdown.
+    #[schemars(extend("default" = "10s"))]
+    pub drain_timeout: Option<Time>,
+}
+
+/// One server: a `command` that starts it, or the `url` where it is. `${env:NAME}` and `${env:NAME:-default}` are filled
+/// in inside `command`, `env`, `cwd`, `url` and `headers`; `$${env:` stands for the text itself.
+#[derive(Debug, JsonSchema)]
+#[schemars(
+    deny_unknown_fields,
+    extend("oneOf" = [{"required": ["command"]}, {"required": ["url"]}])
+)]
+pub struct Server {
+    /// Program and arguments of a server that speaks on its stdin and stdout.
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
+    /// Environment variables for the command.
+    pub env: Option<BTreeMap<String, String>>,
+    /// Working directory of the command; relative to where this file stands.
+    pub cwd: Option<String>,
+    /// Address of a server that is already running: `http://`, `https://`, `ws://` or `wss://`.
+    #[schemars(regex(pattern = r"^(https?|wss?)://|^\$\{env:"))]
+    pub url: Option<String>,
+    /// How the address is spoken to. By default `http`, or `ws` for `ws://` and `wss://`.
+    pub transport: Option<Transport>,
+    /// HTTP headers sent with every request.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// Time from the start to a working connection, the download of a package included.
+    #[schemars(extend("default" = "60s"))]
+    pub start_timeout: Option<Time>,
+    /// Silence, without answer or progress, after which a call ends with a timeout error.
+    #[schemars(extend("default" = "5m"))]
+    pub call_timeout: Option<Time>,
+    /// A connection of one client session alone is closed after this long without a call.
+    #[schemars(extend("default" = "5m"))]
+    pub idle_timeout: Option<Time>,
+    /// Live connections to this server at most. At the limit a new session's call fails at once.
+    #[schemars(range(min = 1, max = 65_536), extend("default" = 256))]
+    pub links_max: Option<u32>,
+    /// How long a list is answered from memory when the server does not announce changes. "0s" asks every time.
+    #[schemars(extend("default" = "5s"))]
+    pub list_ttl: Option<Time>,
+    /// Keeps the section and leaves the server out.
+    #[schemars(extend("default" = false))]
+    pub disabled: Option<bool>,
+}
+
+/// How a remote server is spoken to.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub enum Transport {
+    /// Streamable HTTP; an old server that only knows HTTP+SSE is found out by itself.
+    Http,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
+    /// WebSocket with the `mcp` subprotocol.
+    Ws,
+}
+
+/// A subset of all servers' tools, prompts and resources, under names of its own.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct View {
+    /// Patterns `server.name` where `*` matches any run of characters, like `files.read_*`.
+    pub include: Vec<String>,
+    /// `server.name` to the name shown in this view.
+    pub rename: Option<BTreeMap<String, String>>,
+}
+
+/// A duration: numbers with ms, s, m, h or d, like `"30s"` or `"1h30m"`.
+#[derive(Debug, JsonSchema)]
+#[schemars(inline)]
+pub struct Time(#[schemars(regex(pattern = r"^\s*(\d+\s*(ms|s|sec|m|min|h|d)\s*)+$"))] pub String);
+
+/// A size: a number of bytes, or a number with B, kB, MB, GB (of 1000), KiB, MiB or GiB (of 1024).
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum Size {
+    Bytes(u64),
+    Text(#[schemars(regex(pattern = r"^\s*\d+\s*([kKmMgG]?[iI]?[bB]|[kKmMgG])?\s*$"))] String),
+}
+
+/// The JSON Schema (2020-12), ending in a newline.
+pub fn text() -> String {
+    let schema = schemars::schema_for!(File);
+    let mut text = serde_json::to_string_pretty(schema.as_value()).unwrap_or_default();
+    text.push('\n');
+    text
+}

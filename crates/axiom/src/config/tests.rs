@@ -1,0 +1,134 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn names_of(keys: &serde_json::Value) -> Vec<&str> {
+    let mut names: Vec<&str> = keys.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The schema and the decoder know the same keys.
+#[test]
+fn schema_and_decoder_agree() {
+    let schema: serde_json::Value = serde_json::from_str(&schema::text()).unwrap();
+    let sorted = |keys: &[&'static str]| {
+        let mut keys = keys.to_vec();
+        keys.sort_unstable();
+        keys
+    };
+    assert_eq!(names_of(&schema["properties"]), sorted(TOP_KEYS));
+    for (definition, keys) in [
+        ("Gateway", gateway::KEYS),
+        ("Limits", gateway::LIMIT_KEYS),
+        ("Server", servers::KEYS),
+        ("View", views::KEYS),
+    ] {
+        assert_eq!(names_of(&schema["$defs"][definition]["properties"]), sorted(keys), "{definition}");
+    }
+}
+
+/// The defaults that the schema tells are the ones that hold.
+#[test]
+fn schema_tells_the_real_defaults() {
+    let schema: serde_json::Value = serde_json::from_str(&schema::text()).unwrap();
+    let defaults = |definition: &str| -> String {
+        let properties = schema["$defs"][definition]["properties"].as_object().unwrap();
+        let told = properties.iter().filter_map(|(key, value)| Some(format!("{key} = {}\n", value.get("default")?)));
+        told.collect()
+    };
+    let text = format!(
+        "[gateway]\n{}[gateway.limits]\n{}[servers.x]\ncommand = [\"x\"]\n{}",
+        defaults("Gateway"),
+        defaults("Limits"),
+        defaults("Server"),
+    );
+    let told = decode(&text, Format::Toml, &|_| None).config.unwrap_or_else(|| panic!("{text}"));
+    let silent = decode("[servers.x]\ncommand = [\"x\"]", Format::Toml, &|_| None).config.unwrap();
+    assert_eq!(format!("{told:?}"), format!("{silent:?}"));
+}
+
+#[test]
+fn both_formats_mean_the_same() {
+    let toml = r#"
+        [gateway]
+        listen = "127.0.0.1:0"
+        prefix = "conflict"
+        limits = { message_bytes_max = "1MiB", drain_timeout = "3s" }
+        [servers.files]
+        command = ["npx", "${env:PACKAGE}"]
+        env = { TOKEN = "${env:TOKEN:-none}" }
+        [servers.remote]
+        url = "https://example.com/mcp"
+        headers = { Authorization = "Bearer x" }
+        [servers.socket]
+        url = "wss://example.com/ws"
+        [views.readonly]
+        include = ["files.read_*", "remote.*"]
+        rename = { "files.read_file" = "read" }
+    "#;
+    let json = r#"{
+        // Comments are fine.
+        "gateway": {"listen": "127.0.0.1:0", "prefix": "conflict",
+                    "limits": {"message_bytes_max": 1048576, "drain_timeout": "3s"}},
+        "servers": {
+            "files": {"command": ["npx", "${env:PACKAGE}"], "env": {"TOKEN": "${env:TOKEN:-none}"}},
+            "remote": {"url": "https://example.com/mcp", "headers": {"Authorization": "Bearer x"}},
+            "socket": {"url": "wss://example.com/ws", "transport": "ws"},
+        },
+        "views": {"readonly": {"include": ["files.read_*", "remote.*"], "rename": {"files.read_file": "read"}}}
+    }"#;
+    let environment = |name: &str| (name == "PACKAGE").then(|| "pkg".to_owned());
+    let [toml, json] = [(toml, Format::Toml), (json, Format::Json)].map(|(text, format)| {
+        let decoded = decode(text, format, &environment);
+        assert_eq!(decoded.problems, []);
+        decoded.config.unwrap().options
+    });
+    assert_eq!(toml.servers, json.servers);
+    assert_eq!(toml.views, json.views);
+    assert_eq!(toml.limits, json.limits);
+    assert_eq!(format!("{toml:?}"), format!("{json:?}"));
+}
+
+proptest! {
+    /// Whatever the text, the decoder answers; it never panics, and never gives both nothing and no reason.
+    #[test]
+    fn no_text_breaks_the_decoder(text in text_like_ours()) {
+        for format in [Format::Toml, Format::Json] {
+            let decoded = decode(&text, format, &|_| None);
+            prop_assert_eq!(decoded.config.is_none(), decoded.problems.iter().any(Problem::is_error));
+            let drawn = render(&decoded.problems, "axiom.toml", &text, Look::Plain);
+            prop_assert_eq!(drawn.is_empty(), decoded.problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_bytes_break_the_decoder(text in any::<String>()) {
+        for format in [Format::Toml, Format::Json] {
+            let decoded = decode(&text, format, &|_| None);
+            render(&decoded.problems, "axiom.toml", &text, Look::Plain);
+        }
+    }
+}
+
+/// Lines made of our own words, so that the walk gets past the parser.
+fn text_like_ours() -> impl Strategy<Value = String> {
+    let headers = prop::sample::select(vec![
+        "[gateway]", "[gateway.limits]", "[servers.a]", "[servers.a.env]", "[[servers]]", "[servers]", "[views.v]",
+        "[views.\"é é\"]", "[servers.a__b]", "[mcpServers.x]", "{\"servers\": {\"x\": {\"command\": [",
+    ]);
+    let keys = prop::sample::select(
+        [gateway::KEYS, gateway::LIMIT_KEYS, servers::KEYS, views::KEYS, &["args", "é", "mcpServers", "\"\""]].concat(),
+    );
+    let values = prop::sample::select(vec![
+        "\"\"", "\"30s\"", "\"4MiB\"", "1", "0", "-1", "9223372036854775807", "true", "1.5", "nan", "1979-05-27",
+        "[]", "[1]", "[\"a\", \"${env:X}\"]", "[\"a.b\", \"*\", \".\"]", "{}", "{ a = \"${env:\" }", "{ \"a.b\" = \"c\" }",
+        "\"${env:A:-é}\"", "\"http://é/\"", "\"ws://h\"", "\"sse\"", "\"\\u0000\"", "'''\n'''", "\"${env:}\"",
+    ]);
+    let line = prop_oneof![
+        headers.prop_map(str::to_owned),
+        (keys, values).prop_map(|(key, value)| format!("{key} = {value}")),
+        Just("}".to_owned()),
+    ];
+    prop::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))
+}

@@ -1,0 +1,57 @@
+use super::*;
+use crate::config::{Format, decode};
+
+fn read_one(file: &str, text: &str) -> Found {
+    read(Path::new(file), text, Secrets::Moved).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn written(found: Found) -> String {
+    let plans = write::plan("", found.drafts, &[]).unwrap();
+    write::merged("", plans.iter()).unwrap()
+}
+
+#[test]
+fn a_servers_file_of_a_client_is_a_configuration() {
+    let text = r#"{"mcpServers": {
+        "files": {"command": "npx", "args": ["-y", "pkg", "${HOME}"], "env": {"TOKEN": "secret", "PORT": 80}},
+        "my remote": {"type": "http", "url": "https://h/mcp", "headers": {"X": "${A:-b}"}}
+    }}"#;
+    let decoded = decode(text, Format::Json, &|name| (name == "HOME").then(|| "/home/me".to_owned()));
+    let config = decoded.config.unwrap_or_else(|| panic!("{:?}", decoded.problems));
+    assert_eq!(config.options.servers.keys().collect::<Vec<_>>(), ["files", "my-remote"]);
+    let shown = format!("{:?}", config.options.servers["files"].endpoint);
+    assert_eq!(shown, r#"Stdio { command: ["npx", "-y", "pkg", "/home/me"], env: ["PORT", "TOKEN"], cwd: None }"#);
+}
+
+#[test]
+fn a_broken_entry_of_a_client_is_reported_in_its_place() {
+    let text = r#"{"mcpServers": {"bad": {"args": ["x"]}}}"#;
+    let decoded = decode(text, Format::Json, &|_| None);
+    assert!(decoded.config.is_none());
+    assert_eq!(text.get(decoded.problems[0].span.clone()), Some("\"bad\""));
+}
+
+#[test]
+fn secrets_with_one_name_and_two_values_get_two_variables() {
+    let text = r#"{"mcpServers": {
+        "a": {"command": "a", "env": {"API_KEY": "one"}},
+        "b": {"command": "b", "env": {"API_KEY": "two"}},
+        "c": {"command": "c", "env": {"API_KEY": "one"}}
+    }}"#;
+    let found = read_one("x.json", text);
+    let exports: Vec<&[String]> = found.drafts.iter().map(|draft| draft.exports.as_slice()).collect();
+    assert_eq!(exports, [["API_KEY"], ["B_API_KEY"], ["API_KEY"]]);
+    let text = written(found);
+    assert!(!text.contains("one") && !text.contains("two"), "{text}");
+}
+
+#[test]
+fn two_files_with_one_name() {
+    let found = |command: &str| read_one("x.json", &format!(r#"{{"mcpServers": {{"a": {{"command": "{command}"}}}}}}"#));
+    let first = write::plan("", found("one").drafts, &[]).unwrap();
+    let second = write::plan("", found("two").drafts, &first).unwrap();
+    let again = write::plan("", found("one").drafts, &first).unwrap();
+    assert_eq!(first[0].standing, write::Standing::New);
+    assert_eq!(second[0].standing, write::Standing::Conflict);
+    assert_eq!(again[0].standing, write::Standing::Same);
+}

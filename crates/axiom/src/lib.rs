@@ -1,0 +1,12 @@
+//! The binary's parts: command line, configuration, composition. A library only so that tests and fuzzers can reach them.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
+pub mod cli;
+pub mod commands;
+
+pub mod config;
+pub mod import;
+
+pub mod logging;
+pub mod outcome;
+pub mod terminal;
