@@ -148,6 +148,8 @@ struct Pass<'a> {
     cursor: Cursor<'a>,
     envelope: Envelope,
     jsonrpc: Option<Span>,
+    /// With two ids nobody knows which one to answer.
+    id_twice: bool,
     /// The first complaint. The pass goes on after it, to learn the id and whether the rest is JSON at all.
     fault: Option<ScanFault>,
 }
@@ -175,6 +177,7 @@ impl<'a> Pass<'a> {
             cursor,
             envelope,
             jsonrpc: None,
+            id_twice: false,
             fault: None,
         })
     }
@@ -192,7 +195,10 @@ impl<'a> Pass<'a> {
             let envelope = &mut self.envelope;
             let (slot, name, span) = match self.cursor.name(key, Root::parse) {
                 Root::JsonRpc => (&mut self.jsonrpc, "jsonrpc", self.cursor.value()?),
-                Root::Id => (&mut envelope.id, "id", self.cursor.value()?),
+                Root::Id => {
+                    self.id_twice |= envelope.id.is_some();
+                    (&mut envelope.id, "id", self.cursor.value()?)
+                }
                 Root::Method => (&mut envelope.method_span, "method", self.cursor.value()?),
                 Root::Params => {
                     let span = self.params()?;
@@ -369,8 +375,7 @@ impl<'a> Pass<'a> {
 
     /// Only an id that is one: not a second one, not an object.
     fn id_to_answer(&self) -> Option<Span> {
-        let twice = self.fault == Some(ScanFault::DuplicateKey { key: "id" });
-        let id = self.envelope.id.filter(|_| !twice)?;
+        let id = self.envelope.id.filter(|_| !self.id_twice)?;
         matches!(id.of(self.raw), [b'"' | b'-' | b'0'..=b'9', ..]).then_some(id)
     }
 

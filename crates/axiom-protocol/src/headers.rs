@@ -105,9 +105,11 @@ pub fn decode_value(value: &[u8]) -> Result<Cow<'_, str>, ValueError> {
 
 /// How to write `text` as a header value: as it is if that is safe, else wrapped in `=?base64?...?=`.
 ///
-/// A tab is wrapped too: it is legal, but some servers turn it into a space.
+/// A tab and the empty text are wrapped too: both are legal, but some servers turn a tab into a space and some drop
+/// an empty header.
 pub fn encode_value(text: &str) -> Cow<'_, str> {
-    let safe = text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
+    let safe = !text.is_empty()
+        && text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
         && !text.starts_with(' ')
         && !text.ends_with(' ')
         && !(text.starts_with(SENTINEL_START) && text.ends_with(SENTINEL_END));
@@ -130,48 +132,54 @@ pub fn check_modern(headers: &impl HeaderLookup, raw: &[u8], envelope: &Envelope
         return Ok(());
     }
     let required = envelope.kind == Kind::Request;
-    let version = envelope.in_meta.protocol_version;
-    let header = Header {
-        name: MCP_PROTOCOL_VERSION,
-        label: "MCP-Protocol-Version",
-        wrapped: false,
-    };
-    match version {
-        Some(span) => header.check(headers, raw, span, required)?,
-        None if required => return Err(HeaderError::MetaVersionMissing),
-        None => {}
-    }
-    let header = Header {
-        name: MCP_METHOD,
-        label: "Mcp-Method",
-        wrapped: false,
-    };
     if let Some(span) = envelope.method_span {
-        header.check(headers, raw, span, required)?;
+        METHOD.check(headers, raw, span, required)?;
     }
-    let header = Header {
-        name: MCP_NAME,
-        label: "Mcp-Name",
-        wrapped: true,
-    };
-    let Some(named) = named_by(envelope) else {
-        return Ok(());
-    };
-    match named {
-        Some(span) => header.check(headers, raw, span, required),
-        None => header.check_absent(headers),
+    match name_source(envelope) {
+        Source::At(span) => NAME.check(headers, raw, span, required)?,
+        Source::Lacking => NAME.check_absent(headers)?,
+        Source::NoRule => {}
+    }
+    match envelope.in_meta.protocol_version {
+        Some(span) => VERSION.check(headers, raw, span, required),
+        None if required => Err(HeaderError::MetaVersionMissing),
+        None => Ok(()),
     }
 }
 
-/// The body value that `Mcp-Name` mirrors: outer `None` if the method has no such header, inner if the body lacks it.
-#[allow(clippy::option_option, reason = "the two kinds of nothing are the point")]
-fn named_by(envelope: &Envelope) -> Option<Option<Span>> {
-    match envelope.method {
-        Method::ToolsCall | Method::PromptsGet => Some(envelope.param.name),
-        Method::ResourcesRead => Some(envelope.param.uri),
-        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => Some(envelope.param.task_id),
-        _ => None,
-    }
+const VERSION: Header<'_> = Header {
+    name: MCP_PROTOCOL_VERSION,
+    label: "MCP-Protocol-Version",
+    wrapped: false,
+};
+const METHOD: Header<'_> = Header {
+    name: MCP_METHOD,
+    label: "Mcp-Method",
+    wrapped: false,
+};
+const NAME: Header<'_> = Header {
+    name: MCP_NAME,
+    label: "Mcp-Name",
+    wrapped: true,
+};
+
+/// What `Mcp-Name` mirrors.
+enum Source {
+    At(Span),
+    /// The method has a name, this message does not.
+    Lacking,
+    /// The method has none.
+    NoRule,
+}
+
+fn name_source(envelope: &Envelope) -> Source {
+    let span = match envelope.method {
+        Method::ToolsCall | Method::PromptsGet => envelope.param.name,
+        Method::ResourcesRead => envelope.param.uri,
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => envelope.param.task_id,
+        _ => return Source::NoRule,
+    };
+    span.map_or(Source::Lacking, Source::At)
 }
 
 /// One header and how it is written in messages to people.

@@ -57,6 +57,17 @@ impl<'a> Decimal<'a> {
             && self.significant().eq(other.significant())
     }
 
+    /// Whether a double holds it exactly as an integer, by JavaScript's definition; what is no integer counts as safe.
+    pub(crate) fn is_safe(&self) -> bool {
+        const SAFE_MAX: u64 = (1 << 53) - 1;
+        if self.power() < 0 {
+            return true;
+        }
+        self.to_integer()
+            .and_then(|integer| integer.trim_start_matches('-').parse::<u64>().ok())
+            .is_some_and(|integer| integer <= SAFE_MAX)
+    }
+
     /// As a decimal integer without point and power (`42.0` is `42`), if it is one of at most 40 digits.
     pub(crate) fn to_integer(self) -> Option<String> {
         let zeros = usize::try_from(self.power()).ok()?;

@@ -96,7 +96,7 @@ impl ToolHeaders {
     pub fn emit(&self, raw: &[u8], arguments: Option<Span>) -> Vec<(String, String)> {
         let value = |mirror: &Mirror| {
             let span = mirror.find(raw, arguments).ok()??;
-            Some((mirror.name.clone(), mirrored(raw, span)?))
+            Some((mirror.name.clone(), Argument::of(raw, span).header_value()?))
         };
         self.mirrors.iter().filter_map(value).collect()
     }
@@ -142,32 +142,21 @@ impl Mirror {
         let Some(body) = self.find(raw, arguments)? else {
             return header.check_absent(headers);
         };
-        let value = header.one(headers)?.ok_or_else(|| HeaderError::Missing {
-            header: header.label(),
-        })?;
-        let in_header = header.read(value)?;
-        let spelled = body.of(raw);
-        let (same, in_body) = match spelled.first() {
-            Some(b'"') => {
-                let in_body = text(raw, body);
-                (
-                    in_body.as_deref() == Some(&in_header),
-                    in_body.unwrap_or_default(),
-                )
-            }
-            Some(b'-' | b'0'..=b'9') => (
-                same_number(in_header.as_bytes(), spelled),
-                String::from_utf8_lossy(spelled),
-            ),
-            _ => (
-                in_header.as_bytes() == spelled && !matches!(spelled, [b'{' | b'[', ..]),
-                String::from_utf8_lossy(spelled),
-            ),
+        let argument = Argument::of(raw, body);
+        let Some(value) = header.one(headers)? else {
+            return if argument.is_mirrored() {
+                Err(HeaderError::Missing {
+                    header: header.label(),
+                })
+            } else {
+                Ok(())
+            };
         };
-        if same {
+        let in_header = header.read(value)?;
+        if argument.says(&in_header) {
             Ok(())
         } else {
-            Err(header.mismatch(&in_header, &in_body))
+            Err(header.mismatch(&in_header, &argument.shown()))
         }
     }
 
@@ -200,16 +189,67 @@ fn header_of(label: &str) -> String {
     label.strip_prefix(LABEL_PREFIX).unwrap_or(label).to_owned()
 }
 
-/// How a value is written in a header.
-fn mirrored(raw: &[u8], span: Span) -> Option<String> {
-    let spelled = span.of(raw);
-    match spelled.first()? {
-        b'"' => text(raw, span).map(|value| encode_value(&value).into_owned()),
-        b'-' | b'0'..=b'9' => Decimal::parse(spelled)
-            .and_then(Decimal::to_integer)
-            .or_else(|| String::from_utf8(spelled.to_vec()).ok()),
-        b't' | b'f' => String::from_utf8(spelled.to_vec()).ok(),
-        _ => None,
+/// An argument's value, by what a header can say of it.
+enum Argument<'a> {
+    /// `None` if it holds half of a surrogate pair.
+    Text(Option<Cow<'a, str>>),
+    Number(&'a str),
+    Boolean(&'a str),
+    /// An object or an array. Clients cannot mirror it and the server will refuse it.
+    Structure(&'a str),
+}
+
+impl<'a> Argument<'a> {
+    fn of(raw: &'a [u8], span: Span) -> Self {
+        let spelled = std::str::from_utf8(span.of(raw)).unwrap_or_default();
+        match spelled.as_bytes().first() {
+            Some(b'"') => Self::Text(text(raw, span)),
+            Some(b't' | b'f') => Self::Boolean(spelled),
+            Some(b'{' | b'[') | None => Self::Structure(spelled),
+            Some(_) => Self::Number(spelled),
+        }
+    }
+
+    /// Whether every client must send a header for it. Integers that a double cannot hold are not sent by clients
+    /// that count in doubles, and servers of that kind do not ask for them.
+    fn is_mirrored(&self) -> bool {
+        match self {
+            Self::Text(_) | Self::Boolean(_) => true,
+            Self::Number(spelled) => {
+                Decimal::parse(spelled.as_bytes()).is_some_and(|number| number.is_safe())
+            }
+            Self::Structure(_) => false,
+        }
+    }
+
+    fn says(&self, in_header: &str) -> bool {
+        match self {
+            Self::Text(text) => text.as_deref() == Some(in_header),
+            Self::Number(spelled) => same_number(in_header.as_bytes(), spelled.as_bytes()),
+            Self::Boolean(spelled) => *spelled == in_header,
+            Self::Structure(_) => false,
+        }
+    }
+
+    fn header_value(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => text.as_deref().map(|text| encode_value(text).into_owned()),
+            Self::Number(spelled) => {
+                let integer = Decimal::parse(spelled.as_bytes()).and_then(Decimal::to_integer);
+                Some(integer.unwrap_or_else(|| (*spelled).to_owned()))
+            }
+            Self::Boolean(spelled) => Some((*spelled).to_owned()),
+            Self::Structure(_) => None,
+        }
+    }
+
+    fn shown(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text.as_deref().unwrap_or("\u{fffd}")),
+            Self::Number(spelled) | Self::Boolean(spelled) | Self::Structure(spelled) => {
+                Cow::Borrowed(spelled)
+            }
+        }
     }
 }
 
