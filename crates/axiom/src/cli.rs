@@ -193,7 +193,9 @@ pub fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
             "--log" => {
                 words.next();
             }
-            option if option.starts_with('-') => wants_up |= option != "--no-color" && !option.starts_with("--log="),
+            option if option.starts_with('-') => {
+                wants_up |= option != "--no-color" && !option.starts_with("--log=")
+            }
             _ => return arguments,
         }
     }
@@ -209,7 +211,10 @@ mod tests {
 
     fn check(line: &str, expected: &str) {
         let words = with_default_command(line.split(' ').map(OsString::from).collect());
-        let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         assert_eq!(words.join(" "), expected);
     }
 
@@ -227,7 +232,10 @@ mod tests {
         check("axiom --config up", "axiom up --config up");
         check("axiom --log debug", "axiom --log debug");
         check("axiom --log debug --config=x", "axiom up --log debug --config=x");
-        check("axiom --log debug servers --json", "axiom --log debug servers --json");
+        check(
+            "axiom --log debug servers --json",
+            "axiom --log debug servers --json",
+        );
         check("axiom servers", "axiom servers");
     }
 }

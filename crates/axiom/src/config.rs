@@ -63,7 +63,12 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub fn decode(text: &str, format: Format, environment: Environment<'_>) -> Decoded {
     let root = match parse(text, format) {
         Ok(root) => root,
-        Err(problem) => return Decoded { config: None, problems: vec![problem] },
+        Err(problem) => {
+            return Decoded {
+                config: None,
+                problems: vec![problem],
+            };
+        }
     };
     let mut decoder = Decoder::new(text, environment);
     let config = match import::as_config(&root) {
@@ -72,7 +77,10 @@ pub fn decode(text: &str, format: Format, environment: Environment<'_>) -> Decod
     };
     let problems = decoder.into_problems();
     let usable = !problems.iter().any(Problem::is_error);
-    Decoded { config: usable.then_some(config), problems }
+    Decoded {
+        config: usable.then_some(config),
+        problems,
+    }
 }
 
 /// Text to tree.
@@ -102,14 +110,14 @@ pub(crate) const TOP_KEYS: &[&str] = &["gateway", "servers", "views", "$schema"]
 fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     let mut options = Options::default();
     let mut disabled = Vec::new();
-    for entry in decoder.table(root, "the top level") {
+    for entry in decoder.table(root, "the file") {
         match entry.key.as_str() {
             "gateway" => gateway::decode(decoder, &entry.node, &mut options),
             "servers" => servers::decode(decoder, &entry.node, &mut options, &mut disabled),
             "views" => views::decode(decoder, &entry.node, &mut options),
             // For editors; means nothing to us.
             "$schema" => {}
-            _ => decoder.unknown_key(entry, "the top level", TOP_KEYS),
+            _ => decoder.unknown_key(entry, "the file", TOP_KEYS),
         }
     }
     disabled.sort();

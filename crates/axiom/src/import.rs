@@ -57,15 +57,30 @@ pub enum Secrets {
 pub fn read(path: &Path, text: &str, secrets: Secrets) -> Result<Found, ReadError> {
     let root = parse(text, format_of(path)).map_err(ReadError::Syntax)?;
     let shape = shape::recognise(path, &root).ok_or_else(|| {
-        let keys: Vec<String> = root.entries().iter().map(|entry| format!("`{}`", entry.key)).take(8).collect();
-        ReadError::NotRecognised { keys: if keys.is_empty() { "none".to_owned() } else { keys.join(", ") } }
+        let keys: Vec<String> = root
+            .entries()
+            .iter()
+            .map(|entry| format!("`{}`", entry.key))
+            .take(8)
+            .collect();
+        ReadError::NotRecognised {
+            keys: if keys.is_empty() {
+                "none".to_owned()
+            } else {
+                keys.join(", ")
+            },
+        }
     })?;
     let (mut drafts, skipped) = translate::servers(&shape, path);
     names::make_valid(&mut drafts);
     if secrets == Secrets::Moved {
         secrets::move_out(&mut drafts);
     }
-    Ok(Found { client: shape.client, drafts, skipped })
+    Ok(Found {
+        client: shape.client,
+        drafts,
+        skipped,
+    })
 }
 
 /// A `mcpServers` file as a configuration of ours, for the decoder; `None` if the text is our own.
@@ -81,12 +96,25 @@ pub(crate) fn as_config(root: &Node) -> Option<Node> {
     let mut sections: Vec<Entry> = drafts.iter().map(Draft::to_entry).collect();
     sections.extend(skipped.into_iter().map(|skipped| Entry {
         key: names::valid(&skipped.name),
-        node: Node { span: skipped.span.clone(), value: Value::Table(Vec::new()) },
+        node: Node {
+            span: skipped.span.clone(),
+            value: Value::Table(Vec::new()),
+        },
         key_span: skipped.span,
     }));
-    let servers = Node { span: root.span.clone(), value: Value::Table(sections) };
-    let entry = Entry { key: "servers".to_owned(), key_span: root.span.clone(), node: servers };
-    Some(Node { span: root.span.clone(), value: Value::Table(vec![entry]) })
+    let servers = Node {
+        span: root.span.clone(),
+        value: Value::Table(sections),
+    };
+    let entry = Entry {
+        key: "servers".to_owned(),
+        key_span: root.span.clone(),
+        node: servers,
+    };
+    Some(Node {
+        span: root.span.clone(),
+        value: Value::Table(vec![entry]),
+    })
 }
 
 #[cfg(test)]

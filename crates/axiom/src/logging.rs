@@ -13,8 +13,11 @@ pub fn start(option: Option<&str>, usual: &str, terminal: Terminal) -> Result<()
     let from_environment = std::env::var("AXIOM_LOG").ok();
     let wanted = option.or(from_environment.as_deref()).unwrap_or(usual);
     let filter = EnvFilter::try_new(wanted).map_err(|error| {
-        Failed::new(Exit::Usage, format!("the log filter {wanted:?} is not valid: {error}"))
-            .hint("write a level (error, warn, info, debug, trace) or target=level, separated by commas")
+        Failed::new(
+            Exit::Usage,
+            format!("the log filter {wanted:?} is not valid: {error}"),
+        )
+        .hint("write a level (error, warn, info, debug, trace) or target=level, separated by commas")
     })?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -22,5 +25,7 @@ pub fn start(option: Option<&str>, usual: &str, terminal: Terminal) -> Result<()
         .with_ansi(terminal.colour())
         .with_target(false);
     // Only a second start could fail, and there is none.
-    subscriber.try_init().map_err(|error| Failed::new(Exit::Failure, error.to_string()))
+    subscriber
+        .try_init()
+        .map_err(|error| Failed::new(Exit::Failure, error.to_string()))
 }

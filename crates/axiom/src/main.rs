@@ -22,7 +22,11 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
     let command = cli.command.unwrap_or_else(|| Command::Up(Default::default()));
-    let usual = if matches!(command, Command::Up(_)) { "info" } else { "warn" };
+    let usual = if matches!(command, Command::Up(_)) {
+        "info"
+    } else {
+        "warn"
+    };
     logging::start(cli.log.as_deref(), usual, terminal)?;
     match command {
         // These only read and write files.
@@ -30,7 +34,9 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Config(config) => commands::config::run(&config, &terminal),
         // The others speak to servers. Worker threads are made by whoever serves; here one thread is enough.
         command => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let exit = runtime.block_on(speak(command, terminal));
             // What still runs is waiting for something that no longer matters.
             runtime.shutdown_background();

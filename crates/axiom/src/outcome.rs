@@ -50,7 +50,12 @@ pub struct Failed {
 
 impl Failed {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failed { exit, message: message.into(), details: String::new(), hint: None }
+        Failed {
+            exit,
+            message: message.into(),
+            details: String::new(),
+            hint: None,
+        }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -88,6 +93,9 @@ impl Failed {
             LoadError::NotFound { .. } => Exit::NotFound,
             LoadError::Read { .. } | LoadError::Invalid { .. } => Exit::Failure,
         };
-        Failed { details: error.details(terminal.look()), ..Failed::new(exit, error.to_string()) }
+        Failed {
+            details: error.details(terminal.look()),
+            ..Failed::new(exit, error.to_string())
+        }
     }
 }

@@ -16,8 +16,11 @@ impl Terminal {
     pub fn new(no_color: bool) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let refused = no_color || set("NO_COLOR");
-        let wanted = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Terminal { colour: !refused && (wanted || set("CLICOLOR_FORCE")) }
+        let wanted =
+            std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Terminal {
+            colour: !refused && (wanted || set("CLICOLOR_FORCE")),
+        }
     }
 
     pub fn look(&self) -> Look {
@@ -82,6 +85,10 @@ impl Terminal {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }

@@ -38,7 +38,9 @@ fn check(check: &Check, terminal: &Terminal) -> Result<Exit, Failed> {
                     0 => String::new(),
                     count => format!(" ({count} disabled)"),
                 };
-                terminal.say(format_args!("{file} is fine: servers {servers}{off}, views {views}"));
+                terminal.say(format_args!(
+                    "{file} is fine: servers {servers}{off}, views {views}"
+                ));
             }
             Ok(Exit::Ok)
         }

@@ -46,16 +46,27 @@ pub fn run(import: &Import, terminal: &Terminal) -> Result<Exit, Failed> {
 
 /// The text of the file that is written into; `None` if there is none yet.
 fn target_text(import: &Import) -> Result<Option<String>, Failed> {
-    if import.into.extension().is_none_or(|extension| extension != "toml") {
-        return Err(Failed::new(Exit::Usage, format!("cannot write into {}", import.into.display()))
-            .hint("import writes TOML: name a file that ends in .toml"));
+    if import
+        .into
+        .extension()
+        .is_none_or(|extension| extension != "toml")
+    {
+        return Err(Failed::new(
+            Exit::Usage,
+            format!("cannot write into {}", import.into.display()),
+        )
+        .hint("import writes TOML: name a file that ends in .toml"));
     }
     match fs_err::read_to_string(&import.into) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let json = import.into.with_file_name("axiom.json");
             if json.exists() {
-                let message = format!("{} is in use here, and {} would hide it", json.display(), import.into.display());
+                let message = format!(
+                    "{} is in use here, and {} would hide it",
+                    json.display(),
+                    import.into.display()
+                );
                 return Err(Failed::new(Exit::Usage, message).hint("name another file with --into"));
             }
             Ok(None)
@@ -65,7 +76,11 @@ fn target_text(import: &Import) -> Result<Option<String>, Failed> {
 }
 
 fn plan_all(import: &Import, target: &str, terminal: &Terminal) -> Result<(Vec<Planned>, Vec<Plan>), Failed> {
-    let secrets = if import.inline_secrets { Secrets::Inline } else { Secrets::Moved };
+    let secrets = if import.inline_secrets {
+        Secrets::Inline
+    } else {
+        Secrets::Moved
+    };
     let mut files = Vec::new();
     let mut plans: Vec<Plan> = Vec::new();
     for path in &import.files {
@@ -76,7 +91,13 @@ fn plan_all(import: &Import, target: &str, terminal: &Terminal) -> Result<(Vec<P
             .map_err(|problem| syntax(&import.into, target, problem, terminal))?;
         plans.extend(more);
         let file = path.display().to_string();
-        files.push(Planned { file, client: found.client, first, end: plans.len(), skipped: found.skipped });
+        files.push(Planned {
+            file,
+            client: found.client,
+            first,
+            end: plans.len(),
+            skipped: found.skipped,
+        });
     }
     Ok((files, plans))
 }
@@ -94,7 +115,10 @@ fn unreadable(path: &Path, text: &str, error: ReadError, terminal: &Terminal) ->
 fn syntax(path: &Path, text: &str, problem: Problem, terminal: &Terminal) -> Failed {
     let file = path.display().to_string();
     let details = render(&[problem], &file, text, terminal.look());
-    Failed { details, ..Failed::new(Exit::Failure, format!("{file} cannot be parsed")) }
+    Failed {
+        details,
+        ..Failed::new(Exit::Failure, format!("{file} cannot be parsed"))
+    }
 }
 
 fn consent(import: &Import, plans: &[Plan], terminal: &Terminal) -> Result<bool, Failed> {
@@ -106,7 +130,11 @@ fn consent(import: &Import, plans: &[Plan], terminal: &Terminal) -> Result<bool,
     if import.yes || import.json || !terminal.can_ask() {
         return Ok(true);
     }
-    Ok(terminal.ask(format_args!("Write {} into {}?", servers(new), import.into.display()))?)
+    Ok(terminal.ask(format_args!(
+        "Write {} into {}?",
+        servers(new),
+        import.into.display()
+    ))?)
 }
 
 /// What writing changed.
@@ -116,7 +144,10 @@ struct Written {
 
 fn write_all(import: &Import, target: Option<&str>, plans: &[Plan]) -> Result<Written, Failed> {
     let refused = |error: write::MergeError| {
-        Failed::new(Exit::Failure, format!("nothing was written to {}: {error}", import.into.display()))
+        Failed::new(
+            Exit::Failure,
+            format!("nothing was written to {}: {error}", import.into.display()),
+        )
     };
     let text = write::merged(target.unwrap_or(NEW_FILE), plans.iter()).map_err(refused)?;
     let backup = target.map(|_| write::back_up(&import.into)).transpose()?;
@@ -132,12 +163,19 @@ fn new_count(plans: &[Plan]) -> usize {
 }
 
 fn servers(count: usize) -> String {
-    if count == 1 { "1 server".to_owned() } else { format!("{count} servers") }
+    if count == 1 {
+        "1 server".to_owned()
+    } else {
+        format!("{count} servers")
+    }
 }
 
 fn exports(plans: &[Plan]) -> Vec<&str> {
     let new = plans.iter().filter(|plan| plan.standing == Standing::New);
-    let mut names: Vec<&str> = new.flat_map(|plan| &plan.draft.exports).map(String::as_str).collect();
+    let mut names: Vec<&str> = new
+        .flat_map(|plan| &plan.draft.exports)
+        .map(String::as_str)
+        .collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -155,7 +193,10 @@ fn tell(import: &Import, plans: &[Plan], written: Option<&Written>, terminal: &T
         }
         None if new == 0 => terminal.say(format_args!("nothing new for {into}")),
         None if import.write => terminal.say("nothing was written"),
-        None => terminal.say(format_args!("{} add --write to put this into {into}", terminal.bold("hint:"))),
+        None => terminal.say(format_args!(
+            "{} add --write to put this into {into}",
+            terminal.bold("hint:")
+        )),
     }
     let exports = exports(plans);
     if !exports.is_empty() {

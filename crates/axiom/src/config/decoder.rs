@@ -15,7 +15,11 @@ pub(super) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(text: &'a str, environment: Environment<'a>) -> Self {
-        Decoder { text, environment, problems: Vec::new() }
+        Decoder {
+            text,
+            environment,
+            problems: Vec::new(),
+        }
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {
@@ -48,15 +52,21 @@ impl<'a> Decoder<'a> {
     pub(super) fn unknown_key(&mut self, entry: &Entry, place: &str, known: &[&str]) {
         let message = format!("unknown key `{}` in {place}", entry.key);
         let mut problem = Problem::error(&entry.key_span, message, "not a key here");
-        problem.help = Some(match foreign_key(&entry.key, known).or_else(|| did_you_mean(&entry.key, known)) {
-            Some(help) => help,
-            None => format!("the keys here are {}", list(known)),
-        });
+        problem.help = Some(
+            match foreign_key(&entry.key, known).or_else(|| did_you_mean(&entry.key, known)) {
+                Some(help) => help,
+                None => format!("the keys here are {}", list(known)),
+            },
+        );
         self.report(problem);
     }
 
     pub(super) fn wrong_type(&mut self, node: &Node, message: &str) {
-        self.report(Problem::error(&node.span, message, format!("this is {}", node.value.kind())));
+        self.report(Problem::error(
+            &node.span,
+            message,
+            format!("this is {}", node.value.kind()),
+        ));
     }
 
     /// A string with its `${env:NAME}` parts filled in.
@@ -106,7 +116,10 @@ impl<'a> Decoder<'a> {
     /// Plain strings in an array.
     pub(super) fn plain_list<'n>(&mut self, node: &'n Node, key: &str) -> Vec<(&'n str, &'n Node)> {
         let items = self.array(node, key).unwrap_or_default();
-        items.iter().filter_map(|item| Some((self.plain(item, key)?, item))).collect()
+        items
+            .iter()
+            .filter_map(|item| Some((self.plain(item, key)?, item)))
+            .collect()
     }
 
     /// `"30s"`, `"5m"`; zero only where it means something.
@@ -133,7 +146,9 @@ impl<'a> Decoder<'a> {
     pub(super) fn bytes(&mut self, node: &Node, key: &str) -> Option<usize> {
         let parsed = match &node.value {
             Value::String(text) => units::bytes(text),
-            Value::Integer(number) => usize::try_from(*number).map_err(|_| "write a positive number".to_owned()),
+            Value::Integer(number) => {
+                usize::try_from(*number).map_err(|_| "write a positive number".to_owned())
+            }
             _ => Err("write a number of bytes, or a size like \"4MiB\"".to_owned()),
         };
         match parsed {
@@ -173,7 +188,10 @@ impl<'a> Decoder<'a> {
     /// Where `part` stands inside `span`; the whole span when escapes hide it.
     fn find(&self, span: &Span, part: &str) -> Span {
         let within = self.text.get(span.clone()).and_then(|raw| raw.find(part));
-        within.map_or_else(|| span.clone(), |at| span.start + at..span.start + at + part.len())
+        within.map_or_else(
+            || span.clone(),
+            |at| span.start + at..span.start + at + part.len(),
+        )
     }
 }
 
@@ -187,14 +205,24 @@ pub(super) enum Zero {
 /// Keys that other programs' files have, said in ours. Only where our key is one of `known`.
 fn foreign_key(key: &str, known: &[&str]) -> Option<String> {
     let (ours, help) = match key {
-        "args" => ("command", "arguments are part of `command`: command = [\"program\", \"argument\"]"),
-        "type" => ("transport", "the key is `transport`, and it is only needed for \"sse\""),
+        "args" => (
+            "command",
+            "arguments are part of `command`: command = [\"program\", \"argument\"]",
+        ),
+        "type" => (
+            "transport",
+            "the key is `transport`, and it is only needed for \"sse\"",
+        ),
         "serverUrl" | "httpUrl" | "uri" | "endpoint" => ("url", "the key is `url`"),
-        "timeout" => ("call_timeout", "there are `start_timeout`, `call_timeout` and `idle_timeout`"),
+        "timeout" => (
+            "call_timeout",
+            "there are `start_timeout`, `call_timeout` and `idle_timeout`",
+        ),
         "enabled" => ("disabled", "the key is `disabled`, the other way round"),
-        "mcpServers" | "mcp_servers" | "context_servers" => {
-            ("servers", "the key is `servers`; `axiom import` translates a client's whole file")
-        }
+        "mcpServers" | "mcp_servers" | "context_servers" => (
+            "servers",
+            "the key is `servers`; `axiom import` translates a client's whole file",
+        ),
         "port" | "host" | "address" | "bind" => ("listen", "write both in one: listen = \"127.0.0.1:3000\""),
         _ => return None,
     };
@@ -204,7 +232,9 @@ fn foreign_key(key: &str, known: &[&str]) -> Option<String> {
 /// The nearest known word, when it is near enough to be a slip of the finger.
 pub(super) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     let lower = word.to_lowercase();
-    let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(&lower, candidate))?;
+    let nearest = known
+        .iter()
+        .min_by_key(|candidate| strsim::damerau_levenshtein(&lower, candidate))?;
     let distance = strsim::damerau_levenshtein(&lower, nearest);
     let near = distance <= (nearest.len() / 3).max(1);
     near.then(|| format!("did you mean `{nearest}`?"))

@@ -35,7 +35,9 @@ pub(super) fn expand(template: &str, environment: Environment<'_>) -> Result<Str
         }
         text.push_str(before);
         let Some((inner, tail)) = after.split_once('}') else {
-            errors.push(ExpandError::Unclosed { part: format!("{OPEN}{after}") });
+            errors.push(ExpandError::Unclosed {
+                part: format!("{OPEN}{after}"),
+            });
             rest = "";
             break;
         };
@@ -56,14 +58,20 @@ fn look_up(inner: &str, environment: Environment<'_>) -> Result<String, ExpandEr
         None => (inner, None),
     };
     if !is_name(name) {
-        return Err(ExpandError::BadName { part: part(), name: name.to_owned() });
+        return Err(ExpandError::BadName {
+            part: part(),
+            name: name.to_owned(),
+        });
     }
     // As in a shell, `:-` also replaces a variable that is set but empty.
     match (environment(name), default) {
         (Some(value), Some(default)) if value.is_empty() => Ok(default.to_owned()),
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(ExpandError::Missing { part: part(), name: name.to_owned() }),
+        (None, None) => Err(ExpandError::Missing {
+            part: part(),
+            name: name.to_owned(),
+        }),
     }
 }
 
@@ -92,7 +100,12 @@ impl ExpandError {
             }
             ExpandError::Unclosed { .. } => {
                 let help = "write ${env:NAME}; for the literal text write $${env:";
-                Problem::error(span, format!("`{key}` has an unclosed `${{env:`"), "no `}` follows").help(help)
+                Problem::error(
+                    span,
+                    format!("`{key}` has an unclosed `${{env:`"),
+                    "no `}` follows",
+                )
+                .help(help)
             }
             ExpandError::BadName { name, .. } => {
                 let message = format!("`{key}` asks for `{name}`, which cannot be a variable's name");

@@ -51,7 +51,12 @@ fn listen(decoder: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
             Some(address)
         }
         Err(help) => {
-            decoder.bad_value(node, "gateway.listen", "must be an address and a port", Some(help));
+            decoder.bad_value(
+                node,
+                "gateway.listen",
+                "must be an address and a port",
+                Some(help),
+            );
             None
         }
     }
@@ -65,7 +70,12 @@ fn prefix(decoder: &mut Decoder<'_>, node: &Node) -> Option<Prefix> {
         "never" => Some(Prefix::Never),
         other => {
             let help = did_you_mean(other, WORDS);
-            decoder.bad_value(node, "gateway.prefix", "must be `always`, `conflict` or `never`", help);
+            decoder.bad_value(
+                node,
+                "gateway.prefix",
+                "must be `always`, `conflict` or `never`",
+                help,
+            );
             None
         }
     }
@@ -89,7 +99,10 @@ fn allowed_origins(decoder: &mut Decoder<'_>, node: &Node) -> Vec<String> {
     let mut origins = Vec::new();
     for (text, node) in decoder.plain_list(node, "gateway.allowed_origins") {
         // The form that a browser sends: lower case, no default port, no path.
-        match Url::parse(text).ok().filter(|url| url.has_host() && url.path() == "/" && url.query().is_none()) {
+        match Url::parse(text)
+            .ok()
+            .filter(|url| url.has_host() && url.path() == "/" && url.query().is_none())
+        {
             Some(url) => {
                 let origin = url.origin();
                 let tuple = origin.is_tuple().then(|| origin.ascii_serialization());
@@ -127,20 +140,35 @@ fn limits(decoder: &mut Decoder<'_>, node: &Node, limits: &mut Limits) {
         let key = format!("gateway.limits.{}", entry.key);
         let key = key.as_str();
         match entry.key.as_str() {
-            "connections_max" => set(&mut limits.connections_max, decoder.count(node, key, CONNECTIONS_MAX)),
+            "connections_max" => set(
+                &mut limits.connections_max,
+                decoder.count(node, key, CONNECTIONS_MAX),
+            ),
             "message_bytes_max" => set(&mut limits.message_bytes_max, decoder.bytes(node, key)),
             "upstream_message_bytes_max" => {
                 set(&mut limits.upstream_message_bytes_max, decoder.bytes(node, key));
             }
             "depth_max" => {
                 let depth = decoder.count(node, key, DEPTH_MAX);
-                set(&mut limits.depth_max, depth.and_then(|depth| u16::try_from(depth).ok()));
+                set(
+                    &mut limits.depth_max,
+                    depth.and_then(|depth| u16::try_from(depth).ok()),
+                );
             }
             "replay_bytes_max" => set(&mut limits.replay_bytes_max, decoder.bytes(node, key)),
             "replay_ttl" => set(&mut limits.replay_ttl, decoder.duration(node, key, Zero::Allowed)),
-            "session_ttl" => set(&mut limits.session_ttl, decoder.duration(node, key, Zero::Refused)),
-            "request_timeout" => set(&mut limits.request_timeout, decoder.duration(node, key, Zero::Refused)),
-            "drain_timeout" => set(&mut limits.drain_timeout, decoder.duration(node, key, Zero::Allowed)),
+            "session_ttl" => set(
+                &mut limits.session_ttl,
+                decoder.duration(node, key, Zero::Refused),
+            ),
+            "request_timeout" => set(
+                &mut limits.request_timeout,
+                decoder.duration(node, key, Zero::Refused),
+            ),
+            "drain_timeout" => set(
+                &mut limits.drain_timeout,
+                decoder.duration(node, key, Zero::Allowed),
+            ),
             _ => decoder.unknown_key(entry, "`gateway.limits`", LIMIT_KEYS),
         }
     }

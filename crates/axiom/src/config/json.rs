@@ -28,11 +28,18 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let parsed = parse_to_ast(text, &CollectOptions::default(), &options).map_err(|error| {
         let range = error.range();
         let span = within(text, range.start..range.end);
-        Problem::error(&span, "this is not valid JSON", error.kind().to_string().to_lowercase())
+        Problem::error(
+            &span,
+            "this is not valid JSON",
+            error.kind().to_string().to_lowercase(),
+        )
     })?;
     match parsed.value {
         Some(value) => Ok(node(text, &value)),
-        None => Ok(Node { span: 0..text.len(), value: Value::Table(Vec::new()) }),
+        None => Ok(Node {
+            span: 0..text.len(),
+            value: Value::Table(Vec::new()),
+        }),
     }
 }
 
@@ -55,10 +62,16 @@ fn node(text: &str, value: &JsonValue<'_>) -> Node {
                 .iter()
                 .map(|property| {
                     let (key, key_span) = match &property.name {
-                        ObjectPropName::String(name) => (name.value.clone().into_owned(), span_of(text, name)),
+                        ObjectPropName::String(name) => {
+                            (name.value.clone().into_owned(), span_of(text, name))
+                        }
                         ObjectPropName::Word(name) => (name.value.to_owned(), span_of(text, name)),
                     };
-                    Entry { key, key_span, node: node(text, &property.value) }
+                    Entry {
+                        key,
+                        key_span,
+                        node: node(text, &property.value),
+                    }
                 })
                 .collect(),
         ),

@@ -20,8 +20,16 @@ pub const DEFAULT_FILES: &[&str] = &["axiom.toml", "axiom.json", ".mcp.json"];
 
 /// The named file, or the first default one that exists, or the demo.
 pub fn discover(named: Option<&Path>) -> Source {
-    let default = || DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.is_file());
-    named.map(Path::to_path_buf).or_else(default).map_or(Source::Demo, Source::File)
+    let default = || {
+        DEFAULT_FILES
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| path.is_file())
+    };
+    named
+        .map(Path::to_path_buf)
+        .or_else(default)
+        .map_or(Source::Demo, Source::File)
 }
 
 /// A file that was read, with everything needed to speak about it.
@@ -41,7 +49,11 @@ pub enum LoadError {
     Read { source: std::io::Error },
     /// The text was read and is wrong.
     #[error("{} has {}", path.display(), count(problems))]
-    Invalid { path: PathBuf, text: String, problems: Vec<Problem> },
+    Invalid {
+        path: PathBuf,
+        text: String,
+        problems: Vec<Problem>,
+    },
 }
 
 impl LoadError {
@@ -84,7 +96,9 @@ pub fn format_of(path: &Path) -> Format {
 /// A file that cannot be read, or all the problems of one that can.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let text = fs_err::read_to_string(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => LoadError::NotFound { path: path.to_path_buf() },
+        std::io::ErrorKind::NotFound => LoadError::NotFound {
+            path: path.to_path_buf(),
+        },
         _ => LoadError::Read { source },
     })?;
     let environment = |name: &str| std::env::var(name).ok();
@@ -92,9 +106,17 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     match config {
         Some(mut config) => {
             anchor(&mut config.options, path.parent().unwrap_or(Path::new("")));
-            Ok(Loaded { config, warnings: problems, text })
+            Ok(Loaded {
+                config,
+                warnings: problems,
+                text,
+            })
         }
-        None => Err(LoadError::Invalid { path: path.to_path_buf(), text, problems }),
+        None => Err(LoadError::Invalid {
+            path: path.to_path_buf(),
+            text,
+            problems,
+        }),
     }
 }
 

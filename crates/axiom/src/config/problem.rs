@@ -28,11 +28,20 @@ pub enum Level {
 impl Problem {
     pub fn error(span: &Span, message: impl Into<String>, label: impl Into<String>) -> Self {
         let (message, label) = (message.into(), label.into());
-        Problem { severity: Level::Error, message, span: span.clone(), label, help: None }
+        Problem {
+            severity: Level::Error,
+            message,
+            span: span.clone(),
+            label,
+            help: None,
+        }
     }
 
     pub fn warning(span: &Span, message: impl Into<String>, label: impl Into<String>) -> Self {
-        Problem { severity: Level::Warning, ..Problem::error(span, message, label) }
+        Problem {
+            severity: Level::Warning,
+            ..Problem::error(span, message, label)
+        }
     }
 
     pub fn help(mut self, help: impl Into<String>) -> Self {
@@ -63,7 +72,10 @@ pub fn render(problems: &[Problem], file: &str, text: &str, look: Look) -> Strin
     let handler = look.handler();
     let mut drawn = String::new();
     for problem in ordered {
-        let drawable = Drawable { problem, source: NamedSource::new(file, text.to_owned()) };
+        let drawable = Drawable {
+            problem,
+            source: NamedSource::new(file, text.to_owned()),
+        };
         let mut one = String::new();
         if handler.render_report(&mut one, &drawable).is_err() {
             let (line, column) = problem.position(text);
@@ -93,7 +105,9 @@ impl Look {
             Look::Plain => GraphicalTheme::unicode_nocolor(),
         };
         // A fixed width: a message must not wrap differently in a log and in a test.
-        GraphicalReportHandler::new_themed(theme).with_links(false).with_width(110)
+        GraphicalReportHandler::new_themed(theme)
+            .with_links(false)
+            .with_width(110)
     }
 }
 
@@ -121,7 +135,10 @@ impl Diagnostic for Drawable<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        self.problem.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+        self.problem
+            .help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {

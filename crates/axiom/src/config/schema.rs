@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde_json::Value as Json;
 
 /// Configuration of the Axiom gateway: `axiom.toml`, or `axiom.json` with the same keys.
 #[derive(Debug, JsonSchema)]
@@ -163,8 +164,38 @@ pub enum Size {
 
 /// The JSON Schema (2020-12), ending in a newline.
 pub fn text() -> String {
-    let schema = schemars::schema_for!(File);
-    let mut text = serde_json::to_string_pretty(schema.as_value()).unwrap_or_default();
+    let mut schema = schemars::schema_for!(File).to_value();
+    without_null(&mut schema);
+    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// A key is there or it is not: `null` is no value of ours, though an optional field's derived schema allows it.
+fn without_null(schema: &mut Json) {
+    match schema {
+        Json::Object(fields) => {
+            if let Some(Json::Array(types)) = fields.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    fields.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Json::Array(choices)) = fields.get_mut("anyOf") {
+                choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+                if let [Json::Object(only)] = choices.as_mut_slice() {
+                    let only = std::mem::take(only);
+                    fields.remove("anyOf");
+                    // What the field says of itself stands before what its type says.
+                    for (key, value) in only {
+                        fields.entry(key).or_insert(value);
+                    }
+                }
+            }
+            fields.values_mut().for_each(without_null);
+        }
+        Json::Array(items) => items.iter_mut().for_each(without_null),
+        _ => {}
+    }
 }

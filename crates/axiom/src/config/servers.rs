@@ -63,7 +63,10 @@ pub(crate) fn name_rule(name: &str) -> Result<(), &'static str> {
     match name {
         "" => Err("the name is empty"),
         _ if name.len() > 32 => Err("longer than 32 characters"),
-        _ if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') => {
+        _ if !name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') =>
+        {
             Err("only letters, digits, `_` and `-`")
         }
         // `server__tool` must have one reading.
@@ -110,9 +113,18 @@ fn server(decoder: &mut Decoder<'_>, entry: &Entry) -> (Option<ServerOptions>, b
             "url" => section.url = Some(entry),
             "transport" => section.transport = Some(entry),
             "headers" => section.headers = Some(entry),
-            "start_timeout" => set(&mut server.start_timeout, decoder.duration(node, key, Zero::Refused)),
-            "call_timeout" => set(&mut server.call_timeout, decoder.duration(node, key, Zero::Refused)),
-            "idle_timeout" => set(&mut server.idle_timeout, decoder.duration(node, key, Zero::Refused)),
+            "start_timeout" => set(
+                &mut server.start_timeout,
+                decoder.duration(node, key, Zero::Refused),
+            ),
+            "call_timeout" => set(
+                &mut server.call_timeout,
+                decoder.duration(node, key, Zero::Refused),
+            ),
+            "idle_timeout" => set(
+                &mut server.idle_timeout,
+                decoder.duration(node, key, Zero::Refused),
+            ),
             "links_max" => set(&mut server.links_max, decoder.count(node, key, LINKS_MAX)),
             "list_ttl" => set(&mut server.list_ttl, decoder.duration(node, key, Zero::Allowed)),
             "disabled" => disabled = decoder.boolean(node, key).unwrap_or(false),
@@ -135,7 +147,10 @@ fn server(decoder: &mut Decoder<'_>, entry: &Entry) -> (Option<ServerOptions>, b
             None
         }
     };
-    (endpoint.map(|endpoint| ServerOptions { endpoint, ..server }), disabled)
+    (
+        endpoint.map(|endpoint| ServerOptions { endpoint, ..server }),
+        disabled,
+    )
 }
 
 /// Processes or connections to one server; more than a machine can have.
@@ -146,18 +161,27 @@ fn stdio(decoder: &mut Decoder<'_>, path: &str, command: &Entry, section: &Secti
         misplaced(decoder, path, extra, "url");
     }
     let command = command_line(decoder, &format!("{path}.command"), &command.node);
-    let env = section.env.map_or_else(|| Some(BTreeMap::new()), |env| environment(decoder, path, env));
+    let env = section
+        .env
+        .map_or_else(|| Some(BTreeMap::new()), |env| environment(decoder, path, env));
     let cwd = match section.cwd {
         Some(cwd) => Some(decoder.string(&cwd.node, &format!("{path}.cwd"))?),
         None => None,
     };
-    Some(Endpoint::Stdio { command: command?, env: env?, cwd: cwd.map(PathBuf::from) })
+    Some(Endpoint::Stdio {
+        command: command?,
+        env: env?,
+        cwd: cwd.map(PathBuf::from),
+    })
 }
 
 fn command_line(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> Option<Vec<String>> {
     if let Some(line) = node.as_str() {
         let words: Vec<String> = line.split_whitespace().map(|word| format!("{word:?}")).collect();
-        let help = format!("write the program and each argument on its own: [{}]", words.join(", "));
+        let help = format!(
+            "write the program and each argument on its own: [{}]",
+            words.join(", ")
+        );
         decoder.bad_value(node, key, "must be an array", Some(help));
         return None;
     }
@@ -182,11 +206,20 @@ fn environment(decoder: &mut Decoder<'_>, path: &str, env: &Entry) -> Option<BTr
     for (entry, value) in &values {
         if entry.key.is_empty() || entry.key.contains(['=', '\0']) || value.contains('\0') {
             let message = format!("`{}` cannot be an environment variable", entry.key);
-            decoder.report(Problem::error(&entry.key_span, message, "empty, or has `=` or NUL"));
+            decoder.report(Problem::error(
+                &entry.key_span,
+                message,
+                "empty, or has `=` or NUL",
+            ));
             whole = false;
         }
     }
-    whole.then(|| values.into_iter().map(|(entry, value)| (entry.key.clone(), value)).collect())
+    whole.then(|| {
+        values
+            .into_iter()
+            .map(|(entry, value)| (entry.key.clone(), value))
+            .collect()
+    })
 }
 
 fn remote(decoder: &mut Decoder<'_>, path: &str, url: &Entry, section: &Section<'_>) -> Option<Endpoint> {
@@ -194,7 +227,9 @@ fn remote(decoder: &mut Decoder<'_>, path: &str, url: &Entry, section: &Section<
         misplaced(decoder, path, extra, "command");
     }
     let parsed = address(decoder, &format!("{path}.url"), &url.node);
-    let headers = section.headers.map_or_else(|| Some(BTreeMap::new()), |entry| headers(decoder, path, entry));
+    let headers = section
+        .headers
+        .map_or_else(|| Some(BTreeMap::new()), |entry| headers(decoder, path, entry));
     let transport = match section.transport {
         Some(entry) => Some(transport(decoder, path, entry)?),
         None => None,
@@ -202,9 +237,18 @@ fn remote(decoder: &mut Decoder<'_>, path: &str, url: &Entry, section: &Section<
     let (url, headers) = (parsed?, headers?);
     let is_ws = matches!(url.scheme(), "ws" | "wss");
     let endpoint = match (transport, is_ws) {
-        (None | Some(Transport::Ws), true) => Endpoint::WebSocket { url: url.into(), headers },
-        (None | Some(Transport::Http), false) => Endpoint::Http { url: url.into(), headers },
-        (Some(Transport::Sse), false) => Endpoint::Sse { url: url.into(), headers },
+        (None | Some(Transport::Ws), true) => Endpoint::WebSocket {
+            url: url.into(),
+            headers,
+        },
+        (None | Some(Transport::Http), false) => Endpoint::Http {
+            url: url.into(),
+            headers,
+        },
+        (Some(Transport::Sse), false) => Endpoint::Sse {
+            url: url.into(),
+            headers,
+        },
         (Some(_), _) => {
             let node = section.transport.map(|entry| &entry.node)?;
             let message = format!("`{path}.transport` and `{path}.url` contradict each other");
@@ -221,7 +265,10 @@ fn address(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> Option<Url> {
     let text = decoder.string(node, key)?;
     let complaint = match Url::parse(&text) {
         Ok(url) if !matches!(url.scheme(), "http" | "https" | "ws" | "wss") => {
-            format!("has the scheme `{}`; it must be http, https, ws or wss", url.scheme())
+            format!(
+                "has the scheme `{}`; it must be http, https, ws or wss",
+                url.scheme()
+            )
         }
         Ok(url) if url.host_str().is_none_or(str::is_empty) => "has no host".to_owned(),
         Ok(url) => return Some(url),
@@ -265,7 +312,11 @@ fn headers(decoder: &mut Decoder<'_>, path: &str, entry: &Entry) -> Option<BTree
     for (entry, value) in &values {
         if HeaderName::try_from(entry.key.as_str()).is_err() {
             let message = format!("`{}` cannot be the name of a header", entry.key);
-            decoder.report(Problem::error(&entry.key_span, message, "letters, digits and `-`"));
+            decoder.report(Problem::error(
+                &entry.key_span,
+                message,
+                "letters, digits and `-`",
+            ));
             whole = false;
         } else if HeaderValue::try_from(value.as_str()).is_err() {
             // The value itself may be a secret and is not repeated.
@@ -274,7 +325,12 @@ fn headers(decoder: &mut Decoder<'_>, path: &str, entry: &Entry) -> Option<BTree
             whole = false;
         }
     }
-    whole.then(|| values.into_iter().map(|(entry, value)| (entry.key.clone(), value)).collect())
+    whole.then(|| {
+        values
+            .into_iter()
+            .map(|(entry, value)| (entry.key.clone(), value))
+            .collect()
+    })
 }
 
 /// A table of strings. All of its problems are reported before it is given up.
@@ -283,7 +339,12 @@ fn strings<'n>(decoder: &mut Decoder<'_>, path: &str, entry: &'n Entry) -> Optio
     let entries = decoder.table(&entry.node, &format!("`{path}`"));
     let values: Vec<Option<(&Entry, String)>> = entries
         .into_iter()
-        .map(|entry| Some((entry, decoder.string(&entry.node, &format!("{path}.{}", entry.key))?)))
+        .map(|entry| {
+            Some((
+                entry,
+                decoder.string(&entry.node, &format!("{path}.{}", entry.key))?,
+            ))
+        })
         .collect();
     is_table.then(|| values.into_iter().collect()).flatten()
 }

@@ -3,7 +3,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn names_of(keys: &serde_json::Value) -> Vec<&str> {
-    let mut names: Vec<&str> = keys.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let mut names: Vec<&str> = keys
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect();
     names.sort_unstable();
     names
 }
@@ -24,7 +29,11 @@ fn schema_and_decoder_agree() {
         ("Server", servers::KEYS),
         ("View", views::KEYS),
     ] {
-        assert_eq!(names_of(&schema["$defs"][definition]["properties"]), sorted(keys), "{definition}");
+        assert_eq!(
+            names_of(&schema["$defs"][definition]["properties"]),
+            sorted(keys),
+            "{definition}"
+        );
     }
 }
 
@@ -34,7 +43,9 @@ fn schema_tells_the_real_defaults() {
     let schema: serde_json::Value = serde_json::from_str(&schema::text()).unwrap();
     let defaults = |definition: &str| -> String {
         let properties = schema["$defs"][definition]["properties"].as_object().unwrap();
-        let told = properties.iter().filter_map(|(key, value)| Some(format!("{key} = {}\n", value.get("default")?)));
+        let told = properties
+            .iter()
+            .filter_map(|(key, value)| Some(format!("{key} = {}\n", value.get("default")?)));
         told.collect()
     };
     let text = format!(
@@ -43,8 +54,12 @@ fn schema_tells_the_real_defaults() {
         defaults("Limits"),
         defaults("Server"),
     );
-    let told = decode(&text, Format::Toml, &|_| None).config.unwrap_or_else(|| panic!("{text}"));
-    let silent = decode("[servers.x]\ncommand = [\"x\"]", Format::Toml, &|_| None).config.unwrap();
+    let told = decode(&text, Format::Toml, &|_| None)
+        .config
+        .unwrap_or_else(|| panic!("{text}"));
+    let silent = decode("[servers.x]\ncommand = [\"x\"]", Format::Toml, &|_| None)
+        .config
+        .unwrap();
     assert_eq!(format!("{told:?}"), format!("{silent:?}"));
 }
 
@@ -114,16 +129,54 @@ proptest! {
 /// Lines made of our own words, so that the walk gets past the parser.
 fn text_like_ours() -> impl Strategy<Value = String> {
     let headers = prop::sample::select(vec![
-        "[gateway]", "[gateway.limits]", "[servers.a]", "[servers.a.env]", "[[servers]]", "[servers]", "[views.v]",
-        "[views.\"é é\"]", "[servers.a__b]", "[mcpServers.x]", "{\"servers\": {\"x\": {\"command\": [",
+        "[gateway]",
+        "[gateway.limits]",
+        "[servers.a]",
+        "[servers.a.env]",
+        "[[servers]]",
+        "[servers]",
+        "[views.v]",
+        "[views.\"é é\"]",
+        "[servers.a__b]",
+        "[mcpServers.x]",
+        "{\"servers\": {\"x\": {\"command\": [",
     ]);
     let keys = prop::sample::select(
-        [gateway::KEYS, gateway::LIMIT_KEYS, servers::KEYS, views::KEYS, &["args", "é", "mcpServers", "\"\""]].concat(),
+        [
+            gateway::KEYS,
+            gateway::LIMIT_KEYS,
+            servers::KEYS,
+            views::KEYS,
+            &["args", "é", "mcpServers", "\"\""],
+        ]
+        .concat(),
     );
     let values = prop::sample::select(vec![
-        "\"\"", "\"30s\"", "\"4MiB\"", "1", "0", "-1", "9223372036854775807", "true", "1.5", "nan", "1979-05-27",
-        "[]", "[1]", "[\"a\", \"${env:X}\"]", "[\"a.b\", \"*\", \".\"]", "{}", "{ a = \"${env:\" }", "{ \"a.b\" = \"c\" }",
-        "\"${env:A:-é}\"", "\"http://é/\"", "\"ws://h\"", "\"sse\"", "\"\\u0000\"", "'''\n'''", "\"${env:}\"",
+        "\"\"",
+        "\"30s\"",
+        "\"4MiB\"",
+        "1",
+        "0",
+        "-1",
+        "9223372036854775807",
+        "true",
+        "1.5",
+        "nan",
+        "1979-05-27",
+        "[]",
+        "[1]",
+        "[\"a\", \"${env:X}\"]",
+        "[\"a.b\", \"*\", \".\"]",
+        "{}",
+        "{ a = \"${env:\" }",
+        "{ \"a.b\" = \"c\" }",
+        "\"${env:A:-é}\"",
+        "\"http://é/\"",
+        "\"ws://h\"",
+        "\"sse\"",
+        "\"\\u0000\"",
+        "'''\n'''",
+        "\"${env:}\"",
     ]);
     let line = prop_oneof![
         headers.prop_map(str::to_owned),

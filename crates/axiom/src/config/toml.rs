@@ -11,7 +11,10 @@ use super::tree::{Entry, Node, Span, Value};
 /// The first syntax error; a duplicate key is one. What follows it cannot be trusted, so only one is given.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let document = Document::parse(text).map_err(|error| syntax(text, &error))?;
-    Ok(Node { span: 0..text.len(), value: table(document.as_table(), &(0..0)) })
+    Ok(Node {
+        span: 0..text.len(),
+        value: table(document.as_table(), &(0..0)),
+    })
 }
 
 fn syntax(text: &str, error: &toml_edit::TomlError) -> Problem {
@@ -42,9 +45,16 @@ pub(super) fn within(text: &str, span: Span) -> Span {
 /// `near` stands in for spans that the parser does not give (tables that are only implied by a longer header).
 fn table(table: &dyn TableLike, near: &Span) -> Value {
     let entries = table.iter().filter_map(|(name, item)| {
-        let key_span = table.key(name).and_then(toml_edit::Key::span).unwrap_or_else(|| near.clone());
+        let key_span = table
+            .key(name)
+            .and_then(toml_edit::Key::span)
+            .unwrap_or_else(|| near.clone());
         let node = node(item, &key_span)?;
-        Some(Entry { key: name.to_owned(), key_span, node })
+        Some(Entry {
+            key: name.to_owned(),
+            key_span,
+            node,
+        })
     });
     Value::Table(entries.collect())
 }
@@ -58,7 +68,10 @@ fn node(item: &Item, near: &Span) -> Option<Node> {
         Item::ArrayOfTables(tables) => Value::Array(
             tables
                 .iter()
-                .map(|inner| Node { span: inner.span().unwrap_or_else(|| span.clone()), value: table(inner, &span) })
+                .map(|inner| Node {
+                    span: inner.span().unwrap_or_else(|| span.clone()),
+                    value: table(inner, &span),
+                })
                 .collect(),
         ),
     };
@@ -77,7 +90,10 @@ fn scalar(value: &TomlValue, near: &Span) -> Value {
                 .iter()
                 .map(|item| {
                     let span = item.span().unwrap_or_else(|| near.clone());
-                    Node { value: scalar(item, &span), span }
+                    Node {
+                        value: scalar(item, &span),
+                        span,
+                    }
                 })
                 .collect(),
         ),

@@ -65,7 +65,10 @@ impl Node {
 
     /// The first value under `key`, if this is a table that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+        self.entries()
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.node)
     }
 
     pub fn as_str(&self) -> Option<&str> {

@@ -59,7 +59,9 @@ pub(super) fn bytes(text: &str) -> Result<usize, String> {
     if !tail.is_empty() {
         return Err(HELP.to_owned());
     }
-    let total = number.checked_mul(unit_bytes).and_then(|total| usize::try_from(total).ok());
+    let total = number
+        .checked_mul(unit_bytes)
+        .and_then(|total| usize::try_from(total).ok());
     total.ok_or_else(|| "this is more than the machine can address".to_owned())
 }
 
@@ -68,7 +70,9 @@ fn number_and_unit(text: &str) -> Option<(u64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, rest) = text.split_at_checked(digits)?;
     let rest = rest.trim_start();
-    let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+    let letters = rest
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(rest.len());
     let (unit, tail) = rest.split_at_checked(letters)?;
     Some((number.parse().ok()?, unit, tail))
 }
@@ -85,7 +89,17 @@ mod tests {
         assert_eq!(seconds("1h30m"), Ok(5400.0));
         assert_eq!(seconds(" 5 m "), Ok(300.0));
         assert_eq!(seconds("0s"), Ok(0.0));
-        for bad in ["", "s", "30", "30 parsecs", "-5s", "1.5s", "99999999999999999999s", "10001d", "9999d9999d"] {
+        for bad in [
+            "",
+            "s",
+            "30",
+            "30 parsecs",
+            "-5s",
+            "1.5s",
+            "99999999999999999999s",
+            "10001d",
+            "9999d9999d",
+        ] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

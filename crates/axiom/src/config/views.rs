@@ -24,13 +24,19 @@ fn view(decoder: &mut Decoder<'_>, entry: &Entry) -> ViewOptions {
     let mut view = ViewOptions::default();
     for field in decoder.table(&entry.node, &place) {
         match field.key.as_str() {
-            "include" => view.include = include(decoder, &format!("views.{}.include", entry.key), &field.node),
+            "include" => {
+                view.include = include(decoder, &format!("views.{}.include", entry.key), &field.node)
+            }
             "rename" => view.rename = rename(decoder, &format!("views.{}.rename", entry.key), &field.node),
             _ => decoder.unknown_key(field, &place, KEYS),
         }
     }
     if entry.node.is_table() && entry.node.get("include").is_none() {
-        let problem = Problem::error(&entry.key_span, format!("{place} includes nothing"), "no `include`");
+        let problem = Problem::error(
+            &entry.key_span,
+            format!("{place} includes nothing"),
+            "no `include`",
+        );
         decoder.report(problem.help("say what it shows: include = [\"server.*\"]"));
     }
     view
@@ -42,7 +48,8 @@ fn include(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> Vec<String> {
         if is_qualified(pattern) {
             patterns.push(pattern.to_owned());
         } else {
-            let help = "write server and name: \"files.read_*\", or \"files.*\" for all of a server".to_owned();
+            let help =
+                "write server and name: \"files.read_*\", or \"files.*\" for all of a server".to_owned();
             decoder.bad_value(node, key, "must hold patterns like `server.name`", Some(help));
         }
     }
@@ -52,7 +59,9 @@ fn include(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> Vec<String> {
 fn rename(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> BTreeMap<String, String> {
     let mut renamed: BTreeMap<String, String> = BTreeMap::new();
     for entry in decoder.table(node, &format!("`{key}`")) {
-        let Some(shown) = decoder.plain(&entry.node, &format!("{key}.{}", entry.key)) else { continue };
+        let Some(shown) = decoder.plain(&entry.node, &format!("{key}.{}", entry.key)) else {
+            continue;
+        };
         if !is_qualified(&entry.key) {
             let message = format!("`{key}` must have keys like `server.name`");
             decoder.report(Problem::error(&entry.key_span, message, "no server"));
@@ -69,12 +78,19 @@ fn rename(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> BTreeMap<String,
 
 /// `server.name`, both parts present.
 fn is_qualified(pattern: &str) -> bool {
-    pattern.split_once('.').is_some_and(|(server, name)| !server.is_empty() && !name.is_empty())
+    pattern
+        .split_once('.')
+        .is_some_and(|(server, name)| !server.is_empty() && !name.is_empty())
 }
 
 /// Warns about patterns whose server part matches no configured server: a slip, or a server to come.
 pub(super) fn check_servers(decoder: &mut Decoder<'_>, node: &Node, options: &Options, disabled: &[String]) {
-    let servers: Vec<&str> = options.servers.keys().chain(disabled).map(String::as_str).collect();
+    let servers: Vec<&str> = options
+        .servers
+        .keys()
+        .chain(disabled)
+        .map(String::as_str)
+        .collect();
     for view in node.entries() {
         let include = view.node.get("include").map(|node| match &node.value {
             super::tree::Value::Array(items) => items.iter().collect::<Vec<_>>(),
@@ -92,20 +108,25 @@ pub(super) fn check_servers(decoder: &mut Decoder<'_>, node: &Node, options: &Op
 }
 
 fn check_pattern(decoder: &mut Decoder<'_>, pattern: &str, span: &super::tree::Span, servers: &[&str]) {
-    let Some((server, _)) = pattern.split_once('.') else { return };
+    let Some((server, _)) = pattern.split_once('.') else {
+        return;
+    };
     if servers.iter().any(|name| matches(server, name)) {
         return;
     }
-    let mut problem =
-        Problem::warning(span, format!("no server is called `{server}`"), "matches nothing");
+    let mut problem = Problem::warning(span, format!("no server is called `{server}`"), "matches nothing");
     problem.help = did_you_mean(server, servers);
     decoder.report(problem);
 }
 
 /// Whether `name` fits `pattern`, where `*` stands for any run of characters.
 fn matches(pattern: &str, name: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(start) else { return false };
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(mut name) = name.strip_prefix(start) else {
+        return false;
+    };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let end = parts.pop().unwrap_or_default();
     for part in parts {

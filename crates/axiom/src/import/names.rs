@@ -5,8 +5,11 @@ use crate::config::is_server_name;
 
 /// Renames drafts whose names are not allowed here, keeps all names distinct, and notes each change.
 pub(super) fn make_valid(drafts: &mut [Draft]) {
-    let mut taken: Vec<String> =
-        drafts.iter().filter(|draft| is_server_name(&draft.name)).map(|draft| draft.name.clone()).collect();
+    let mut taken: Vec<String> = drafts
+        .iter()
+        .filter(|draft| is_server_name(&draft.name))
+        .map(|draft| draft.name.clone())
+        .collect();
     for draft in drafts.iter_mut().filter(|draft| !is_server_name(&draft.name)) {
         let base = valid(&draft.name);
         let numbered = (2..).map(|number| {
@@ -15,9 +18,13 @@ pub(super) fn make_valid(drafts: &mut [Draft]) {
             format!("{stem}{suffix}")
         });
         // Endless, so there is always a first free one.
-        let free = std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name));
+        let free = std::iter::once(base.clone())
+            .chain(numbered)
+            .find(|name| !taken.contains(name));
         draft.name = free.unwrap_or(base);
-        draft.notes.push(format!("renamed from `{}`", draft.original.escape_debug()));
+        draft
+            .notes
+            .push(format!("renamed from `{}`", draft.original.escape_debug()));
         taken.push(draft.name.clone());
     }
 }
@@ -26,14 +33,22 @@ pub(super) fn make_valid(drafts: &mut [Draft]) {
 pub(super) fn valid(name: &str) -> String {
     let mut valid = String::new();
     for c in name.chars() {
-        let c = if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '-' };
+        let c = if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+            c
+        } else {
+            '-'
+        };
         // No runs: `__` is not allowed, and `--` is ugly.
         if !(matches!(c, '-' | '_') && valid.ends_with(['-', '_'])) {
             valid.push(c);
         }
     }
     let trimmed: String = valid.trim_matches('-').chars().take(32).collect();
-    if trimmed.is_empty() { "server".to_owned() } else { trimmed }
+    if trimmed.is_empty() {
+        "server".to_owned()
+    } else {
+        trimmed
+    }
 }
 
 #[cfg(test)]
@@ -48,7 +63,10 @@ mod tests {
             ("@scope/pkg", "scope-pkg"),
             ("ключ", "server"),
             ("", "server"),
-            ("a-very-long-name-that-nobody-would-type-twice", "a-very-long-name-that-nobody-wou"),
+            (
+                "a-very-long-name-that-nobody-would-type-twice",
+                "a-very-long-name-that-nobody-wou",
+            ),
         ] {
             assert_eq!(valid(name), expected);
             assert!(is_server_name(&valid(name)));

@@ -22,7 +22,10 @@ pub fn text(file: &str, client: &str, plan: &[Plan], skipped: &[Skipped]) -> Str
         }
     }
     for Skipped { name, reason, .. } in skipped {
-        line(&mut text, format_args!("  - {}  skipped: {}", visible(name), visible(reason)));
+        line(
+            &mut text,
+            format_args!("  - {}  skipped: {}", visible(name), visible(reason)),
+        );
     }
     text
 }
@@ -33,22 +36,37 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 }
 
 fn servers(count: usize) -> String {
-    if count == 1 { "1 server".to_owned() } else { format!("{count} servers") }
+    if count == 1 {
+        "1 server".to_owned()
+    } else {
+        format!("{count} servers")
+    }
 }
 
 /// What a person must see of a server before it may be started.
 fn facts(draft: &Draft) -> Vec<(&'static str, String)> {
     let names = |pairs: &[(String, super::draft::Text)]| {
-        pairs.iter().map(|(name, _)| visible(name)).collect::<Vec<_>>().join(", ")
+        pairs
+            .iter()
+            .map(|(name, _)| visible(name))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let mut facts = Vec::new();
     match &draft.launch {
         Launch::Command { command, env, cwd } => {
-            facts.push(("command", command_line(command.iter().map(|word| word.text.as_str()))));
+            facts.push((
+                "command",
+                command_line(command.iter().map(|word| word.text.as_str())),
+            ));
             facts.extend(cwd.as_ref().map(|cwd| ("cwd", visible(&cwd.text))));
             facts.extend((!env.is_empty()).then(|| ("env", names(env))));
         }
-        Launch::Remote { url, transport, headers } => {
+        Launch::Remote {
+            url,
+            transport,
+            headers,
+        } => {
             facts.push(("url", without_password(&url.text)));
             facts.extend(transport.map(|transport| ("transport", transport.to_owned())));
             facts.extend((!headers.is_empty()).then(|| ("headers", names(headers))));
@@ -79,7 +97,11 @@ pub fn visible(text: &str) -> String {
         let hides = c.is_control()
             || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
             || matches!(c, '\u{e0000}'..='\u{e007f}');
-        if hides { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+        if hides {
+            shown.extend(c.escape_unicode())
+        } else {
+            shown.push(c)
+        }
     }
     shown
 }
@@ -96,9 +118,14 @@ fn without_password(url: &str) -> String {
 
 /// The same for programs. Values of `env` and `headers` stay out of it.
 pub fn json(file: &str, client: &str, plan: &[Plan], skipped: &[Skipped]) -> Json {
-    let servers: Vec<Json> = plan.iter().map(|Plan { draft, standing }| server_json(draft, *standing)).collect();
-    let skipped: Vec<Json> =
-        skipped.iter().map(|skipped| json!({"name": skipped.name, "reason": skipped.reason})).collect();
+    let servers: Vec<Json> = plan
+        .iter()
+        .map(|Plan { draft, standing }| server_json(draft, *standing))
+        .collect();
+    let skipped: Vec<Json> = skipped
+        .iter()
+        .map(|skipped| json!({"name": skipped.name, "reason": skipped.reason}))
+        .collect();
     json!({"file": file, "client": client, "servers": servers, "skipped": skipped})
 }
 
@@ -120,7 +147,11 @@ fn server_json(draft: &Draft, standing: Standing) -> Json {
             server["env"] = json!(names(env));
             server["cwd"] = json!(cwd.as_ref().map(|cwd| &cwd.text));
         }
-        Launch::Remote { url, transport, headers } => {
+        Launch::Remote {
+            url,
+            transport,
+            headers,
+        } => {
             server["url"] = json!(without_password(&url.text));
             server["transport"] = json!(transport);
             server["headers"] = json!(names(headers));

@@ -15,8 +15,11 @@ pub(super) fn move_out(drafts: &mut [Draft]) {
         let exports = &mut draft.exports;
         let mut variable_for = |wanted: String, value: &str| {
             let free = |name: &str| values.get(name).is_none_or(|known| known == value);
-            let name =
-                if free(&wanted) { wanted } else { variable_name(&format!("{server}_{wanted}")) };
+            let name = if free(&wanted) {
+                wanted
+            } else {
+                variable_name(&format!("{server}_{wanted}"))
+            };
             values.insert(name.clone(), value.to_owned());
             exports.push(name.clone());
             name
@@ -31,7 +34,11 @@ pub(super) fn move_out(drafts: &mut [Draft]) {
             Launch::Remote { headers, .. } => {
                 for (key, text) in headers.iter_mut().filter(|(key, text)| is_secret(key, text)) {
                     let (scheme, secret) = split_scheme(&text.text);
-                    let what = if key.eq_ignore_ascii_case("authorization") { "TOKEN" } else { key.as_str() };
+                    let what = if key.eq_ignore_ascii_case("authorization") {
+                        "TOKEN"
+                    } else {
+                        key.as_str()
+                    };
                     let variable = variable_for(variable_name(&format!("{server}_{what}")), secret);
                     text.text = format!("{scheme}${{env:{variable}}}");
                 }
@@ -55,8 +62,21 @@ fn split_scheme(value: &str) -> (&str, &str) {
 /// By the name first: it is what its author thought of the value.
 fn is_secret(key: &str, text: &Text) -> bool {
     const WORDS: &[&str] = &[
-        "token", "secret", "password", "passwd", "passphrase", "credential", "apikey", "api_key", "api-key",
-        "access_key", "private_key", "authorization", "cookie", "dsn", "connection_string",
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "passphrase",
+        "credential",
+        "apikey",
+        "api_key",
+        "api-key",
+        "access_key",
+        "private_key",
+        "authorization",
+        "cookie",
+        "dsn",
+        "connection_string",
     ];
     const ENDINGS: &[&str] = &["_key", "-key", "_pat", "_pwd", "_pass", "_auth"];
     if text.text.is_empty() || text.text.contains("${env:") {
@@ -79,8 +99,30 @@ pub(super) fn is_secret_argument(word: &str) -> bool {
 /// The forms in which services hand out keys.
 fn looks_issued(value: &str) -> bool {
     const PREFIXES: &[&str] = &[
-        "sk-", "sk_", "pk_live", "rk_live", "ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-", "xoxb-", "xoxp-",
-        "xapp-", "AKIA", "ASIA", "AIza", "hf_", "npm_", "pypi-", "dop_v1_", "lin_api_", "ntn_", "secret_", "eyJ",
+        "sk-",
+        "sk_",
+        "pk_live",
+        "rk_live",
+        "ghp_",
+        "gho_",
+        "ghs_",
+        "ghu_",
+        "github_pat_",
+        "glpat-",
+        "xoxb-",
+        "xoxp-",
+        "xapp-",
+        "AKIA",
+        "ASIA",
+        "AIza",
+        "hf_",
+        "npm_",
+        "pypi-",
+        "dop_v1_",
+        "lin_api_",
+        "ntn_",
+        "secret_",
+        "eyJ",
     ];
     let (_, value) = split_scheme(value);
     let has_prefix = PREFIXES.iter().any(|prefix| value.starts_with(prefix)) && value.len() >= 16;
@@ -104,7 +146,17 @@ mod tests {
     use super::*;
 
     fn check(key: &str, value: &str, secret: bool) {
-        assert_eq!(is_secret(key, &Text { text: value.to_owned(), span: 0..0 }), secret, "{key}={value}");
+        assert_eq!(
+            is_secret(
+                key,
+                &Text {
+                    text: value.to_owned(),
+                    span: 0..0
+                }
+            ),
+            secret,
+            "{key}={value}"
+        );
     }
 
     #[test]

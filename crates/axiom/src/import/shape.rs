@@ -49,7 +49,11 @@ pub struct Shape<'n> {
 
 /// `None` when no known client keeps servers like this.
 pub fn recognise<'n>(path: &Path, root: &'n Node) -> Option<Shape<'n>> {
-    let plain = |client, table: &'n Node| Shape { client, servers: entries(table), inputs: None };
+    let plain = |client, table: &'n Node| Shape {
+        client,
+        servers: entries(table),
+        inputs: None,
+    };
     if let Some(table) = root.get("context_servers").filter(|node| node.is_table()) {
         return Some(plain(Client::Zed, table));
     }
@@ -62,14 +66,20 @@ pub fn recognise<'n>(path: &Path, root: &'n Node) -> Option<Shape<'n>> {
     if let Some(mcp) = root.get("mcp").filter(|node| node.is_table()) {
         return Some(match mcp.get("servers").filter(|node| node.is_table()) {
             // VS Code's older place, inside settings.json.
-            Some(table) => {
-                Shape { client: Client::VsCode, servers: entries(table), inputs: mcp.get("inputs") }
-            }
+            Some(table) => Shape {
+                client: Client::VsCode,
+                servers: entries(table),
+                inputs: mcp.get("inputs"),
+            },
             None => plain(Client::OpenCode, mcp),
         });
     }
     let table = root.get("servers").filter(|node| node.is_table())?;
-    Some(Shape { client: Client::VsCode, servers: entries(table), inputs: root.get("inputs") })
+    Some(Shape {
+        client: Client::VsCode,
+        servers: entries(table),
+        inputs: root.get("inputs"),
+    })
 }
 
 fn entries(table: &Node) -> Vec<&Entry> {
@@ -80,8 +90,14 @@ fn entries(table: &Node) -> Vec<&Entry> {
 fn mcp_servers<'n>(path: &Path, root: &'n Node) -> Option<Shape<'n>> {
     let top = root.get("mcpServers").filter(|node| node.is_table());
     let projects = root.get("projects").map(Node::entries).unwrap_or_default();
-    let in_projects = projects.iter().filter_map(|project| project.node.get("mcpServers"));
-    let servers: Vec<&Entry> = top.into_iter().chain(in_projects).flat_map(Node::entries).collect();
+    let in_projects = projects
+        .iter()
+        .filter_map(|project| project.node.get("mcpServers"));
+    let servers: Vec<&Entry> = top
+        .into_iter()
+        .chain(in_projects)
+        .flat_map(Node::entries)
+        .collect();
     if top.is_none() && servers.is_empty() {
         return None;
     }
@@ -92,12 +108,20 @@ fn mcp_servers<'n>(path: &Path, root: &'n Node) -> Option<Shape<'n>> {
         None if has("serverUrl") => Client::Windsurf,
         None => Client::McpServers,
     };
-    Some(Shape { client, servers, inputs: root.get("inputs") })
+    Some(Shape {
+        client,
+        servers,
+        inputs: root.get("inputs"),
+    })
 }
 
 fn by_name(path: &Path) -> Option<Client> {
     let file = path.file_name()?.to_str()?;
-    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    let folder = path
+        .parent()
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     match (folder, file) {
         (_, "claude_desktop_config.json") => Some(Client::ClaudeDesktop),
         (_, ".mcp.json" | ".claude.json") | (".claude", _) => Some(Client::ClaudeCode),

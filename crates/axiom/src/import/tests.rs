@@ -16,11 +16,19 @@ fn a_servers_file_of_a_client_is_a_configuration() {
         "files": {"command": "npx", "args": ["-y", "pkg", "${HOME}"], "env": {"TOKEN": "secret", "PORT": 80}},
         "my remote": {"type": "http", "url": "https://h/mcp", "headers": {"X": "${A:-b}"}}
     }}"#;
-    let decoded = decode(text, Format::Json, &|name| (name == "HOME").then(|| "/home/me".to_owned()));
+    let decoded = decode(text, Format::Json, &|name| {
+        (name == "HOME").then(|| "/home/me".to_owned())
+    });
     let config = decoded.config.unwrap_or_else(|| panic!("{:?}", decoded.problems));
-    assert_eq!(config.options.servers.keys().collect::<Vec<_>>(), ["files", "my-remote"]);
+    assert_eq!(
+        config.options.servers.keys().collect::<Vec<_>>(),
+        ["files", "my-remote"]
+    );
     let shown = format!("{:?}", config.options.servers["files"].endpoint);
-    assert_eq!(shown, r#"Stdio { command: ["npx", "-y", "pkg", "/home/me"], env: ["PORT", "TOKEN"], cwd: None }"#);
+    assert_eq!(
+        shown,
+        r#"Stdio { command: ["npx", "-y", "pkg", "/home/me"], env: ["PORT", "TOKEN"], cwd: None }"#
+    );
 }
 
 #[test]
@@ -39,7 +47,11 @@ fn secrets_with_one_name_and_two_values_get_two_variables() {
         "c": {"command": "c", "env": {"API_KEY": "one"}}
     }}"#;
     let found = read_one("x.json", text);
-    let exports: Vec<&[String]> = found.drafts.iter().map(|draft| draft.exports.as_slice()).collect();
+    let exports: Vec<&[String]> = found
+        .drafts
+        .iter()
+        .map(|draft| draft.exports.as_slice())
+        .collect();
     assert_eq!(exports, [["API_KEY"], ["B_API_KEY"], ["API_KEY"]]);
     let text = written(found);
     assert!(!text.contains("one") && !text.contains("two"), "{text}");
@@ -47,7 +59,12 @@ fn secrets_with_one_name_and_two_values_get_two_variables() {
 
 #[test]
 fn two_files_with_one_name() {
-    let found = |command: &str| read_one("x.json", &format!(r#"{{"mcpServers": {{"a": {{"command": "{command}"}}}}}}"#));
+    let found = |command: &str| {
+        read_one(
+            "x.json",
+            &format!(r#"{{"mcpServers": {{"a": {{"command": "{command}"}}}}}}"#),
+        )
+    };
     let first = write::plan("", found("one").drafts, &[]).unwrap();
     let second = write::plan("", found("two").drafts, &first).unwrap();
     let again = write::plan("", found("one").drafts, &first).unwrap();

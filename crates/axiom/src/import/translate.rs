@@ -20,7 +20,11 @@ pub(super) fn servers(shape: &Shape<'_>, path: &Path) -> (Vec<Draft>, Vec<Skippe
         match server(shape.client, entry, &scope) {
             Ok(draft) => drafts.push(draft),
             Err(reason) => {
-                skipped.push(Skipped { name: entry.key.clone(), reason, span: entry.key_span.clone() });
+                skipped.push(Skipped {
+                    name: entry.key.clone(),
+                    reason,
+                    span: entry.key_span.clone(),
+                });
             }
         }
     }
@@ -30,8 +34,14 @@ pub(super) fn servers(shape: &Shape<'_>, path: &Path) -> (Vec<Draft>, Vec<Skippe
 /// The folder that an editor calls the workspace: where `.vscode` or `.cursor` stands, or the file itself.
 fn workspace(path: &Path) -> Option<PathBuf> {
     let folder = std::path::absolute(path).ok()?.parent()?.to_path_buf();
-    let is_editor = [".vscode", ".cursor", ".zed"].iter().any(|name| folder.ends_with(name));
-    if is_editor { folder.parent().map(Path::to_path_buf) } else { Some(folder) }
+    let is_editor = [".vscode", ".cursor", ".zed"]
+        .iter()
+        .any(|name| folder.ends_with(name));
+    if is_editor {
+        folder.parent().map(Path::to_path_buf)
+    } else {
+        Some(folder)
+    }
 }
 
 /// The state of one translation.
@@ -46,7 +56,11 @@ fn server(client: Client, entry: &Entry, scope: &Scope) -> Result<Draft, String>
     if !node.is_table() {
         return Err(format!("this is {}, not a table", node.value.kind()));
     }
-    let mut reader = Reader { scope, notes: Vec::new(), exports: Vec::new() };
+    let mut reader = Reader {
+        scope,
+        notes: Vec::new(),
+        exports: Vec::new(),
+    };
     let launch = match address(node) {
         Some((url, key)) => reader.remote(client, node, url, key)?,
         None => reader.command(node)?,
@@ -70,7 +84,9 @@ fn server(client: Client, entry: &Entry, scope: &Scope) -> Result<Draft, String>
 
 /// The address of a remote server, under whichever name.
 fn address(node: &Node) -> Option<(&Node, &'static str)> {
-    ["url", "serverUrl", "httpUrl"].into_iter().find_map(|key| Some((node.get(key)?, key)))
+    ["url", "serverUrl", "httpUrl"]
+        .into_iter()
+        .find_map(|key| Some((node.get(key)?, key)))
 }
 
 impl Reader<'_> {
@@ -128,17 +144,30 @@ impl Reader<'_> {
             }
         }
         // Codex: headers whose values stand in environment variables.
-        for entry in node.get("env_http_headers").map(Node::entries).unwrap_or_default() {
-            let variable = entry.node.as_str().ok_or("a value in `env_http_headers` is not a string")?;
+        for entry in node
+            .get("env_http_headers")
+            .map(Node::entries)
+            .unwrap_or_default()
+        {
+            let variable = entry
+                .node
+                .as_str()
+                .ok_or("a value in `env_http_headers` is not a string")?;
             headers.push((entry.key.clone(), from_environment(variable, &entry.node.span)));
         }
         if let Some(variable) = node.get("bearer_token_env_var") {
-            let name = variable.as_str().ok_or("`bearer_token_env_var` is not a string")?;
+            let name = variable
+                .as_str()
+                .ok_or("`bearer_token_env_var` is not a string")?;
             let mut value = from_environment(name, &variable.span);
             value.text.insert_str(0, "Bearer ");
             headers.push(("Authorization".to_owned(), value));
         }
-        Ok(Launch::Remote { url, transport, headers })
+        Ok(Launch::Remote {
+            url,
+            transport,
+            headers,
+        })
     }
 
     fn text(&mut self, node: &Node, key: &str) -> Result<Text, String> {
@@ -153,7 +182,10 @@ impl Reader<'_> {
         let translated = variables::translate(&text, self.scope);
         self.notes.extend(translated.notes);
         self.exports.extend(translated.exports);
-        Ok(Text { text: translated.text, span: node.span.clone() })
+        Ok(Text {
+            text: translated.text,
+            span: node.span.clone(),
+        })
     }
 
     fn texts(&mut self, node: &Node, key: &str) -> Result<Vec<Text>, String> {
@@ -192,22 +224,32 @@ impl Reader<'_> {
             "sandbox",
             "settings",
         ];
-        let ignored: Vec<String> =
-            TELLING.iter().filter(|key| node.get(key).is_some()).map(|key| format!("`{key}`")).collect();
+        let ignored: Vec<String> = TELLING
+            .iter()
+            .filter(|key| node.get(key).is_some())
+            .map(|key| format!("`{key}`"))
+            .collect();
         if !ignored.is_empty() {
             self.notes.push(format!("{} is not imported", ignored.join(", ")));
         }
     }
 
     fn warn_about_secrets(&mut self, command: &[Text]) {
-        if command.iter().any(|word| super::secrets::is_secret_argument(&word.text)) {
-            self.notes.push("an argument looks like a secret; consider ${env:NAME}".to_owned());
+        if command
+            .iter()
+            .any(|word| super::secrets::is_secret_argument(&word.text))
+        {
+            self.notes
+                .push("an argument looks like a secret; consider ${env:NAME}".to_owned());
         }
     }
 }
 
 fn from_environment(name: &str, span: &Span) -> Text {
-    Text { text: format!("${{env:{name}}}"), span: span.clone() }
+    Text {
+        text: format!("${{env:{name}}}"),
+        span: span.clone(),
+    }
 }
 
 fn flag(node: &Node, key: &str) -> Option<bool> {

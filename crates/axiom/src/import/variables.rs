@@ -35,12 +35,23 @@ pub(super) struct Translated {
 
 /// Reads VS Code's `inputs` array.
 pub(super) fn inputs(node: &Node) -> BTreeMap<String, Input> {
-    let Value::Array(items) = &node.value else { return BTreeMap::new() };
+    let Value::Array(items) = &node.value else {
+        return BTreeMap::new();
+    };
     let text = |item: &Node, key: &str| item.get(key).and_then(Node::as_str).map(str::to_owned);
     let input = |item: &Node| {
-        let secret = matches!(item.get("password").map(|node| &node.value), Some(Value::Bool(true)));
+        let secret = matches!(
+            item.get("password").map(|node| &node.value),
+            Some(Value::Bool(true))
+        );
         let default = text(item, "default").filter(|_| !secret);
-        Some((text(item, "id")?, Input { description: text(item, "description"), default }))
+        Some((
+            text(item, "id")?,
+            Input {
+                description: text(item, "description"),
+                default,
+            },
+        ))
     };
     items.iter().filter_map(input).collect()
 }
@@ -96,7 +107,8 @@ impl Translated {
         if is_variable_name(name) {
             return format!("${{env:{variable}}}");
         }
-        self.notes.push(format!("`${{{inner}}}` means nothing here and stays as it is"));
+        self.notes
+            .push(format!("`${{{inner}}}` means nothing here and stays as it is"));
         format!("${{{inner}}}")
     }
 
@@ -106,8 +118,13 @@ impl Translated {
         if let Some(default) = input.default.filter(|default| !default.contains('}')) {
             return format!("${{env:{name}:-{default}}}");
         }
-        let what = input.description.map(|text| format!(" ({text})")).unwrap_or_default();
-        self.notes.push(format!("the editor asked for `{id}`{what}; it is read from {name} now"));
+        let what = input
+            .description
+            .map(|text| format!(" ({text})"))
+            .unwrap_or_default();
+        self.notes.push(format!(
+            "the editor asked for `{id}`{what}; it is read from {name} now"
+        ));
         self.exports.push(name.clone());
         format!("${{env:{name}}}")
     }
@@ -115,8 +132,16 @@ impl Translated {
 
 /// A name that a shell can export: `perplexity-key` becomes `PERPLEXITY_KEY`.
 pub(super) fn variable_name(text: &str) -> String {
-    let mut name: String =
-        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    let mut name: String = text
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
+        .collect();
     if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         name.insert(0, '_');
     }
@@ -130,8 +155,20 @@ mod tests {
     fn check(text: &str, expected: &str) {
         let scope = Scope {
             inputs: BTreeMap::from([
-                ("api-key".to_owned(), Input { description: Some("The key".to_owned()), default: None }),
-                ("region".to_owned(), Input { description: None, default: Some("eu".to_owned()) }),
+                (
+                    "api-key".to_owned(),
+                    Input {
+                        description: Some("The key".to_owned()),
+                        default: None,
+                    },
+                ),
+                (
+                    "region".to_owned(),
+                    Input {
+                        description: None,
+                        default: Some("eu".to_owned()),
+                    },
+                ),
             ]),
             folder: Some(PathBuf::from("/code/app")),
             bare_dollar: false,
@@ -157,7 +194,10 @@ mod tests {
 
     #[test]
     fn gemini_has_bare_dollars() {
-        let scope = Scope { bare_dollar: true, ..Scope::default() };
+        let scope = Scope {
+            bare_dollar: true,
+            ..Scope::default()
+        };
         assert_eq!(translate("$TOKEN", &scope).text, "${env:TOKEN}");
         assert_eq!(translate("$5 and $TOKEN", &scope).text, "$5 and $TOKEN");
     }

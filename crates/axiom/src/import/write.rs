@@ -44,9 +44,16 @@ impl Standing {
 pub fn plan(text: &str, drafts: Vec<Draft>, planned: &[Plan]) -> Result<Vec<Plan>, Problem> {
     let root = parse(text, Format::Toml)?;
     let existing = root.get("servers").map(Node::entries).unwrap_or_default();
-    let mut known: Vec<(String, Node)> =
-        existing.iter().map(|entry| (entry.key.clone(), entry.node.clone())).collect();
-    known.extend(planned.iter().filter(|plan| plan.standing == Standing::New).map(|plan| named(&plan.draft)));
+    let mut known: Vec<(String, Node)> = existing
+        .iter()
+        .map(|entry| (entry.key.clone(), entry.node.clone()))
+        .collect();
+    known.extend(
+        planned
+            .iter()
+            .filter(|plan| plan.standing == Standing::New)
+            .map(|plan| named(&plan.draft)),
+    );
     let mut plans = Vec::with_capacity(drafts.len());
     for draft in drafts {
         let (name, section) = named(&draft);
@@ -69,12 +76,14 @@ fn named(draft: &Draft) -> (String, Node) {
 
 /// Whether both start or reach the same thing; times and switches may differ.
 fn same_launch(a: &Node, b: &Node) -> bool {
-    ["command", "env", "cwd", "url", "transport", "headers"].iter().all(|key| match (a.get(key), b.get(key)) {
-        (Some(a), Some(b)) => same_value(a, b),
-        (None, None) => true,
-        // `env = {}` says the same as no `env`.
-        (Some(one), None) | (None, Some(one)) => one.is_table() && one.entries().is_empty(),
-    })
+    ["command", "env", "cwd", "url", "transport", "headers"]
+        .iter()
+        .all(|key| match (a.get(key), b.get(key)) {
+            (Some(a), Some(b)) => same_value(a, b),
+            (None, None) => true,
+            // `env = {}` says the same as no `env`.
+            (Some(one), None) | (None, Some(one)) => one.is_table() && one.entries().is_empty(),
+        })
 }
 
 /// Equal but for positions and the order of keys.
@@ -85,7 +94,10 @@ fn same_value(a: &Node, b: &Node) -> bool {
         }
         (Value::Table(entries), Value::Table(others)) => {
             entries.len() == others.len()
-                && entries.iter().all(|entry| b.get(&entry.key).is_some_and(|other| same_value(&entry.node, other)))
+                && entries.iter().all(|entry| {
+                    b.get(&entry.key)
+                        .is_some_and(|other| same_value(&entry.node, other))
+                })
         }
         (a, b) => a == b,
     }
@@ -96,14 +108,15 @@ fn same_value(a: &Node, b: &Node) -> bool {
 /// # Errors
 /// `text` is not valid TOML, or the servers do not fit into it (`servers` is no table there).
 pub fn merged<'p>(text: &str, plans: impl Iterator<Item = &'p Plan>) -> Result<String, MergeError> {
-    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-        MergeError::Syntax(error.message().to_owned())
-    })?;
+    let mut document: DocumentMut = text
+        .parse()
+        .map_err(|error: toml_edit::TomlError| MergeError::Syntax(error.message().to_owned()))?;
     let mut implicit = Table::new();
     implicit.set_implicit(true);
     let servers = document.entry("servers").or_insert(Item::Table(implicit));
     for plan in plans.filter(|plan| plan.standing == Standing::New) {
         let Entry { key, node, .. } = plan.draft.to_entry();
+        check(&key, &node)?;
         match servers {
             Item::Table(servers) => {
                 servers.insert(&key, Item::Table(section(&node)));
@@ -114,17 +127,36 @@ pub fn merged<'p>(text: &str, plans: impl Iterator<Item = &'p Plan>) -> Result<S
             _ => return Err(MergeError::NoTable),
         }
     }
-    let merged = document.to_string();
-    let decoded = decode(&merged, Format::Toml, &|_| Some("x".to_owned()));
-    let old_errors = decode(text, Format::Toml, &|_| Some("x".to_owned()));
-    // Errors that were there before are the owner's; new ones would be ours.
-    let errors = |problems: &[Problem]| problems.iter().filter(|problem| problem.is_error()).count();
-    match decoded.problems.iter().rfind(|problem| problem.is_error()) {
-        Some(problem) if errors(&decoded.problems) > errors(&old_errors.problems) => {
-            Err(MergeError::Refused(problem.message.clone()))
-        }
-        _ => Ok(merged),
+    if text.parse::<DocumentMut>().is_ok_and(|before| before.is_empty()) {
+        // All that was there is comments, which would stand at the end now.
+        document.set_trailing("");
+        let gap = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        return Ok(format!("{text}{gap}{document}"));
     }
+    Ok(document.to_string())
+}
+
+/// Asks our own decoder about one section. What variables hold is not known yet: a word, nothing (so that defaults
+/// count) or an address will do.
+fn check(name: &str, node: &Node) -> Result<(), MergeError> {
+    let mut servers = Table::new();
+    servers.insert(name, Item::Table(section(node)));
+    let mut document = DocumentMut::new();
+    document.insert("servers", Item::Table(servers));
+    let text = document.to_string();
+    let mut refused = Ok(());
+    for value in ["x", "", "http://x"] {
+        let decoded = decode(&text, Format::Toml, &|_| Some(value.to_owned()));
+        match decoded.problems.iter().find(|problem| problem.is_error()) {
+            None => return Ok(()),
+            Some(problem) => refused = refused.and(Err(MergeError::Refused(problem.message.clone()))),
+        }
+    }
+    refused
 }
 
 /// Why servers could not be added to a text.
@@ -150,7 +182,10 @@ fn section(node: &Node) -> Table {
 }
 
 fn inline(node: &Node) -> InlineTable {
-    node.entries().iter().map(|entry| (entry.key.as_str(), value(&entry.node))).collect()
+    node.entries()
+        .iter()
+        .map(|entry| (entry.key.as_str(), value(&entry.node)))
+        .collect()
 }
 
 fn value(node: &Node) -> TomlValue {
@@ -174,7 +209,11 @@ pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = target
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let temporary = folder.join(format!(".{name}.new-{}", std::process::id()));
     let written = write_new(&temporary, text, fs_err::metadata(&target).ok().as_ref())
         .and_then(|()| fs_err::rename(&temporary, &target));
@@ -205,7 +244,11 @@ pub fn back_up(path: &Path) -> std::io::Result<PathBuf> {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".bak-{number}"));
         let backup = PathBuf::from(name);
-        match fs_err::OpenOptions::new().write(true).create_new(true).open(&backup) {
+        match fs_err::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&backup)
+        {
             Ok(mut file) => {
                 file.set_permissions(fs_err::metadata(path)?.permissions())?;
                 file.write_all(&text)?;
@@ -216,7 +259,10 @@ pub fn back_up(path: &Path) -> std::io::Result<PathBuf> {
             Err(error) => return Err(error),
         }
     }
-    Err(std::io::Error::other(format!("{} has too many backups", path.display())))
+    Err(std::io::Error::other(format!(
+        "{} has too many backups",
+        path.display()
+    )))
 }
 
 /// More imports than anyone makes by hand.

@@ -1,0 +1,8 @@
+//! The built binary, run as a person runs it. A test reads as a command line and what came back.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod config;
+mod help;
+mod import;
+mod session;
