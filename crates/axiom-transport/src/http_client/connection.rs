@@ -1,0 +1,235 @@
+//! One exchange on one connection: write the request, read the head of the answer.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Write as _};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderName, HeaderValue};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+
+use super::Answer;
+use super::body::AnswerBody;
+use super::dial::{Stream, dial};
+use super::error::HttpError;
+use super::head::{self, Head};
+use super::target::Target;
+
+/// Room for one read. Most answers fit; a longer body doubles it up to the maximum, to need fewer system calls.
+const READ_BYTES_MIN: usize = 8 * 1024;
+const READ_BYTES_MAX: usize = 128 * 1024;
+
+/// Up to this size a body is copied behind the head, so that one plain write sends both.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// A connection to a server, between two exchanges or in one.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Stream,
+    /// Received and not yet handed out.
+    pub(super) received: BytesMut,
+    read_bytes: usize,
+    /// The request's head, and its body if that is small. Kept for its capacity.
+    request: Vec<u8>,
+}
+
+/// A new connection to `target`.
+pub(super) async fn open(target: &Target) -> Result<Connection, HttpError> {
+    let stream = dial(target).await?;
+    Ok(Connection {
+        stream,
+        received: BytesMut::new(),
+        read_bytes: READ_BYTES_MIN,
+        request: Vec::new(),
+    })
+}
+
+impl Connection {
+    /// Sends a request and reads the head of its answer.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the connection, which tells the server.
+    pub(super) async fn exchange(
+        mut self,
+        target: &Target,
+        method: &'static str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Option<Bytes>,
+    ) -> Result<Answer, HttpError> {
+        let rest = self.render(target, method, headers, body);
+        let mut sending = Sending {
+            rest,
+            sent: 0,
+            failure: None,
+        };
+        let head = poll_fn(|cx| self.poll_exchange(cx, &mut sending)).await;
+        let whole_request_sent = sending.is_done(&self.request);
+        let head = head.map_err(|failure| failure.at(target, whole_request_sent))?;
+        tracing::trace!(target = %target.at(), method, status = head.status.as_u16(), "answer");
+        // A server that answered before it took the whole request will not understand what follows it.
+        let reusable = head.reusable && whole_request_sent;
+        let body = AnswerBody::new(self, target, head.framing, reusable, head.idle_max);
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
+    }
+
+    /// Renders the request into `self.request`; returns the body if it is too large to be copied there.
+    fn render(
+        &mut self,
+        target: &Target,
+        method: &'static str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Option<Bytes>,
+    ) -> Bytes {
+        let out = &mut self.request;
+        out.clear();
+        out.extend_from_slice(method.as_bytes());
+        out.extend_from_slice(target.rendered());
+        for (name, value) in headers {
+            if target.fixed().iter().any(|(fixed, _)| fixed == name) {
+                continue;
+            }
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+        let Some(body) = body else {
+            out.extend_from_slice(b"\r\n");
+            return Bytes::new();
+        };
+        write!(out, "content-length: {}\r\n\r\n", body.len()).expect("a Vec takes every write");
+        if body.len() > COPY_BYTES_MAX {
+            return body;
+        }
+        out.extend_from_slice(&body);
+        Bytes::new()
+    }
+
+    /// Drives both directions: a server may answer, and stop reading, before it has the whole request.
+    fn poll_exchange(&mut self, cx: &mut Context<'_>, sending: &mut Sending) -> Poll<Result<Head, Failure>> {
+        if !sending.is_over(&self.request) {
+            self.write(cx, sending);
+        }
+        loop {
+            if !self.received.is_empty() {
+                match head::parse(&mut self.received) {
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => {}
+                    Err(what) => return Poll::Ready(Err(Failure::Protocol(what))),
+                }
+            }
+            let failure = match ready!(self.poll_fill(cx)) {
+                Ok(0) => io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it"),
+                Ok(_) => continue,
+                Err(error) => error,
+            };
+            // Why writing failed tells more than the end of the stream that follows from it.
+            return Poll::Ready(Err(Failure::Io(sending.failure.take().unwrap_or(failure))));
+        }
+    }
+
+    /// Writes as much as the socket takes. A failure is kept: the server's answer may still be there to read.
+    fn write(&mut self, cx: &mut Context<'_>, sending: &mut Sending) {
+        while !sending.is_over(&self.request) {
+            let head = self.request.get(sending.sent..).unwrap_or_default();
+            let stream = Pin::new(&mut self.stream);
+            let written = if sending.rest.is_empty() {
+                stream.poll_write(cx, head)
+            } else {
+                stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(&sending.rest)])
+            };
+            match written {
+                Poll::Ready(Ok(0)) => sending.failure = Some(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => {
+                    let of_head = count.min(head.len());
+                    sending.sent += of_head;
+                    sending.rest.advance(count - of_head);
+                }
+                Poll::Ready(Err(error)) => sending.failure = Some(error),
+                Poll::Pending => return,
+            }
+        }
+        // Only TLS buffers; its flush goes on with the next poll of either direction if the socket is full.
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx) {
+            sending.failure = Some(error);
+        }
+    }
+
+    /// Reads once into `received`. `Ok(0)` is the end of the stream.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Half of it will do: a buffer whose slices are still in use elsewhere would have to be replaced.
+        if self.room() < self.read_bytes / 2 {
+            self.received.reserve(self.read_bytes);
+        }
+        let room = self.room();
+        // The read future holds no state of its own, so a new one for each poll is the poll function tokio lacks.
+        let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(cx))?;
+        if count == room {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    fn room(&self) -> usize {
+        self.received.capacity() - self.received.len()
+    }
+
+    /// More than a first read's worth of body is announced: make room for it at once.
+    pub(super) fn expect(&mut self, body_bytes: u64) {
+        let body_bytes = usize::try_from(body_bytes).unwrap_or(READ_BYTES_MAX);
+        self.read_bytes = body_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+    }
+
+    /// Back to the size of an idle connection.
+    pub(super) fn rest(&mut self) {
+        self.read_bytes = READ_BYTES_MIN;
+        if self.received.capacity() > 2 * READ_BYTES_MIN {
+            self.received = BytesMut::new();
+        }
+        self.request.clear();
+        self.request.shrink_to(READ_BYTES_MIN);
+    }
+}
+
+/// How far the request is.
+struct Sending {
+    /// A large body, less what was written of it.
+    rest: Bytes,
+    /// Bytes of the rendered request that were written.
+    sent: usize,
+    failure: Option<io::Error>,
+}
+
+impl Sending {
+    fn is_done(&self, request: &[u8]) -> bool {
+        self.sent == request.len() && self.rest.is_empty()
+    }
+
+    fn is_over(&self, request: &[u8]) -> bool {
+        self.failure.is_some() || self.is_done(request)
+    }
+}
+
+enum Failure {
+    Io(io::Error),
+    Protocol(&'static str),
+}
+
+impl Failure {
+    fn at(self, target: &Target, request_sent: bool) -> HttpError {
+        let at = Arc::clone(target.at());
+        match self {
+            Failure::Io(cause) => HttpError::Broken {
+                at,
+                request_sent,
+                cause: Arc::new(cause),
+            },
+            Failure::Protocol(what) => HttpError::Protocol { at, what },
+        }
+    }
+}
