@@ -1,0 +1,220 @@
+//! What a request costs: calls, lists and large results beside nginx, many connections, stdio, and both eras.
+
+use axiom_testkit::echo::Eras;
+
+use super::{Finding, Setup};
+use crate::{
+    load::Plan,
+    measured::Figures,
+    report,
+    request::Work,
+    rounds::{self, Case, Outcome, named, ratio},
+    subject::{self, Folder, Subject, Upstream},
+};
+
+/// As many clients as in the design's measurements.
+const CONNECTIONS: usize = 32;
+const MANY_CONNECTIONS: usize = 256;
+
+/// P0: what any proxy on hyper costs. Nothing of ours is measured, so it tells about the machine.
+pub(super) fn floor(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let folder = Folder::new()?;
+    let direct = subject::echo(&folder, Eras::Legacy)?;
+    let nginx = subject::nginx(&folder, &direct, setup.workers)?;
+    let floor = subject::floor(&folder, &direct, setup.workers)?;
+    let cases = [&direct, &nginx, &floor].map(|subject| case(setup, subject, Work::Echo, CONNECTIONS));
+    let outcomes = rounds::run(&cases, setup.effort.rounds)?;
+    report::say(&report::table(
+        "P0: tools/call 1 KiB, 32 connections",
+        &outcomes,
+        "nginx",
+    ));
+    Ok(vec![beside_nginx("P0", "floor", &outcomes)])
+}
+
+/// P1: a call by its namespaced name, which the gateway rewrites.
+pub(super) fn call(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let outcomes = side_by_side(setup, Work::Echo, "P1: tools/call 1 KiB, 32 connections")?;
+    Ok(vec![beside_nginx("P1", "axiom", &outcomes)])
+}
+
+/// P4: a list that the gateway merged and holds, and nginx fetches.
+pub(super) fn list(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let outcomes = side_by_side(setup, Work::List, "P4: tools/list of 100 tools, 32 connections")?;
+    Ok(vec![beside_nginx("P4", "axiom", &outcomes)])
+}
+
+/// P5: a large result, which should be streamed.
+pub(super) fn blob(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let outcomes = side_by_side(
+        setup,
+        Work::Blob,
+        "P5: tools/call with a 64 KiB result, 32 connections",
+    )?;
+    Ok(vec![beside_nginx("P5", "axiom", &outcomes)])
+}
+
+fn side_by_side(setup: &Setup, work: Work, title: &str) -> anyhow::Result<Vec<Outcome>> {
+    let bed = Bed::start(setup, Eras::Legacy)?;
+    let subjects = [&bed.direct, &bed.nginx, &bed.floor, &bed.axiom];
+    let cases = subjects.map(|subject| case(setup, subject, work, CONNECTIONS));
+    let outcomes = rounds::run(&cases, setup.effort.rounds)?;
+    report::say(&report::table(title, &outcomes, "nginx"));
+    Ok(outcomes)
+}
+
+/// P7: eight times the connections, no lower rate, and a tail like the floor's.
+pub(super) fn many(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let bed = Bed::start(setup, Eras::Legacy)?;
+    let named_case = |label, subject, connections| Case {
+        label,
+        ..case(setup, subject, Work::Echo, connections)
+    };
+    let cases = [
+        named_case("axiom 32", &bed.axiom, CONNECTIONS),
+        named_case("axiom 256", &bed.axiom, MANY_CONNECTIONS),
+        named_case("floor 256", &bed.floor, MANY_CONNECTIONS),
+        named_case("nginx 256", &bed.nginx, MANY_CONNECTIONS),
+    ];
+    let outcomes = rounds::run(&cases, setup.effort.rounds)?;
+    report::say(&report::table(
+        "P7: tools/call 1 KiB, 32 and 256 connections",
+        &outcomes,
+        "nginx 256",
+    ));
+    let [few, many, floor] = ["axiom 32", "axiom 256", "floor 256"].map(|label| named(&outcomes, label));
+    let errors = few.medians().errors + many.medians().errors;
+    let rates = [few, many].map(|outcome| outcome.medians().requests_per_second);
+    let tails = [many, floor].map(|outcome| outcome.medians().latency_us_p99);
+    Ok(vec![
+        Finding {
+            id: "P7-rate",
+            value: ratio(many, few, |figures| figures.requests_per_second),
+            errors,
+            detail: format!("{:.0} req/s with 256, {:.0} req/s with 32", rates[1], rates[0]),
+        },
+        Finding {
+            id: "P7-p99",
+            value: ratio(many, floor, |figures| figures.latency_us_p99),
+            errors,
+            detail: format!("p99 {:.0} us, floor {:.0} us", tails[0], tails[1]),
+        },
+    ])
+}
+
+/// P10: the gateway's own time in front of one child that speaks stdio.
+pub(super) fn stdio(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let folder = Folder::new()?;
+    let axiom = subject::axiom(&folder, &setup.axiom, &Upstream::Stdio(subject::stdio_echo()?))?;
+    let mut gateway = case(setup, &axiom, Work::Echo, CONNECTIONS);
+    gateway.plan.pids = vec![axiom.pid()];
+    let outcomes = rounds::run(&[gateway], setup.effort.rounds)?;
+    report::say(&report::table(
+        "P10: tools/call 1 KiB over stdio, the child's time left out",
+        &outcomes,
+        "axiom",
+    ));
+    let figures = outcomes[0].medians();
+    let detail = format!("{:.0} req/s, 32 connections", figures.requests_per_second);
+    Ok(vec![Finding {
+        id: "P10",
+        value: figures.cpu_us_per_request,
+        errors: figures.errors,
+        detail,
+    }])
+}
+
+/// P11: the same call by a modern client and by one with a session, in front of a server that speaks both.
+pub(super) fn eras(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let folder = Folder::new()?;
+    let direct = subject::echo(&folder, Eras::Dual)?;
+    let axiom = subject::axiom(&folder, &setup.axiom, &http(&direct))?;
+    let era_case = |label, modern| {
+        let mut case = case(setup, &axiom, Work::Echo, CONNECTIONS);
+        case.plan.dialect.modern = modern;
+        Case { label, ..case }
+    };
+    let cases = [era_case("session", false), era_case("modern", true)];
+    let outcomes = rounds::run(&cases, setup.effort.rounds)?;
+    report::say(&report::table(
+        "P11: tools/call 1 KiB in both eras, 32 connections",
+        &outcomes,
+        "session",
+    ));
+    let [session, modern] = ["session", "modern"].map(|label| named(&outcomes, label));
+    let errors = session.medians().errors + modern.medians().errors;
+    let value = ratio(modern, session, |figures| figures.cpu_us_per_request);
+    let [session, modern] = [session, modern].map(|outcome| outcome.medians().cpu_us_per_request);
+    let detail = format!("2026-07-28 {modern:.1} us, session {session:.1} us");
+    Ok(vec![Finding {
+        id: "P11",
+        value,
+        errors,
+        detail,
+    }])
+}
+
+/// Everything that is compared, in front of one upstream.
+pub(super) struct Bed {
+    // Dropped in this order: the upstream after what stands in front of it, the folder last.
+    pub(super) axiom: Subject,
+    pub(super) floor: Subject,
+    pub(super) nginx: Subject,
+    pub(super) direct: Subject,
+    _folder: Folder,
+}
+
+impl Bed {
+    pub(super) fn start(setup: &Setup, eras: Eras) -> anyhow::Result<Bed> {
+        let folder = Folder::new()?;
+        let direct = subject::echo(&folder, eras)?;
+        let nginx = subject::nginx(&folder, &direct, setup.workers)?;
+        let floor = subject::floor(&folder, &direct, setup.workers)?;
+        let axiom = subject::axiom(&folder, &setup.axiom, &http(&direct))?;
+        Ok(Bed {
+            axiom,
+            floor,
+            nginx,
+            direct,
+            _folder: folder,
+        })
+    }
+}
+
+pub(super) fn http(upstream: &Subject) -> Upstream {
+    Upstream::Http(format!("http://{}/mcp", upstream.address))
+}
+
+/// A closed loop of legacy clients.
+pub(super) fn case(setup: &Setup, subject: &Subject, work: Work, connections: usize) -> Case {
+    let plan = Plan {
+        address: subject.address,
+        dialect: subject.dialect(false),
+        work,
+        connections,
+        rate: None,
+        warm_up: setup.effort.warm_up,
+        window: setup.effort.window,
+        pids: subject.pids(),
+    };
+    Case {
+        label: subject.name,
+        plan,
+    }
+}
+
+fn beside_nginx(id: &'static str, label: &str, outcomes: &[Outcome]) -> Finding {
+    let cpu = |figures: &Figures| figures.cpu_us_per_request;
+    let (ours, nginx) = (named(outcomes, label), named(outcomes, "nginx"));
+    let detail = format!(
+        "{:.1} us, nginx {:.1} us",
+        cpu(&ours.medians()),
+        cpu(&nginx.medians())
+    );
+    Finding {
+        id,
+        value: ratio(ours, nginx, cpu),
+        errors: ours.medians().errors,
+        detail,
+    }
+}
