@@ -14,14 +14,10 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser as _;
 use fs_err as fs;
 
-use crate::{Arguments, workspace};
+use crate::{Arguments, setup, workspace};
 use page::Step;
 
 const PAGE: &str = "README.md";
-
-/// A client's configuration that the page imports.
-const SAMPLE_IMPORT: &str =
-    r#"{"mcpServers":{"time":{"command":"mcp-server-time","args":["--local-timezone","UTC"]}}}"#;
 
 pub(crate) fn run() -> anyhow::Result<()> {
     let text = fs::read_to_string(workspace::root().join(PAGE))?;
@@ -67,7 +63,7 @@ impl Place {
     fn new(axiom: &Path) -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("axiom-readme-{}", std::process::id()));
         fs::create_dir_all(folder.join(".cursor"))?;
-        fs::write(folder.join(".cursor/mcp.json"), SAMPLE_IMPORT)?;
+        fs::write(folder.join(".cursor/mcp.json"), sample_import()?)?;
         Ok(Place {
             folder,
             axiom: axiom.to_path_buf(),
@@ -84,6 +80,22 @@ impl Place {
         command.env_remove("XDG_CONFIG_HOME").stdin(Stdio::null());
         command
     }
+}
+
+/// A client's configuration for the page to import, with a server that setup has installed.
+fn sample_import() -> anyhow::Result<String> {
+    let bed = match std::env::var_os("AXIOM_BED") {
+        Some(bed) => PathBuf::from(bed),
+        None => setup::Places::find()?.bed,
+    };
+    let server = bed.join("python-main/bin/mcp-server-time");
+    ensure!(
+        server.exists(),
+        "{} is not there\nhint: run `cargo xtask setup`",
+        server.display()
+    );
+    let time = serde_json::json!({ "command": server, "args": ["--local-timezone", "UTC"] });
+    Ok(serde_json::json!({ "mcpServers": { "time": time } }).to_string())
 }
 
 impl Drop for Place {
