@@ -12,8 +12,19 @@ use crate::setup;
 pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
     setup::run(Vec::new())?;
     let places = setup::Places::find()?;
-    // The end-to-end tests start the real binary, and cargo does not tell one package where another's lies.
-    cargo(&["build", "--package", "axiom", "--bin", "axiom"], &places, &[])?;
+    // The end-to-end tests start real programs, and cargo does not tell one package where another's lie.
+    cargo(
+        &[
+            "build",
+            "--package",
+            "axiom",
+            "--package",
+            "axiom-testkit",
+            "--bins",
+        ],
+        &places,
+        &[],
+    )?;
     cargo(&["test", "--workspace", "--doc", "--quiet"], &places, &[])?;
     if has_nextest() {
         cargo(&["nextest", "run", "--workspace"], &places, &args)

@@ -1,7 +1,7 @@
 // The dual-era server that the official conformance suite is pointed at: every tool, resource and prompt that its
 // scenarios call by name, served to 2026-07-28 clients and to session clients of the revisions before it.
 //
-//   node main.mjs http [PORT]   prints one line {"port":N} when it listens; port 0, the default, picks one
+//   node main.mjs http [PORT]   prints {"event":"listening","mcp":URL} when it listens; port 0, the default, picks one
 //   node main.mjs stdio         either era, decided by the first message, as the SDK does it
 
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
@@ -16,5 +16,5 @@ if (mode === 'stdio') {
     serveStdio(context => build(context, new InMemoryServerEventBus()));
 } else {
     const server = await serveHttp(Number(port));
-    console.log(JSON.stringify({ port: server.address().port }));
+    console.log(JSON.stringify({ event: 'listening', mcp: `http://127.0.0.1:${server.address().port}/mcp` }));
 }

@@ -1,0 +1,94 @@
+//! The built gateway, started as a user starts it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+
+use crate::child::{Lines, Running};
+use crate::config::Config;
+use crate::{bed, process};
+
+/// A running `axiom up`. Dropped, it is stopped, with all that it started.
+pub struct Gateway {
+    running: Running,
+    /// `http://127.0.0.1:PORT`
+    base: String,
+    file: PathBuf,
+}
+
+impl Gateway {
+    /// Starts it on a free port and waits until it says that it listens.
+    pub fn start(config: &Config) -> Self {
+        let file = bed::scratch("gateway").join("axiom.toml");
+        config.write(&file);
+        let mut command = Command::new(bed::built("axiom"));
+        command
+            .args(["up", "--json", "--config"])
+            .arg(&file)
+            .env("NO_COLOR", "1");
+        let running = Running::start("axiom up", &mut command);
+        let listening = running.listening();
+        let mcp = listening["mcp"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no mcp in {listening}"));
+        let base = mcp
+            .strip_suffix("/mcp")
+            .unwrap_or_else(|| panic!("{mcp} does not end in /mcp"))
+            .to_owned();
+        Gateway { running, base, file }
+    }
+
+    /// The endpoint of all servers.
+    pub fn mcp(&self) -> String {
+        self.url("/mcp")
+    }
+
+    /// The endpoint of one server, where nothing is renamed.
+    pub fn server(&self, name: &str) -> String {
+        self.url(&format!("/s/{name}/mcp"))
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.base.trim_start_matches("http://").parse().unwrap()
+    }
+
+    /// Changes the configuration file under the running gateway.
+    pub fn rewrite(&self, config: &Config) {
+        config.write(&self.file);
+    }
+
+    pub fn file(&self) -> &PathBuf {
+        &self.file
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    pub fn stderr(&self) -> &Lines {
+        &self.running.stderr
+    }
+
+    pub fn rss_kib(&self) -> u64 {
+        process::rss_kib(self.pid())
+    }
+
+    pub fn peak_rss_kib(&self) -> u64 {
+        process::peak_rss_kib(self.pid())
+    }
+
+    /// Ends it as an operator would, and waits.
+    pub fn stop(mut self) -> ExitStatus {
+        self.running.stop()
+    }
+
+    /// Ends it as the kernel would when memory is short, and waits.
+    pub fn kill(mut self) -> ExitStatus {
+        self.running.signal(rustix::process::Signal::KILL);
+        self.running.ended()
+    }
+}
