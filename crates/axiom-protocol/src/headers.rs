@@ -108,12 +108,10 @@ pub fn decode_value(value: &[u8]) -> Result<Cow<'_, str>, ValueError> {
 /// A tab and the empty text are wrapped too: both are legal, but some servers turn a tab into a space and some drop
 /// an empty header.
 pub fn encode_value(text: &str) -> Cow<'_, str> {
-    let safe = !text.is_empty()
-        && text.bytes().all(|byte| matches!(byte, 0x20..=0x7e))
-        && !text.starts_with(' ')
-        && !text.ends_with(' ')
-        && !(text.starts_with(SENTINEL_START) && text.ends_with(SENTINEL_END));
-    if safe {
+    let looks_wrapped = text.starts_with(SENTINEL_START) && text.ends_with(SENTINEL_END);
+    let loses_space = text.trim_matches(' ').len() != text.len();
+    let visible = text.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
+    if visible && !text.is_empty() && !loses_space && !looks_wrapped {
         return Cow::Borrowed(text);
     }
     Cow::Owned(format!("{SENTINEL_START}{}{SENTINEL_END}", STANDARD.encode(text)))

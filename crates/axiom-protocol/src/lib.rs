@@ -2,14 +2,15 @@
 //!
 //! The gateway never builds a typed model of a message. [`scan`] finds the few places that decide where a message
 //! goes; [`splice`] and [`object_with`] change exactly those bytes. Everything else arrives as it was sent.
-//! The modules stand in the order in which a message meets them.
+//! The groups of modules stand in the order in which a message meets them.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
 // A message arrives.
-pub mod batch;
+mod batch;
 mod cursor;
 pub mod envelope;
-pub mod fault;
+mod fault;
+mod scan;
 pub mod span;
 // What it says.
 pub mod codes;
@@ -26,16 +27,15 @@ mod tool_schema;
 pub mod reply;
 pub mod rewrite;
 // Its answer streams past.
-pub mod reply_head;
-pub mod reply_scanner;
+mod reply_head;
+mod reply_scanner;
 
-pub use batch::split_batch;
-pub use envelope::{Envelope, Kind, Limits, MetaSpans, ParamSpans, ResultSpans, scan};
-pub use fault::{ScanError, ScanFault};
+pub use envelope::{
+    Envelope, IdAt, Kind, Limits, MetaSpans, ParamSpans, ReplyHead, ReplyScanner, ResultSpans, ScanError,
+    ScanFault, peek_reply, scan, split_batch,
+};
 pub use headers::{HeaderError, HeaderLookup, Lookup, check_modern};
 pub use method::Method;
-pub use reply_head::{ReplyHead, peek_reply};
-pub use reply_scanner::{IdAt, ReplyScanner};
 pub use revision::{Era, Revision};
 pub use rewrite::{Edit, object_with, splice};
 pub use span::Span;

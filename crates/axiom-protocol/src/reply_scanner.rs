@@ -276,7 +276,7 @@ impl KeyBuffer {
     fn with_text<T>(&self, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let raw = self.bytes.get(..self.len)?;
         let mut buffer = [0; KEY_BYTES_MAX];
-        unescape_key(raw, &mut buffer).map(|text| read(text))
+        unescape_key(raw, &mut buffer).map(read)
     }
 
     fn is_id(&self) -> bool {

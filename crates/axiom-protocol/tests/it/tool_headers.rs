@@ -102,11 +102,14 @@ fn annotations_that_make_a_tool_invalid() {
     );
 }
 
+/// Arguments, headers, the outcome.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn headers_must_say_what_the_arguments_say() {
     let region = ("Mcp-Param-Region", "eu");
     let limit = |value| ("mcp-param-limit", value);
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("", &[], "ok"),
         ("{}", &[], "ok"),
         (r#"{"region":"eu"}"#, &[region], "ok"),
