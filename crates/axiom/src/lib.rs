@@ -7,6 +7,8 @@ pub mod commands;
 pub mod config;
 pub mod import;
 
+pub mod demo;
+
 pub mod logging;
 pub mod outcome;
 pub mod terminal;
