@@ -20,22 +20,37 @@ pub(crate) struct Arguments {
     /// Measure only this promise, by its id or a name the bench knows
     #[arg(long)]
     only: Option<String>,
+    /// Measure for seconds instead of minutes; PROMISES.md keeps its results
+    #[arg(long)]
+    quick: bool,
     /// Print the bench's JSON lines instead of a summary
     #[arg(long)]
     json: bool,
 }
 
-/// One measured promise, as `axiom-bench promises --json` prints it. Numbers or text: only a person reads them here.
+/// One measured promise, as `axiom-bench promises --json` prints it; its main.rs documents the format.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Measured {
     id: String,
+    /// A number, or the text `not measured`.
     value: Value,
     #[serde(default)]
     unit: String,
-    /// `goal`, `gate` or `missed`, in the bench's own words.
-    verdict: String,
+    verdict: Verdict,
     #[serde(default)]
     detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// The goal is met.
+    Goal,
+    /// Only the gate is met.
+    Gate,
+    Missed,
+    /// Could not be measured on this machine.
+    Skipped,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -56,8 +71,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if measured.is_empty() {
         bail!("the bench measured nothing; is the name of --only right?");
     }
-    write_results(&measured)?;
-    let missed = measured.values().filter(|one| one.missed()).count();
+    // A quick look is noise; only a whole measurement is written down.
+    if !arguments.quick {
+        write_results(&measured)?;
+    }
+    let missed = measured
+        .values()
+        .filter(|one| one.verdict == Verdict::Missed)
+        .count();
     eprintln!(
         "{} measured, {missed} missed their gate; PROMISES.md is up to date",
         measured.len()
@@ -75,6 +96,9 @@ fn measure(bench: &Path, arguments: &Arguments) -> anyhow::Result<BTreeMap<Strin
         .args(["promises", "--json"])
         .current_dir(workspace::root())
         .stdout(Stdio::piped());
+    if arguments.quick {
+        command.arg("--quick");
+    }
     if let Some(only) = &arguments.only {
         command.args(["--only", only]);
     }
@@ -125,26 +149,28 @@ fn write_results(measured: &BTreeMap<String, Measured>) -> anyhow::Result<()> {
 }
 
 impl Measured {
-    fn missed(&self) -> bool {
-        let verdict = self.verdict.to_lowercase();
-        ["miss", "fail", "red", "below", "above"]
-            .iter()
-            .any(|word| verdict.contains(word))
-    }
-
-    /// `1.31 x nginx CPU, goal met (12.6 us against 9.6 us)`: no date, so that an unchanged result changes nothing.
+    /// `1.31 x nginx CPU: goal met (16.6 us, nginx 12.6 us)`: no date, so that an unchanged result changes nothing.
     fn result(&self) -> String {
         let value = match &self.value {
             Value::String(text) => text.clone(),
-            Value::Number(number) => round(number),
+            Value::Number(number) => format!("{} {}", round(number), self.unit),
             other => other.to_string(),
         };
-        let mut result = format!("{value} {}, {}", self.unit, self.verdict).replace(" ,", ",");
-        if !self.detail.is_empty() {
-            result.push_str(&format!(" ({})", self.detail));
-        }
+        let verdict = match self.verdict {
+            Verdict::Goal => ": goal met",
+            Verdict::Gate => ": gate met",
+            Verdict::Missed => ": missed",
+            Verdict::Skipped => "",
+        };
+        let detail = if self.detail.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", self.detail)
+        };
         // A bar or a line break would end the table's cell.
-        result.replace('|', "/").replace(['\n', '\r'], " ")
+        format!("{}{verdict}{detail}", value.trim_end())
+            .replace('|', "/")
+            .replace(['\n', '\r'], " ")
     }
 }
 
@@ -168,11 +194,14 @@ mod tests {
 
     #[test]
     fn a_line_of_the_bench_becomes_a_cell() -> anyhow::Result<()> {
-        let line = r#"{"id":"P1","value":1.3149,"unit":"x nginx CPU","goal":1.4,"gate":1.7,"verdict":"goal met","detail":"16.6 us | 12.6 us"}"#;
-        assert_eq!(result_of(line)?, "1.31 x nginx CPU, goal met (16.6 us / 12.6 us)");
+        let line = r#"{"id":"P1","value":1.3149,"unit":"x nginx CPU","goal":1.4,"gate":1.7,"verdict":"goal","detail":"16.6 us | 12.6 us"}"#;
+        assert_eq!(result_of(line)?, "1.31 x nginx CPU: goal met (16.6 us / 12.6 us)");
+        let line =
+            r#"{"id":"P4","value":"not measured","unit":"x","verdict":"skipped","detail":"no nginx here"}"#;
+        assert_eq!(result_of(line)?, "not measured (no nginx here)");
         assert_eq!(
-            result_of(r#"{"id":"P9","value":12,"verdict":"gate met"}"#)?,
-            "12, gate met"
+            result_of(r#"{"id":"P9-rss","value":12,"unit":"MB","verdict":"missed"}"#)?,
+            "12 MB: missed"
         );
         Ok(())
     }

@@ -9,6 +9,7 @@ pub(crate) fn page(schema: &Value) -> String {
     let mut page = format!("{NOTICE}\n\n# Configuration\n");
     page.push_str(
         "\nOne file, `axiom.toml`; the same keys may be written as JSON. An unknown key is an error that names its line.\n\
+         Durations are written like `30s`, `5m` or `1h30m`, sizes like `64KiB` or `4MiB`.\n\
          An editor that knows JSON Schema can use [axiom.schema.json](axiom.schema.json).\n",
     );
     Schema { root: schema }.section(&mut page, "", schema);

@@ -5,11 +5,16 @@ mod code;
 use super::Finding;
 use crate::workspace::Tree;
 
+const HERE: &str = "xtask/src/tidy/rust.rs";
+
 /// A longer file is a path that wants phases; style asks for 100-300 lines.
 const LINES_MAX: usize = 800;
 
 /// Files that may be longer, each with its reason.
-const LONG: [(&str, &str); 0] = [];
+const LONG: [(&str, &str); 1] = [(
+    "crates/axiom/tests/it/config.rs",
+    "a table: each mistake in a file beside what is said about it",
+)];
 
 /// Modules that may contain `unsafe`, each with its reason.
 const UNSAFE: [(&str, &str); 0] = [];
@@ -17,14 +22,10 @@ const UNSAFE: [(&str, &str); 0] = [];
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let sources = tree.iter().filter(|(path, _)| path.ends_with(".rs"));
     let mut findings: Vec<Finding> = sources.flat_map(|(path, text)| check_file(path, text)).collect();
-    let listed = LONG.iter().chain(&UNSAFE).map(|(path, _)| *path);
-    findings.extend(listed.filter(|path| !tree.contains_key(*path)).map(|path| {
-        Finding::new(
-            "xtask/src/tidy/rust.rs",
-            0,
-            format!("lists {path}, which is gone"),
-        )
-    }));
+    // A part of a tree, as in a test, says nothing about the lists above.
+    let listed = LONG.iter().chain(&UNSAFE).filter(|_| tree.contains_key(HERE));
+    let gone = listed.filter(|(path, _)| !tree.contains_key(*path));
+    findings.extend(gone.map(|(path, _)| Finding::new(HERE, 0, format!("lists {path}, which is gone"))));
     findings
 }
 
