@@ -35,6 +35,6 @@ fn find_fastmcp() -> Option<PathBuf> {
         .ok()
         .and_then(|here| Some(here.ancestors().nth(2)?.join("test-bed")));
     let beds = named.into_iter().chain(beside);
-    beds.map(|bed| bed.join("py/main/bin/fastmcp"))
+    beds.map(|bed| bed.join("python-main/bin/fastmcp"))
         .find(|path| path.is_file())
 }
