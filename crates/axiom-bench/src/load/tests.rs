@@ -63,6 +63,19 @@ fn an_open_loop_sends_at_its_rate() {
 }
 
 #[test]
+fn an_open_loop_counts_the_wait_for_a_server_that_is_too_slow() {
+    let server = EchoServer::start(Options::default()).expect("a server");
+    // No server answers a million requests per second on one connection, so nearly all of the time is waiting.
+    let plan = Plan {
+        rate: Some(1e6),
+        connections: 1,
+        ..plan(&server.url(), Work::Echo, false)
+    };
+    let waited = Duration::from_nanos(run(&plan).expect("a measurement").latency.value_at_quantile(0.5));
+    assert!(waited > plan.window / 5, "{waited:?}");
+}
+
+#[test]
 fn wrong_answers_and_broken_connections_are_errors() {
     for fault in [Fault::WrongId, Fault::Garbage, Fault::DiesMidCall] {
         let server = faulty_http::start(faulty::Options::new(fault)).expect("a server");
