@@ -380,6 +380,7 @@ fn batches() {
     let split = |raw: &str| split_batch(raw.as_bytes(), &Limits::default(), 3).map_err(|error| error.fault);
     assert_eq!(split(r#"{"a":[1]}"#), Ok(None));
     assert_eq!(split(""), Ok(None));
+    assert_eq!(split("\u{c}[1]"), Ok(None));
     let raw = " [ {\"a\":[1,2]} ,3, \"]\" ]\n";
     let items = split(raw).unwrap().unwrap();
     assert_eq!(
