@@ -4,6 +4,7 @@
 
 pub mod channel;
 pub mod drain;
+pub mod mailbox;
 pub mod spawn;
 pub mod time;
 

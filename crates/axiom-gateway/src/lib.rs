@@ -1,4 +1,46 @@
 //! One request, client to server and back. The modules stand in the order in which a request meets them.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+//!
+//! ```text
+//! accept     Host and Origin, path to endpoint, the body        pipe       the same for stdio, WebSocket, HTTP+SSE
+//! identify   which era, which session: a table of cases         session    what a legacy client said at initialize
+//! phase      the driver: the only place with the whole flow     greet      initialize and server/discover
+//! route      method + name -> server                            merge      several servers' lists as one
+//! upstream   the connections to one server, era probing         bridge     between the eras
+//! exchange   one call in flight, until exactly one outcome      fault      every failure, its code and status
+//! subscribe  what clients want to be told                       hub        news from servers to clients
+//! ```
 
+mod gateway;
 pub mod options;
+mod plan;
+
+mod accept;
+mod identify;
+mod pipe;
+mod seal;
+mod session;
+
+mod greet;
+mod phase;
+mod route;
+
+mod catalog;
+mod merge;
+mod names;
+
+mod bridge;
+mod exchange;
+mod message;
+mod upstream;
+
+mod hub;
+mod subscribe;
+
+mod fault;
+mod status;
+
+pub use accept::{ServeError, serve_http};
+pub use fault::Fault;
+pub use gateway::Gateway;
+pub use pipe::{UnknownEndpoint, serve_pipe};
+pub use status::ServerStatus;

@@ -58,3 +58,5 @@ pub const UPSTREAM_AUTH: i64 = 1008;
 pub const UPSTREAM_ANSWER_TOO_LARGE: i64 = 1009;
 /// What the request continues (a parked call, a cursor, a task) is no longer known.
 pub const STATE_LOST: i64 = 1010;
+/// The client gave the call up; it is told only where its transport demands an answer.
+pub const CANCELLED: i64 = 1011;

@@ -14,3 +14,6 @@ pub mod sse;
 
 pub mod legacy_sse;
 pub mod websocket;
+
+pub mod replay;
+pub mod server;

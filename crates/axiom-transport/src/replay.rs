@@ -35,7 +35,13 @@ struct State {
     ended: bool,
     /// Counts readers ever attached; only the newest reads.
     reader: u64,
+    /// True while the newest reader is there.
+    attached: bool,
+    /// The next sequence that reader will get.
+    reading: u64,
     waker: Option<Waker>,
+    /// A writer that waits for the reader.
+    writer: Option<Waker>,
 }
 
 /// A place in a stream: everything after it will be read.
@@ -67,6 +73,23 @@ impl ReplayStream {
         self.shared.id
     }
 
+    /// Waits until a push would not make a reader lose events that it has not read yet. Without a reader there is
+    /// always room: the stream keeps its bound then by forgetting the oldest.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing changes.
+    pub async fn room(&self) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.attached && state.bytes >= self.shared.bytes_max && state.reading < state.next {
+                state.writer = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
     /// Appends one message. What no longer fits is forgotten from the front, but never the newest event.
     pub fn push(&self, message: &[u8]) {
         let waker = {
@@ -96,9 +119,9 @@ impl ReplayStream {
         wake(waker);
     }
 
-    /// True while somebody reads or could be reading.
+    /// True while somebody reads.
     pub fn has_reader(&self) -> bool {
-        self.lock().waker.is_some()
+        self.lock().attached
     }
 
     /// Reads from the first event that is still kept.
@@ -111,6 +134,8 @@ impl ReplayStream {
         let (reader, waker) = {
             let mut state = self.lock();
             state.reader += 1;
+            state.attached = true;
+            state.reading = sequence + 1;
             (state.reader, state.waker.take())
         };
         wake(waker);
@@ -153,9 +178,13 @@ impl ReplayReader {
         self.next = self.next.max(oldest);
         if self.next < state.next {
             let index = usize::try_from(self.next - oldest).unwrap_or(usize::MAX);
-            if let Some(event) = state.events.get(index) {
+            if let Some(event) = state.events.get(index).cloned() {
                 self.next += 1;
-                return Poll::Ready(Replayed::Event(event.clone()));
+                state.reading = self.next;
+                let writer = state.writer.take();
+                drop(state);
+                wake(writer);
+                return Poll::Ready(Replayed::Event(event));
             }
         }
         if state.ended {
@@ -168,10 +197,15 @@ impl ReplayReader {
 
 impl Drop for ReplayReader {
     fn drop(&mut self) {
-        let mut state = self.stream.lock();
-        if state.reader == self.reader {
-            state.waker = None;
-        }
+        let writer = {
+            let mut state = self.stream.lock();
+            if state.reader == self.reader {
+                state.waker = None;
+                state.attached = false;
+            }
+            state.writer.take()
+        };
+        wake(writer);
     }
 }
 

@@ -1,0 +1,149 @@
+//! The HTTP side towards clients: path to endpoint, method to handler.
+//!
+//! | path                                  | what                                            |
+//! |---------------------------------------|-------------------------------------------------|
+//! | `/mcp`, `/s/<server>/mcp`, `/v/<view>/mcp` | Streamable HTTP, both eras                 |
+//! | the same with `sse` and `message`     | HTTP+SSE of 2024-11-05                          |
+//! | the same with `ws`                    | WebSocket                                       |
+//! | `/healthz`, `/readyz`                 | alive; able to serve                            |
+//! | `/api/v1/servers`                     | every server's state                            |
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axiom_core::{Draining, spawn};
+use axiom_transport::server::{self, Body, ServerOptions};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use crate::gateway::{self, Gateway};
+use crate::plan::Endpoint;
+
+pub(crate) use events::last_word;
+pub use sse::SseClients;
+pub(crate) use standing::close as close_session;
+
+mod admin;
+mod events;
+mod guard;
+mod post;
+mod sse;
+mod standing;
+mod upgrade;
+
+/// Why the listener could not be served.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to serve {addr}: {source}")]
+pub struct ServeError {
+    pub addr: String,
+    source: std::io::Error,
+}
+
+/// Serves clients on `listener` until a drain is asked for, then lets running calls finish, within the limit.
+///
+/// # Errors
+/// When the listener or a worker thread cannot be set up.
+pub async fn serve_http(gateway: Arc<Gateway>, listener: TcpListener, draining: Draining) -> Result<(), ServeError> {
+    let addr = listener.local_addr().map_or_else(|_| "the listener".to_owned(), |addr| addr.to_string());
+    let limits = gateway.options().limits;
+    let options = ServerOptions {
+        connections_max: limits.connections_max,
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        head_timeout: limits.request_timeout,
+        drain_timeout: limits.drain_timeout,
+    };
+    drop(spawn("watch for shutdown", gateway::watch_drain(Arc::clone(&gateway), draining.clone())));
+    let sse_clients = Arc::new(SseClients::default());
+    let service = move |request, peer| {
+        let (gateway, sse_clients) = (Arc::clone(&gateway), Arc::clone(&sse_clients));
+        async move { handle(&gateway, &sse_clients, request, peer).await }
+    };
+    match server::serve(listener, options, service, draining).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            tracing::warn!("the drain deadline passed with calls still running; they were cut off");
+            Ok(())
+        }
+        Err(source) => Err(ServeError { addr, source }),
+    }
+}
+
+/// How a client reaches an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Streamable,
+    Sse,
+    SseMessage,
+    WebSocket,
+}
+
+async fn handle(
+    gateway: &Arc<Gateway>,
+    sse_clients: &Arc<SseClients>,
+    request: Request<Incoming>,
+    _peer: SocketAddr,
+) -> Response<Body> {
+    let plan = gateway.plan().clone();
+    if let Err(refusal) = guard::check(&plan.options, request.headers()) {
+        return refusal;
+    }
+    let path = request.uri().path();
+    let Some((base, door)) = door_of(path) else {
+        return admin::handle(gateway, request.method(), path);
+    };
+    let Some(endpoint) = plan.endpoint(&base).cloned() else {
+        return text(StatusCode::NOT_FOUND, format!("no endpoint {base}; see /api/v1/servers for what there is\n"));
+    };
+    match (door, request.method()) {
+        (Door::Streamable, &Method::POST) => post::handle(gateway, endpoint, request).await,
+        (Door::Streamable, &Method::GET) => standing::open(gateway, &endpoint, request.headers()),
+        (Door::Streamable, &Method::DELETE) => standing::end_session(gateway, &endpoint, request.headers()),
+        (Door::Sse, &Method::GET) => sse::open(gateway, sse_clients, endpoint),
+        (Door::SseMessage, &Method::POST) => sse::message(gateway, sse_clients, request).await,
+        (Door::WebSocket, &Method::GET) => upgrade::websocket(gateway, endpoint, request),
+        (door, _) => not_allowed(door, &endpoint),
+    }
+}
+
+/// Splits a path into the endpoint's name (its Streamable HTTP path) and the door.
+fn door_of(path: &str) -> Option<(std::borrow::Cow<'_, str>, Door)> {
+    let (front, last) = path.rsplit_once('/')?;
+    let door = match last {
+        "mcp" => return Some((path.into(), Door::Streamable)),
+        "sse" => Door::Sse,
+        "message" => Door::SseMessage,
+        "ws" => Door::WebSocket,
+        _ => return None,
+    };
+    Some((format!("{front}/mcp").into(), door))
+}
+
+fn not_allowed(door: Door, endpoint: &Endpoint) -> Response<Body> {
+    let allow = match door {
+        Door::Streamable => "POST, GET, DELETE",
+        Door::Sse | Door::WebSocket => "GET",
+        Door::SseMessage => "POST",
+    };
+    let mut response =
+        text(StatusCode::METHOD_NOT_ALLOWED, format!("{} takes {allow}; it speaks MCP\n", endpoint.path));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// A response for people and scripts.
+fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.into().into_bytes()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::SERVER, HeaderValue::from_static("axiom"));
+    response
+}
+
+/// A JSON response.
+fn json(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

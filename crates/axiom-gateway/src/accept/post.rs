@@ -1,0 +1,321 @@
+//! A POST to an endpoint: one message (or, in 2025-03-26, a batch), and its answer as JSON or as an event stream.
+//!
+//! Which of the two is decided by what comes first: an answer makes a JSON response, a notification or a long silence
+//! makes a stream. So a quick call costs one plain response, whatever the server behind it prefers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_core::{spawn, time};
+use axiom_protocol::envelope::{Kind, Limits};
+use axiom_protocol::headers::MCP_SESSION_ID;
+use axiom_protocol::revision::{Era, Revision};
+use axiom_protocol::split_batch;
+use axiom_transport::server::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use super::{events, json};
+use crate::exchange::{Final, Step};
+use crate::fault::Fault;
+use crate::gateway::Gateway;
+use crate::greet;
+use crate::identify::{self, Who, identify};
+use crate::message::Message;
+use crate::phase::{self, Call, Caller, Reply};
+use crate::plan::Endpoint;
+
+/// Silence after which a response begins as a stream, so that nothing in between takes the connection for dead.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Messages in one batch.
+const BATCH_LEN_MAX: usize = 100;
+
+pub(super) async fn handle(
+    gateway: &Arc<Gateway>,
+    endpoint: Arc<Endpoint>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let limits = gateway.plan().options.limits.clone();
+    let (head, body) = request.into_parts();
+    let bytes = match time::timeout(limits.request_timeout, read(body, limits.message_bytes_max)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(fault)) => return refuse(&fault, None, false),
+        Err(_) => return super::text(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time\n"),
+    };
+    let scan_limits = Limits { bytes_max: limits.message_bytes_max, depth_max: limits.depth_max };
+    match Message::scan(bytes.clone(), &scan_limits) {
+        Ok(message) => one(gateway, &endpoint, &head.headers, message).await,
+        Err(error) => match split_batch(&bytes, &scan_limits, BATCH_LEN_MAX) {
+            Ok(Some(items)) => {
+                let items = items.into_iter().map(|at| bytes.slice(at.start as usize..at.end as usize)).collect();
+                batch(gateway, &endpoint, &head.headers, items, &scan_limits).await
+            }
+            Ok(None) | Err(_) => {
+                let id = error.id.map(|at| at.of(&bytes).to_vec());
+                refuse(&Fault::Unreadable(error), id.as_deref(), false)
+            }
+        },
+    }
+}
+
+/// Reads a body of at most `bytes_max` bytes. One that arrives in one piece, as most do, is not copied.
+async fn read(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Fault> {
+    let too_large = || Fault::TooLarge { bytes_max };
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Fault::InvalidRequest(format!("the request body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&data);
+        if rest.len() > bytes_max {
+            return Err(too_large());
+        }
+    }
+    if first.len() > bytes_max {
+        return Err(too_large());
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// One message.
+async fn one(
+    gateway: &Arc<Gateway>,
+    endpoint: &Arc<Endpoint>,
+    headers: &HeaderMap,
+    message: Message,
+) -> Response<Body> {
+    let id = message.envelope.id.map(|at| message.slice(at));
+    let modern = message.envelope.in_meta.protocol_version.is_some() || says_modern(headers);
+    let caller = match identify(&gateway.sessions, endpoint, headers, &message) {
+        Ok(Who::Caller(caller)) => caller,
+        Ok(Who::Newcomer) => return newcomer(gateway, endpoint, &message).await,
+        Err(fault) => return refuse(&fault, id.as_deref(), modern),
+    };
+    match message.kind() {
+        Kind::Request => match phase::request(gateway, endpoint, &caller, &message).await {
+            Ok(reply) => respond(gateway, &caller, reply, id).await,
+            Err(fault) => refuse(&fault, id.as_deref(), modern),
+        },
+        Kind::Notification => {
+            phase::notification(endpoint, &caller, &message).await;
+            accepted()
+        }
+        Kind::Response | Kind::Error => match caller.session() {
+            None => refuse(&Fault::InvalidRequest("this revision has no client responses".to_owned()), None, modern),
+            Some(session) => match phase::answer(session, &message).await {
+                Ok(()) => accepted(),
+                Err(fault) => refuse(&fault, None, modern),
+            },
+        },
+    }
+}
+
+fn says_modern(headers: &HeaderMap) -> bool {
+    headers
+        .get(axiom_protocol::headers::MCP_PROTOCOL_VERSION)
+        .and_then(|value| Revision::parse(value.to_str().ok()?))
+        .is_some_and(|revision| revision.era() == Era::Modern)
+}
+
+async fn newcomer(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, message: &Message) -> Response<Body> {
+    match greet::initialize(gateway, endpoint, message).await {
+        Ok((session, Reply::Now(answer))) => {
+            let token = gateway.sessions.mint(&session);
+            if session.interactive {
+                // A link may already belong to this very object.
+                gateway.sessions.remember(&token, &session);
+            }
+            let mut response = whole(answer, false);
+            if let Ok(token) = HeaderValue::from_str(&token) {
+                response.headers_mut().insert(HeaderName::from_static(MCP_SESSION_ID), token);
+            }
+            response
+        }
+        Ok((_, Reply::Call(_) | Reply::Subscription(_))) => refuse(&Fault::Cancelled, message.id(), false),
+        Err(fault) => refuse(&fault, message.id(), false),
+    }
+}
+
+/// The response to a request: JSON if the answer comes first, else a stream.
+async fn respond(gateway: &Arc<Gateway>, caller: &Caller, reply: Reply, id: Option<Bytes>) -> Response<Body> {
+    let modern = caller.era() == Era::Modern;
+    let call = match reply {
+        Reply::Now(answer) => return whole(answer, modern),
+        Reply::Subscription(subscription) => return events::subscription(gateway, subscription),
+        Reply::Call(call) => call,
+    };
+    let mut call = Attended::new(call, modern);
+    let Some(first) = call.first().await else {
+        return events::stream(gateway, caller, call.take(), None, id);
+    };
+    match first {
+        Step::Done(Ok(answer)) => {
+            call.done();
+            whole(answer, modern)
+        }
+        Step::Done(Err(Fault::Cancelled)) => {
+            call.done();
+            events::nothing()
+        }
+        Step::Done(Err(fault)) => {
+            call.done();
+            refuse(&fault, id.as_deref(), modern)
+        }
+        Step::Notice(notice) => events::stream(gateway, caller, call.take(), Some(notice), id),
+    }
+}
+
+/// A call with a client waiting for its first word. If the client leaves meanwhile, a modern call ends; a legacy one
+/// goes on in the background, because in those revisions a lost connection is no cancellation.
+struct Attended {
+    call: Option<Box<Call>>,
+}
+
+impl Attended {
+    fn new(mut call: Box<Call>, modern: bool) -> Attended {
+        call.exchange().cancel_on_drop(modern);
+        Attended { call: Some(call) }
+    }
+
+    /// The first step, or `None` after a long silence.
+    async fn first(&mut self) -> Option<Step> {
+        let call = self.call.as_mut()?;
+        time::timeout(SILENCE, call.next()).await.ok()
+    }
+
+    fn take(mut self) -> Box<Call> {
+        self.call.take().expect("an attended call is taken once")
+    }
+
+    fn done(&mut self) {
+        self.call = None;
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        let Some(mut call) = self.call.take() else { return };
+        if !call.exchange().cancels_on_drop() {
+            drop(spawn("finish abandoned call", async move { while let Step::Notice(_) = call.next().await {} }));
+        }
+    }
+}
+
+/// A whole answer as one JSON response; a large one is passed through as it arrives.
+fn whole(answer: Final, modern: bool) -> Response<Body> {
+    let Final { status, mut parts, rest, .. } = answer;
+    let status = if modern { status } else { StatusCode::OK };
+    let body = match rest {
+        None if parts.len() == 1 => Body::from(parts.pop_front().unwrap_or_default()),
+        None => Body::Many(parts),
+        Some((rest, len)) => Body::stream(events::Passed::new(parts, rest, len)),
+    };
+    json(status, body)
+}
+
+fn accepted() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
+fn refuse(fault: &Fault, id: Option<&[u8]>, modern: bool) -> Response<Body> {
+    let mut response = json(fault.status(modern), fault.body(id));
+    if matches!(fault, Fault::Busy { .. } | Fault::ShuttingDown) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// A batch of 2025-03-26: each message on its own, the answers gathered into one array.
+async fn batch(
+    gateway: &Arc<Gateway>,
+    endpoint: &Arc<Endpoint>,
+    headers: &HeaderMap,
+    items: Vec<Bytes>,
+    limits: &Limits,
+) -> Response<Body> {
+    let session = match identify::session_of(&gateway.sessions, endpoint, headers) {
+        Ok(session) if session.revision() <= Revision::V2025_03_26 => session,
+        Ok(_) => {
+            let fault = Fault::InvalidRequest("batches were removed in revision 2025-06-18".to_owned());
+            return refuse(&fault, None, false);
+        }
+        Err(fault) => return refuse(&fault, None, false),
+    };
+    let caller = Caller::Legacy(session);
+    let answers = futures_util::future::join_all(items.into_iter().map(|item| {
+        let caller = &caller;
+        async move { batch_item(gateway, endpoint, caller, item, limits).await }
+    }))
+    .await;
+    let answers: Vec<Bytes> = answers.into_iter().flatten().collect();
+    if answers.is_empty() {
+        return accepted();
+    }
+    let mut parts = VecDeque::from([Bytes::from_static(b"[")]);
+    for (index, answer) in answers.into_iter().enumerate() {
+        if index > 0 {
+            parts.push_back(Bytes::from_static(b","));
+        }
+        parts.push_back(answer);
+    }
+    parts.push_back(Bytes::from_static(b"]"));
+    json(StatusCode::OK, Body::Many(parts))
+}
+
+async fn batch_item(
+    gateway: &Arc<Gateway>,
+    endpoint: &Arc<Endpoint>,
+    caller: &Caller,
+    item: Bytes,
+    limits: &Limits,
+) -> Option<Bytes> {
+    let message = match Message::scan(item, limits) {
+        Ok(message) => message,
+        Err(error) => return Some(Bytes::from(Fault::Unreadable(error).body(None))),
+    };
+    let failed = |fault: &Fault| Some(Bytes::from(fault.body(message.id())));
+    match message.kind() {
+        Kind::Notification => {
+            phase::notification(endpoint, caller, &message).await;
+            None
+        }
+        Kind::Response | Kind::Error => {
+            if let Some(session) = caller.session()
+                && let Err(fault) = phase::answer(session, &message).await
+            {
+                tracing::debug!(%fault, "an answer in a batch could not be delivered");
+            }
+            None
+        }
+        Kind::Request => match phase::request(gateway, endpoint, caller, &message).await {
+            Ok(Reply::Now(answer)) => match answer.collect(usize::MAX, "axiom").await {
+                Ok(bytes) => Some(bytes),
+                Err(fault) => failed(&fault),
+            },
+            Ok(Reply::Call(mut call)) => {
+                call.exchange().cancel_on_drop(false);
+                match call.finish().await {
+                    Ok(answer) => answer.collect(usize::MAX, "axiom").await.ok(),
+                    Err(fault) => failed(&fault),
+                }
+            }
+            Ok(Reply::Subscription(_)) => failed(&Fault::InvalidRequest("no subscription in a batch".to_owned())),
+            Err(fault) => failed(&fault),
+        },
+    }
+}

@@ -1,0 +1,292 @@
+//! The lists of one server, as the server gave them: fetched whole, kept until the server says they changed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axiom_core::time;
+use axiom_protocol::method::Method;
+use axiom_protocol::revision::Era;
+use axiom_protocol::span::Span;
+use axiom_protocol::text::{push_quoted, text};
+use axiom_protocol::walk;
+use bytes::Bytes;
+
+use crate::bridge;
+use crate::fault::Fault;
+use crate::session::Class;
+use crate::upstream::{Link, whole};
+
+/// The four lists of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListKind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+/// One server's list, whole.
+#[derive(Debug)]
+pub struct Catalog {
+    pub items: Vec<Item>,
+    fetched: time::Instant,
+    /// How long the list is good when nobody announces changes.
+    ttl: Duration,
+    /// False once the server said that the list changed.
+    valid: AtomicBool,
+    /// True while a link is up on which the server would say so.
+    watched: AtomicBool,
+    /// A modern server's hint: nobody else may see this list.
+    pub private: bool,
+}
+
+/// One tool, prompt, resource or template.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// What names it: `name`, `uri` or `uriTemplate`, unescaped.
+    pub key: String,
+    /// The object as the server wrote it.
+    pub raw: Bytes,
+    /// Where in `raw` the key's value is, quotes included.
+    pub key_at: Span,
+}
+
+/// All lists of one server, by who asked.
+#[derive(Debug, Default)]
+pub struct Catalogs {
+    kept: Mutex<HashMap<(Class, ListKind), Arc<Catalog>>>,
+    /// One fetch at a time for each list: whoever comes meanwhile gets its result.
+    fetching: Mutex<HashMap<(Class, ListKind), Arc<tokio::sync::Mutex<()>>>>,
+    /// Counts announced changes, so that one that comes during a fetch is not overlooked.
+    changes: AtomicU64,
+}
+
+/// Pages of one list, at most: a server whose cursor never ends must not hold us for ever.
+const PAGES_MAX: usize = 1_000;
+/// Items of one list, at most.
+const ITEMS_MAX: usize = 100_000;
+
+impl ListKind {
+    pub const ALL: [ListKind; 4] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
+
+    /// The list a method asks for.
+    pub fn of(method: Method) -> Option<ListKind> {
+        match method {
+            Method::ToolsList => Some(ListKind::Tools),
+            Method::PromptsList => Some(ListKind::Prompts),
+            Method::ResourcesList => Some(ListKind::Resources),
+            Method::ResourceTemplatesList => Some(ListKind::Templates),
+            _ => None,
+        }
+    }
+
+    /// The lists that a notification says have changed.
+    pub fn changed_by(method: Method) -> &'static [ListKind] {
+        match method {
+            Method::ToolsListChanged => &[ListKind::Tools],
+            Method::PromptsListChanged => &[ListKind::Prompts],
+            Method::ResourcesListChanged => &[ListKind::Resources, ListKind::Templates],
+            _ => &[],
+        }
+    }
+
+    pub fn method(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tools/list",
+            ListKind::Prompts => "prompts/list",
+            ListKind::Resources => "resources/list",
+            ListKind::Templates => "resources/templates/list",
+        }
+    }
+
+    /// The result's field that holds the items.
+    pub fn field(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tools",
+            ListKind::Prompts => "prompts",
+            ListKind::Resources => "resources",
+            ListKind::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The capability under which a server offers the list.
+    pub fn capability(self) -> &'static str {
+        match self {
+            ListKind::Tools => "tools",
+            ListKind::Prompts => "prompts",
+            ListKind::Resources | ListKind::Templates => "resources",
+        }
+    }
+
+    /// What names an item.
+    fn key(self) -> &'static str {
+        match self {
+            ListKind::Tools | ListKind::Prompts => "name",
+            ListKind::Resources => "uri",
+            ListKind::Templates => "uriTemplate",
+        }
+    }
+}
+
+impl Catalog {
+    fn empty() -> Catalog {
+        Catalog {
+            items: Vec::new(),
+            fetched: time::now(),
+            ttl: Duration::MAX,
+            valid: AtomicBool::new(true),
+            watched: AtomicBool::new(true),
+            private: false,
+        }
+    }
+
+    /// True while the list may be served without asking.
+    pub fn is_fresh(&self, now: time::Instant) -> bool {
+        self.valid.load(Ordering::Acquire)
+            && (self.watched.load(Ordering::Acquire) || now.saturating_duration_since(self.fetched) < self.ttl)
+    }
+}
+
+impl Catalogs {
+    /// The list as `link` sees it, from memory if that is still good.
+    pub async fn get(&self, link: &Arc<Link>, kind: ListKind) -> Result<Arc<Catalog>, Fault> {
+        let key = (link.class, kind);
+        if let Some(fresh) = self.fresh(key) {
+            return Ok(fresh);
+        }
+        let turn = Arc::clone(lock(&self.fetching).entry(key).or_default());
+        let _turn = turn.lock().await;
+        if let Some(fresh) = self.fresh(key) {
+            return Ok(fresh);
+        }
+        let changes = self.changes.load(Ordering::Acquire);
+        let catalog = Arc::new(fetch(link, kind).await?);
+        if self.changes.load(Ordering::Acquire) != changes {
+            // Something changed during the fetch: good for whoever asked before, not for the next one.
+            catalog.valid.store(false, Ordering::Release);
+        }
+        lock(&self.kept).insert(key, Arc::clone(&catalog));
+        Ok(catalog)
+    }
+
+    fn fresh(&self, key: (Class, ListKind)) -> Option<Arc<Catalog>> {
+        lock(&self.kept).get(&key).filter(|catalog| catalog.is_fresh(time::now())).cloned()
+    }
+
+    /// The list as last seen by anybody, fresh or not. For status pages.
+    pub fn last_seen(&self, kind: ListKind) -> Option<Arc<Catalog>> {
+        lock(&self.kept)
+            .iter()
+            .filter(|((_, kept), _)| *kept == kind)
+            .map(|(_, catalog)| catalog)
+            .max_by_key(|catalog| catalog.fetched)
+            .cloned()
+    }
+
+    /// The server said that a list changed.
+    pub fn invalidate(&self, kind: ListKind) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        for ((_, kept), catalog) in lock(&self.kept).iter() {
+            if *kept == kind {
+                catalog.valid.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// A link is gone: changes it would have announced may go unheard.
+    pub fn link_lost(&self, link: &Link) {
+        for ((class, _), catalog) in lock(&self.kept).iter() {
+            if *class == link.class {
+                catalog.watched.store(false, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Reads all pages of a list.
+async fn fetch(link: &Arc<Link>, kind: ListKind) -> Result<Catalog, Fault> {
+    if !link.greeting.has(kind.capability()) {
+        return Ok(Catalog::empty());
+    }
+    let mut catalog = Catalog { fetched: time::now(), ttl: link.upstream.options.list_ttl, ..Catalog::empty() };
+    catalog.watched = AtomicBool::new(link.greeting.announces(kind.capability()));
+    let mut cursor: Option<Vec<u8>> = None;
+    for _ in 0..PAGES_MAX {
+        let params = page_params(link.era(), cursor.as_deref());
+        let answer = link.request(kind.method(), &params).await?;
+        let Some(result) = answer.result() else {
+            // Some servers declare `resources` and know no templates.
+            if answer.envelope.error_code == Some(axiom_protocol::codes::METHOD_NOT_FOUND) {
+                return Ok(Catalog::empty());
+            }
+            let error = String::from_utf8_lossy(answer.raw(answer.envelope.error).unwrap_or_default()).into_owned();
+            return Err(link.upstream.protocol_fault(format!("{} failed: {error}", kind.method())));
+        };
+        take_page(&mut catalog, link, &result, kind)?;
+        cursor = answer.raw(answer.envelope.in_result.next_cursor).filter(|raw| *raw != b"null").map(<[u8]>::to_vec);
+        if cursor.is_none() {
+            return Ok(catalog);
+        }
+        if catalog.items.len() > ITEMS_MAX {
+            break;
+        }
+    }
+    Err(link.upstream.protocol_fault(format!("{} has no end", kind.method())))
+}
+
+fn page_params(era: Era, cursor: Option<&[u8]>) -> Vec<u8> {
+    let field: Vec<(&str, &[u8])> = cursor.map(|cursor| ("cursor", cursor)).into_iter().collect();
+    match (era, cursor) {
+        (Era::Modern, _) => bridge::modern_params_with(&field),
+        (Era::Legacy, Some(cursor)) => [b"{\"cursor\":", cursor, b"}"].concat(),
+        (Era::Legacy, None) => b"{}".to_vec(),
+    }
+}
+
+fn take_page(catalog: &mut Catalog, link: &Link, result: &Bytes, kind: ListKind) -> Result<(), Fault> {
+    let span = whole(result);
+    let items = walk::get(result, span, kind.field())
+        .ok_or_else(|| link.upstream.protocol_fault(format!("{} without '{}'", kind.method(), kind.field())))?;
+    if !items.of(result).starts_with(b"[") {
+        return Err(link.upstream.protocol_fault(format!("'{}' is no array", kind.field())));
+    }
+    for item in walk::elements(result, items) {
+        let raw = result.slice(item.start as usize..item.end as usize);
+        match item_of(raw, kind) {
+            Some(item) => catalog.items.push(item),
+            None => tracing::warn!(server = %link.upstream.name, list = kind.field(), "an item without a name was dropped"),
+        }
+    }
+    if link.era() == Era::Modern {
+        let ttl_ms = walk::get(result, span, "ttlMs").and_then(|at| std::str::from_utf8(at.of(result)).ok()?.parse().ok());
+        catalog.ttl = catalog.ttl.min(Duration::from_millis(ttl_ms.unwrap_or(0)));
+        let scope = walk::get(result, span, "cacheScope").and_then(|at| text(result, at));
+        catalog.private |= scope.as_deref() != Some("public");
+    }
+    Ok(())
+}
+
+fn item_of(raw: Bytes, kind: ListKind) -> Option<Item> {
+    if !raw.starts_with(b"{") {
+        return None;
+    }
+    let key_at = walk::get(&raw, whole(&raw), kind.key())?;
+    let key = text(&raw, key_at)?.into_owned();
+    Some(Item { key, raw, key_at })
+}
+
+impl Item {
+    /// The object under another name, everything else byte for byte.
+    pub fn renamed(&self, name: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.raw[..self.key_at.start as usize]);
+        push_quoted(out, name);
+        out.extend_from_slice(&self.raw[self.key_at.end as usize..]);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No critical section leaves a map half-changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

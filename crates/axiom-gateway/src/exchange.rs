@@ -1,0 +1,340 @@
+//! One call in flight: what comes back from the server, turned into what the client expects, until exactly one outcome.
+//!
+//! The server answers under an id of ours, so that any number of clients may use the same ids; here the client's own id
+//! and progress token are put back. Nothing else of an answer is touched, and a large one is not even held.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axiom_core::mailbox::Letters;
+use axiom_core::time;
+use axiom_protocol::codes;
+use axiom_protocol::envelope::Kind;
+use axiom_protocol::method::Method;
+use axiom_protocol::rewrite::Edit;
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::Notify;
+
+use crate::fault::Fault;
+use crate::message::Message;
+use crate::session::Session;
+use crate::upstream::Link;
+
+pub use answer::Answered;
+use answer::HttpAnswer;
+
+mod answer;
+
+/// What a call yields next.
+#[derive(Debug)]
+pub enum Step {
+    /// A notification of this call, or a question of the server to this client: to be passed on, more follows.
+    Notice(Bytes),
+    /// The one outcome. Nothing follows.
+    Done(Result<Final, Fault>),
+}
+
+/// A server's whole answer, with the client's id in it.
+#[derive(Debug)]
+pub struct Final {
+    /// The HTTP status the server gave, 200 where there is none.
+    pub status: StatusCode,
+    /// True for a result, false for a JSON-RPC error.
+    pub is_result: bool,
+    /// What has arrived, in order.
+    pub parts: VecDeque<Bytes>,
+    /// The rest of a large answer that is still on its way, and its length where the server said it.
+    pub rest: Option<(axiom_transport::http_client::AnswerBody, Option<u64>)>,
+}
+
+/// A call that can be found by others: by the client to cancel it.
+#[derive(Debug)]
+pub struct CallState {
+    pub link: Arc<Link>,
+    pub upstream_id: Bytes,
+    cancelled: AtomicBool,
+    wake: Notify,
+}
+
+/// One call in flight. Dropping it before its outcome gives the call up; what that means to the server is the era's
+/// rule: a modern one is told to stop, a legacy one goes on (see [`Exchange::cancel_on_drop`]).
+#[derive(Debug)]
+pub struct Exchange {
+    link: Arc<Link>,
+    source: Source,
+    ids: Ids,
+    call: Arc<CallState>,
+    /// The legacy session that made the call.
+    session: Option<Arc<Session>>,
+    /// Silence after which the call is given up.
+    silence: Duration,
+    deadline: Option<Pin<Box<time::Sleep>>>,
+    done: bool,
+    cancel_on_drop: bool,
+}
+
+/// How the client and the server name the same call.
+#[derive(Debug, Clone)]
+pub struct Ids {
+    pub client_id: Bytes,
+    /// Equal to `client_id` where the server may see the client's own.
+    pub upstream_id: Bytes,
+    /// The progress token as the client sent it, where it was replaced by `upstream_id`.
+    pub client_token: Option<Bytes>,
+}
+
+pub(crate) enum Source {
+    /// A shared pipe: the link sorts what comes by our id.
+    Letters(Letters<Letter>),
+    /// An HTTP request under way.
+    Posting(Pin<Box<dyn Future<Output = Result<Answered, Fault>> + Send>>),
+    Answer(HttpAnswer),
+}
+
+/// What a pipe's reader puts into a call's mailbox.
+#[derive(Debug)]
+pub enum Letter {
+    /// A server message that belongs to the call.
+    Notice(Message),
+    /// A question to the client, already under the id the client will answer to.
+    Question(Bytes),
+    Answer(Message),
+    Down(Fault),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Source::Letters(_) => "Letters",
+            Source::Posting(_) => "Posting",
+            Source::Answer(_) => "Answer",
+        })
+    }
+}
+
+impl CallState {
+    pub fn new(link: Arc<Link>, upstream_id: Bytes) -> Arc<CallState> {
+        Arc::new(CallState { link, upstream_id, cancelled: AtomicBool::new(false), wake: Notify::new() })
+    }
+
+    /// The client gave the call up explicitly: the server is told and the call ends.
+    pub async fn cancel(&self, reason: Option<&str>) {
+        self.cancelled.store(true, Ordering::Release);
+        self.wake.notify_one();
+        self.link.cancel(&self.upstream_id, reason).await;
+    }
+
+    async fn wait_cancelled(&self) {
+        while !self.cancelled.load(Ordering::Acquire) {
+            // A permit is kept if the notification came between the load and here.
+            self.wake.notified().await;
+        }
+    }
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        source: Source,
+        ids: Ids,
+        call: Arc<CallState>,
+        session: Option<Arc<Session>>,
+    ) -> Exchange {
+        link.upstream.tally.begin();
+        if let Some(session) = &session {
+            session.with(|state| state.calls.insert(ids.client_id.clone(), Arc::clone(&call)));
+        }
+        let silence = link.upstream.options.call_timeout;
+        Exchange { link, source, ids, call, session, silence, deadline: None, done: false, cancel_on_drop: true }
+    }
+
+    /// Whether giving the call up by dropping this tells the server to stop.
+    pub fn cancel_on_drop(&mut self, cancel: bool) {
+        self.cancel_on_drop = cancel;
+    }
+
+    pub fn cancels_on_drop(&self) -> bool {
+        self.cancel_on_drop
+    }
+
+    /// No limit on silence: for a subscription, which may have nothing to say for hours.
+    pub fn wait_forever(&mut self) {
+        self.silence = Duration::MAX;
+    }
+
+    pub fn server(&self) -> &str {
+        &self.link.upstream.name
+    }
+
+    pub fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// What comes next. After `Done` there is nothing more.
+    ///
+    /// # Cancel safety
+    /// Safe: everything received is kept in `self` until it is returned.
+    pub async fn next(&mut self) -> Step {
+        let step = self.next_in_time().await;
+        if let Step::Done(result) = &step {
+            self.end(result);
+        } else {
+            self.deadline = None;
+        }
+        step
+    }
+
+    async fn next_in_time(&mut self) -> Step {
+        let call = Arc::clone(&self.call);
+        let silence = self.silence;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(time::sleep(silence)));
+        let link = &self.link;
+        tokio::select! {
+            biased;
+            // cancel-safe: see `next_from`
+            step = next_from(&mut self.source, link, &self.ids, self.session.as_ref()) => step,
+            // cancel-safe: the flag stays set
+            () = call.wait_cancelled() => Step::Done(Err(Fault::Cancelled)),
+            // cancel-safe: the sleep is kept in self
+            () = deadline.as_mut() => {
+                link.cancel(&self.ids.upstream_id, Some("timeout")).await;
+                Step::Done(Err(Fault::Timeout { server: link.upstream.name.to_string(), after: silence }))
+            }
+        }
+    }
+
+    fn end(&mut self, result: &Result<Final, Fault>) {
+        self.done = true;
+        self.link.upstream.tally.end(result.is_err());
+        self.leave_session();
+        if let Err(fault) = result {
+            self.link.upstream.note_error(Some(fault.to_string()));
+            tracing::info!(server = self.server(), %fault, "call failed");
+        }
+    }
+
+    fn leave_session(&self) {
+        if let Some(session) = &self.session {
+            session.with(|state| state.calls.remove(&self.ids.client_id));
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.link.upstream.tally.end(false);
+        self.leave_session();
+        self.link.forget(&self.ids.upstream_id);
+        if self.cancel_on_drop {
+            self.link.cancel_later(&self.ids.upstream_id);
+        }
+    }
+}
+
+/// Cancel-safe: a source keeps what it has received until this returns it.
+async fn next_from(source: &mut Source, link: &Arc<Link>, ids: &Ids, session: Option<&Arc<Session>>) -> Step {
+    loop {
+        match source {
+            Source::Letters(letters) => return from_letter(letters.next().await, ids),
+            Source::Posting(posting) => match posting.as_mut().await {
+                Ok(answered) => *source = Source::Answer(HttpAnswer::new(answered)),
+                Err(fault) => return Step::Done(Err(fault)),
+            },
+            Source::Answer(answer) => return answer.next(link, ids, session).await,
+        }
+    }
+}
+
+fn from_letter(letter: Letter, ids: &Ids) -> Step {
+    match letter {
+        Letter::Notice(message) => Step::Notice(restore_notice(&message, ids)),
+        Letter::Question(bytes) => Step::Notice(bytes),
+        Letter::Answer(message) => Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK))),
+        Letter::Down(fault) => Step::Done(Err(fault)),
+    }
+}
+
+/// A response with the client's id in place of ours.
+fn restore_answer(message: &Message, ids: &Ids, status: StatusCode) -> Final {
+    let mut parts = VecDeque::new();
+    match message.envelope.id {
+        Some(id) if ids.client_id != ids.upstream_id => {
+            parts.push_back(message.bytes.slice(..id.start as usize));
+            parts.push_back(ids.client_id.clone());
+            parts.push_back(message.bytes.slice(id.end as usize..));
+        }
+        _ => parts.push_back(message.bytes.clone()),
+    }
+    let is_result = message.kind() == Kind::Response;
+    let status = if is_result { status } else { status_of_error(message.envelope.error_code, status) };
+    Final { status, is_result, parts, rest: None }
+}
+
+/// The HTTP status that 2026-07-28 demands with an error; a server on a pipe has none to give.
+fn status_of_error(code: Option<i64>, status: StatusCode) -> StatusCode {
+    match code {
+        Some(codes::HEADER_MISMATCH | codes::MISSING_CAPABILITY | codes::UNSUPPORTED_VERSION) => {
+            StatusCode::BAD_REQUEST
+        }
+        Some(codes::METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        _ => status,
+    }
+}
+
+/// A notification with the client's progress token or subscription id in place of ours.
+fn restore_notice(message: &Message, ids: &Ids) -> Bytes {
+    let mut edits = Vec::new();
+    if let (Method::Progress, Some(at), Some(token)) =
+        (message.method(), message.envelope.param.progress_token, &ids.client_token)
+    {
+        edits.push(Edit { at, with: token });
+    }
+    if let Some(at) = message.envelope.in_meta.subscription_id
+        && ids.client_id != ids.upstream_id
+    {
+        edits.push(Edit { at, with: &ids.client_id });
+    }
+    if edits.is_empty() { message.bytes.clone() } else { message.with(&mut edits) }
+}
+
+impl Final {
+    /// An answer of the gateway's own making.
+    pub fn whole(bytes: Bytes) -> Final {
+        Final { status: StatusCode::OK, is_result: true, parts: VecDeque::from([bytes]), rest: None }
+    }
+
+    /// All of it as one message, for transports that carry whole messages.
+    pub async fn collect(self, bytes_max: usize, server: &str) -> Result<Bytes, Fault> {
+        let Final { mut parts, rest, .. } = self;
+        if let Some((mut body, _)) = rest {
+            let mut len: usize = parts.iter().map(Bytes::len).sum();
+            while let Some(chunk) = body.chunk().await {
+                let chunk = chunk.map_err(|error| Fault::Died { server: server.to_owned(), reason: error.to_string() })?;
+                len += chunk.len();
+                if len > bytes_max {
+                    return Err(Fault::Protocol {
+                        server: server.to_owned(),
+                        reason: format!("an answer of more than {bytes_max} B"),
+                    });
+                }
+                parts.push_back(chunk);
+            }
+        }
+        if parts.len() == 1 {
+            return Ok(parts.pop_front().unwrap_or_default());
+        }
+        let mut whole = Vec::with_capacity(parts.iter().map(Bytes::len).sum());
+        for part in parts {
+            whole.extend_from_slice(&part);
+        }
+        Ok(Bytes::from(whole))
+    }
+}

@@ -1,0 +1,378 @@
+//! An HTTP server's answer to one POST: one JSON body, or an event stream that ends with the response.
+//!
+//! A JSON answer is passed on as it comes: only its head is looked at for the id. A stream that breaks before the
+//! response is taken up again where the server gave event ids (2025-11-25).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_core::time;
+use axiom_protocol::envelope::{Kind, ReplyHead, ReplyScanner, peek_reply};
+use axiom_transport::http_client::{Answer, AnswerBody};
+use axiom_transport::sse::{Decoder, Event};
+use bytes::Bytes;
+use http::{StatusCode, header};
+
+use super::{Final, Ids, Step, restore_answer, restore_notice};
+use crate::fault::Fault;
+use crate::message::Message;
+use crate::session::Session;
+use crate::upstream::Link;
+
+/// Bytes of a JSON answer that are awaited before the client gets its head. Up to here a server that breaks off still
+/// gives a typed error; beyond, the client's connection is cut.
+const HOLD_BYTES_MAX: usize = 128 << 10;
+/// Bytes of an error body that are worth reading.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+/// Times a broken stream is taken up again for one call.
+const RESUMES_MAX: u32 = 20;
+/// Pause before taking a stream up again when the server names none.
+const RESUME_PAUSE: Duration = Duration::from_millis(500);
+const RESUME_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// The head of an answer, and the link that was asked in the end (a re-initialised one, perhaps).
+#[derive(Debug)]
+pub struct Answered {
+    pub answer: Answer,
+    pub link: Arc<Link>,
+}
+
+/// An answer being read.
+pub(crate) struct HttpAnswer {
+    link: Arc<Link>,
+    status: StatusCode,
+    shape: Shape,
+}
+
+enum Shape {
+    Json { body: Option<AnswerBody>, held: VecDeque<Bytes>, held_len: usize },
+    Events { body: Option<AnswerBody>, decoder: Decoder, place: Place },
+    /// Not MCP: an error page, an empty answer.
+    Other { body: Option<AnswerBody>, held: Vec<u8>, kind: String },
+}
+
+/// Where to go on in an event stream that breaks.
+#[derive(Default)]
+struct Place {
+    last_event_id: Option<Bytes>,
+    retry: Option<Duration>,
+    resumes: u32,
+    pause: Option<std::pin::Pin<Box<time::Sleep>>>,
+    resuming: Option<std::pin::Pin<Box<dyn Future<Output = Result<Answer, Fault>> + Send>>>,
+}
+
+impl HttpAnswer {
+    pub(crate) fn new(answered: Answered) -> HttpAnswer {
+        let Answered { answer, link } = answered;
+        let kind = answer
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+            .to_ascii_lowercase();
+        let body = Some(answer.body);
+        let bytes_max = link.upstream.limits.upstream_message_bytes_max;
+        let shape = if answer.status.is_success() && kind.starts_with("text/event-stream") {
+            Shape::Events { body, decoder: Decoder::new(bytes_max), place: Place::default() }
+        } else if answer.status == StatusCode::OK && kind.starts_with("application/json") {
+            Shape::Json { body, held: VecDeque::new(), held_len: 0 }
+        } else {
+            Shape::Other { body, held: Vec::new(), kind }
+        };
+        HttpAnswer { link, status: answer.status, shape }
+    }
+
+    /// Cancel-safe: what was read is kept in `self`.
+    pub(crate) async fn next(&mut self, _link: &Arc<Link>, ids: &Ids, session: Option<&Arc<Session>>) -> Step {
+        let link = Arc::clone(&self.link);
+        match &mut self.shape {
+            Shape::Json { body, held, held_len } => Step::Done(read_json(&link, body, held, held_len, ids).await),
+            Shape::Events { body, decoder, place } => {
+                read_event(&link, body, decoder, place, ids, session).await
+            }
+            Shape::Other { body, held, kind } => {
+                Step::Done(read_other(&link, self.status, body, held, kind, ids).await)
+            }
+        }
+    }
+}
+
+async fn read_json(
+    link: &Link,
+    body: &mut Option<AnswerBody>,
+    held: &mut VecDeque<Bytes>,
+    held_len: &mut usize,
+    ids: &Ids,
+) -> Result<Final, Fault> {
+    while *held_len <= HOLD_BYTES_MAX {
+        let Some(source) = body.as_mut() else { break };
+        match source.chunk().await {
+            Some(Ok(chunk)) => {
+                *held_len += chunk.len();
+                held.push_back(chunk);
+            }
+            Some(Err(error)) => return Err(link.died(&error.to_string())),
+            None => *body = None,
+        }
+    }
+    let parts = std::mem::take(held);
+    let total = body.as_ref().and_then(AnswerBody::content_length);
+    match find_id(&parts) {
+        Ok(at) => put_id(link, parts, at, ids, body.take(), total),
+        Err(None) if body.is_some() => {
+            // The id stands behind a result larger than we hold: read it all, within the limit, then look again.
+            read_whole(link, parts, body.take(), ids).await
+        }
+        Err(None) => Err(link.upstream.protocol_fault("its answer has no id")),
+        Err(Some(reason)) => Err(link.upstream.protocol_fault(reason)),
+    }
+}
+
+/// Absolute offsets of the id's token in the answer, or why there is none (`None`: not seen so far).
+fn find_id(parts: &VecDeque<Bytes>) -> Result<(usize, usize), Option<String>> {
+    let first = parts.front().ok_or_else(|| Some("its answer is empty".to_owned()))?;
+    match peek_reply(first) {
+        ReplyHead::Id { id, .. } => return Ok((id.start as usize, id.end as usize)),
+        ReplyHead::NotAnObject => return Err(Some("its answer is no JSON object".to_owned())),
+        ReplyHead::NotInHead => {}
+    }
+    let mut scanner = ReplyScanner::new();
+    for part in parts {
+        match scanner.feed(part) {
+            Ok(Some(at)) => {
+                let offset = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+                return Ok((offset(at.start), offset(at.end)));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(Some(format!("its answer is not readable: {error}"))),
+        }
+    }
+    Err(None)
+}
+
+/// Replaces the id, which may lie across parts, and leaves every other byte where it is.
+fn put_id(
+    link: &Link,
+    parts: VecDeque<Bytes>,
+    (start, end): (usize, usize),
+    ids: &Ids,
+    rest: Option<AnswerBody>,
+    total: Option<u64>,
+) -> Result<Final, Fault> {
+    let mut seen = Vec::with_capacity(end.saturating_sub(start));
+    let mut out = VecDeque::with_capacity(parts.len() + 2);
+    let mut offset = 0;
+    for part in parts {
+        let (from, to) = (start.saturating_sub(offset).min(part.len()), end.saturating_sub(offset).min(part.len()));
+        seen.extend_from_slice(&part[from..to]);
+        let next = offset + part.len();
+        if from > 0 {
+            out.push_back(part.slice(..from));
+        }
+        // The new id goes where the old one ends.
+        if end > offset && end <= next {
+            out.push_back(ids.client_id.clone());
+        }
+        if to < part.len() {
+            out.push_back(part.slice(to..));
+        }
+        offset = next;
+    }
+    if seen != ids.upstream_id {
+        return Err(link.upstream.protocol_fault(format!(
+            "it answered with the id {} instead of {}",
+            String::from_utf8_lossy(&seen),
+            String::from_utf8_lossy(&ids.upstream_id)
+        )));
+    }
+    let total = total.map(|total| (total + ids.client_id.len() as u64).saturating_sub(seen.len() as u64));
+    // Whether a long answer is an error is not known without reading it; errors are short.
+    let is_result = rest.is_some() || !is_error(&out);
+    Ok(Final { status: StatusCode::OK, is_result, parts: out, rest: rest.map(|body| (body, total)) })
+}
+
+/// True for a JSON-RPC error, by a look at the first part.
+fn is_error(parts: &VecDeque<Bytes>) -> bool {
+    parts.iter().take(3).any(|part| {
+        let head = &part[..part.len().min(256)];
+        head.windows(8).any(|window| window == b"\"error\":")
+    })
+}
+
+async fn read_whole(
+    link: &Link,
+    parts: VecDeque<Bytes>,
+    body: Option<AnswerBody>,
+    ids: &Ids,
+) -> Result<Final, Fault> {
+    let bytes_max = link.upstream.limits.upstream_message_bytes_max;
+    let held = Final { status: StatusCode::OK, is_result: true, parts, rest: body.map(|body| (body, None)) };
+    let whole = VecDeque::from([held.collect(bytes_max, &link.upstream.name).await?]);
+    match find_id(&whole) {
+        Ok(at) => put_id(link, whole, at, ids, None, None),
+        Err(reason) => {
+            Err(link.upstream.protocol_fault(reason.unwrap_or_else(|| "its answer has no id".to_owned())))
+        }
+    }
+}
+
+async fn read_event(
+    link: &Arc<Link>,
+    body: &mut Option<AnswerBody>,
+    decoder: &mut Decoder,
+    place: &mut Place,
+    ids: &Ids,
+    session: Option<&Arc<Session>>,
+) -> Step {
+    loop {
+        match decoder.next() {
+            Ok(Some(event)) => {
+                place.note(&event);
+                if let Some(step) = take_event(link, event, ids, session) {
+                    return step;
+                }
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => return Step::Done(Err(link.upstream.protocol_fault(error.to_string()))),
+        }
+        let broken = match body.as_mut() {
+            Some(source) => match source.chunk().await {
+                Some(Ok(chunk)) => {
+                    decoder.feed(chunk);
+                    continue;
+                }
+                Some(Err(error)) => error.to_string(),
+                None => "its event stream ended without an answer".to_owned(),
+            },
+            None => "its event stream ended without an answer".to_owned(),
+        };
+        *body = None;
+        match place.resume(link, &broken).await {
+            Ok(answer) => {
+                *body = Some(answer.body);
+                *decoder = Decoder::new(link.upstream.limits.upstream_message_bytes_max);
+            }
+            Err(fault) => return Step::Done(Err(fault)),
+        }
+    }
+}
+
+/// What one event means for the call; `None` if it is not for the client.
+fn take_event(link: &Arc<Link>, event: Event, ids: &Ids, session: Option<&Arc<Session>>) -> Option<Step> {
+    if event.data.is_empty() {
+        return None;
+    }
+    let message = match Message::scan(event.data, &link.limits()) {
+        Ok(message) => message,
+        Err(error) => {
+            return Some(Step::Done(Err(link.upstream.protocol_fault(format!("an event is not readable: {error}")))));
+        }
+    };
+    match message.kind() {
+        Kind::Response | Kind::Error if message.id() == Some(&ids.upstream_id[..]) => {
+            Some(Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK))))
+        }
+        // Some servers answer what they could not read with an error without id: it can only mean this call.
+        Kind::Error if message.id().is_none_or(|id| id == b"null") => {
+            let mut message = message;
+            message.bytes = Bytes::from(axiom_protocol::rewrite::object_with(
+                &message.bytes,
+                message.envelope.object,
+                &[("id", &ids.upstream_id)],
+                &[],
+            ));
+            match Message::scan(message.bytes, &link.limits()) {
+                Ok(message) => Some(Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK)))),
+                Err(error) => Some(Step::Done(Err(link.upstream.protocol_fault(error.to_string())))),
+            }
+        }
+        Kind::Response | Kind::Error => {
+            tracing::warn!(server = %link.upstream.name, "an answer to another call was dropped");
+            None
+        }
+        Kind::Notification => {
+            link.observe(&message);
+            Some(Step::Notice(restore_notice(&message, ids)))
+        }
+        Kind::Request => link.question(&message, session).map(Step::Notice),
+    }
+}
+
+impl Place {
+    fn note(&mut self, event: &Event) {
+        if event.id.is_some() {
+            self.last_event_id.clone_from(&event.id);
+        }
+        if event.retry.is_some() {
+            self.retry = event.retry;
+        }
+    }
+
+    /// Waits the server's pause and asks for the rest of the stream.
+    ///
+    /// Cancel-safe: the pause and the request are kept in `self`.
+    async fn resume(&mut self, link: &Arc<Link>, broken: &str) -> Result<Answer, Fault> {
+        let Some(last_event_id) = self.last_event_id.clone() else {
+            return Err(link.died(broken));
+        };
+        loop {
+            if let Some(resuming) = self.resuming.as_mut() {
+                let answer = resuming.as_mut().await;
+                self.resuming = None;
+                match answer {
+                    Ok(answer) if answer.status == StatusCode::OK => return Ok(answer),
+                    Ok(answer) => {
+                        let reason = format!("{broken}; resuming it gave HTTP {}", answer.status.as_u16());
+                        return Err(link.died(&reason));
+                    }
+                    Err(fault) if self.resumes >= RESUMES_MAX => return Err(fault),
+                    Err(_) => {}
+                }
+            }
+            if self.resumes >= RESUMES_MAX {
+                return Err(link.died(broken));
+            }
+            let pause = self.retry.unwrap_or(RESUME_PAUSE).min(RESUME_PAUSE_MAX);
+            self.pause.get_or_insert_with(|| Box::pin(time::sleep(pause))).await;
+            self.pause = None;
+            self.resumes += 1;
+            let link = Arc::clone(link);
+            let id = last_event_id.clone();
+            self.resuming = Some(Box::pin(async move { link.get_stream(Some(id)).await }));
+        }
+    }
+}
+
+/// An answer that is neither JSON nor events. A JSON-RPC error in it is still the server's answer.
+async fn read_other(
+    link: &Arc<Link>,
+    status: StatusCode,
+    body: &mut Option<AnswerBody>,
+    held: &mut Vec<u8>,
+    kind: &str,
+    ids: &Ids,
+) -> Result<Final, Fault> {
+    while let Some(source) = body.as_mut() {
+        match source.chunk().await {
+            Some(Ok(chunk)) if held.len() + chunk.len() <= ERROR_BYTES_MAX => held.extend_from_slice(&chunk),
+            Some(Ok(_) | Err(_)) | None => *body = None,
+        }
+    }
+    if kind.starts_with("application/json")
+        && let Ok(message) = Message::scan(Bytes::copy_from_slice(held), &link.limits())
+        && message.kind() == Kind::Error
+        && message.id().is_none_or(|id| id == &ids.upstream_id[..] || id == b"null")
+    {
+        // An answer under no id (the server could not read ours) goes to the client under its own.
+        let bytes = axiom_protocol::rewrite::object_with(
+            &message.bytes,
+            message.envelope.object,
+            &[("id", &ids.client_id)],
+            &[],
+        );
+        return Ok(Final { status, is_result: false, parts: VecDeque::from([Bytes::from(bytes)]), rest: None });
+    }
+    Err(link.http_fault(status, held))
+}

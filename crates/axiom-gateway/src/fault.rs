@@ -1,0 +1,161 @@
+//! Everything that can go wrong with a call: who is at fault, whether a retry may help, and what the client is told.
+//!
+//! This is the one file that maps failures to JSON-RPC codes and HTTP statuses.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axiom_protocol::codes;
+use axiom_protocol::envelope::ScanError;
+use axiom_protocol::reply;
+use axiom_protocol::revision::Revision;
+use http::StatusCode;
+
+/// Who has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    Client,
+    Upstream,
+    Gateway,
+}
+
+/// Why a request got no result from a server. Display is what the client reads.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    #[error("{0}")]
+    Unreadable(ScanError),
+    #[error("message of more than {bytes_max} B")]
+    TooLarge { bytes_max: usize },
+    #[error("{0}")]
+    InvalidRequest(String),
+    #[error("{0}")]
+    InvalidParams(String),
+    #[error("method not found: {method}")]
+    UnknownMethod { method: String },
+    #[error("{0}")]
+    HeaderMismatch(String),
+    #[error("unsupported protocol version {requested}")]
+    UnsupportedVersion { requested: String },
+    #[error("no Mcp-Session-Id header: send initialize first")]
+    SessionRequired,
+    #[error("session not found or ended: send initialize again")]
+    SessionUnknown,
+    #[error("server '{server}' is not available: {reason}")]
+    Unavailable { server: String, reason: String },
+    #[error("server '{server}' ended during the call: {reason}; the call may or may not have taken effect")]
+    Died { server: String, reason: String },
+    #[error("server '{server}' gave no sign of life for {} s; the call may or may not have taken effect", after.as_secs())]
+    Timeout { server: String, after: Duration },
+    #[error("server '{server}' broke the protocol: {reason}")]
+    Protocol { server: String, reason: String },
+    #[error("server '{server}' answered HTTP {status}: {reason}")]
+    Http { server: String, status: u16, reason: String },
+    #[error("server '{server}' has {links_max} connections in use, its limit")]
+    Busy { server: String, links_max: usize },
+    #[error("server '{server}' speaks only {speaks}, which cannot carry {method}")]
+    NotBridged { server: String, speaks: &'static str, method: String },
+    #[error("the call was cancelled")]
+    Cancelled,
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
+}
+
+impl Fault {
+    pub fn blame(&self) -> Blame {
+        match self {
+            Fault::Unavailable { .. }
+            | Fault::Died { .. }
+            | Fault::Timeout { .. }
+            | Fault::Protocol { .. }
+            | Fault::Http { .. }
+            | Fault::NotBridged { .. } => Blame::Upstream,
+            Fault::Busy { .. } | Fault::ShuttingDown => Blame::Gateway,
+            _ => Blame::Client,
+        }
+    }
+
+    /// True if the same request may succeed later and has certainly not been executed.
+    pub fn retry(&self) -> bool {
+        matches!(self, Fault::Unavailable { .. } | Fault::Busy { .. } | Fault::ShuttingDown)
+    }
+
+    /// The JSON-RPC error code.
+    pub fn code(&self) -> i64 {
+        match self {
+            Fault::Unreadable(error) => error.code(),
+            Fault::TooLarge { .. } | Fault::InvalidRequest(_) | Fault::SessionRequired => codes::INVALID_REQUEST,
+            Fault::InvalidParams(_) => codes::INVALID_PARAMS,
+            Fault::UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
+            Fault::HeaderMismatch(_) => codes::HEADER_MISMATCH,
+            Fault::UnsupportedVersion { .. } => codes::UNSUPPORTED_VERSION,
+            // What the reference servers answer, so that clients recognise it.
+            Fault::SessionUnknown => -32001,
+            Fault::Unavailable { .. } | Fault::Http { .. } => codes::UPSTREAM_UNAVAILABLE,
+            Fault::Died { .. } => codes::UPSTREAM_DIED,
+            Fault::Timeout { .. } => codes::UPSTREAM_TIMEOUT,
+            Fault::Protocol { .. } => codes::UPSTREAM_PROTOCOL,
+            Fault::Busy { .. } => codes::BUSY,
+            Fault::NotBridged { .. } => codes::UNSUPPORTED_BY_UPSTREAM_ERA,
+            Fault::Cancelled => codes::CANCELLED,
+            Fault::ShuttingDown => codes::SHUTTING_DOWN,
+        }
+    }
+
+    /// The HTTP status for a POST that failed this way. A failed upstream is a JSON-RPC matter and answered with 200:
+    /// clients of every era read the error object then, and few do on a 5xx.
+    pub fn status(&self, modern: bool) -> StatusCode {
+        match self {
+            Fault::Unreadable(_)
+            | Fault::InvalidRequest(_)
+            | Fault::HeaderMismatch(_)
+            | Fault::UnsupportedVersion { .. }
+            | Fault::SessionRequired => StatusCode::BAD_REQUEST,
+            Fault::InvalidParams(_) if modern => StatusCode::BAD_REQUEST,
+            Fault::UnknownMethod { .. } if modern => StatusCode::NOT_FOUND,
+            Fault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Fault::SessionUnknown => StatusCode::NOT_FOUND,
+            Fault::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::OK,
+        }
+    }
+
+    /// The JSON-RPC error response.
+    pub fn body(&self, id: Option<&[u8]>) -> Vec<u8> {
+        let data = self.data();
+        reply::error(id, self.code(), &self.to_string(), data.as_deref().map(str::as_bytes))
+    }
+
+    /// Machine-readable detail: the server's name for upstream faults, what the specification asks for others.
+    fn data(&self) -> Option<String> {
+        match self {
+            Fault::UnsupportedVersion { requested } => {
+                let mut data = String::from("{\"supported\":[");
+                for (index, revision) in Revision::ALL.iter().rev().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    // Writing to a String cannot fail.
+                    drop(write!(data, "{comma}\"{}\"", revision.as_str()));
+                }
+                data.push_str("],\"requested\":");
+                data.push_str(&quoted(requested));
+                data.push('}');
+                Some(data)
+            }
+            Fault::Unavailable { server, .. }
+            | Fault::Died { server, .. }
+            | Fault::Timeout { server, .. }
+            | Fault::Protocol { server, .. }
+            | Fault::Http { server, .. }
+            | Fault::Busy { server, .. }
+            | Fault::NotBridged { server, .. } => {
+                Some(format!("{{\"server\":{},\"retry\":{}}}", quoted(server), self.retry()))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    axiom_protocol::text::push_quoted(&mut out, text);
+    String::from_utf8(out).unwrap_or_default()
+}

@@ -1,0 +1,180 @@
+//! The gateway as a whole: its plan, its sessions, and the housekeeping that runs beside the calls.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axiom_core::{Draining, spawn, time};
+use axiom_protocol::revision::Revision;
+use axiom_transport::child::Child;
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use crate::hub::Hub;
+use crate::options::Options;
+use crate::plan::Plan;
+use crate::seal::Sealer;
+use crate::session::SessionTable;
+use crate::status::{self, ServerStatus};
+use crate::upstream::{Upstream, Want};
+
+/// Many servers behind one endpoint.
+pub struct Gateway {
+    plan: ArcSwap<Plan>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) sessions: SessionTable,
+    runtime: Handle,
+    draining: AtomicBool,
+    drain_begun: Notify,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+}
+
+/// Pause between two rounds of housekeeping.
+const SWEEP_PAUSE: Duration = Duration::from_secs(5);
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("servers", &self.plan.load().upstreams.len()).finish()
+    }
+}
+
+impl Gateway {
+    /// A gateway over these servers. Nothing is started until a client comes or [`warm_up`](Gateway::warm_up) is called.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime: the connections to servers live on the one it is made on.
+    pub fn new(options: Options) -> Arc<Gateway> {
+        let runtime = Handle::current();
+        let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
+        let sealer = Arc::new(Sealer::new());
+        let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
+        let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &runtime));
+        let gateway = Arc::new(Gateway {
+            plan,
+            hub,
+            sealer,
+            sessions,
+            runtime,
+            draining: AtomicBool::new(false),
+            drain_begun: Notify::new(),
+            reloading: Mutex::default(),
+        });
+        let shown = Arc::downgrade(&gateway);
+        gateway.hub.set_membership(Box::new(move |endpoint, server| {
+            shown.upgrade().is_some_and(|gateway| gateway.plan.load().shows(endpoint, server))
+        }));
+        drop(spawn("housekeeping", sweep(Arc::downgrade(&gateway))));
+        gateway
+    }
+
+    /// Replaces the options. Servers whose options did not change keep their connections; the others end theirs, and
+    /// clients are told that the lists changed. The listener and the limits of open connections stay as they are.
+    pub fn apply(self: &Arc<Self>, options: Options) {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.plan.load_full();
+        let new = Arc::new(Plan::new(options, Some(&old), &self.hub, &self.runtime));
+        self.plan.store(Arc::clone(&new));
+        for gone in old.gone_in(&new) {
+            gone.stop("the server was removed from the configuration, or its configuration was changed");
+            self.hub.lists_changed(&gone.name);
+        }
+        for come in new.gone_in(&old) {
+            self.warm(come);
+            self.hub.lists_changed(&come.name);
+        }
+    }
+
+    /// Connects to every server in the background, so that the first client need not wait and errors show early.
+    pub fn warm_up(self: &Arc<Self>) {
+        for upstream in self.plan.load().upstreams.values() {
+            self.warm(upstream);
+        }
+    }
+
+    fn warm(self: &Arc<Self>, upstream: &Arc<Upstream>) {
+        let upstream = Arc::clone(upstream);
+        drop(spawn::spawn_on(&self.runtime, "warm up", async move {
+            let want = Want::plain(Revision::LATEST_LEGACY);
+            // A failure is kept as the server's last error, where status pages show it.
+            let Ok(link) = upstream.link(&want).await else { return };
+            for kind in crate::catalog::ListKind::ALL {
+                if let Err(fault) = upstream.catalogs.get(&link, kind).await {
+                    upstream.note_error(Some(fault.to_string()));
+                }
+            }
+        }));
+    }
+
+    pub(crate) fn plan(&self) -> arc_swap::Guard<Arc<Plan>> {
+        self.plan.load()
+    }
+
+    /// The options in force.
+    pub fn options(&self) -> Options {
+        self.plan.load().options.clone()
+    }
+
+    /// How each server is doing.
+    pub fn servers(&self) -> Vec<ServerStatus> {
+        self.plan.load().upstreams.values().map(|upstream| status::of(upstream)).collect()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on new calls are refused; running ones go on.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.drain_begun.notify_waiters();
+    }
+
+    /// Waits for the drain to begin: streams without an end of their own end then.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is consumed.
+    pub(crate) async fn drain_begun(&self) {
+        // Registered before the look at the flag, so that no notification falls in between.
+        let begun = self.drain_begun.notified();
+        if !self.draining.load(Ordering::Acquire) {
+            begun.await;
+        }
+    }
+
+    /// Ends every connection to a server and waits until its child processes are gone.
+    pub async fn close(&self) {
+        self.begin_drain();
+        let mut children: Vec<Child> = Vec::new();
+        for upstream in self.plan.load().upstreams.values() {
+            for link in upstream.live_links() {
+                children.extend(link.take_child());
+                link.stop("the gateway is shutting down");
+            }
+            upstream.stop("the gateway is shutting down");
+        }
+        join_all(children.into_iter().map(Child::stop)).await;
+    }
+}
+
+async fn sweep(gateway: std::sync::Weak<Gateway>) {
+    loop {
+        time::sleep(SWEEP_PAUSE).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        let plan = gateway.plan.load_full();
+        let idle_max = plan.options.servers.values().map(|server| server.idle_timeout).max();
+        gateway.sessions.sweep(idle_max.unwrap_or(SWEEP_PAUSE));
+        for upstream in plan.upstreams.values() {
+            upstream.sweep();
+        }
+    }
+}
+
+/// Watches for the drain to be asked for and passes it on.
+pub(crate) async fn watch_drain(gateway: Arc<Gateway>, mut draining: Draining) {
+    draining.asked().await;
+    gateway.begin_drain();
+}

@@ -1,0 +1,171 @@
+//! How a client is welcomed: `initialize` for legacy revisions, `server/discover` for the modern one.
+//!
+//! Version negotiation, legacy: the revision the client asks for if we know it, else our newest legacy one. On an
+//! endpoint of a single server that server has the last word, because its answers are passed on as they are.
+
+use std::sync::Arc;
+
+use axiom_protocol::revision::{Era, Revision};
+use axiom_protocol::rewrite::object_with;
+use bytes::Bytes;
+
+use crate::bridge::OUR_INFO;
+use crate::fault::Fault;
+use crate::gateway::Gateway;
+use crate::message::Message;
+use crate::phase::{Caller, Reply, now, with_field};
+use crate::plan::{Endpoint, Scope};
+use crate::session::{Hello, Session};
+use crate::upstream::{Link, Want, whole};
+
+/// What an endpoint of several servers offers. Each has a handler, whatever the servers behind it offer.
+const GROUP_CAPABILITIES: &str = concat!(
+    "{\"completions\":{},\"logging\":{},\"prompts\":{\"listChanged\":true},",
+    "\"resources\":{\"listChanged\":true,\"subscribe\":true},\"tools\":{\"listChanged\":true}}"
+);
+/// The same for modern clients, who have no logging capability to negotiate.
+const GROUP_CAPABILITIES_MODERN: &str = concat!(
+    "{\"completions\":{},\"prompts\":{\"listChanged\":true},",
+    "\"resources\":{\"listChanged\":true,\"subscribe\":true},\"tools\":{\"listChanged\":true}}"
+);
+
+/// Answers `initialize`: a new session, and the answer that tells the client of it.
+pub async fn initialize(
+    gateway: &Gateway,
+    endpoint: &Endpoint,
+    message: &Message,
+) -> Result<(Arc<Session>, Reply), Fault> {
+    if gateway.is_draining() {
+        return Err(Fault::ShuttingDown);
+    }
+    let session = gateway.sessions.begin(hello_of(endpoint, message)?);
+    let id = message.id().unwrap_or(b"null");
+    let result = match &endpoint.scope {
+        Scope::Group(group) => {
+            let names: Vec<&str> = group.members.iter().map(|member| &*member.name).collect();
+            group_greeting(session.revision(), &names)
+        }
+        Scope::One(upstream) => {
+            let link = upstream.link(&Want::of_session(&session)).await?;
+            if link.era() == Era::Legacy {
+                // The first and only time for this session.
+                let _first = session.agreed.set(link.revision).is_ok();
+            }
+            one_greeting(&link, session.revision())
+        }
+    };
+    Ok((session, now(id, &result)))
+}
+
+fn hello_of(endpoint: &Endpoint, message: &Message) -> Result<Hello, Fault> {
+    let param = &message.envelope.param;
+    let asked = message
+        .text(param.protocol_version)
+        .ok_or_else(|| Fault::InvalidParams("initialize needs params.protocolVersion, a string".to_owned()))?;
+    let object = |span: Option<axiom_protocol::span::Span>| {
+        span.map(|span| message.slice(span)).filter(|bytes| bytes.starts_with(b"{"))
+    };
+    Ok(Hello {
+        revision: Revision::parse(&asked)
+            .filter(|revision| revision.era() == Era::Legacy)
+            .unwrap_or(Revision::LATEST_LEGACY),
+        endpoint: endpoint.path.clone(),
+        capabilities: object(param.capabilities)
+            .ok_or_else(|| Fault::InvalidParams("initialize needs params.capabilities, an object".to_owned()))?,
+        client_info: object(param.client_info).unwrap_or_default(),
+    })
+}
+
+fn group_greeting(revision: Revision, servers: &[&str]) -> Vec<u8> {
+    let instructions = serde_json::Value::from(instructions(servers)).to_string();
+    format!(
+        "{{\"protocolVersion\":\"{}\",\"capabilities\":{GROUP_CAPABILITIES},\"serverInfo\":{OUR_INFO},\
+         \"instructions\":{instructions}}}",
+        revision.as_str()
+    )
+    .into_bytes()
+}
+
+fn instructions(servers: &[&str]) -> String {
+    if servers.is_empty() {
+        return "This gateway has no servers yet.".to_owned();
+    }
+    format!("Tools and prompts are named server__name. Servers: {}.", servers.join(", "))
+}
+
+/// A single server's own greeting, under the revision that is spoken here.
+fn one_greeting(link: &Link, revision: Revision) -> Vec<u8> {
+    let version = format!("\"{}\"", revision.as_str());
+    match link.era() {
+        Era::Legacy => with_field(&link.greeting.result, "protocolVersion", version.as_bytes()),
+        Era::Modern => {
+            let result = &link.greeting.result;
+            let info = axiom_protocol::walk::get(result, whole(result), "_meta")
+                .and_then(|meta| axiom_protocol::walk::get(result, meta, "io.modelcontextprotocol/serverInfo"))
+                .map_or(OUR_INFO.as_bytes(), |info| info.of(result));
+            object_with(
+                result,
+                whole(result),
+                &[("protocolVersion", version.as_bytes()), ("serverInfo", info)],
+                &["resultType", "supportedVersions", "ttlMs", "cacheScope", "_meta"],
+            )
+        }
+    }
+}
+
+/// Answers `server/discover`.
+pub async fn discover(endpoint: &Endpoint, caller: &Caller, message: &Message) -> Result<Reply, Fault> {
+    let id = message.id().unwrap_or(b"null");
+    let upstream = match &endpoint.scope {
+        Scope::Group(group) => {
+            let names: Vec<&str> = group.members.iter().map(|member| &*member.name).collect();
+            return Ok(now(id, &group_discovery(&names)));
+        }
+        Scope::One(upstream) => upstream,
+    };
+    let link = upstream.link(&caller.want()).await?;
+    let result = &link.greeting.result;
+    let discovery = match link.era() {
+        Era::Modern => result.to_vec(),
+        Era::Legacy => one_discovery(result),
+    };
+    Ok(now(id, &discovery))
+}
+
+fn group_discovery(servers: &[&str]) -> Vec<u8> {
+    let instructions = serde_json::Value::from(instructions(servers)).to_string();
+    format!(
+        "{{\"resultType\":\"complete\",\"supportedVersions\":[{}],\"capabilities\":{GROUP_CAPABILITIES_MODERN},\
+         \"instructions\":{instructions},\"ttlMs\":0,\"cacheScope\":\"public\",\
+         \"_meta\":{{\"io.modelcontextprotocol/serverInfo\":{OUR_INFO}}}}}",
+        supported_versions()
+    )
+    .into_bytes()
+}
+
+/// What a legacy server said at `initialize`, in the words of `server/discover`.
+fn one_discovery(greeting: &Bytes) -> Vec<u8> {
+    let info = axiom_protocol::walk::get(greeting, whole(greeting), "serverInfo")
+        .map_or(OUR_INFO.as_bytes(), |info| info.of(greeting));
+    let meta = [b"{\"io.modelcontextprotocol/serverInfo\":", info, b"}"].concat();
+    let versions = format!("[{}]", supported_versions());
+    object_with(
+        greeting,
+        whole(greeting),
+        &[
+            ("resultType", b"\"complete\""),
+            ("supportedVersions", versions.as_bytes()),
+            ("ttlMs", b"0"),
+            ("cacheScope", b"\"private\""),
+            ("_meta", &meta),
+        ],
+        &["protocolVersion", "serverInfo"],
+    )
+}
+
+/// All revisions, newest first, as JSON strings.
+fn supported_versions() -> String {
+    let quoted: Vec<String> =
+        Revision::ALL.iter().rev().map(|revision| format!("\"{}\"", revision.as_str())).collect();
+    quoted.join(",")
+}

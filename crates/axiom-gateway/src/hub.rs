@@ -1,0 +1,198 @@
+//! News from servers, to every client they concern.
+//!
+//! Legacy sessions get them on their standing stream or pipe; a modern client gets what its subscription asked for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use axiom_core::mailbox::Mailbox;
+use axiom_protocol::method::Method;
+use axiom_protocol::reply;
+use bytes::Bytes;
+
+use crate::message::Message;
+use crate::session::{Session, SessionId};
+use crate::upstream::Link;
+
+/// Which servers stand behind an endpoint's path.
+pub type Membership = Box<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
+/// Everybody who wants to hear news.
+#[derive(Default)]
+pub struct Hub {
+    sessions: Mutex<HashMap<SessionId, Weak<Session>>>,
+    listeners: Mutex<HashMap<u64, Listener>>,
+    next_listener: AtomicU64,
+    /// `(endpoint path, server name)` -> does the endpoint show the server?
+    membership: RwLock<Option<Membership>>,
+    replay_bytes_max: usize,
+}
+
+/// A modern client's subscription on an endpoint of several servers.
+#[derive(Debug)]
+pub struct Listener {
+    pub endpoint: String,
+    pub wants: Wants,
+    pub mailbox: Mailbox<News>,
+}
+
+/// What a subscription asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wants {
+    pub tools: bool,
+    pub prompts: bool,
+    pub resources: bool,
+    pub uris: Vec<String>,
+}
+
+/// One piece of news: the method, and `params` without `_meta` where there are any.
+#[derive(Debug, Clone)]
+pub struct News {
+    pub method: &'static str,
+    pub uri: Option<String>,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("sessions", &lock(&self.sessions).len()).finish()
+    }
+}
+
+const LIST_CHANGES: [&str; 3] = [
+    "notifications/tools/list_changed",
+    "notifications/prompts/list_changed",
+    "notifications/resources/list_changed",
+];
+
+impl Hub {
+    pub fn new(replay_bytes_max: usize) -> Hub {
+        Hub { replay_bytes_max, ..Hub::default() }
+    }
+
+    pub fn set_membership(&self, membership: Membership) {
+        *self.membership.write().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+    }
+
+    /// From now on `session` gets news: it has a way to be reached outside of calls.
+    pub fn join(&self, session: &Arc<Session>) {
+        lock(&self.sessions).insert(session.id, Arc::downgrade(session));
+    }
+
+    pub fn leave(&self, session: SessionId) {
+        lock(&self.sessions).remove(&session);
+    }
+
+    pub fn listen(&self, listener: Listener) -> u64 {
+        let key = self.next_listener.fetch_add(1, Ordering::Relaxed);
+        lock(&self.listeners).insert(key, listener);
+        key
+    }
+
+    pub fn stop_listening(&self, key: u64) {
+        lock(&self.listeners).remove(&key);
+    }
+
+    /// A server's notification of a change.
+    pub fn changed(&self, link: &Arc<Link>, message: &Message) {
+        let uri = match message.method() {
+            Method::ResourceUpdated => message.text(message.envelope.param.uri).map(std::borrow::Cow::into_owned),
+            _ => None,
+        };
+        let subscribers = uri.as_ref().map(|uri| {
+            let subscriptions = link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+            subscriptions.get(uri).cloned().unwrap_or_default()
+        });
+        let server = &link.upstream.name;
+        // A modern notification names a subscription, which means nothing to a legacy client.
+        let plain = without_subscription(message);
+        for session in self.members(server) {
+            let wanted = match (&subscribers, link.owner()) {
+                (Some(subscribers), _) => subscribers.contains(&session.id),
+                (None, Some(owner)) => owner.id == session.id,
+                (None, None) => true,
+            };
+            if wanted {
+                session.send(&plain, self.replay_bytes_max);
+            }
+        }
+        self.tell_listeners(server, message.method().as_str(), uri.as_deref());
+    }
+
+    /// All lists that contain `server` may have changed: it came, went, or was out of hearing.
+    pub fn lists_changed(&self, server: &str) {
+        for session in self.members(server) {
+            for method in LIST_CHANGES {
+                session.send(&reply::notification(method, b"{}"), self.replay_bytes_max);
+            }
+        }
+        for method in LIST_CHANGES {
+            self.tell_listeners(server, method, None);
+        }
+    }
+
+    pub fn link_lost(&self, _link: &Link) {
+        // The next call opens another link; lists are asked for again then. Nothing to say before.
+    }
+
+    fn members(&self, server: &str) -> Vec<Arc<Session>> {
+        let mut sessions = lock(&self.sessions);
+        sessions.retain(|_, session| session.strong_count() > 0);
+        sessions
+            .values()
+            .filter_map(Weak::upgrade)
+            .filter(|session| self.shows(&session.hello.endpoint, server))
+            .collect()
+    }
+
+    fn tell_listeners(&self, server: &str, method: &'static str, uri: Option<&str>) {
+        for listener in lock(&self.listeners).values() {
+            let wanted = match uri {
+                Some(uri) => listener.wants.uris.iter().any(|wanted| wanted == uri),
+                None => match method {
+                    "notifications/tools/list_changed" => listener.wants.tools,
+                    "notifications/prompts/list_changed" => listener.wants.prompts,
+                    "notifications/resources/list_changed" => listener.wants.resources,
+                    _ => false,
+                },
+            };
+            if wanted && self.shows(&listener.endpoint, server) {
+                // A listener who is gone is about to be removed.
+                let news = News { method, uri: uri.map(str::to_owned) };
+                let _gone = listener.mailbox.post_lossy(news).is_err();
+            }
+        }
+    }
+
+    fn shows(&self, endpoint: &str, server: &str) -> bool {
+        let membership = self.membership.read().unwrap_or_else(PoisonError::into_inner);
+        membership.as_ref().is_some_and(|shows| shows(endpoint, server))
+    }
+}
+
+fn without_subscription(message: &Message) -> Bytes {
+    if message.envelope.in_meta.subscription_id.is_none() {
+        return message.bytes.clone();
+    }
+    let (Some(params), Some(meta)) = (message.raw(message.envelope.params), message.raw(message.envelope.meta)) else {
+        return message.bytes.clone();
+    };
+    let meta = axiom_protocol::rewrite::object_with(
+        meta,
+        crate::upstream::whole(meta),
+        &[],
+        &["io.modelcontextprotocol/subscriptionId"],
+    );
+    let params = axiom_protocol::rewrite::object_with(params, crate::upstream::whole(params), &[("_meta", &meta)], &[]);
+    Bytes::from(axiom_protocol::rewrite::object_with(
+        &message.bytes,
+        message.envelope.object,
+        &[("params", &params)],
+        &[],
+    ))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No critical section leaves a map half-changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,338 @@
+//! The one place with the whole control flow: what happens to a client's message, phase by phase.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axiom_protocol::envelope::Kind;
+use axiom_protocol::method::Method;
+use axiom_protocol::reply;
+use axiom_protocol::revision::{Era, Revision};
+use axiom_protocol::rewrite::{Edit, object_with};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+
+use crate::bridge;
+use crate::exchange::{Exchange, Final, Step};
+use crate::fault::Fault;
+use crate::gateway::Gateway;
+use crate::greet;
+use crate::message::Message;
+use crate::plan::{Endpoint, Scope};
+use crate::route::{self, Route};
+use crate::session::Session;
+use crate::subscribe::{self, Subscription};
+use crate::upstream::{Link, Outgoing, Upstream, Want, whole};
+
+/// Who sends a message, as far as it is known when it arrives.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// 2026-07-28: the request says everything itself.
+    Modern {
+        /// `Mcp-Param-*` headers, to be passed on.
+        headers: Vec<(HeaderName, HeaderValue)>,
+    },
+    Legacy(Arc<Session>),
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Reply {
+    /// Answered here.
+    Now(Final),
+    /// On its way at a server.
+    Call(Box<Call>),
+    /// A stream of news (`subscriptions/listen` on an endpoint of several servers).
+    Subscription(Subscription),
+}
+
+/// A call at a server, and how its answer is to be read by the client.
+pub struct Call {
+    exchange: Exchange,
+    method: Method,
+    client: Era,
+    /// The server speaks the other era: its answer is converted.
+    bridged: bool,
+    converting: Option<Pin<Box<dyn Future<Output = Result<Final, Fault>> + Send>>>,
+}
+
+impl Caller {
+    pub fn era(&self) -> Era {
+        match self {
+            Caller::Modern { .. } => Era::Modern,
+            Caller::Legacy(_) => Era::Legacy,
+        }
+    }
+
+    pub fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Caller::Modern { .. } => None,
+            Caller::Legacy(session) => Some(session),
+        }
+    }
+
+    pub fn want(&self) -> Want {
+        match self {
+            Caller::Modern { .. } => Want::plain(Revision::MODERN),
+            Caller::Legacy(session) => Want::of_session(session),
+        }
+    }
+}
+
+/// A request of an established client.
+pub async fn request(
+    gateway: &Arc<Gateway>,
+    endpoint: &Arc<Endpoint>,
+    caller: &Caller,
+    message: &Message,
+) -> Result<Reply, Fault> {
+    let id = message.id().unwrap_or(b"null");
+    if gateway.is_draining() {
+        return Err(Fault::ShuttingDown);
+    }
+    match (caller.era(), message.method()) {
+        (Era::Legacy, Method::Ping) => return Ok(now(id, b"{}")),
+        (Era::Modern, Method::Initialize | Method::Ping | Method::SetLevel)
+        | (Era::Modern, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) => {
+            return Err(Fault::UnknownMethod { method: message.method_text().into_owned() });
+        }
+        (Era::Modern, Method::Discover) => return greet::discover(endpoint, caller, message).await,
+        (Era::Modern, Method::SubscriptionsListen) if matches!(endpoint.scope, Scope::Group(_)) => {
+            return subscribe::listen(gateway, endpoint, message).await.map(Reply::Subscription);
+        }
+        _ => {}
+    }
+    let want = caller.want();
+    match route::find(endpoint, &want, message).await? {
+        Route::Server { upstream, rename } => call(&upstream, caller, &want, message, rename).await,
+        Route::FirstOf(upstreams) => first_of(&upstreams, caller, &want, message).await,
+        Route::List(kind) => {
+            let Scope::Group(group) = &endpoint.scope else {
+                return Err(Fault::UnknownMethod { method: message.method_text().into_owned() });
+            };
+            let merged = group.list(&want, kind).await;
+            let cursor = message.text(message.envelope.param.cursor);
+            let result = merged.result(cursor.as_deref(), caller.era() == Era::Modern, &gateway.sealer)?;
+            Ok(now_bytes(id, result))
+        }
+        Route::Everybody => {
+            subscribe::set_level(endpoint, caller, message);
+            Ok(now(id, b"{}"))
+        }
+    }
+}
+
+/// Calls one server: find a link, make the message fit it, put it on the wire.
+async fn call(
+    upstream: &Arc<Upstream>,
+    caller: &Caller,
+    want: &Want,
+    message: &Message,
+    rename: Option<(axiom_protocol::span::Span, String)>,
+) -> Result<Reply, Fault> {
+    let link = upstream.link(want).await?;
+    if let Some(reply) = subscribe::shared(&link, caller, message)? {
+        return Ok(reply);
+    }
+    let mut exchange = send(&link, caller, message, rename.as_ref()).await?;
+    if message.method() == Method::SubscriptionsListen {
+        exchange.wait_forever();
+    }
+    let (method, client) = (message.method(), caller.era());
+    let bridged = link.era() != client;
+    Ok(Reply::Call(Box::new(Call { exchange, method, client, bridged, converting: None })))
+}
+
+async fn send(
+    link: &Arc<Link>,
+    caller: &Caller,
+    message: &Message,
+    rename: Option<&(axiom_protocol::span::Span, String)>,
+) -> Result<Exchange, Fault> {
+    let mut quoted = Vec::new();
+    let mut edits = Vec::new();
+    if let Some((at, name)) = rename {
+        axiom_protocol::text::push_quoted(&mut quoted, name);
+        edits.push(Edit { at: *at, with: &quoted });
+    }
+    if link.era() == caller.era() {
+        let headers = match caller {
+            Caller::Modern { headers } if link.is_http() => {
+                let mut all = bridge::modern_headers(message, rename.map(|(_, name)| name.as_str()));
+                all.extend(headers.iter().cloned());
+                all
+            }
+            _ => Vec::new(),
+        };
+        return link.call(Outgoing { message, edits, headers, session: caller.session() }).await;
+    }
+    // Across eras the parameters change shape, so the rename goes first.
+    let renamed = if edits.is_empty() {
+        message.clone()
+    } else {
+        Message::scan(message.with(&mut edits), &link.limits()).map_err(Fault::Unreadable)?
+    };
+    let (info, level) = match caller.session() {
+        Some(session) => (session.hello.client_info.clone(), session.with(|state| state.log_level.clone())),
+        None => (Bytes::new(), None),
+    };
+    if link.era() == Era::Legacy && !bridge::has_legacy_twin(message.method()) {
+        return Err(Fault::NotBridged {
+            server: link.upstream.name.to_string(),
+            speaks: link.revision.as_str(),
+            method: message.method_text().into_owned(),
+        });
+    }
+    let bridged = bridge::request(&renamed, link, &info, level.as_deref())?;
+    let headers =
+        if link.era() == Era::Modern && link.is_http() { bridge::modern_headers(&bridged, None) } else { Vec::new() };
+    link.call(Outgoing { message: &bridged, edits: Vec::new(), headers, session: caller.session() }).await
+}
+
+/// Asks servers in turn until one does not say "not found".
+async fn first_of(
+    upstreams: &[Arc<Upstream>],
+    caller: &Caller,
+    want: &Want,
+    message: &Message,
+) -> Result<Reply, Fault> {
+    let mut last = None;
+    let mut fault = None;
+    for upstream in upstreams {
+        let reply = match call(upstream, caller, want, message, None).await {
+            Ok(Reply::Call(call)) => *call,
+            Ok(other) => return Ok(other),
+            Err(error) => {
+                fault = Some(error);
+                continue;
+            }
+        };
+        match reply.finish().await {
+            Ok(answer) if answer.is_result => return Ok(Reply::Now(answer)),
+            Ok(answer) => last = Some(answer),
+            Err(error) => fault = Some(error),
+        }
+    }
+    match (last, fault) {
+        (Some(answer), _) => Ok(Reply::Now(answer)),
+        (None, Some(fault)) => Err(fault),
+        (None, None) => Err(Fault::InvalidParams("no server knows it".to_owned())),
+    }
+}
+
+/// A notification of a client. Nothing is answered; what cannot be delivered is logged.
+pub async fn notification(endpoint: &Endpoint, caller: &Caller, message: &Message) {
+    let Some(session) = caller.session() else {
+        return;
+    };
+    match message.method() {
+        Method::Cancelled => {
+            let id = message.envelope.param.request_id.map(|at| message.slice(at));
+            let call = id.and_then(|id| session.with(|state| state.calls.get(&id).cloned()));
+            if let Some(call) = call {
+                call.cancel(Some("the client cancelled it")).await;
+            }
+        }
+        Method::Initialized => {}
+        // For the servers that have a link of this session's own; on a shared one it would speak for others too.
+        _ => {
+            for link in own_links(endpoint, session) {
+                if let Err(fault) = link.send(message.bytes.clone()).await {
+                    tracing::debug!(server = %link.upstream.name, %fault, "a notification could not be delivered");
+                }
+            }
+        }
+    }
+}
+
+fn own_links(endpoint: &Endpoint, session: &Arc<Session>) -> Vec<Arc<Link>> {
+    if !session.interactive {
+        return Vec::new();
+    }
+    let want = Want::of_session(session);
+    let upstreams: &[Arc<Upstream>] = match &endpoint.scope {
+        Scope::One(upstream) => std::slice::from_ref(upstream),
+        Scope::Group(group) => &group.members,
+    };
+    upstreams.iter().filter_map(|upstream| upstream.live_link(&want)).collect()
+}
+
+/// A client's answer to a server's question.
+pub async fn answer(session: &Session, message: &Message) -> Result<(), Fault> {
+    debug_assert!(matches!(message.kind(), Kind::Response | Kind::Error));
+    let asked = message
+        .id()
+        .and_then(|id| std::str::from_utf8(id).ok()?.parse().ok())
+        .and_then(|id| session.answered(id))
+        .ok_or_else(|| Fault::InvalidRequest("an answer to no open question".to_owned()))?;
+    let bytes = match message.envelope.id {
+        Some(at) => message.with(&mut [Edit { at, with: &asked.upstream_id }]),
+        None => message.bytes.clone(),
+    };
+    asked.link.send(bytes).await
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("exchange", &self.exchange).field("method", &self.method).finish()
+    }
+}
+
+impl Call {
+    /// What comes next of the call, readable to the client.
+    ///
+    /// # Cancel safety
+    /// Safe: what was received is kept in `self`, an answer under conversion too.
+    pub async fn next(&mut self) -> Step {
+        loop {
+            if let Some(converting) = self.converting.as_mut() {
+                return Step::Done(converting.as_mut().await);
+            }
+            match self.exchange.next().await {
+                Step::Done(Ok(answer)) if self.bridged => {
+                    let link = Arc::clone(self.exchange.link());
+                    self.converting = Some(Box::pin(bridge::answer(answer, self.method, self.client, link)));
+                }
+                step => return step,
+            }
+        }
+    }
+
+    /// The outcome, without what comes before it.
+    pub async fn finish(mut self) -> Result<Final, Fault> {
+        let bytes_max = self.exchange.link().limits().bytes_max;
+        loop {
+            if let Step::Done(result) = self.next().await {
+                let answer = result?;
+                let (status, is_result) = (answer.status, answer.is_result);
+                let bytes = answer.collect(bytes_max, self.exchange.server()).await?;
+                return Ok(Final { status, is_result, ..Final::whole(bytes) });
+            }
+        }
+    }
+
+    pub fn exchange(&mut self) -> &mut Exchange {
+        &mut self.exchange
+    }
+}
+
+/// An answer made here.
+pub fn now(id: &[u8], result: &[u8]) -> Reply {
+    Reply::Now(Final::whole(Bytes::from(reply::result(id, result))))
+}
+
+/// Like [`now`], without copying a long result.
+fn now_bytes(id: &[u8], result: Bytes) -> Reply {
+    let mut head = Vec::with_capacity(id.len() + 36);
+    head.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    head.extend_from_slice(id);
+    head.extend_from_slice(b",\"result\":");
+    let mut answer = Final::whole(Bytes::from(head));
+    answer.parts.push_back(result);
+    answer.parts.push_back(Bytes::from_static(b"}"));
+    Reply::Now(answer)
+}
+
+/// `object` with one field set, as a result to answer with.
+pub fn with_field(object: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
+    object_with(object, whole(object), &[(name, value)], &[])
+}

@@ -1,0 +1,263 @@
+//! Who speaks which revision, and what a legacy session remembers.
+//!
+//! A session's fixed part (revision, capabilities, endpoint) travels sealed inside its id, so an idle session costs the
+//! gateway nothing. What changes (calls in flight, streams, questions a server asked) is held only while it exists.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use axiom_core::{channel, time};
+use axiom_protocol::revision::Revision;
+use axiom_transport::replay::ReplayStream;
+use bytes::Bytes;
+
+use crate::exchange::CallState;
+use crate::upstream::Link;
+
+pub use table::SessionTable;
+
+mod table;
+
+/// Names a session; random, never reused.
+pub type SessionId = u128;
+
+/// Names everything about a client that a server may treat differently: revision and declared capabilities.
+pub type Class = u128;
+
+/// The fixed part of a legacy session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    pub revision: Revision,
+    /// The endpoint's path, e.g. `/mcp`. A session is good there and nowhere else.
+    pub endpoint: String,
+    /// The client's `capabilities` object as it sent it.
+    pub capabilities: Bytes,
+    /// The client's `clientInfo` object as it sent it.
+    pub client_info: Bytes,
+}
+
+impl Hello {
+    /// Whether a server may ask this client something. Answers belong to one client, so such a client never shares a
+    /// connection to a legacy server with another one.
+    pub fn is_interactive(&self) -> bool {
+        use axiom_protocol::span::Span;
+        let object = Span { start: 0, end: u32::try_from(self.capabilities.len()).unwrap_or(0) };
+        ["roots", "sampling", "elicitation"]
+            .iter()
+            .any(|key| axiom_protocol::walk::get(&self.capabilities, object, key).is_some())
+    }
+}
+
+/// One legacy client's conversation with the gateway.
+#[derive(Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub hello: Hello,
+    pub class: Class,
+    pub interactive: bool,
+    /// What client and gateway agreed on, if the server behind a single-server endpoint wanted an older revision.
+    pub agreed: OnceLock<Revision>,
+    /// True if the id does not carry the state (it would be too long for a header): it must be kept here.
+    pub pinned: bool,
+    /// Seconds of [`clock_seconds`] at the last message.
+    last_used: AtomicU64,
+    state: Mutex<Option<Box<State>>>,
+}
+
+/// What a session remembers beyond its id.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Calls in flight by the client's own raw request id, so that it can cancel them.
+    pub calls: HashMap<Bytes, Arc<CallState>>,
+    /// Questions servers asked this client, by the id the gateway gave them.
+    pub asked: HashMap<u64, Asked>,
+    pub asked_next: u64,
+    /// Where messages go that belong to no call.
+    pub outlet: Outlet,
+    /// Streams that may be resumed, oldest first.
+    pub streams: Vec<ReplayStream>,
+    pub streams_next: u64,
+    /// Resources this client subscribed to.
+    pub subscriptions: HashSet<String>,
+    /// The least severe log level the client wants, as it sent it.
+    pub log_level: Option<String>,
+}
+
+/// A server's request that waits for the client's answer.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub link: Arc<Link>,
+    /// The id under which the server waits.
+    pub upstream_id: Bytes,
+}
+
+/// The way to a client outside of any call.
+#[derive(Debug, Default, Clone)]
+pub enum Outlet {
+    /// No stream yet.
+    #[default]
+    None,
+    /// The standing GET stream. It keeps what comes while the client is away.
+    Stream(ReplayStream),
+    /// A pipe: WebSocket, stdio, HTTP+SSE.
+    Pipe(channel::Sender<Bytes>),
+}
+
+/// Streams one session may have for resumption. More than a client opens; the oldest is forgotten.
+const STREAMS_MAX: usize = 32;
+
+impl Session {
+    pub fn new(id: SessionId, hello: Hello) -> Session {
+        let class = class_of(hello.revision, &hello.capabilities);
+        let interactive = hello.is_interactive();
+        let last_used = AtomicU64::new(clock_seconds());
+        Session {
+            id,
+            hello,
+            class,
+            interactive,
+            agreed: OnceLock::new(),
+            pinned: false,
+            last_used,
+            state: Mutex::new(None),
+        }
+    }
+
+    /// The revision that is spoken with the client.
+    pub fn revision(&self) -> Revision {
+        self.agreed.get().copied().unwrap_or(self.hello.revision)
+    }
+
+    pub fn touch(&self) {
+        self.last_used.store(clock_seconds(), Ordering::Relaxed);
+    }
+
+    pub fn idle(&self) -> Duration {
+        Duration::from_secs(clock_seconds().saturating_sub(self.last_used.load(Ordering::Relaxed)))
+    }
+
+    /// Works on the changing part, made when it is first needed.
+    pub fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        work(self.lock().get_or_insert_default())
+    }
+
+    /// True if forgetting this object loses nothing: all that is left of it is in its id.
+    pub fn is_bare(&self) -> bool {
+        !self.pinned && self.lock().as_ref().is_none_or(|state| {
+            state.calls.is_empty()
+                && state.asked.is_empty()
+                && matches!(state.outlet, Outlet::None)
+                && state.streams.is_empty()
+                && state.subscriptions.is_empty()
+                && state.log_level.is_none()
+        })
+    }
+
+    /// True while the client has a channel open on which it can be reached outside of a call.
+    pub fn is_attached(&self) -> bool {
+        match self.lock().as_ref().map(|state| &state.outlet) {
+            Some(Outlet::Stream(stream)) => stream.has_reader(),
+            Some(Outlet::Pipe(pipe)) => !pipe.is_closed(),
+            Some(Outlet::None) | None => false,
+        }
+    }
+
+    /// Sends a message that belongs to no call. Without an open stream it waits in the standing one, within its bound.
+    pub fn send(&self, message: &[u8], replay_bytes_max: usize) {
+        let outlet = self.with(|state| {
+            if matches!(state.outlet, Outlet::None) {
+                state.outlet = Outlet::Stream(ReplayStream::new(0, replay_bytes_max));
+            }
+            state.outlet.clone()
+        });
+        match outlet {
+            Outlet::Stream(stream) => stream.push(message),
+            Outlet::Pipe(pipe) => {
+                if pipe.try_send(Bytes::copy_from_slice(message)).is_err() {
+                    tracing::warn!(session = %self.short(), "a client reads too slowly; a notification was dropped");
+                }
+            }
+            Outlet::None => {}
+        }
+    }
+
+    /// The standing stream, for a GET. `None` when the session is on a pipe.
+    pub fn standing_stream(&self, replay_bytes_max: usize) -> Option<ReplayStream> {
+        self.with(|state| {
+            if matches!(state.outlet, Outlet::None) {
+                state.outlet = Outlet::Stream(ReplayStream::new(0, replay_bytes_max));
+            }
+            match &state.outlet {
+                Outlet::Stream(stream) => Some(stream.clone()),
+                Outlet::Pipe(_) | Outlet::None => None,
+            }
+        })
+    }
+
+    /// A new stream for the answers to one POST.
+    pub fn open_stream(&self, replay_bytes_max: usize) -> ReplayStream {
+        self.with(|state| {
+            state.streams_next += 1;
+            let stream = ReplayStream::new(state.streams_next, replay_bytes_max);
+            if state.streams.len() >= STREAMS_MAX {
+                state.streams.remove(0);
+            }
+            state.streams.push(stream.clone());
+            stream
+        })
+    }
+
+    pub fn forget_stream(&self, id: u64) {
+        self.with(|state| state.streams.retain(|stream| stream.id() != id));
+    }
+
+    pub fn find_stream(&self, id: u64) -> Option<ReplayStream> {
+        self.with(|state| match &state.outlet {
+            Outlet::Stream(stream) if id == 0 => Some(stream.clone()),
+            _ => state.streams.iter().find(|stream| stream.id() == id).cloned(),
+        })
+    }
+
+    /// Notes a question of a server and returns the id under which the client will answer it.
+    pub fn ask(&self, link: &Arc<Link>, upstream_id: Bytes) -> u64 {
+        self.with(|state| {
+            state.asked_next += 1;
+            state.asked.insert(state.asked_next, Asked { link: Arc::clone(link), upstream_id });
+            state.asked_next
+        })
+    }
+
+    pub fn answered(&self, id: u64) -> Option<Asked> {
+        self.lock().as_mut()?.asked.remove(&id)
+    }
+
+    /// The first digits of the id, for logs. Never enough to use the session.
+    pub fn short(&self) -> String {
+        format!("{:08x}", self.id >> 96)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<State>>> {
+        // No critical section leaves the state half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The class of clients that speak `revision` and declare `capabilities`, byte for byte.
+pub fn class_of(revision: Revision, capabilities: &[u8]) -> Class {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(revision.as_str().as_bytes());
+    context.update(capabilities);
+    let digest = context.finish();
+    let mut class = [0; 16];
+    class.copy_from_slice(&digest.as_ref()[..16]);
+    u128::from_be_bytes(class)
+}
+
+/// Whole seconds since some fixed moment: cheap stamps for idleness.
+pub fn clock_seconds() -> u64 {
+    use std::sync::OnceLock;
+    static START: OnceLock<time::Instant> = OnceLock::new();
+    START.get_or_init(time::now).elapsed().as_secs()
+}

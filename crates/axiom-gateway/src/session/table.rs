@@ -1,0 +1,178 @@
+//! Sessions by the id their clients send: unsealed when first seen, forgotten when idle, refused when ended.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axiom_core::time;
+use axiom_protocol::revision::Revision;
+use bytes::Bytes;
+
+use super::{Hello, Session, SessionId, clock_seconds};
+use crate::seal::{Purpose, Sealer};
+
+/// All sessions that were used lately. Everything else about a session is in its id.
+#[derive(Debug)]
+pub struct SessionTable {
+    sealer: Arc<Sealer>,
+    ttl: Duration,
+    live: RwLock<HashMap<Box<str>, Arc<Session>>>,
+    /// Sessions that were ended before their time, until they would have expired anyway.
+    ended: RwLock<HashMap<SessionId, u64>>,
+}
+
+/// A session object without state is dropped this long after its last use; its id brings it back.
+const BARE_IDLE: Duration = Duration::from_secs(10);
+/// Capabilities and client info up to here travel in the id; with more, the id would strain clients' header limits.
+const SEALED_BYTES_MAX: usize = 3 << 10;
+
+impl SessionTable {
+    pub fn new(sealer: Arc<Sealer>, ttl: Duration) -> SessionTable {
+        SessionTable { sealer, ttl, live: RwLock::default(), ended: RwLock::default() }
+    }
+
+    /// A new session. It is not remembered until it is [`mint`](SessionTable::mint)ed or lives on a pipe.
+    pub fn begin(&self, hello: Hello) -> Arc<Session> {
+        let mut session = Session::new(u128::from_be_bytes(self.sealer.random_id()), hello);
+        session.pinned = session.hello.capabilities.len() + session.hello.client_info.len() > SEALED_BYTES_MAX;
+        Arc::new(session)
+    }
+
+    /// The id for a session's client. Usually it says it all and nothing is remembered.
+    pub fn mint(&self, session: &Arc<Session>) -> String {
+        if session.pinned {
+            let token = self.sealer.seal(Purpose::Session, &session.id.to_be_bytes());
+            self.remember(&token, session);
+            return token;
+        }
+        let plain = encode(session.id, time::unix_seconds(), session.revision(), &session.hello);
+        self.sealer.seal(Purpose::Session, &plain)
+    }
+
+    /// Keeps the session object under its id: for one that something already refers to.
+    pub fn remember(&self, token: &str, session: &Arc<Session>) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        live.insert(token.into(), Arc::clone(session));
+    }
+
+    /// The session a client names. `None` if the id is not ours, has expired or was ended.
+    pub fn find(&self, token: &str) -> Option<Arc<Session>> {
+        if let Some(session) = read(&self.live).get(token) {
+            session.touch();
+            return Some(Arc::clone(session));
+        }
+        let (id, minted, agreed, hello) = decode(&self.sealer.open(Purpose::Session, token)?)?;
+        if time::unix_seconds().saturating_sub(minted) > self.ttl.as_secs() || read(&self.ended).contains_key(&id) {
+            return None;
+        }
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been faster: both must use the same object.
+        let session = live.entry(token.into()).or_insert_with(|| {
+            let session = Session::new(id, hello);
+            // A fresh cell takes its first value.
+            let _fresh = session.agreed.set(agreed).is_ok();
+            Arc::new(session)
+        });
+        Some(Arc::clone(session))
+    }
+
+    /// Ends a session for good.
+    pub fn end(&self, token: &str) -> Option<Arc<Session>> {
+        let session = self.find(token)?;
+        self.ended
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(session.id, clock_seconds() + self.ttl.as_secs());
+        self.live.write().unwrap_or_else(PoisonError::into_inner).remove(token);
+        Some(session)
+    }
+
+    /// Forgets what need not be remembered. Called from time to time.
+    pub fn sweep(&self, idle_max: Duration) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|_, session| {
+            let idle = session.idle();
+            let keep = Arc::strong_count(session) > 1 || session.is_attached();
+            keep || (idle < BARE_IDLE) || (!session.is_bare() && idle < idle_max)
+        });
+        live.shrink_to_fit();
+        drop(live);
+        let now = clock_seconds();
+        self.ended.write().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    // No critical section leaves a map half-changed.
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `id (16) minted (8) agreed revision (1) asked revision (1)`, then endpoint, capabilities and client info, each with a two-byte length.
+fn encode(id: SessionId, minted: u64, agreed: Revision, hello: &Hello) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(64 + hello.capabilities.len() + hello.client_info.len());
+    plain.extend_from_slice(&id.to_be_bytes());
+    plain.extend_from_slice(&minted.to_be_bytes());
+    plain.push(agreed as u8);
+    plain.push(hello.revision as u8);
+    for field in [hello.endpoint.as_bytes(), &hello.capabilities, &hello.client_info] {
+        let len = u16::try_from(field.len()).unwrap_or(0);
+        plain.extend_from_slice(&len.to_be_bytes());
+        plain.extend_from_slice(&field[..usize::from(len)]);
+    }
+    plain
+}
+
+fn decode(plain: &[u8]) -> Option<(SessionId, u64, Revision, Hello)> {
+    let (id, rest) = plain.split_first_chunk::<16>()?;
+    let (minted, rest) = rest.split_first_chunk::<8>()?;
+    let (agreed, rest) = rest.split_first()?;
+    let (revision, mut rest) = rest.split_first()?;
+    let known = |byte: u8| Revision::ALL.iter().copied().find(|known| *known as u8 == byte);
+    let (agreed, revision) = (known(*agreed)?, known(*revision)?);
+    let mut field = || -> Option<Vec<u8>> {
+        let (len, tail) = rest.split_first_chunk::<2>()?;
+        let (value, tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+        rest = tail;
+        Some(value.to_vec())
+    };
+    let endpoint = String::from_utf8(field()?).ok()?;
+    let capabilities = Bytes::from(field()?);
+    let client_info = Bytes::from(field()?);
+    let hello = Hello { revision, endpoint, capabilities, client_info };
+    Some((u128::from_be_bytes(*id), u64::from_be_bytes(*minted), agreed, hello))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> Hello {
+        Hello {
+            revision: Revision::V2025_11_25,
+            endpoint: "/mcp".to_owned(),
+            capabilities: Bytes::from_static(b"{\"roots\":{}}"),
+            client_info: Bytes::from_static(b"{\"name\":\"t\"}"),
+        }
+    }
+
+    #[test]
+    fn a_session_comes_back_from_its_id_alone() {
+        let table = SessionTable::new(Arc::default(), Duration::from_secs(60));
+        let begun = table.begin(hello());
+        let token = table.mint(&begun);
+        let session = table.find(&token).unwrap();
+        assert_eq!((session.id, &session.hello), (begun.id, &hello()));
+        assert!(session.interactive);
+        drop(session);
+        assert!(table.find("nonsense").is_none());
+    }
+
+    #[test]
+    fn an_ended_session_stays_ended() {
+        let table = SessionTable::new(Arc::default(), Duration::from_secs(60));
+        let token = table.mint(&table.begin(hello()));
+        assert!(table.end(&token).is_some());
+        assert!(table.find(&token).is_none());
+        assert!(table.end(&token).is_none());
+    }
+}

@@ -1,0 +1,351 @@
+//! One configured server: its connections, what it is known to speak, its lists.
+//!
+//! A *link* is one live conversation. Who shares one follows from what the protocol binds to it:
+//! a modern server keeps no state per conversation, so everybody shares one; a legacy server binds revision and
+//! capabilities at `initialize`, so clients that declare the same share one; a client that can be asked something
+//! (roots, sampling, elicitation) gets its own, because the answers are its own.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use axiom_core::channel::watch;
+use axiom_core::{spawn, time};
+use axiom_protocol::revision::{Era, Revision};
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use crate::catalog::Catalogs;
+use crate::fault::Fault;
+use crate::hub::Hub;
+use crate::options::{Limits, ServerOptions};
+use crate::session::{Class, Session, SessionId, class_of};
+
+pub(crate) use link::whole;
+pub use link::{Link, Outgoing};
+
+mod duplex;
+mod handshake;
+mod inbound;
+mod link;
+mod listen;
+mod wire;
+
+/// One server behind the gateway.
+#[derive(Debug)]
+pub struct Upstream {
+    pub name: Arc<str>,
+    pub options: ServerOptions,
+    pub limits: Limits,
+    pub tally: Tally,
+    pub catalogs: Catalogs,
+    pub(crate) hub: Arc<Hub>,
+    /// Where links live: they outlast the request that opened them.
+    runtime: Handle,
+    links: Mutex<HashMap<LinkKey, Slot>>,
+    speaks: Mutex<Speaks>,
+    last_error: Mutex<Option<String>>,
+    /// True while somebody waits in the background for the server to come up.
+    pub(crate) comeback: AtomicBool,
+}
+
+/// What a client needs from a server.
+#[derive(Debug, Clone)]
+pub struct Want {
+    pub revision: Revision,
+    pub capabilities: Bytes,
+    pub class: Class,
+    /// The session that must have the link for itself.
+    pub owner: Option<Arc<Session>>,
+}
+
+/// Counters, monotonic since the server was configured.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub calls: AtomicU64,
+    pub faults: AtomicU64,
+    pub in_flight: AtomicU64,
+}
+
+/// Eras a server is known to speak. `None` is "not tried, or the trial was inconclusive".
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Speaks {
+    pub legacy: Option<bool>,
+    pub modern: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum LinkKey {
+    Modern,
+    Legacy { class: Class, owner: Option<SessionId> },
+}
+
+/// A place for one link. All who want the same link wait for the same attempt.
+#[derive(Debug)]
+enum Slot {
+    Connecting(watch::Receiver<Option<Result<Arc<Link>, Fault>>>),
+    Up(Arc<Link>),
+    /// The last attempt failed; until `retry_at` everybody gets its fault at once.
+    Down { fault: Fault, attempts: u32, retry_at: time::Instant },
+}
+
+/// First pause after a failed connection attempt; doubles up to [`RETRY_PAUSE_MAX`].
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+impl Want {
+    /// What a session wants: its own link if it can be asked something, else one for its class.
+    pub fn of_session(session: &Arc<Session>) -> Want {
+        Want {
+            revision: session.hello.revision,
+            capabilities: session.hello.capabilities.clone(),
+            class: session.class,
+            owner: session.interactive.then(|| Arc::clone(session)),
+        }
+    }
+
+    /// What the gateway wants for itself, and for clients of the other era: no capabilities, shared by all.
+    pub fn plain(revision: Revision) -> Want {
+        let capabilities = Bytes::from_static(b"{}");
+        let class = class_of(revision, &capabilities);
+        Want { revision, capabilities, class, owner: None }
+    }
+
+    fn key(&self) -> LinkKey {
+        match self.revision.era() {
+            Era::Modern => LinkKey::Modern,
+            Era::Legacy => {
+                LinkKey::Legacy { class: self.class, owner: self.owner.as_ref().map(|session| session.id) }
+            }
+        }
+    }
+}
+
+impl Upstream {
+    pub fn new(
+        name: &str,
+        options: ServerOptions,
+        limits: Limits,
+        hub: Arc<Hub>,
+        runtime: Handle,
+    ) -> Arc<Upstream> {
+        Arc::new(Upstream {
+            name: name.into(),
+            options,
+            limits,
+            tally: Tally::default(),
+            catalogs: Catalogs::default(),
+            hub,
+            runtime,
+            links: Mutex::default(),
+            speaks: Mutex::default(),
+            last_error: Mutex::default(),
+            comeback: AtomicBool::new(false),
+        })
+    }
+
+    /// A link for `want`, of the era that the client speaks if the server does, else of the other one.
+    pub async fn link(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
+        let speaks = self.speaks();
+        match want.revision.era() {
+            Era::Modern if speaks.modern != Some(false) => match self.link_exactly(want).await {
+                // Inconclusive or refused: what is known by now decides.
+                Err(fault) if self.speaks().modern == Some(true) => Err(fault),
+                Err(_) => self.link_exactly(&Want::plain(Revision::LATEST_LEGACY)).await,
+                up => up,
+            },
+            Era::Modern => self.link_exactly(&Want::plain(Revision::LATEST_LEGACY)).await,
+            Era::Legacy if speaks.legacy != Some(false) => match self.link_exactly(want).await {
+                Err(fault) if self.speaks().legacy == Some(false) => {
+                    self.link_exactly(&Want::plain(Revision::MODERN)).await.map_err(|_| fault)
+                }
+                up => up,
+            },
+            Era::Legacy => self.link_exactly(&Want::plain(Revision::MODERN)).await,
+        }
+    }
+
+    /// The live link for exactly this want, if there is one. Never waits.
+    pub fn live_link(&self, want: &Want) -> Option<Arc<Link>> {
+        match self.lock_links().get(&want.key()) {
+            Some(Slot::Up(link)) if !link.is_down() => Some(Arc::clone(link)),
+            _ => None,
+        }
+    }
+
+    async fn link_exactly(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
+        let mut attempt = match self.link_or_attempt(want)? {
+            Ok(link) => return Ok(link),
+            Err(attempt) => attempt,
+        };
+        // cancel-safe: the attempt runs in a task of its own; a dropped waiter changes nothing
+        let up = attempt.wait_for(Option::is_some).await.map(|result| result.clone());
+        match up {
+            Ok(Some(result)) => result,
+            Ok(None) | Err(_) => Err(self.unavailable("the connection attempt was given up")),
+        }
+    }
+
+    /// The link, or the attempt to wait for; starts one if there is none.
+    #[allow(clippy::type_complexity, reason = "used once, right above")]
+    fn link_or_attempt(
+        self: &Arc<Self>,
+        want: &Want,
+    ) -> Result<Result<Arc<Link>, watch::Receiver<Option<Result<Arc<Link>, Fault>>>>, Fault> {
+        let key = want.key();
+        let mut links = self.lock_links();
+        let mut attempts = 0;
+        match links.get(&key) {
+            Some(Slot::Up(link)) if !link.is_down() => return Ok(Ok(Arc::clone(link))),
+            Some(Slot::Connecting(attempt)) => return Ok(Err(attempt.clone())),
+            Some(Slot::Down { fault, retry_at, .. }) if time::now() < *retry_at => return Err(fault.clone()),
+            Some(Slot::Down { attempts: failed, .. }) => attempts = *failed,
+            Some(Slot::Up(_)) | None => {}
+        }
+        let up = links.values().filter(|slot| !matches!(slot, Slot::Down { .. })).count();
+        if up >= self.options.links_max {
+            return Err(Fault::Busy { server: self.name.to_string(), links_max: self.options.links_max });
+        }
+        let (tx, rx) = watch::channel(None);
+        links.insert(key.clone(), Slot::Connecting(rx.clone()));
+        drop(links);
+        let upstream = Arc::clone(self);
+        let want = want.clone();
+        drop(spawn::spawn_on(&self.runtime, "connect", async move {
+            let result = upstream.connect_in_time(&want).await;
+            upstream.settle(key, attempts, &result);
+            tx.send_replace(Some(result));
+        }));
+        Ok(Err(rx))
+    }
+
+    async fn connect_in_time(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
+        match time::timeout(self.options.start_timeout, handshake::connect(self, want)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.unavailable(&format!(
+                "no answer within {} s of starting it\nhint: raise start_timeout if it needs longer",
+                self.options.start_timeout.as_secs()
+            ))),
+        }
+    }
+
+    fn settle(&self, key: LinkKey, failed_before: u32, result: &Result<Arc<Link>, Fault>) {
+        let slot = match result {
+            Ok(link) => {
+                tracing::info!(server = %self.name, revision = link.revision.as_str(), "server is up");
+                self.note_error(None);
+                Slot::Up(Arc::clone(link))
+            }
+            Err(fault) => {
+                let attempts = failed_before + 1;
+                let pause = RETRY_PAUSE.saturating_mul(1 << attempts.min(10)).min(RETRY_PAUSE_MAX);
+                tracing::warn!(server = %self.name, %fault, attempts, "server is not available");
+                self.note_error(Some(fault.to_string()));
+                Slot::Down { fault: fault.clone(), attempts, retry_at: time::now() + pause }
+            }
+        };
+        self.lock_links().insert(key, slot);
+    }
+
+    /// Takes a link out of use. New calls open another one.
+    pub(crate) fn retire(&self, link: &Link) {
+        self.lock_links().retain(|_, slot| !matches!(slot, Slot::Up(up) if std::ptr::eq(Arc::as_ptr(up), link)));
+    }
+
+    /// Stops links that nobody can need any more: private ones whose session is gone or long idle.
+    pub fn sweep(&self) {
+        let idle: Vec<Arc<Link>> = self
+            .live_links()
+            .into_iter()
+            .filter(|link| link.owner.as_ref().is_some_and(|owner| self.is_abandoned(link, owner)))
+            .collect();
+        for link in idle {
+            tracing::info!(server = %self.name, "closing an idle private connection");
+            self.retire(&link);
+            link.stop("idle");
+        }
+        let now = time::now();
+        self.lock_links().retain(|_, slot| !matches!(slot, Slot::Down { retry_at, .. } if *retry_at + RETRY_PAUSE_MAX < now));
+    }
+
+    fn is_abandoned(&self, link: &Link, owner: &Weak<Session>) -> bool {
+        let idle = link.idle() > self.options.idle_timeout;
+        match owner.upgrade() {
+            None => idle,
+            Some(session) => idle && !session.is_attached() && session.idle() > self.options.idle_timeout,
+        }
+    }
+
+    /// Stops every link. Calls in flight end with a fault that gives `reason`.
+    pub fn stop(&self, reason: &str) -> Vec<Arc<Link>> {
+        let links = self.live_links();
+        self.lock_links().clear();
+        for link in &links {
+            link.stop(reason);
+        }
+        links
+    }
+
+    pub fn live_links(&self) -> Vec<Arc<Link>> {
+        self.lock_links()
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Up(link) if !link.is_down() => Some(Arc::clone(link)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn is_connecting(&self) -> bool {
+        self.lock_links().values().any(|slot| matches!(slot, Slot::Connecting(_)))
+    }
+
+    pub fn speaks(&self) -> Speaks {
+        *self.speaks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a conclusive trial.
+    fn learn(&self, era: Era, speaks: bool) {
+        let mut known = self.speaks.lock().unwrap_or_else(PoisonError::into_inner);
+        match era {
+            Era::Legacy => known.legacy = Some(speaks),
+            Era::Modern => known.modern = Some(speaks),
+        }
+    }
+
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn note_error(&self, error: Option<String>) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    pub(crate) fn unavailable(&self, reason: &str) -> Fault {
+        Fault::Unavailable { server: self.name.to_string(), reason: reason.to_owned() }
+    }
+
+    pub(crate) fn protocol_fault(&self, reason: impl Into<String>) -> Fault {
+        Fault::Protocol { server: self.name.to_string(), reason: reason.into() }
+    }
+
+    fn lock_links(&self) -> MutexGuard<'_, HashMap<LinkKey, Slot>> {
+        // No critical section leaves the map half-changed.
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tally {
+    pub fn begin(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn end(&self, fault: bool) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if fault {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

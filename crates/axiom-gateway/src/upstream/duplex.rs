@@ -1,0 +1,242 @@
+//! Many calls on one pipe: each goes out under an id of ours, and what comes back is sorted by it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use axiom_core::mailbox::{Mailbox, mailbox};
+use axiom_protocol::envelope::{self, Kind};
+use axiom_protocol::method::Method;
+use axiom_protocol::reply;
+use axiom_protocol::rewrite::Edit;
+use axiom_transport::pipe::{Closed, PipeReceiver, PipeSender};
+use bytes::Bytes;
+
+use super::link::{Link, Outgoing};
+use crate::exchange::{CallState, Exchange, Ids, Letter, Source};
+use crate::fault::Fault;
+use crate::message::Message;
+use crate::session::Session;
+
+/// A pipe with calls on it.
+#[derive(Debug)]
+pub(super) struct Duplex {
+    tx: PipeSender,
+    next_id: AtomicU64,
+    pending: Mutex<HashMap<u64, Pending>>,
+    /// Set once the handshake is done; until then only answers are expected.
+    link: OnceLock<Weak<Link>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    mailbox: Mailbox<Letter>,
+    /// The legacy session that made the call.
+    session: Option<Arc<Session>>,
+}
+
+/// Notices that wait for one slow client. Progress is lossy by nature: of more, the oldest are dropped.
+const NOTICES_MAX: usize = 256;
+/// A line that is no MCP, as far as it is worth logging.
+const GARBAGE_CHARS: usize = 200;
+
+impl Duplex {
+    pub(super) fn new(tx: PipeSender) -> Arc<Duplex> {
+        Arc::new(Duplex { tx, next_id: AtomicU64::new(1), pending: Mutex::default(), link: OnceLock::new() })
+    }
+
+    pub(super) fn attach(&self, link: &Arc<Link>) {
+        // Set once per duplex, right after its handshake.
+        let _already = self.link.set(Arc::downgrade(link)).is_err();
+    }
+
+    /// A request before there is a link: the handshake's.
+    pub(super) async fn request(&self, method: &str, params: &[u8], limits: &envelope::Limits) -> Result<Message, Letter> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (mailbox, mut letters) = mailbox(NOTICES_MAX);
+        self.lock().insert(id, Pending { mailbox, session: None });
+        let bytes = Bytes::from(reply::request(id.to_string().as_bytes(), method, params));
+        debug_assert!(Message::scan(bytes.clone(), limits).is_ok());
+        if let Err(closed) = self.tx.send(bytes).await {
+            self.lock().remove(&id);
+            return Err(Letter::Down(closed_fault("", &closed)));
+        }
+        loop {
+            match letters.next().await {
+                Letter::Answer(message) => return Ok(message),
+                Letter::Down(fault) => return Err(Letter::Down(fault)),
+                Letter::Notice(_) | Letter::Question(_) => {}
+            }
+        }
+    }
+
+    pub(super) async fn notify(&self, bytes: Bytes) -> Result<(), Closed> {
+        self.tx.send(bytes).await
+    }
+
+    pub(super) fn close(&self) {
+        self.tx.close();
+    }
+
+    /// Puts a client's call on the pipe under an id of ours, which is its progress token too.
+    pub(super) async fn call(self: &Arc<Self>, link: &Arc<Link>, outgoing: Outgoing<'_>) -> Result<Exchange, Fault> {
+        let Outgoing { message, mut edits, session, .. } = outgoing;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let upstream_id = Bytes::from(id.to_string());
+        let client_id = message.envelope.id.map(|at| message.slice(at)).unwrap_or_default();
+        edits.extend(message.envelope.id.map(|at| Edit { at, with: &upstream_id }));
+        let mut client_token = None;
+        if let Some(at) = message.envelope.in_meta.progress_token {
+            client_token = Some(message.slice(at));
+            edits.push(Edit { at, with: &upstream_id });
+        }
+        let bytes = one_line(message.with(&mut edits));
+
+        let (mailbox, letters) = mailbox(NOTICES_MAX);
+        self.lock().insert(id, Pending { mailbox, session: session.cloned() });
+        let ids = Ids { client_id, upstream_id: upstream_id.clone(), client_token };
+        let call = CallState::new(Arc::clone(link), upstream_id);
+        // Made before the message is sent, so that a caller who gives up half-way leaves nothing behind.
+        let exchange =
+            Exchange::new(Arc::clone(link), Source::Letters(letters), ids, call, session.cloned());
+        if let Err(closed) = self.tx.send(bytes).await {
+            return Err(link_fault(link, &closed));
+        }
+        if link.is_down() {
+            return Err(link.fault());
+        }
+        Ok(exchange)
+    }
+
+    pub(super) async fn send(&self, link: &Link, bytes: Bytes) -> Result<(), Fault> {
+        self.tx.send(one_line(bytes)).await.map_err(|closed| link_fault(link, &closed))
+    }
+
+    pub(super) fn forget(&self, upstream_id: &[u8]) {
+        if let Some(id) = parse_id(upstream_id) {
+            self.lock().remove(&id);
+        }
+    }
+
+    /// Ends every call with `fault`.
+    pub(super) fn fail_all(&self, fault: &Fault) {
+        self.tx.close();
+        for (_, pending) in self.lock().drain() {
+            // A caller who is gone needs no answer.
+            let _gone = pending.mailbox.post(Letter::Down(fault.clone()), false).is_err();
+        }
+    }
+
+    /// Reads the pipe until it ends, and says how it ended.
+    pub(super) async fn read(self: Arc<Self>, mut rx: PipeReceiver, limits: envelope::Limits, server: Arc<str>) -> Closed {
+        loop {
+            match rx.recv().await {
+                Ok(bytes) => match Message::scan(bytes.clone(), &limits) {
+                    Ok(message) => self.sort(message),
+                    Err(error) => {
+                        let line: String = String::from_utf8_lossy(&bytes).chars().take(GARBAGE_CHARS).collect();
+                        tracing::warn!(server = %server, %error, line, "a line that is no MCP was ignored");
+                    }
+                },
+                Err(closed) => return closed,
+            }
+        }
+    }
+
+    fn sort(&self, message: Message) {
+        match message.kind() {
+            Kind::Response | Kind::Error => self.answer(message),
+            Kind::Notification => self.notice(message),
+            Kind::Request => self.question(&message),
+        }
+    }
+
+    fn answer(&self, message: Message) {
+        let pending = message.id().and_then(parse_id).and_then(|id| self.lock().remove(&id));
+        match pending {
+            Some(pending) => {
+                // A caller who is gone needs no answer.
+                let _gone = pending.mailbox.post(Letter::Answer(message), false).is_err();
+            }
+            None => tracing::debug!("an answer to no call in flight was dropped (cancelled earlier, perhaps)"),
+        }
+    }
+
+    fn notice(&self, message: Message) {
+        if let Some(mailbox) = self.addressee(&message) {
+            // A caller who is gone needs no notice.
+            let _gone = mailbox.post_lossy(Letter::Notice(message)).is_err();
+        } else if let Some(link) = self.link.get().and_then(Weak::upgrade) {
+            link.observe(&message);
+            link.deliver(&message);
+        }
+    }
+
+    /// The call a notification belongs to: by its token, by its subscription, or because there is only one.
+    fn addressee(&self, message: &Message) -> Option<Mailbox<Letter>> {
+        let pending = self.lock();
+        let named = match message.method() {
+            Method::Progress => message.raw(message.envelope.param.progress_token),
+            Method::LogMessage => {
+                let mut calls = pending.values();
+                return calls.next().filter(|_| calls.next().is_none()).map(|only| only.mailbox.clone());
+            }
+            _ => message.raw(message.envelope.in_meta.subscription_id),
+        };
+        pending.get(&parse_id(named?)?).map(|pending| pending.mailbox.clone())
+    }
+
+    /// A server's question on a pipe names no call. On a private link it goes with any call of its owner; on a shared
+    /// one only a single call in flight makes clear who is meant.
+    fn question(&self, message: &Message) {
+        let Some(link) = self.link.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let caller = {
+            let pending = self.lock();
+            let mut newest: Vec<(&u64, &Pending)> =
+                pending.iter().filter(|(_, pending)| pending.session.is_some()).collect();
+            newest.sort_unstable_by_key(|(id, _)| **id);
+            let sole = newest.len() == 1 || link.owner.is_some();
+            newest
+                .pop()
+                .filter(|_| sole)
+                .map(|(_, pending)| (pending.mailbox.clone(), pending.session.clone()))
+        };
+        match caller {
+            Some((mailbox, session)) => {
+                if let Some(question) = link.question(message, session.as_ref()) {
+                    // If the caller left, the server's own time-out ends the question.
+                    let _gone = mailbox.post(Letter::Question(question), false).is_err();
+                }
+            }
+            None => link.question_to_owner(message),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
+        // No critical section leaves the map half-changed.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Pipes carry one message per line. A raw line break can only stand between tokens, where a space does as well.
+fn one_line(bytes: Bytes) -> Bytes {
+    if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        Bytes::from(bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect::<Vec<_>>())
+    } else {
+        bytes
+    }
+}
+
+fn link_fault(link: &Link, closed: &Closed) -> Fault {
+    if link.is_down() { link.fault() } else { closed_fault(&link.upstream.name, closed) }
+}
+
+pub(super) fn closed_fault(server: &str, closed: &Closed) -> Fault {
+    Fault::Died { server: server.to_owned(), reason: closed.to_string() }
+}
+
+fn parse_id(raw: &[u8]) -> Option<u64> {
+    std::str::from_utf8(raw).ok()?.parse().ok()
+}

@@ -1,0 +1,112 @@
+//! What a server sends on its own account: changes, log lines, and questions to a client.
+
+use std::sync::{Arc, PoisonError};
+
+use axiom_protocol::method::Method;
+use axiom_protocol::reply;
+use axiom_protocol::rewrite::Edit;
+use bytes::Bytes;
+
+use super::link::Link;
+use crate::catalog::ListKind;
+use crate::message::Message;
+use crate::session::Session;
+
+impl Link {
+    /// Draws the consequences of a notification for the gateway itself: a changed list is no longer served.
+    pub(crate) fn observe(&self, message: &Message) {
+        for kind in ListKind::changed_by(message.method()) {
+            self.upstream.catalogs.invalidate(*kind);
+        }
+    }
+
+    /// Passes a notification that belongs to no call to everybody it concerns.
+    pub(crate) fn deliver(self: &Arc<Self>, message: &Message) {
+        match message.method() {
+            Method::ToolsListChanged
+            | Method::PromptsListChanged
+            | Method::ResourcesListChanged
+            | Method::ResourceUpdated => self.upstream.hub.changed(self, message),
+            Method::Cancelled => self.question_withdrawn(message),
+            _ => match self.owner() {
+                Some(owner) => owner.send(&message.bytes, self.upstream.limits.replay_bytes_max),
+                None => {
+                    tracing::debug!(server = %self.upstream.name, method = %message.method_text(),
+                        "a notification for nobody in particular was dropped");
+                }
+            },
+        }
+    }
+
+    /// A server's question for `session`'s client: the message to pass on, under an id of the session. `None` if it
+    /// was answered here.
+    pub(crate) fn question(self: &Arc<Self>, message: &Message, session: Option<&Arc<Session>>) -> Option<Bytes> {
+        let id = message.id()?;
+        if message.method() == Method::Ping {
+            self.send_later(Bytes::from(reply::result(id, b"{}")));
+            return None;
+        }
+        let Some(session) = session else {
+            self.refuse(id, "no client to ask: the request belongs to no call of a client that can answer");
+            return None;
+        };
+        let key = session.ask(self, Bytes::copy_from_slice(id));
+        let key = key.to_string();
+        let at = message.envelope.id?;
+        Some(message.with(&mut [Edit { at, with: key.as_bytes() }]))
+    }
+
+    /// A question outside of any call: for the session that owns the link.
+    pub(crate) fn question_to_owner(self: &Arc<Self>, message: &Message) {
+        let owner = self.owner();
+        if let Some(question) = self.question(message, owner.as_ref())
+            && let Some(owner) = owner
+        {
+            owner.send(&question, self.upstream.limits.replay_bytes_max);
+        }
+    }
+
+    /// The server no longer wants its question answered.
+    fn question_withdrawn(self: &Arc<Self>, message: &Message) {
+        let (Some(owner), Some(at)) = (self.owner(), message.envelope.param.request_id) else {
+            return;
+        };
+        let upstream_id = at.of(&message.bytes);
+        let key = owner.with(|state| {
+            let key = state
+                .asked
+                .iter()
+                .find(|(_, asked)| Arc::ptr_eq(&asked.link, self) && asked.upstream_id == upstream_id)
+                .map(|(key, _)| *key)?;
+            state.asked.remove(&key);
+            Some(key)
+        });
+        if let Some(key) = key {
+            let key = key.to_string();
+            let bytes = message.with(&mut [Edit { at, with: key.as_bytes() }]);
+            owner.send(&bytes, self.upstream.limits.replay_bytes_max);
+        }
+    }
+
+    /// Notes that `session` wants to hear of `uri`; true if the server must be told, because nobody wanted it before.
+    pub fn subscribe(&self, session: &Session, uri: &str) -> bool {
+        let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let subscribers = subscriptions.entry(uri.to_owned()).or_default();
+        subscribers.insert(session.id);
+        subscribers.len() == 1
+    }
+
+    /// True if the server must be told, because nobody wants to hear of `uri` any more.
+    pub fn unsubscribe(&self, session: &Session, uri: &str) -> bool {
+        let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(subscribers) = subscriptions.get_mut(uri) else {
+            return true;
+        };
+        subscribers.remove(&session.id);
+        let nobody = subscribers.is_empty();
+        if nobody {
+            subscriptions.remove(uri);
+        }
+        nobody
+    }
+}

@@ -1,0 +1,348 @@
+//! One live conversation with a server, and how a call is put on it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use axiom_core::{Task, spawn};
+use axiom_protocol::codes;
+use axiom_protocol::envelope;
+use axiom_protocol::reply;
+use axiom_protocol::revision::{Era, Revision};
+use axiom_protocol::rewrite::Edit;
+use axiom_protocol::span::Span;
+use axiom_transport::child::Child;
+use axiom_transport::http_client::Answer;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::duplex::Duplex;
+use super::wire::HttpWire;
+use super::{Upstream, Want};
+use crate::exchange::{Answered, CallState, Exchange, Ids, Source, Step};
+use crate::fault::Fault;
+use crate::message::Message;
+use crate::session::{Class, Session, SessionId, clock_seconds};
+
+/// One live conversation with a server.
+pub struct Link {
+    pub upstream: Arc<Upstream>,
+    pub revision: Revision,
+    /// What was declared to the server.
+    pub capabilities: Bytes,
+    pub class: Class,
+    /// The session that has this link for itself.
+    pub owner: Option<Weak<Session>>,
+    pub greeting: Greeting,
+    pub(super) wire: Wire,
+    /// Why it ended.
+    down: OnceLock<Fault>,
+    last_used: AtomicU64,
+    /// Who wants to hear of which resource, on a link that several share.
+    pub subscriptions: Mutex<HashMap<String, HashSet<SessionId>>>,
+    tasks: Mutex<Vec<Task>>,
+    child: Mutex<Option<Child>>,
+}
+
+/// What a server said of itself: the `result` of `initialize` or of `server/discover`.
+#[derive(Debug, Clone, Default)]
+pub struct Greeting {
+    pub result: Bytes,
+    /// Parsed `capabilities`, for questions that are not on the call path.
+    pub capabilities: serde_json::Value,
+}
+
+pub(super) enum Wire {
+    Duplex(Arc<Duplex>),
+    Http(HttpWire),
+}
+
+/// A request on its way out: the client's message and what must be changed in it.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    pub message: &'a Message,
+    pub edits: Vec<Edit<'a>>,
+    /// Headers for a modern HTTP server (`Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`).
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The legacy session that sends it.
+    pub session: Option<&'a Arc<Session>>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("server", &self.upstream.name).field("revision", &self.revision).finish()
+    }
+}
+
+impl Greeting {
+    pub fn new(result: Bytes) -> Greeting {
+        let parsed: serde_json::Value = serde_json::from_slice(&result).unwrap_or_default();
+        Greeting { capabilities: parsed.get("capabilities").cloned().unwrap_or_default(), result }
+    }
+
+    /// True if the server says it announces changes of the `kind` list (`tools`, `resources`, `prompts`).
+    pub fn announces(&self, kind: &str) -> bool {
+        self.capabilities.get(kind).and_then(|kind| kind.get("listChanged")) == Some(&serde_json::Value::Bool(true))
+    }
+
+    pub fn has(&self, capability: &str) -> bool {
+        self.capabilities.get(capability).is_some()
+    }
+}
+
+impl Link {
+    pub(super) fn new(
+        upstream: &Arc<Upstream>,
+        revision: Revision,
+        want: &Want,
+        greeting: Greeting,
+        wire: Wire,
+        child: Option<Child>,
+    ) -> Link {
+        Link {
+            upstream: Arc::clone(upstream),
+            revision,
+            capabilities: want.capabilities.clone(),
+            class: want.class,
+            owner: want.owner.as_ref().map(Arc::downgrade),
+            greeting,
+            wire,
+            down: OnceLock::new(),
+            last_used: AtomicU64::new(clock_seconds()),
+            subscriptions: Mutex::default(),
+            tasks: Mutex::default(),
+            child: Mutex::new(child),
+        }
+    }
+
+    pub fn era(&self) -> Era {
+        self.revision.era()
+    }
+
+    pub fn is_http(&self) -> bool {
+        matches!(self.wire, Wire::Http(_))
+    }
+
+    pub fn limits(&self) -> envelope::Limits {
+        envelope::Limits {
+            bytes_max: self.upstream.limits.upstream_message_bytes_max,
+            depth_max: self.upstream.limits.depth_max,
+        }
+    }
+
+    /// Puts a call on the wire. What comes back is read from the exchange.
+    pub async fn call(self: &Arc<Self>, outgoing: Outgoing<'_>) -> Result<Exchange, Fault> {
+        self.touch();
+        match &self.wire {
+            Wire::Duplex(duplex) => duplex.call(self, outgoing).await,
+            Wire::Http(wire) => Ok(self.post_call(wire, outgoing)),
+        }
+    }
+
+    /// On HTTP a call has a connection of its own; only a server with sessions needs ids of ours.
+    fn post_call(self: &Arc<Self>, wire: &HttpWire, outgoing: Outgoing<'_>) -> Exchange {
+        let Outgoing { message, mut edits, headers, session } = outgoing;
+        let client_id = message.envelope.id.map(|id| message.slice(id)).unwrap_or_default();
+        let mut client_token = None;
+        let upstream_id = match wire.own_ids() {
+            Some(id) => Bytes::from(id.to_string()),
+            None => client_id.clone(),
+        };
+        if upstream_id != client_id {
+            edits.extend(message.envelope.id.map(|at| Edit { at, with: &upstream_id }));
+            if let Some(at) = message.envelope.in_meta.progress_token {
+                client_token = Some(message.slice(at));
+                edits.push(Edit { at, with: &upstream_id });
+            }
+        }
+        let body = if edits.is_empty() { message.bytes.clone() } else { message.with(&mut edits) };
+        let posting = super::wire::post(Arc::clone(self), headers, body);
+        let ids = Ids { client_id, upstream_id: upstream_id.clone(), client_token };
+        let call = CallState::new(Arc::clone(self), upstream_id);
+        Exchange::new(Arc::clone(self), Source::Posting(Box::pin(posting)), ids, call, session.cloned())
+    }
+
+    /// A request of the gateway's own, answered whole. Notifications on the way are observed, questions refused.
+    pub async fn request(self: &Arc<Self>, method: &str, params: &[u8]) -> Result<Message, Fault> {
+        let bytes = Bytes::from(reply::request(b"1", method, params));
+        let message = Message::scan(bytes, &self.limits())
+            .map_err(|error| self.upstream.protocol_fault(error.to_string()))?;
+        let headers = match self.era() {
+            Era::Modern => crate::bridge::modern_headers(&message, None),
+            Era::Legacy => Vec::new(),
+        };
+        let outgoing = Outgoing { message: &message, edits: Vec::new(), headers, session: None };
+        let mut exchange = self.call(outgoing).await?;
+        let answer = loop {
+            match exchange.next().await {
+                Step::Notice(_) => {}
+                Step::Done(result) => break result?,
+            }
+        };
+        let limits = self.limits();
+        let bytes = answer.collect(limits.bytes_max, &self.upstream.name).await?;
+        Message::scan(bytes, &limits).map_err(|error| self.upstream.protocol_fault(error.to_string()))
+    }
+
+    /// Sends a message that gets no answer: a notification, or the client's answer to a server's question.
+    pub async fn send(self: &Arc<Self>, bytes: Bytes) -> Result<(), Fault> {
+        self.touch();
+        match &self.wire {
+            Wire::Duplex(duplex) => duplex.send(self, bytes).await,
+            Wire::Http(_) => super::wire::send(self, bytes).await,
+        }
+    }
+
+    /// Like [`send`](Link::send), from where nobody can wait; a failure is logged.
+    pub fn send_later(self: &Arc<Self>, bytes: Bytes) {
+        let link = Arc::clone(self);
+        drop(spawn("send to server", async move {
+            if let Err(fault) = link.send(bytes).await {
+                tracing::debug!(server = %link.upstream.name, %fault, "a message could not be delivered");
+            }
+        }));
+    }
+
+    /// Refuses a server's question.
+    pub(super) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
+        self.send_later(Bytes::from(reply::error(Some(id), codes::METHOD_NOT_FOUND, reason, None)));
+    }
+
+    /// Tells the server that nobody waits for call `upstream_id` any more. On modern HTTP, closing says it.
+    pub async fn cancel(self: &Arc<Self>, upstream_id: &[u8], reason: Option<&str>) {
+        if self.is_http() && self.era() == Era::Modern {
+            return;
+        }
+        let bytes = cancelled(upstream_id, reason);
+        if let Err(fault) = self.send(bytes).await {
+            tracing::debug!(server = %self.upstream.name, %fault, "a cancellation could not be delivered");
+        }
+    }
+
+    pub(crate) fn cancel_later(self: &Arc<Self>, upstream_id: &[u8]) {
+        if !(self.is_http() && self.era() == Era::Modern) && !self.is_down() {
+            self.send_later(cancelled(upstream_id, None));
+        }
+    }
+
+    /// Stops sorting answers to call `upstream_id`.
+    pub(crate) fn forget(&self, upstream_id: &[u8]) {
+        if let Wire::Duplex(duplex) = &self.wire {
+            duplex.forget(upstream_id);
+        }
+    }
+
+    /// Opens the server's standing stream, or takes a broken one up after `last_event_id`.
+    pub(crate) async fn get_stream(self: &Arc<Self>, last_event_id: Option<Bytes>) -> Result<Answer, Fault> {
+        match &self.wire {
+            Wire::Http(wire) => wire.get(self, last_event_id).await,
+            Wire::Duplex(_) => Err(self.upstream.protocol_fault("a pipe has no second stream")),
+        }
+    }
+
+    pub fn is_down(&self) -> bool {
+        self.down.get().is_some()
+    }
+
+    /// Why the link ended, as a fault for a call that was on it.
+    pub fn fault(&self) -> Fault {
+        self.down.get().cloned().unwrap_or_else(|| self.upstream.unavailable("the connection is closed"))
+    }
+
+    pub fn died(&self, reason: &str) -> Fault {
+        Fault::Died { server: self.upstream.name.to_string(), reason: reason.to_owned() }
+    }
+
+    /// A fault for an HTTP answer that is no MCP.
+    pub fn http_fault(&self, status: StatusCode, body: &[u8]) -> Fault {
+        let server = self.upstream.name.to_string();
+        if status.is_success() {
+            let reason = format!("HTTP {} where an answer was due", status.as_u16());
+            return Fault::Protocol { server, reason };
+        }
+        let hint = match status.as_u16() {
+            401 | 403 => "\nhint: give it credentials with headers = { Authorization = \"...\" }",
+            404 => "\nhint: is the url's path right?",
+            _ => "",
+        };
+        let text: String = String::from_utf8_lossy(body).chars().take(300).collect();
+        let reason = if text.trim().is_empty() { "no text".to_owned() } else { text.trim().to_owned() };
+        Fault::Http { server, status: status.as_u16(), reason: format!("{reason}{hint}") }
+    }
+
+    /// Marks the link as ended, fails its calls and lets go of what it holds. The first reason stays.
+    pub(super) fn close(self: &Arc<Self>, fault: Fault) {
+        if self.down.set(fault.clone()).is_err() {
+            return;
+        }
+        self.upstream.retire(self);
+        if let Wire::Duplex(duplex) = &self.wire {
+            duplex.fail_all(&fault);
+        }
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(child) = child {
+            drop(spawn::spawn_on(&self.upstream.runtime, "stop server process", child.stop()));
+        }
+        self.upstream.catalogs.link_lost(self);
+        self.upstream.hub.link_lost(self);
+    }
+
+    /// Ends the link on our side.
+    pub fn stop(self: &Arc<Self>, reason: &str) {
+        if let Wire::Http(wire) = &self.wire {
+            wire.say_goodbye(&self.upstream.runtime);
+        }
+        self.close(Fault::Died { server: self.upstream.name.to_string(), reason: reason.to_owned() });
+    }
+
+    /// The child process, for a shutdown that waits for it.
+    pub fn take_child(&self) -> Option<Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::pid)
+    }
+
+    pub(super) fn keep_task(&self, task: Task) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    fn touch(&self) {
+        self.last_used.store(clock_seconds(), Ordering::Relaxed);
+    }
+
+    pub fn idle(&self) -> Duration {
+        Duration::from_secs(clock_seconds().saturating_sub(self.last_used.load(Ordering::Relaxed)))
+    }
+
+    /// The session that has this link for itself, while it lives.
+    pub fn owner(&self) -> Option<Arc<Session>> {
+        self.owner.as_ref().and_then(Weak::upgrade)
+    }
+}
+
+/// `Answered` is what a post gives; named here because `wire` and `exchange` meet in it.
+pub(super) fn answered(answer: Answer, link: Arc<Link>) -> Answered {
+    Answered { answer, link }
+}
+
+fn cancelled(upstream_id: &[u8], reason: Option<&str>) -> Bytes {
+    let mut params = b"{\"requestId\":".to_vec();
+    params.extend_from_slice(upstream_id);
+    if let Some(reason) = reason {
+        params.extend_from_slice(b",\"reason\":");
+        axiom_protocol::text::push_quoted(&mut params, reason);
+    }
+    params.push(b'}');
+    Bytes::from(reply::notification("notifications/cancelled", &params))
+}
+
+/// The span of a whole byte string, for walking an object that was cut out.
+pub(crate) fn whole(bytes: &[u8]) -> Span {
+    Span { start: 0, end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }
+}

@@ -1,0 +1,148 @@
+//! The standing stream from a server: how the gateway hears of changes that no call brought up.
+//!
+//! A legacy HTTP server has a GET stream; a modern one answers `subscriptions/listen`. A legacy pipe needs neither. A
+//! stream that breaks is opened again, and what was missed meanwhile is made good by treating every list as changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_core::{spawn, time};
+use axiom_protocol::envelope::Kind;
+use axiom_protocol::reply;
+use axiom_protocol::revision::Era;
+use axiom_transport::sse::Decoder;
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::link::{Link, Outgoing};
+use crate::bridge;
+use crate::catalog::ListKind;
+use crate::exchange::Step;
+use crate::message::Message;
+
+/// First pause before a broken stream is opened again; doubles up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Starts what this link needs, for as long as it lives.
+pub(super) fn start(link: &Arc<Link>) {
+    let task = match link.era() {
+        Era::Legacy if link.is_http() => spawn("server stream", follow_get(Arc::clone(link))),
+        Era::Modern if announces_any(link) => spawn("server subscription", follow_listen(Arc::clone(link))),
+        Era::Legacy | Era::Modern => return,
+    };
+    link.keep_task(task);
+}
+
+fn announces_any(link: &Link) -> bool {
+    ["tools", "prompts", "resources"].iter().any(|kind| link.greeting.announces(kind))
+}
+
+async fn follow_get(link: Arc<Link>) {
+    let mut last_event_id = None;
+    let mut pause = PAUSE;
+    while !link.is_down() {
+        match link.get_stream(last_event_id.clone()).await {
+            Ok(answer) if answer.status == StatusCode::OK => {
+                pause = PAUSE;
+                let mut body = answer.body;
+                let mut decoder = Decoder::new(link.upstream.limits.upstream_message_bytes_max);
+                while let Some(Ok(chunk)) = body.chunk().await {
+                    decoder.feed(chunk);
+                    while let Ok(Some(event)) = decoder.next() {
+                        if event.id.is_some() {
+                            last_event_id.clone_from(&event.id);
+                        }
+                        if let Some(retry) = event.retry {
+                            pause = retry.min(PAUSE_MAX);
+                        }
+                        if !event.data.is_empty() {
+                            take(&link, event.data);
+                        }
+                    }
+                }
+            }
+            // 405: the server offers no such stream. Anything else in the 400s will not get better either.
+            Ok(answer) if answer.status.is_client_error() => return,
+            Ok(_) | Err(_) => {}
+        }
+        time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+        if last_event_id.is_none() {
+            changed_meanwhile(&link);
+        }
+    }
+}
+
+fn take(link: &Arc<Link>, bytes: Bytes) {
+    match Message::scan(bytes, &link.limits()) {
+        Ok(message) => match message.kind() {
+            Kind::Notification => {
+                link.observe(&message);
+                link.deliver(&message);
+            }
+            Kind::Request => link.question_to_owner(&message),
+            Kind::Response | Kind::Error => tracing::debug!("an answer on a standing stream was dropped"),
+        },
+        Err(error) => tracing::warn!(server = %link.upstream.name, %error, "an unreadable event was ignored"),
+    }
+}
+
+async fn follow_listen(link: Arc<Link>) {
+    let mut pause = PAUSE;
+    while !link.is_down() {
+        match listen_once(&link).await {
+            Some(true) => pause = PAUSE,
+            Some(false) => {}
+            // It refused: it has no such stream.
+            None => return,
+        }
+        time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+        changed_meanwhile(&link);
+    }
+}
+
+/// One subscription until it ends. `Some(true)` if it had begun, `None` if the server refused it.
+async fn listen_once(link: &Arc<Link>) -> Option<bool> {
+    let mut filter = String::from("{");
+    for (kind, field) in
+        [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")]
+    {
+        if link.greeting.announces(kind) {
+            let comma = if filter.len() > 1 { "," } else { "" };
+            filter.push_str(&format!("{comma}\"{field}\":true"));
+        }
+    }
+    filter.push('}');
+    let params = bridge::modern_params_with(&[("notifications", filter.as_bytes())]);
+    let bytes = Bytes::from(reply::request(b"\"axiom-listen\"", "subscriptions/listen", &params));
+    let message = Message::scan(bytes, &link.limits()).ok()?;
+    let headers = bridge::modern_headers(&message, None);
+    let outgoing = Outgoing { message: &message, edits: Vec::new(), headers, session: None };
+    let mut exchange = link.call(outgoing).await.ok()?;
+    exchange.wait_forever();
+    let mut begun = false;
+    loop {
+        match exchange.next().await {
+            Step::Notice(bytes) => {
+                begun = true;
+                if let Ok(message) = Message::scan(bytes, &link.limits()) {
+                    link.observe(&message);
+                    link.deliver(&message);
+                }
+            }
+            Step::Done(Ok(end)) if end.is_result => return Some(begun),
+            Step::Done(Ok(_)) => return None,
+            Step::Done(Err(_)) => return Some(begun),
+        }
+    }
+}
+
+/// Something may have changed while nobody listened.
+fn changed_meanwhile(link: &Arc<Link>) {
+    for kind in ListKind::ALL {
+        link.upstream.catalogs.invalidate(kind);
+    }
+    link.upstream.hub.lists_changed(&link.upstream.name);
+}

@@ -1,0 +1,159 @@
+//! Streamable HTTP towards a server: each message is a POST, and a session that the server forgot is opened anew, once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axiom_core::spawn;
+use axiom_protocol::headers::{LAST_EVENT_ID, MCP_PROTOCOL_VERSION, MCP_SESSION_ID};
+use axiom_protocol::revision::Revision;
+use axiom_transport::http_client::{Answer, HttpError, Target};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tokio::runtime::Handle;
+
+use super::Want;
+use super::link::{Link, Wire, answered};
+use crate::exchange::Answered;
+use crate::fault::Fault;
+
+/// The HTTP side of a link.
+pub(super) struct HttpWire {
+    pub(super) target: Target,
+    /// Sent with every POST: content type, what we accept, revision, session.
+    headers: Vec<(HeaderName, HeaderValue)>,
+    has_session: bool,
+    /// A session's requests need ids that are unique in it.
+    next_id: Option<AtomicU64>,
+}
+
+/// The Accept header of every POST, as both eras demand.
+const ACCEPT_BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+impl HttpWire {
+    pub(super) fn new(target: Target, revision: Option<Revision>, session: Option<HeaderValue>) -> HttpWire {
+        let mut headers = vec![(header::CONTENT_TYPE, JSON), (header::ACCEPT, ACCEPT_BOTH)];
+        if let Some(revision) = revision {
+            headers.push((
+                HeaderName::from_static(MCP_PROTOCOL_VERSION),
+                HeaderValue::from_static(revision.as_str()),
+            ));
+        }
+        let has_session = session.is_some();
+        headers.extend(session.map(|id| (HeaderName::from_static(MCP_SESSION_ID), id)));
+        let next_id = has_session.then(|| AtomicU64::new(1));
+        HttpWire { target, headers, has_session, next_id }
+    }
+
+    /// A fresh id, if requests to this server must not carry the client's own.
+    pub(super) fn own_ids(&self) -> Option<u64> {
+        self.next_id.as_ref().map(|next| next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) async fn post(&self, extra: &[(HeaderName, HeaderValue)], body: Bytes) -> Result<Answer, HttpError> {
+        if extra.is_empty() {
+            return self.target.post(&self.headers, body).await;
+        }
+        let mut headers = self.headers.clone();
+        headers.extend_from_slice(extra);
+        self.target.post(&headers, body).await
+    }
+
+    pub(super) async fn get(&self, link: &Link, last_event_id: Option<Bytes>) -> Result<Answer, Fault> {
+        let mut headers: Vec<_> = self.headers.iter().skip(2).cloned().collect();
+        headers.push((header::ACCEPT, EVENTS));
+        if let Some(id) = last_event_id
+            && let Ok(id) = HeaderValue::from_maybe_shared(id)
+        {
+            headers.push((HeaderName::from_static(LAST_EVENT_ID), id));
+        }
+        self.target.get(&headers).await.map_err(|error| http_error(link, &error))
+    }
+
+    /// Tells a server with sessions that ours is over. Nobody waits for the answer.
+    pub(super) fn say_goodbye(&self, runtime: &Handle) {
+        if !self.has_session {
+            return;
+        }
+        let target = self.target.clone();
+        let headers: Vec<_> = self.headers.iter().skip(2).cloned().collect();
+        drop(spawn::spawn_on(runtime, "end session at server", async move {
+            if let Err(error) = target.delete(&headers).await {
+                tracing::debug!(%error, "a session could not be ended at its server");
+            }
+        }));
+    }
+}
+
+/// Posts a request. A request that was certainly not executed is posted again, once: on a fresh connection if the old
+/// one was stale, in a fresh session if the server forgot ours.
+pub(super) async fn post(
+    link: Arc<Link>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Bytes,
+) -> Result<Answered, Fault> {
+    let answer = post_once(&link, &headers, body.clone()).await?;
+    let Wire::Http(wire) = &link.wire else {
+        return Ok(answered(answer, link));
+    };
+    if !wire.has_session || !matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) {
+        return Ok(answered(answer, link));
+    }
+    let status = answer.status;
+    let text = answer.body.collect(4 << 10).await.unwrap_or_default();
+    if status == StatusCode::BAD_REQUEST && !mentions_session(&text) {
+        return Err(link.http_fault(status, &text));
+    }
+    tracing::info!(server = %link.upstream.name, "the server forgot our session; opening another");
+    let fresh = reopen(&link).await?;
+    let answer = post_once(&fresh, &headers, body).await?;
+    Ok(answered(answer, fresh))
+}
+
+/// A notification or an answer: the server only says that it took it.
+pub(super) async fn send(link: &Arc<Link>, body: Bytes) -> Result<(), Fault> {
+    let answer = post_once(link, &[], body).await?;
+    let status = answer.status;
+    if status.is_success() {
+        return Ok(());
+    }
+    let text = answer.body.collect(4 << 10).await.unwrap_or_default();
+    Err(link.http_fault(status, &text))
+}
+
+async fn post_once(link: &Arc<Link>, headers: &[(HeaderName, HeaderValue)], body: Bytes) -> Result<Answer, Fault> {
+    let Wire::Http(wire) = &link.wire else {
+        return Err(link.fault());
+    };
+    match wire.post(headers, body.clone()).await {
+        Err(error) if error.retry_is_safe() => {
+            wire.post(headers, body).await.map_err(|error| http_error(link, &error))
+        }
+        result => result.map_err(|error| http_error(link, &error)),
+    }
+}
+
+/// Older reference servers answer 400 instead of 404 when they do not know the session.
+fn mentions_session(text: &[u8]) -> bool {
+    String::from_utf8_lossy(text).to_ascii_lowercase().contains("session")
+}
+
+async fn reopen(link: &Arc<Link>) -> Result<Arc<Link>, Fault> {
+    link.close(link.died("the server forgot the session"));
+    let want = Want {
+        revision: link.revision,
+        capabilities: link.capabilities.clone(),
+        class: link.class,
+        owner: link.owner(),
+    };
+    link.upstream.link(&want).await
+}
+
+pub(super) fn http_error(link: &Link, error: &HttpError) -> Fault {
+    if error.retry_is_safe() {
+        link.upstream.unavailable(&error.to_string())
+    } else {
+        link.died(&error.to_string())
+    }
+}
