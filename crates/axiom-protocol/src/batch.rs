@@ -10,7 +10,9 @@ use crate::{Limits, Span};
 /// [`ScanFault::NotJson`], the limits, an empty batch, or more than `items_max` messages.
 pub fn split_batch(raw: &[u8], limits: &Limits, items_max: usize) -> Result<Option<Vec<Span>>, ScanError> {
     // Not `is_ascii_whitespace`: a form feed is no white space in JSON.
-    let first_byte = raw.iter().find(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
+    let first_byte = raw
+        .iter()
+        .find(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
     if first_byte != Some(&b'[') {
         return Ok(None);
     }

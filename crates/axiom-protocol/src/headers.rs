@@ -203,14 +203,8 @@ impl Header<'_> {
                 Ok(())
             };
         };
-        // Equal bytes need no decoding, unless they could mean something else: escapes, or a wrapped value.
         let spelled = body.of(raw);
-        if spelled.len() == value.len() + 2
-            && spelled.get(1..=value.len()) == Some(value)
-            && !spelled.contains(&b'\\')
-            && !value.starts_with(SENTINEL_START.as_bytes())
-            && spelled.starts_with(b"\"")
-        {
+        if is_plainly(spelled, value) {
             return self.visible(value).map(|_| ());
         }
         let in_header = self.read(value)?;
@@ -266,6 +260,17 @@ impl Header<'_> {
     pub(crate) fn label(&self) -> Cow<'static, str> {
         Cow::Owned(self.label.to_owned())
     }
+}
+
+/// Whether the JSON string `spelled` is `value` in quotes, and neither can mean anything but itself. Most headers are
+/// settled by this without decoding.
+fn is_plainly(spelled: &[u8], value: &[u8]) -> bool {
+    spelled
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        == Some(value)
+        && !value.contains(&b'\\')
+        && !value.starts_with(SENTINEL_START.as_bytes())
 }
 
 /// Visible ASCII, space and tab, trimmed.

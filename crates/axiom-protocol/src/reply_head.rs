@@ -61,11 +61,13 @@ impl Found {
         let mut first = true;
         cursor.open()?;
         while let Some(key) = cursor.key(&mut first)? {
-            let is_id = cursor.name(key, |name| {
-                self.kind = self.kind.or(Kind::of_key(name));
-                name == b"id"
-            });
-            if matches!(cursor.peek(), None | Some(b'{' | b'[')) {
+            let (is_id, kind) = cursor.name(key, |name| (name == b"id", Kind::of_key(name)));
+            let value = cursor.peek();
+            // A null may stand beside the real one, and says nothing alone: see the whole message.
+            if !matches!(value, None | Some(b'n')) {
+                self.kind = self.kind.or(kind);
+            }
+            if matches!(value, None | Some(b'{' | b'[')) {
                 return Ok(());
             }
             let span = cursor.value()?;

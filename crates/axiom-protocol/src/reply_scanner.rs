@@ -97,7 +97,7 @@ impl ReplyScanner {
         self.id
     }
 
-    /// What the message is, by the last deciding key seen.
+    /// What the message is, by the deciding keys seen so far.
     pub fn kind(&self) -> Option<Kind> {
         self.kind
             .map(|kind| if self.id.is_some() { kind.with_id() } else { kind })
@@ -144,6 +144,10 @@ impl ReplyScanner {
 
     fn value(&mut self, byte: u8) -> Result<usize, ScanFault> {
         self.value_start = self.at;
+        // Some servers write `"error":null` beside a result, or the reverse: a null does not replace what was seen.
+        if byte != b'n' || self.kind.is_none() {
+            self.kind = self.key.kind().or(self.kind);
+        }
         let state = match byte {
             b'"' => State::InString,
             b'{' | b'[' if self.key.is_id() => return Err(ScanFault::InvalidId),
@@ -167,7 +171,6 @@ impl ReplyScanner {
             self.state = State::InKeyEscape;
         } else {
             self.key.push(&rest[..len]);
-            self.kind = self.key.kind().or(self.kind);
             self.state = State::Colon;
         }
         len + 1

@@ -1,7 +1,7 @@
 //! Changing a message by byte ranges: what is not named stays as it was received, to the byte.
 
 use crate::Span;
-use crate::text::quoted;
+use crate::text::push_quoted;
 use crate::walk::{is_key, members};
 
 /// Replaces the bytes at a span; an empty span (`start == end`) inserts before it.
@@ -39,23 +39,20 @@ pub fn splice(raw: &[u8], edits: &mut [Edit<'_>]) -> Vec<u8> {
 /// The object at `object` with some members set and some removed; the others stay as they are and where they are.
 ///
 /// A key in `set` keeps its place if it was there, and goes last, in the order of `set`, if not. A key that appears
-/// several times is set where it appears first; the others are removed. Values in `set` must be JSON. A key in both
-/// lists is set.
+/// several times is set where it appears first; the others are removed. A key in both lists is set. Values in `set`
+/// must be JSON. White space between members goes, that inside them stays. What is no object counts as an empty one.
 pub fn object_with(raw: &[u8], object: Span, set: &[(&str, &[u8])], remove: &[&str]) -> Vec<u8> {
     let added: usize = set.iter().map(|(key, value)| key.len() + value.len() + 4).sum();
     let mut out = Vec::with_capacity(object.len().max(2) + added);
-    let mut done = vec![false; set.len()];
+    let mut placed = vec![false; set.len()];
     out.push(b'{');
-    let comma = |out: &mut Vec<u8>| {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-    };
-    // The text between the last kept member and the next one, so that spaces survive where nothing changes.
     for (key, value) in members(raw, object) {
-        if let Some(index) = set.iter().position(|(name, _)| is_key(raw, key, name)) {
-            if !std::mem::replace(&mut done[index], true) {
+        let named = |name: &str| is_key(raw, key, name);
+        match set.iter().position(|(name, _)| named(name)) {
+            Some(index) if !placed[index] => {
+                placed[index] = true;
                 comma(&mut out);
+                // The key as it is spelled, with its colon and the space around it.
                 out.extend_from_slice(
                     Span {
                         start: key.start,
@@ -65,23 +62,32 @@ pub fn object_with(raw: &[u8], object: Span, set: &[(&str, &[u8])], remove: &[&s
                 );
                 out.extend_from_slice(set[index].1);
             }
-        } else if !remove.iter().any(|name| is_key(raw, key, name)) {
-            comma(&mut out);
-            out.extend_from_slice(
-                Span {
-                    start: key.start,
-                    end: value.end,
-                }
-                .of(raw),
-            );
+            None if !remove.iter().any(|name| named(name)) => {
+                comma(&mut out);
+                out.extend_from_slice(
+                    Span {
+                        start: key.start,
+                        end: value.end,
+                    }
+                    .of(raw),
+                );
+            }
+            _ => {}
         }
     }
-    for ((key, value), _) in set.iter().zip(done).filter(|(_, done)| !done) {
+    for ((key, value), _) in set.iter().zip(placed).filter(|(_, placed)| !placed) {
         comma(&mut out);
-        out.extend_from_slice(&quoted(key));
+        push_quoted(&mut out, key);
         out.push(b':');
         out.extend_from_slice(value);
     }
     out.push(b'}');
     out
+}
+
+/// Before every member but the first.
+fn comma(out: &mut Vec<u8>) {
+    if out.len() > 1 {
+        out.push(b',');
+    }
 }

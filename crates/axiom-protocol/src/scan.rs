@@ -237,6 +237,14 @@ impl<'a> Pass<'a> {
             return Err(ScanFault::WrongJsonRpc);
         }
         let envelope = &mut self.envelope;
+        // Some servers write `"error":null` beside a result, or the reverse. What they mean is clear.
+        if let (Some(result), Some(error)) = (envelope.result, envelope.error) {
+            if error.of(self.raw) == b"null" {
+                envelope.error = None;
+            } else if result.of(self.raw) == b"null" {
+                envelope.result = None;
+            }
+        }
         envelope.kind = match (envelope.method_span, envelope.result, envelope.error, envelope.id) {
             (Some(_), None, None, Some(_)) => Kind::Request,
             (Some(_), None, None, None) => Kind::Notification,
