@@ -22,6 +22,7 @@ pub mod schema;
 
 use axiom_gateway::options::Options;
 
+pub(crate) use decoder::did_you_mean;
 pub use gateway::parse_listen;
 pub use problem::{Look, Problem, render};
 

@@ -75,7 +75,9 @@ fn answer(method: &str, params: &Json, era: Era) -> Result<Json, RpcError> {
         ("server/discover", Era::Modern) => Ok(wire::cacheable(discover())),
         ("tools/list", _) => wire::one_page(params, "tools", tools::list()).map(wire::cacheable),
         ("tools/call", _) => tools::call(params),
-        ("resources/list", _) => wire::one_page(params, "resources", content::resources()).map(wire::cacheable),
+        ("resources/list", _) => {
+            wire::one_page(params, "resources", content::resources()).map(wire::cacheable)
+        }
         ("resources/templates/list", _) => {
             wire::one_page(params, "resourceTemplates", content::templates()).map(wire::cacheable)
         }
@@ -87,7 +89,8 @@ fn answer(method: &str, params: &Json, era: Era) -> Result<Json, RpcError> {
     }
 }
 
-const INSTRUCTIONS: &str = "Axiom's built-in demo. Put your own servers into axiom.toml, or run `axiom import FILE`.";
+const INSTRUCTIONS: &str =
+    "Axiom's built-in demo. Put your own servers into axiom.toml, or run `axiom import FILE`.";
 
 fn capabilities() -> Json {
     json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}})

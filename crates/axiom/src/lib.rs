@@ -7,8 +7,14 @@ pub mod commands;
 pub mod config;
 pub mod import;
 
+pub mod compose;
 pub mod demo;
+pub mod reload;
+
+pub mod client;
 
 pub mod logging;
 pub mod outcome;
+pub mod signals;
+mod table;
 pub mod terminal;

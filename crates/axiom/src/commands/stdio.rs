@@ -1,7 +1,80 @@
+//! `axiom stdio`: the same servers on stdin and stdout, as the child of a desktop client.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use axiom_core::drain;
+use axiom_gateway::{Gateway, serve_pipe};
+use axiom_transport::stdio::own_stdio;
+
 use crate::cli::Stdio;
+use crate::compose::{Given, Warn, given};
+use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
+use crate::reload::{Reload, Watch};
+use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
 
-pub async fn run(_args: &Stdio, _terminal: &Terminal) -> Result<Exit, Failed> {
-    Err(Failed::new(Exit::Failure, "not yet"))
+pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
+    let Given { source, config, text } = given(&stdio.file, Warn::Aloud, terminal)?;
+    let endpoint = endpoint(stdio, &config.options)?;
+    let mut signals = Signals::listen()?;
+    let limits = config.options.limits.clone();
+    let gateway = Gateway::new(config.options.clone());
+    let (drain, draining) = drain::drain();
+    let pipe = own_stdio(limits.message_bytes_max);
+    let mut serving = pin!(serve_pipe(Arc::clone(&gateway), &endpoint, pipe, draining));
+    let mut watch = None;
+    let mut reload = None;
+    if let Source::File(path) = source {
+        watch = Watch::start(&path).ok();
+        let reload = reload.insert(Reload::new(path, text, config.options));
+        // A change between the first reading and the start of the watch went unnoticed.
+        reload.run(&gateway, terminal);
+    }
+    loop {
+        let asked = tokio::select! {
+            // The client closed its side: the orderly end.
+            () = &mut serving => return Ok(Exit::Ok),
+            // cancel-safe: a signal that was not taken stays.
+            asked = signals.next() => asked,
+            // cancel-safe: see Watch::changed.
+            () = async { match &mut watch {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            } } => Asked::Reload,
+        };
+        match (asked, &mut reload) {
+            (Asked::Stop, _) => break,
+            (Asked::Reload, Some(reload)) => reload.run(&gateway, terminal),
+            (Asked::Reload, None) => {}
+        }
+    }
+    tokio::select! {
+        (in_time, ()) = async { tokio::join!(drain.finish(limits.drain_timeout), &mut serving) } => {
+            if !in_time {
+                tracing::warn!("some calls did not end in time");
+            }
+            Ok(Exit::Ok)
+        }
+        // cancel-safe: the process ends here.
+        () = signals.interrupted() => Ok(Exit::Interrupted),
+    }
+}
+
+/// The path of the endpoint that is served.
+fn endpoint(stdio: &Stdio, options: &axiom_gateway::options::Options) -> Result<String, Failed> {
+    let missing = |what: &str, name: &str| {
+        Err(Failed::new(
+            Exit::NotFound,
+            format!("there is no {what} `{name}` in the configuration"),
+        ))
+    };
+    match (&stdio.server, &stdio.view) {
+        (Some(name), _) if !options.servers.contains_key(name) => missing("server", name),
+        (Some(name), _) => Ok(format!("/s/{name}/mcp")),
+        (None, Some(name)) if !options.views.contains_key(name) => missing("view", name),
+        (None, Some(name)) => Ok(format!("/v/{name}/mcp")),
+        (None, None) => Ok("/mcp".to_owned()),
+    }
 }

@@ -230,7 +230,7 @@ fn foreign_key(key: &str, known: &[&str]) -> Option<String> {
 }
 
 /// The nearest known word, when it is near enough to be a slip of the finger.
-pub(super) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> Option<String> {
     let lower = word.to_lowercase();
     let nearest = known
         .iter()

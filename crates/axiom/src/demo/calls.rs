@@ -25,7 +25,10 @@ const RUNNING_MAX: usize = 1_024;
 
 impl Calls {
     pub(super) fn new(tx: PipeSender) -> Self {
-        Calls { tx, running: HashMap::new() }
+        Calls {
+            tx,
+            running: HashMap::new(),
+        }
     }
 
     /// Starts a call that answers by itself later; an answer here means that it did not start.

@@ -81,20 +81,29 @@ pub(super) fn prompt(params: &Json) -> Result<Json, RpcError> {
 }
 
 /// Names to greet, sorted.
-const NAMES: &[&str] = &["Ada", "Alan", "Barbara", "Dennis", "Donald", "Edsger", "Grace", "Ken", "Margaret", "Niklaus"];
+const NAMES: &[&str] = &[
+    "Ada", "Alan", "Barbara", "Dennis", "Donald", "Edsger", "Grace", "Ken", "Margaret", "Niklaus",
+];
 
 pub(super) fn complete(params: &Json) -> Result<Json, RpcError> {
     let reference = params.get("ref").unwrap_or(&Json::Null);
     let known = match wire::text(reference, "type")? {
         "ref/prompt" => wire::text(reference, "name")? == "greet",
         "ref/resource" => wire::text(reference, "uri")? == GREETING_TEMPLATE,
-        other => return Err(RpcError::invalid_params(format!("unknown reference type: {other}"))),
+        other => {
+            return Err(RpcError::invalid_params(format!(
+                "unknown reference type: {other}"
+            )));
+        }
     };
     let argument = params.get("argument").unwrap_or(&Json::Null);
     if !known || wire::text(argument, "name")? != "name" {
         return Err(RpcError::invalid_params("unknown reference or argument"));
     }
     let typed = wire::text(argument, "value")?.to_lowercase();
-    let values: Vec<&&str> = NAMES.iter().filter(|name| name.to_lowercase().starts_with(&typed)).collect();
+    let values: Vec<&&str> = NAMES
+        .iter()
+        .filter(|name| name.to_lowercase().starts_with(&typed))
+        .collect();
     Ok(json!({"completion": {"values": values, "total": values.len(), "hasMore": false}}))
 }

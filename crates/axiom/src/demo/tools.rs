@@ -131,8 +131,15 @@ pub(super) fn slow(params: &Json) -> Result<Slow, &'static str> {
             .filter(|steps| (1..=STEPS_MAX).contains(steps))
             .ok_or("`steps` must be an integer between 1 and 1000")?,
     };
-    let progress_token = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
-    Ok(Slow { steps, step: Duration::from_secs_f64(seconds) / steps, progress_token })
+    let progress_token = params
+        .get("_meta")
+        .and_then(|meta| meta.get("progressToken"))
+        .cloned();
+    Ok(Slow {
+        steps,
+        step: Duration::from_secs_f64(seconds) / steps,
+        progress_token,
+    })
 }
 
 /// `2026-07-28T12:00:00Z`.
@@ -145,7 +152,11 @@ fn rfc3339(unix_seconds: u64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")

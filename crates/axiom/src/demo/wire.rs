@@ -40,7 +40,11 @@ pub(super) struct RpcError {
 
 impl RpcError {
     pub(super) fn new(code: i64, message: impl Into<String>) -> Self {
-        RpcError { code, message: message.into(), data: None }
+        RpcError {
+            code,
+            message: message.into(),
+            data: None,
+        }
     }
 
     pub(super) fn invalid_params(message: impl Into<String>) -> Self {
@@ -67,7 +71,11 @@ pub(super) fn read(message: &[u8]) -> Result<Incoming, RpcError> {
     let Some(method) = message.get("method").and_then(Json::as_str) else {
         let is_answer = message.get("result").is_some() || message.get("error").is_some();
         let refused = RpcError::new(codes::INVALID_REQUEST, "neither a request nor a notification");
-        return if is_answer { Ok(Incoming::Nothing) } else { Err(refused) };
+        return if is_answer {
+            Ok(Incoming::Nothing)
+        } else {
+            Err(refused)
+        };
     };
     let params = message.get("params").cloned().unwrap_or_else(|| json!({}));
     match message.get("id") {
@@ -77,10 +85,13 @@ pub(super) fn read(message: &[u8]) -> Result<Incoming, RpcError> {
             era: era(method, &params),
             params,
         })),
-        Some(_) => Err(RpcError::new(codes::INVALID_REQUEST, "an id is a string or a number")),
-        None if method == "notifications/cancelled" => {
-            Ok(Incoming::Cancelled(params.get("requestId").cloned().unwrap_or(Json::Null)))
-        }
+        Some(_) => Err(RpcError::new(
+            codes::INVALID_REQUEST,
+            "an id is a string or a number",
+        )),
+        None if method == "notifications/cancelled" => Ok(Incoming::Cancelled(
+            params.get("requestId").cloned().unwrap_or(Json::Null),
+        )),
         None => Ok(Incoming::Nothing),
     }
 }
@@ -109,23 +120,38 @@ pub(super) fn check_modern(request: &Request) -> Result<(), RpcError> {
     if version != Revision::MODERN.as_str() {
         let message = format!("unsupported protocol version {version}");
         let data = json!({"supported": supported(), "requested": version});
-        return Err(RpcError { data: Some(data), ..RpcError::new(codes::UNSUPPORTED_VERSION, message) });
+        return Err(RpcError {
+            data: Some(data),
+            ..RpcError::new(codes::UNSUPPORTED_VERSION, message)
+        });
     }
     match meta(&request.params, CAPABILITIES_KEY) {
         Some(Json::Object(_)) => Ok(()),
-        _ => Err(RpcError::invalid_params(format!("_meta must have {CAPABILITIES_KEY}"))),
+        _ => Err(RpcError::invalid_params(format!(
+            "_meta must have {CAPABILITIES_KEY}"
+        ))),
     }
 }
 
 /// Every revision, newest first.
 pub(super) fn supported() -> Vec<&'static str> {
-    Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect()
+    Revision::ALL
+        .iter()
+        .rev()
+        .map(|revision| revision.as_str())
+        .collect()
 }
 
 /// The version that `initialize` answers: the one asked for, if `initialize` can give it.
 pub(super) fn negotiate(params: &Json) -> &'static str {
-    let asked = params.get("protocolVersion").and_then(Json::as_str).and_then(Revision::parse);
-    asked.filter(|revision| *revision != Revision::MODERN).unwrap_or(Revision::LATEST_LEGACY).as_str()
+    let asked = params
+        .get("protocolVersion")
+        .and_then(Json::as_str)
+        .and_then(Revision::parse);
+    asked
+        .filter(|revision| *revision != Revision::MODERN)
+        .unwrap_or(Revision::LATEST_LEGACY)
+        .as_str()
 }
 
 pub(super) fn server_info() -> Json {

@@ -5,4 +5,8 @@
 mod config;
 mod help;
 mod import;
+#[cfg(unix)]
+mod running;
+#[cfg(unix)]
+mod serve;
 mod session;

@@ -1,0 +1,233 @@
+//! A plain MCP client of revision 2025-11-25 over HTTP, for the commands that ask a gateway something.
+
+mod answer;
+mod error;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axiom_core::time::timeout;
+use axiom_protocol::revision::Revision;
+use axiom_transport::http_client::Target;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::{Value as Json, json};
+
+pub use error::ClientError;
+
+/// A session with one endpoint of a gateway.
+#[derive(Debug)]
+pub struct Client {
+    target: Target,
+    /// Sent with every request once the session is there: its id and the revision.
+    session: Vec<(HeaderName, HeaderValue)>,
+    last_id: u64,
+}
+
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// The gateway has its own, shorter limit on silence; this one only ends what would otherwise never end.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// Pages of one list; a server with more of them is going in circles.
+const PAGES_MAX: usize = 1_000;
+/// Bytes of one answer: the gateway's default limit on a server's message, and room around it.
+const ANSWER_BYTES_MAX: usize = 65 << 20;
+
+impl Client {
+    /// Opens a session at `base` + `path`, like `/mcp` or `/s/files/mcp`.
+    ///
+    /// # Errors
+    /// [`ClientError::Status`] with 404 if there is no such endpoint.
+    pub async fn open(base: &str, path: &str) -> Result<Self, ClientError> {
+        let target = Target::parse(&format!("{base}{path}"), &BTreeMap::new())?;
+        let mut client = Client {
+            target,
+            session: Vec::new(),
+            last_id: 0,
+        };
+        let params = json!({
+            "protocolVersion": Revision::LATEST_LEGACY.as_str(),
+            // Nobody sits here who could be asked anything.
+            "capabilities": {},
+            "clientInfo": {"name": "axiom", "version": env!("CARGO_PKG_VERSION")},
+        });
+        let (result, session_id) = client.exchange("initialize", params, &mut |_| {}).await?;
+        let version = result
+            .get("protocolVersion")
+            .and_then(Json::as_str)
+            .and_then(Revision::parse);
+        let version = version.ok_or_else(|| ClientError::protocol("initialize named no known revision"))?;
+        client
+            .session
+            .push((PROTOCOL_VERSION, HeaderValue::from_static(version.as_str())));
+        client.session.extend(session_id.map(|id| (SESSION_ID, id)));
+        client
+            .tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await?;
+        Ok(client)
+    }
+
+    /// One request; what arrives before its answer goes to `on_message`.
+    ///
+    /// # Errors
+    /// Transport, status, or the error that the server answered.
+    pub async fn request(
+        &mut self,
+        method: &str,
+        params: Json,
+        on_message: &mut dyn FnMut(&Json),
+    ) -> Result<Json, ClientError> {
+        Ok(self.exchange(method, params, on_message).await?.0)
+    }
+
+    /// All pages of a list.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn list(&mut self, method: &str, key: &str) -> Result<Vec<Json>, ClientError> {
+        let mut items = Vec::new();
+        let mut params = json!({});
+        for _page in 0..PAGES_MAX {
+            let mut page = self.request(method, params, &mut |_| {}).await?;
+            match page.get_mut(key).map(Json::take) {
+                Some(Json::Array(more)) => items.extend(more),
+                _ => {
+                    return Err(ClientError::protocol(format!(
+                        "{method} answered without `{key}`"
+                    )));
+                }
+            }
+            match page.get("nextCursor").and_then(Json::as_str) {
+                Some(cursor) => params = json!({"cursor": cursor}),
+                None => return Ok(items),
+            }
+        }
+        Err(ClientError::protocol(format!(
+            "{method} has more than {PAGES_MAX} pages"
+        )))
+    }
+
+    /// Ends the session. The answer does not matter: it would end by itself.
+    pub async fn close(self) {
+        if self.session.iter().any(|(name, _)| *name == SESSION_ID) {
+            let _told = timeout(Duration::from_secs(2), self.target.delete(&self.session))
+                .await
+                .is_ok();
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        method: &str,
+        params: Json,
+        on_message: &mut dyn FnMut(&Json),
+    ) -> Result<(Json, Option<HeaderValue>), ClientError> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let exchange = async {
+            let answer = self.post(&request).await?;
+            let session_id = answer.headers.get(&SESSION_ID).cloned();
+            let mut messages = answer::Messages::of(answer).await?;
+            loop {
+                let message = messages.next().await?;
+                if message.get("id").is_some_and(|answered| *answered == json!(id))
+                    && message.get("method").is_none()
+                {
+                    return Ok((answer::result(message)?, session_id));
+                }
+                self.refuse(&message).await?;
+                on_message(&message);
+            }
+        };
+        // A big future, and only one of it at a time.
+        timeout(REQUEST_TIMEOUT, Box::pin(exchange))
+            .await
+            .map_err(|_| ClientError::Timeout)?
+    }
+
+    /// Answers a request of the server: there is nobody here to be asked.
+    async fn refuse(&self, message: &Json) -> Result<(), ClientError> {
+        let (Some(method), Some(id)) = (message.get("method").and_then(Json::as_str), message.get("id"))
+        else {
+            return Ok(());
+        };
+        let answer = match method {
+            "ping" => json!({"jsonrpc": "2.0", "id": id, "result": {}}),
+            _ => {
+                let error =
+                    json!({"code": -32601, "message": format!("the command line cannot answer {method}")});
+                json!({"jsonrpc": "2.0", "id": id, "error": error})
+            }
+        };
+        self.tell(&answer).await
+    }
+
+    /// Sends what has no answer.
+    async fn tell(&self, message: &Json) -> Result<(), ClientError> {
+        let answer = self.post(message).await?;
+        answer.body.collect(ANSWER_BYTES_MAX).await?;
+        Ok(())
+    }
+
+    async fn post(&self, message: &Json) -> Result<axiom_transport::http_client::Answer, ClientError> {
+        let mut headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (
+                header::ACCEPT,
+                HeaderValue::from_static("application/json, text/event-stream"),
+            ),
+        ];
+        headers.extend(self.session.iter().cloned());
+        let answer = self
+            .target
+            .post(&headers, Bytes::from(message.to_string()))
+            .await?;
+        if answer.status.is_success() {
+            Ok(answer)
+        } else {
+            Err(answer::refusal(answer).await)
+        }
+    }
+}
+
+/// Whether an Axiom gateway answers at this base address.
+pub async fn is_axiom(base: &str) -> bool {
+    let Ok(target) = Target::parse(&format!("{base}/healthz"), &BTreeMap::new()) else {
+        return false;
+    };
+    match timeout(LOOK_TIMEOUT, target.get(&[])).await {
+        Ok(Ok(answer)) => {
+            let server = answer
+                .headers
+                .get(header::SERVER)
+                .and_then(|value| value.to_str().ok());
+            server.is_some_and(|server| server == "axiom" || server.starts_with("axiom/"))
+        }
+        _ => false,
+    }
+}
+
+/// A gateway on this machine answers at once, or is in no state to be used.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A JSON document of the gateway's own API.
+///
+/// # Errors
+/// Transport, status, or an answer that is not JSON.
+pub async fn get(base: &str, path: &str) -> Result<Json, ClientError> {
+    let target = Target::parse(&format!("{base}{path}"), &BTreeMap::new())?;
+    let answer = timeout(GET_TIMEOUT, target.get(&[]))
+        .await
+        .map_err(|_| ClientError::Timeout)??;
+    if answer.status != StatusCode::OK {
+        return Err(answer::refusal(answer).await);
+    }
+    let body = answer.body.collect(ANSWER_BYTES_MAX).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| ClientError::protocol(format!("{path} is not JSON: {error}")))
+}
+
+/// The gateway answers its own API from memory.
+const GET_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,116 @@
+//! An HTTP answer as a sequence of messages: one JSON body, or the events of a stream.
+
+use axiom_transport::http_client::{Answer, AnswerBody};
+use axiom_transport::sse::Decoder;
+use http::header;
+use serde_json::Value as Json;
+
+use super::{ANSWER_BYTES_MAX, ClientError};
+
+/// The messages of one answer, in order.
+pub(super) enum Messages {
+    /// Taken once.
+    One(Option<Json>),
+    Stream(Box<(AnswerBody, Decoder)>),
+}
+
+impl Messages {
+    pub(super) async fn of(answer: Answer) -> Result<Self, ClientError> {
+        let kind = answer
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let kind = kind
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        if kind == "text/event-stream" {
+            let decoder = Decoder::new(ANSWER_BYTES_MAX);
+            return Ok(Messages::Stream(Box::new((answer.body, decoder))));
+        }
+        let body = answer.body.collect(ANSWER_BYTES_MAX).await?;
+        Ok(Messages::One(Some(message(&body)?)))
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// The answer ended without the message that was waited for, or is no JSON.
+    pub(super) async fn next(&mut self) -> Result<Json, ClientError> {
+        match self {
+            Messages::One(message) => message.take().ok_or_else(no_answer),
+            Messages::Stream(stream) => loop {
+                let (body, decoder) = stream.as_mut();
+                let event = decoder
+                    .next()
+                    .map_err(|error| ClientError::protocol(error.to_string()))?;
+                match event {
+                    // Events without data prime a stream for resumption; nothing to read.
+                    Some(event) if event.data.is_empty() => {}
+                    Some(event) => return message(&event.data),
+                    None => match body.chunk().await {
+                        Some(chunk) => decoder.feed(chunk?),
+                        None => return Err(no_answer()),
+                    },
+                }
+            },
+        }
+    }
+}
+
+fn no_answer() -> ClientError {
+    ClientError::protocol("it ended the stream without an answer")
+}
+
+fn message(bytes: &[u8]) -> Result<Json, ClientError> {
+    serde_json::from_slice(bytes).map_err(|error| ClientError::protocol(format!("not JSON: {error}")))
+}
+
+/// The result of a response message.
+///
+/// # Errors
+/// The error that it carries instead.
+pub(super) fn result(mut message: Json) -> Result<Json, ClientError> {
+    if let Some(result) = message.get_mut("result") {
+        return Ok(result.take());
+    }
+    match message.get("error") {
+        Some(error) => Err(rpc(error)),
+        None => Err(ClientError::protocol("an answer with neither result nor error")),
+    }
+}
+
+fn rpc(error: &Json) -> ClientError {
+    ClientError::Rpc {
+        code: error.get("code").and_then(Json::as_i64).unwrap_or_default(),
+        message: error
+            .get("message")
+            .and_then(Json::as_str)
+            .unwrap_or("no message")
+            .to_owned(),
+    }
+}
+
+/// The reason in an answer whose status is no success.
+pub(super) async fn refusal(answer: Answer) -> ClientError {
+    let status = answer.status;
+    let body = match answer.body.collect(ANSWER_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(error) => return error.into(),
+    };
+    let json: Option<Json> = serde_json::from_slice(&body).ok();
+    let told = json.as_ref().and_then(|json| {
+        let error = json.get("error")?;
+        error.get("message").unwrap_or(error).as_str()
+    });
+    let text = String::from_utf8_lossy(&body);
+    let message = told.unwrap_or_else(|| text.lines().next().unwrap_or_default());
+    // A page of HTML helps nobody.
+    ClientError::Status {
+        status,
+        message: message.chars().take(300).collect(),
+    }
+}

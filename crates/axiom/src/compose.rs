@@ -1,0 +1,192 @@
+//! Puts the parts together: configuration to options, options to a gateway, a gateway to a listener.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axiom_core::time::timeout;
+use axiom_core::{Draining, drain};
+use axiom_gateway::options::{Endpoint, Options, ServerOptions};
+use axiom_gateway::{Gateway, serve_http};
+
+use crate::cli::ConfigFile;
+use crate::client::is_axiom;
+use crate::config::load::{Loaded, Source, discover, load};
+use crate::config::{Config, render};
+use crate::demo::{self, Demo};
+use crate::outcome::{Exit, Failed};
+use crate::signals::Signals;
+use crate::terminal::Terminal;
+
+/// What a command was given to serve.
+#[derive(Debug)]
+pub struct Given {
+    pub source: Source,
+    pub config: Config,
+    /// The text of the file; empty for the demo.
+    pub text: String,
+}
+
+/// Finds and reads the configuration. Warnings are told only if `warn` asks for it.
+///
+/// # Errors
+/// A named file that does not exist, or a file with errors.
+pub fn given(file: &ConfigFile, warn: Warn, terminal: &Terminal) -> Result<Given, Failed> {
+    let source = discover(file.config.as_deref());
+    match &source {
+        Source::Demo => Ok(Given {
+            source,
+            config: demo_config(),
+            text: String::new(),
+        }),
+        Source::File(path) => {
+            let Loaded {
+                config,
+                warnings,
+                text,
+            } = load(path).map_err(|error| Failed::from_load(&error, terminal))?;
+            if warn == Warn::Aloud && !warnings.is_empty() {
+                let drawn = render(&warnings, &path.display().to_string(), &text, terminal.look());
+                terminal.say(drawn.trim_end());
+            }
+            Ok(Given { source, config, text })
+        }
+    }
+}
+
+/// Whether warnings about the configuration are worth a person's attention now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warn {
+    Aloud,
+    Not,
+}
+
+/// The demo server alone.
+fn demo_config() -> Config {
+    let server = ServerOptions::new(Endpoint::InProcess(Arc::new(Demo)));
+    let servers = [(demo::NAME.to_owned(), server)].into();
+    Config {
+        options: Options {
+            servers,
+            ..Options::default()
+        },
+        disabled: Vec::new(),
+    }
+}
+
+/// Opens the listening socket. From here on clients can connect; they wait until somebody serves.
+///
+/// # Errors
+/// The address is taken or not ours to take.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, Failed> {
+    let bound = TcpListener::bind(address).map_err(|error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Unavailable,
+        };
+        let failed = Failed::new(exit, format!("cannot listen at {address}: {error}"));
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                failed.hint("something listens there already; try `axiom servers`, or --listen 127.0.0.1:0")
+            }
+            _ => failed,
+        }
+    })?;
+    widen(&bound);
+    Ok(bound)
+}
+
+/// Lets more connections wait to be accepted than the standard library's 128: clients start all at once.
+#[cfg(unix)]
+fn widen(listener: &TcpListener) {
+    // The kernel caps it at its own limit. Without this, bursts are slower, nothing else.
+    let _widened = rustix::net::listen(listener, 4_096).is_ok();
+}
+
+#[cfg(not(unix))]
+fn widen(_listener: &TcpListener) {}
+
+/// Runs `work` with the base address of a gateway: the one that listens at the configured address if it is one of ours,
+/// else one in this process for the time of the work.
+///
+/// # Errors
+/// Those of `work`; a gateway that cannot be started; an interruption.
+pub async fn with_gateway<T>(
+    file: &ConfigFile,
+    terminal: &Terminal,
+    work: impl AsyncFnOnce(&str) -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    let Given { config, .. } = given(file, Warn::Not, terminal)?;
+    let mut signals = Signals::listen()?;
+    let running = base_of(reachable(config.options.listen));
+    if config.options.listen.port() != 0 && is_axiom(&running).await {
+        return interruptible(&mut signals, work(&running)).await;
+    }
+    let options = Options {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ..config.options
+    };
+    let listener = bind(options.listen)?;
+    let base = base_of(listener.local_addr()?);
+    let gateway = Gateway::new(options);
+    let (drain, draining) = drain::drain();
+    let mut serving = std::pin::pin!(serve(gateway, listener, draining));
+    let outcome = tokio::select! {
+        // Ends only with an error; the work is over then.
+        served = &mut serving => return Err(served.err().unwrap_or_else(ended_early)),
+        // Dropping it drops an HTTP exchange, which cancels the call.
+        outcome = interruptible(&mut signals, work(&base)) => outcome,
+    };
+    let finish = async {
+        drain.finish(FINISH_TIMEOUT).await;
+    };
+    // The servers' processes are ended here; one that resists is killed when the gateway is dropped.
+    let _in_time = timeout(FINISH_TIMEOUT, async { tokio::join!(finish, &mut serving) })
+        .await
+        .is_ok();
+    outcome
+}
+
+/// Nothing of value is running any more; this only lets child processes end by themselves.
+const FINISH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+async fn interruptible<T>(
+    signals: &mut Signals,
+    work: impl Future<Output = Result<T, Failed>>,
+) -> Result<T, Failed> {
+    tokio::select! {
+        // Dropping the work cancels it, which is what an interruption asks for.
+        outcome = work => outcome,
+        // cancel-safe: a signal that was not taken is still there.
+        () = signals.interrupted() => Err(Failed::new(Exit::Interrupted, "interrupted")),
+    }
+}
+
+fn ended_early() -> Failed {
+    Failed::new(Exit::Failure, "the gateway ended by itself")
+}
+
+/// Serves until the drain is over.
+///
+/// # Errors
+/// The listener or a worker thread failed.
+pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, draining: Draining) -> Result<(), Failed> {
+    serve_http(gateway, listener, draining)
+        .await
+        .map_err(|error| Failed::new(Exit::Failure, format!("the gateway failed: {error}")))
+}
+
+/// `http://127.0.0.1:3000`, without a slash at the end.
+pub fn base_of(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+/// An address that clients on this machine can connect to: a wildcard is none.
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

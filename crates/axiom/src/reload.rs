@@ -1,0 +1,78 @@
+//! Hot reload: the configuration file is watched; a valid change is applied and told, an invalid one is told and ignored.
+
+mod diff;
+mod watch;
+
+use std::path::PathBuf;
+
+use axiom_gateway::Gateway;
+use axiom_gateway::options::Options;
+
+use crate::config::load::load;
+use crate::config::render;
+use crate::terminal::Terminal;
+
+pub use watch::Watch;
+
+/// The file that is served and what of it is in force.
+#[derive(Debug)]
+pub struct Reload {
+    path: PathBuf,
+    /// The text that was read last, good or not: nothing is told twice.
+    text: String,
+    applied: Options,
+}
+
+impl Reload {
+    /// `applied` was made of `text`, and `text` was read from `path`.
+    pub fn new(path: PathBuf, text: String, applied: Options) -> Self {
+        Reload { path, text, applied }
+    }
+
+    /// Reads the file again and applies it if it is good and says something new.
+    pub fn run(&mut self, gateway: &Gateway, terminal: &Terminal) {
+        let file = self.path.display().to_string();
+        let loaded = match load(&self.path) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let now = fs_err::read_to_string(&self.path).unwrap_or_default();
+                if now != self.text {
+                    let details = error.details(terminal.look());
+                    if !details.is_empty() {
+                        terminal.say(details.trim_end());
+                    }
+                    terminal.say(format_args!(
+                        "{} {error}; the last good configuration stays in force",
+                        terminal.red("error:")
+                    ));
+                    self.text = now;
+                }
+                return;
+            }
+        };
+        let was_same = loaded.text == self.text;
+        self.text = loaded.text;
+        let mut options = loaded.config.options;
+        let listen = std::mem::replace(&mut options.listen, self.applied.listen);
+        let changes = diff::changes(&self.applied, &options);
+        if was_same && changes.is_empty() {
+            return;
+        }
+        if !loaded.warnings.is_empty() {
+            terminal.say(render(&loaded.warnings, &file, &self.text, terminal.look()).trim_end());
+        }
+        if changes.is_empty() {
+            terminal.say(format_args!("{file} was read again; nothing changed"));
+        } else {
+            terminal.say(format_args!("{file} was read again"));
+        }
+        for change in &changes {
+            terminal.say(format_args!("  {change}"));
+        }
+        if listen != self.applied.listen && listen.port() != 0 {
+            terminal.say(format_args!("  gateway.listen = \"{listen}\" needs a restart"));
+        }
+        self.applied = options.clone();
+        gateway.apply(options);
+    }
+}

@@ -1,0 +1,90 @@
+//! Signals as futures: interruption (Ctrl-C, SIGTERM) and reload (SIGHUP).
+
+use crate::outcome::Failed;
+
+#[cfg(unix)]
+pub use unix::Signals;
+
+#[cfg(unix)]
+mod unix {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    use super::Failed;
+
+    /// The signals this process listens to; from its creation on they no longer end the process by themselves.
+    #[derive(Debug)]
+    pub struct Signals {
+        interrupt: Signal,
+        terminate: Signal,
+        hangup: Signal,
+    }
+
+    impl Signals {
+        /// # Errors
+        /// The system has no room for another handler.
+        pub fn listen() -> Result<Self, Failed> {
+            Ok(Signals {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+                hangup: signal(SignalKind::hangup())?,
+            })
+        }
+
+        /// Waits for Ctrl-C or SIGTERM.
+        ///
+        /// # Cancel safety
+        /// Safe: a signal that arrives while nobody waits is kept for the next call.
+        pub async fn interrupted(&mut self) {
+            tokio::select! {
+                // cancel-safe, both: Signal::recv keeps the signal.
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+        }
+
+        /// Waits for Ctrl-C, SIGTERM or SIGHUP and says which kind it was. One method, since both borrow `self`.
+        ///
+        /// # Cancel safety
+        /// As [`Signals::interrupted`].
+        pub async fn next(&mut self) -> super::Asked {
+            tokio::select! {
+                // cancel-safe, all: Signal::recv keeps the signal.
+                _ = self.interrupt.recv() => super::Asked::Stop,
+                _ = self.terminate.recv() => super::Asked::Stop,
+                _ = self.hangup.recv() => super::Asked::Reload,
+            }
+        }
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Stop,
+    Reload,
+}
+
+/// Elsewhere there is only Ctrl-C.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    /// # Errors
+    /// None here.
+    pub fn listen() -> Result<Self, Failed> {
+        Ok(Signals)
+    }
+
+    pub async fn interrupted(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    pub async fn next(&mut self) -> Asked {
+        self.interrupted().await;
+        Asked::Stop
+    }
+}

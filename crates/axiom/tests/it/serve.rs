@@ -1,0 +1,261 @@
+//! `up`, `stdio`, and the commands that talk to a gateway, with the built-in demo server.
+
+use std::net::TcpListener;
+
+use insta::assert_snapshot;
+use rustix::process::Signal;
+use serde_json::{Value as Json, json};
+
+use crate::running::Running;
+use crate::session::Scratch;
+
+/// An address where nobody listens now.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
+}
+
+#[test]
+fn up_says_one_line_when_ready_and_ends_when_asked() {
+    let scratch = Scratch::new("up-json");
+    for signal in [Signal::TERM, Signal::INT] {
+        let up = Running::start(&scratch, &["up", "--listen", "127.0.0.1:0", "--json"]);
+        let said: Json = serde_json::from_str(&up.data()).unwrap();
+        assert_eq!(said["event"], "listening");
+        let base = said["admin"].as_str().unwrap().trim_end_matches('/').to_owned();
+        assert_eq!(said["mcp"], format!("{base}/mcp"));
+        up.signal(signal);
+        let (rest, status) = up.end();
+        assert_eq!((rest, status.code()), (Vec::new(), Some(0)), "{signal:?}");
+    }
+}
+
+#[test]
+fn up_is_the_default_command_and_its_data_is_the_address() {
+    let scratch = Scratch::new("default");
+    let up = Running::start(&scratch, &["--listen", "127.0.0.1:0"]);
+    let url = up.data();
+    assert!(
+        url.starts_with("http://127.0.0.1:") && url.ends_with("/mcp"),
+        "{url}"
+    );
+    up.talk("demo  ready");
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+}
+
+#[test]
+fn commands_find_the_running_gateway() {
+    let address = free_address();
+    let scratch = Scratch::with(
+        "attached",
+        "axiom.toml",
+        &format!("[gateway]\nlisten = \"{address}\"\n"),
+    );
+    // The file has no servers: whoever answers with the demo's tools is the gateway of the other folder.
+    let other = Scratch::new("attached-to");
+    let up = Running::start(&other, &["up", "--listen", &address, "--json"]);
+    up.data();
+    assert_snapshot!(scratch.run(&["call", "demo.echo", "text=hello"]), @r#"
+    exit 0
+    --- stdout
+    hello
+    "#);
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+    assert_snapshot!(scratch.run(&["call", "demo.echo", "text=hello"]), @r#"
+    exit 3
+    --- stderr
+    error: there is no server `demo`
+    "#);
+}
+
+#[test]
+fn an_address_that_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let scratch = Scratch::new("taken");
+    assert_snapshot!(scratch.run(&["up", "--listen", &address]).replace(&address, "ADDRESS"), @r#"
+    exit 5
+    --- stderr
+    error: cannot listen at ADDRESS: Address already in use (os error 98)
+    hint: something listens there already; try `axiom servers`, or --listen 127.0.0.1:0
+    "#);
+}
+
+#[test]
+fn calls() {
+    let scratch = Scratch::new("calls");
+    assert_snapshot!(scratch.run(&["call", "demo.echo", "text=a=b"]), @r#"
+    exit 0
+    --- stdout
+    a=b
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.add", "a=1", "b=2"]), @r#"
+    exit 0
+    --- stdout
+    3
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.add", "--json", "{\"a\": 1, \"b\": 2.5}"]), @r#"
+    exit 0
+    --- stdout
+    {"content":[{"text":"3.5","type":"text"}],"structuredContent":{"sum":3.5}}
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.echo", "--json", "text=hi"]), @r#"
+    exit 0
+    --- stdout
+    {"content":[{"text":"hi","type":"text"}]}
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.slow", "seconds=0.2", "steps=2"]), @r#"
+    exit 0
+    --- stdout
+    done after 0.2 s
+    --- stderr
+    1/2 step 1 of 2
+    2/2 step 2 of 2
+    "#);
+}
+
+#[test]
+fn calls_that_fail() {
+    let scratch = Scratch::new("calls-fail");
+    assert_snapshot!(scratch.run(&["call", "echo"]), @r#"
+    exit 2
+    --- stderr
+    error: `echo` is not SERVER.TOOL
+    hint: `axiom servers` names the servers
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.echo", "hello"]), @r#"
+    exit 2
+    --- stderr
+    error: `hello` is not KEY=VALUE
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.add", "a=one", "b=2"]), @r#"
+    exit 2
+    --- stderr
+    error: `a` must be a number, not `one`
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.add", "a=1"]), @r#"
+    exit 1
+    --- stdout
+    `a` and `b` must be numbers
+    --- stderr
+    error: the tool reports a failure
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.ecco"]), @r#"
+    exit 3
+    --- stderr
+    error: the server `demo` has no tool `ecco`
+    hint: did you mean `echo`?
+    "#);
+    assert_snapshot!(scratch.run(&["call", "dmo.echo"]), @r#"
+    exit 3
+    --- stderr
+    error: there is no server `dmo`
+    hint: did you mean `demo`?
+    "#);
+    assert_snapshot!(scratch.run(&["call", "demo.add", "--json", "{1}"]), @r#"
+    exit 2
+    --- stderr
+    error: --json has no valid JSON object: key must be a string at line 1 column 2
+    "#);
+}
+
+#[test]
+fn lists() {
+    let scratch = Scratch::new("lists");
+    assert_snapshot!(scratch.run(&["tools", "demo"]), @r#"
+    exit 0
+    --- stdout
+    TOOL  ARGUMENTS          DESCRIPTION
+    add   a b                Adds two numbers.
+    echo  text               Gives back the text it gets.
+    now                      The current time, in UTC.
+    slow  [seconds] [steps]  Takes its time, reports progress on the way, and can be cancelled.
+    "#);
+    let output = scratch.command(&["servers", "--json"]).output().unwrap();
+    let servers: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&servers[0]["name"], &servers[0]["state"]),
+        (&json!("demo"), &json!("ready"))
+    );
+    let output = scratch.command(&["tools", "--json"]).output().unwrap();
+    let tools: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(tools.as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn stdio_serves_its_parent_and_ends_with_it() {
+    let scratch = Scratch::new("stdio");
+    let mut stdio = Running::start(&scratch, &["stdio", "--server", "demo"]);
+    let initialize = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}
+    }});
+    stdio.write(&initialize.to_string());
+    let answer: Json = serde_json::from_str(&stdio.data()).unwrap();
+    assert_eq!(
+        (&answer["id"], &answer["result"]["protocolVersion"]),
+        (&json!(1), &json!("2025-11-25"))
+    );
+    stdio.write(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    stdio.write(r#"{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"echo","arguments":{"text":"hi"}}}"#);
+    let answer: Json = serde_json::from_str(&stdio.data()).unwrap();
+    assert_eq!(
+        (&answer["id"], &answer["result"]["content"][0]["text"]),
+        (&json!("x"), &json!("hi"))
+    );
+    stdio.close_stdin();
+    let (rest, status) = stdio.end();
+    assert_eq!((rest, status.code()), (Vec::new(), Some(0)));
+}
+
+#[test]
+fn stdio_of_a_server_that_is_not_there() {
+    let scratch = Scratch::new("stdio-missing");
+    assert_snapshot!(scratch.run(&["stdio", "--server", "nope"]), @r#"
+    exit 3
+    --- stderr
+    error: there is no server `nope` in the configuration
+    "#);
+}
+
+#[test]
+fn a_changed_file_is_applied_and_a_broken_one_is_not() {
+    let good = |servers: &str| format!("[gateway]\nlisten = \"127.0.0.1:0\"\n{servers}");
+    let scratch = Scratch::with(
+        "reload",
+        "axiom.toml",
+        &good("[servers.a]\nurl = \"http://127.0.0.1:9/mcp\"\n"),
+    );
+    let up = Running::start(&scratch, &["up", "--json"]);
+    up.data();
+    // As editors do it: a new file in the place of the old one.
+    scratch.write(
+        "axiom.toml.new",
+        &good("[servers.b]\nurl = \"http://127.0.0.1:9/mcp\"\n"),
+    );
+    std::fs::rename(
+        scratch.path.join("axiom.toml.new"),
+        scratch.path.join("axiom.toml"),
+    )
+    .unwrap();
+    up.talk("- server a");
+    up.talk("+ server b");
+    scratch.write("axiom.toml", "[servers.b]\nurl = 1\n");
+    up.talk("`servers.b.url` must be a string");
+    up.talk("the last good configuration stays in force");
+    scratch.write(
+        "axiom.toml",
+        &good("[servers.b]\nurl = \"http://127.0.0.1:9/mcp\"\ncall_timeout = \"1s\"\n"),
+    );
+    up.talk("~ server b: call_timeout");
+    scratch.write("axiom.toml", "[gateway]\nlisten = \"127.0.0.1:9\"\n");
+    up.talk("- server b");
+    up.talk("gateway.listen = \"127.0.0.1:9\" needs a restart");
+    up.signal(Signal::HUP);
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+}
