@@ -14,9 +14,10 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http1::SendRequest};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::server::{self, Io, Running, Service};
+use crate::server::{self, Running, Service};
 
 /// Starts `threads` threads that accept from one listener and forward to `upstream`, each with a pool of its own.
 ///
@@ -61,7 +62,7 @@ impl Pool {
         }
         let stream = TcpStream::connect(self.upstream).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(Io(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
         // Its end is seen by whoever uses the sender next.

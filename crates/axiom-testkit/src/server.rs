@@ -1,24 +1,17 @@
 //! Runs an HTTP/1.1 service on a thread of its own, so that any test can start one, with or without a runtime.
 
 use std::{
-    fmt::Debug,
     io,
-    mem::MaybeUninit,
     net::{SocketAddr, TcpListener},
-    pin::Pin,
     sync::mpsc,
-    task::{Context, Poll},
     thread::JoinHandle,
 };
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::{body::Incoming, service::service_fn};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    sync::oneshot,
-};
+use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 
 /// A server on a thread of its own. Dropping it closes the listener and every connection.
 #[derive(Debug)]
@@ -119,57 +112,9 @@ async fn accept<S: Service>(listener: tokio::net::TcpListener, service: S) {
             let service = service_fn(|request| service.respond(request));
             // A connection that breaks is seen by the peer, which is what the test looks at.
             hyper::server::conn::http1::Builder::new()
-                .serve_connection(Io(stream), service)
+                .serve_connection(TokioIo::new(stream), service)
                 .await
                 .ok();
         });
-    }
-}
-
-/// Lets hyper use a tokio stream. The few lines we need: no further dependency, and no unsafe.
-#[derive(Debug)]
-pub(crate) struct Io(pub(crate) TcpStream);
-
-/// Bytes taken from the socket by one read. On the stack, and never cleared.
-const READ_BYTES: usize = 64 * 1024;
-
-impl hyper::rt::Read for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buf: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut space = [MaybeUninit::uninit(); READ_BYTES];
-        let len = buf.remaining().min(READ_BYTES);
-        let mut read = ReadBuf::uninit(&mut space[..len]);
-        std::task::ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
-        buf.put_slice(read.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl hyper::rt::Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
     }
 }
