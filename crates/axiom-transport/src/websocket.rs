@@ -13,7 +13,7 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, Request, header};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -249,6 +249,9 @@ fn broken(error: SocketError, bytes_max: usize) -> Closed {
             CloseReason::TooLarge { bytes_max },
             format!("the peer sent a message of more than {bytes_max} B"),
         ),
+        SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            Closed::new(CloseReason::Io, "the peer went away without a close frame")
+        }
         SocketError::Protocol(error) => Closed::new(
             CloseReason::Protocol,
             format!("the peer broke the WebSocket protocol: {error}"),

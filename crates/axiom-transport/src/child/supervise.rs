@@ -118,8 +118,9 @@ pub(super) struct Verdict(watch::Sender<Phase>);
 /// Owns the process and its tree until both are gone. Dropped before that, it kills the tree at once.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    process: Process,
+    // Before the process: a dropped tree kills, and the dropped process then collects.
     tree: Tree,
+    process: Process,
     grace: Duration,
     stderr: Stderr,
     verdict: Verdict,

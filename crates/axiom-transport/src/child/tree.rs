@@ -74,13 +74,12 @@ impl Mark {
     }
 }
 
-/// The processes of one child.
+/// The processes of one child. Dropped before [`Tree::close`], because the runtime ends first, it kills them at once.
 #[derive(Debug)]
 pub(super) struct Tree {
     pid: u32,
     // Taken while a look at /proc is under way on another thread.
     members: Option<Members>,
-    closed: bool,
 }
 
 impl Tree {
@@ -89,7 +88,6 @@ impl Tree {
         Tree {
             pid,
             members: Some(Members::new(pid, mark)),
-            closed: false,
         }
     }
 
@@ -124,7 +122,9 @@ impl Tree {
 
     /// Nothing is left of it.
     pub(super) fn close(&mut self) {
-        self.closed = true;
+        if let Some(members) = &mut self.members {
+            members.close();
+        }
     }
 
     /// Reading /proc takes milliseconds on a busy machine: not on a worker thread.
@@ -140,21 +140,5 @@ impl Tree {
         let (members, outcome) = done.join().await?;
         self.members = Some(members);
         Some(outcome)
-    }
-}
-
-impl Drop for Tree {
-    /// The runtime ends before the tree did: there is no time left to be polite.
-    fn drop(&mut self) {
-        if self.closed {
-            return;
-        }
-        match &mut self.members {
-            Some(members) => drop(members.signal(Signal::Kill)),
-            None => tracing::warn!(
-                pid = self.pid,
-                "the runtime ended while a child was being stopped"
-            ),
-        }
     }
 }

@@ -2,10 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
 
+use axiom_core::time;
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
 use super::{MARK_VARIABLE, Mark, Signal};
+
+/// How long a dropped tree is waited for. Killed processes need about a millisecond.
+const DROP_WAIT: Duration = Duration::from_millis(500);
 
 /// Roots of live trees. Their ends are waited for elsewhere: a sweep must not take them away.
 static ROOTS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
@@ -38,6 +43,7 @@ pub(super) struct Members {
     seen: HashSet<Member>,
     /// Who got which signal already.
     told: HashSet<(Member, Signal)>,
+    closed: bool,
 }
 
 impl Members {
@@ -52,6 +58,7 @@ impl Members {
             mark,
             seen: HashSet::from([root]),
             told: HashSet::new(),
+            closed: false,
         }
     }
 
@@ -61,6 +68,11 @@ impl Members {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|pid| *pid != self.root.pid);
+    }
+
+    /// Nothing is left of the tree.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
     }
 
     /// Remembers everyone who is in the tree now.
@@ -145,7 +157,12 @@ impl Members {
 }
 
 impl Drop for Members {
+    /// There is no time left to be polite, and no task left to wait.
     fn drop(&mut self) {
+        let deadline = time::now() + DROP_WAIT;
+        while !self.closed && self.signal(Signal::Kill) > 0 && time::now() < deadline {
+            std::thread::yield_now();
+        }
         if !self.root_ended {
             self.root_ended();
         }

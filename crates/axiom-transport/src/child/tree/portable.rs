@@ -8,6 +8,7 @@ use super::{Mark, Signal};
 #[derive(Debug)]
 pub(super) struct Members {
     group: Option<Pid>,
+    closed: bool,
 }
 
 impl Members {
@@ -19,6 +20,10 @@ impl Members {
 
     pub(super) fn root_ended(&mut self) {}
 
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
     /// There is nothing to see.
     pub(super) fn remember(&mut self) {}
 
@@ -28,6 +33,14 @@ impl Members {
             .group
             .map(|group| rustix::process::kill_process_group(group, signal.system()));
         if matches!(sent, Some(Ok(()))) { 1 } else { 0 }
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.signal(Signal::Kill);
+        }
     }
 }
 
