@@ -16,7 +16,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-fn objections(path: &str, text: &str) -> Vec<String> {
+fn objections(text: &str) -> Vec<String> {
     let manifest: DocumentMut = match text.parse() {
         Ok(manifest) => manifest,
         Err(error) => return vec![format!("not TOML: {error}")],
@@ -31,10 +31,6 @@ fn objections(path: &str, text: &str) -> Vec<String> {
         .unwrap_or_default();
     if description.len() < 10 {
         objections.push("the package needs a description: what it is for, in one line".to_owned());
-    }
-    // The fuzz targets are a workspace of their own, which has no lints to inherit.
-    if path.starts_with("fuzz/") {
-        return objections;
     }
     let inherits = |section: &str, key: &str| {
         manifest
