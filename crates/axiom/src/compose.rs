@@ -129,7 +129,7 @@ pub async fn with_gateway<T>(
     let base = base_of(listener.local_addr()?);
     let gateway = Gateway::new(options);
     let (drain, draining) = drain::drain();
-    let mut serving = std::pin::pin!(serve(gateway, listener, draining));
+    let mut serving = std::pin::pin!(serve(Arc::clone(&gateway), listener, draining));
     let outcome = tokio::select! {
         // Ends only with an error; the work is over then.
         served = &mut serving => return Err(served.err().unwrap_or_else(ended_early)),
@@ -146,7 +146,7 @@ pub async fn with_gateway<T>(
     outcome
 }
 
-/// Nothing of value is running any more; this only lets child processes end by themselves.
+/// How long child processes may take to end. One that resists is killed when the gateway is dropped.
 const FINISH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 async fn interruptible<T>(

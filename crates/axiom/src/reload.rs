@@ -4,6 +4,7 @@ mod diff;
 mod watch;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use axiom_gateway::Gateway;
 use axiom_gateway::options::Options;
@@ -12,7 +13,7 @@ use crate::config::load::load;
 use crate::config::render;
 use crate::terminal::Terminal;
 
-pub use watch::Watch;
+pub use watch::{Watch, changed};
 
 /// The file that is served and what of it is in force.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Reload {
     }
 
     /// Reads the file again and applies it if it is good and says something new.
-    pub fn run(&mut self, gateway: &Gateway, terminal: &Terminal) {
+    pub fn run(&mut self, gateway: &Arc<Gateway>, terminal: &Terminal) {
         let file = self.path.display().to_string();
         let loaded = match load(&self.path) {
             Ok(loaded) => loaded,

@@ -47,12 +47,17 @@ fn print(list: &[Json], terminal: &Terminal) -> Result<(), Failed> {
     }
     let text = |server: &Json, key: &str| match server.get(key) {
         Some(Json::String(text)) => text.clone(),
+        Some(Json::Array(items)) => items
+            .iter()
+            .filter_map(Json::as_str)
+            .collect::<Vec<_>>()
+            .join(" "),
         Some(Json::Null) | None => "-".to_owned(),
         Some(other) => other.to_string(),
     };
-    let mut table = Table::new(["NAME", "KIND", "STATE", "REVISION", "TOOLS", "ERROR"]);
+    let mut table = Table::new(["NAME", "KIND", "STATE", "REVISIONS", "TOOLS", "ERROR"]);
     for server in list {
-        table.row(["name", "kind", "state", "revision", "tools", "error"].map(|key| text(server, key)));
+        table.row(["name", "kind", "state", "revisions", "tools", "error"].map(|key| text(server, key)));
     }
     terminal.data(table)?;
     Ok(())

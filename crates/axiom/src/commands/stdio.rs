@@ -4,14 +4,14 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use axiom_core::drain;
-use axiom_gateway::{Gateway, serve_pipe};
+use axiom_gateway::{Gateway, UnknownEndpoint, serve_pipe};
 use axiom_transport::stdio::own_stdio;
 
 use crate::cli::Stdio;
 use crate::compose::{Given, Warn, given};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
-use crate::reload::{Reload, Watch};
+use crate::reload::{Reload, Watch, changed};
 use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
 
@@ -35,14 +35,14 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
     loop {
         let asked = tokio::select! {
             // The client closed its side: the orderly end.
-            () = &mut serving => return Ok(Exit::Ok),
+            served = &mut serving => {
+                gateway.close().await;
+                return served.map(|()| Exit::Ok).map_err(unknown);
+            }
             // cancel-safe: a signal that was not taken stays.
             asked = signals.next() => asked,
             // cancel-safe: see Watch::changed.
-            () = async { match &mut watch {
-                Some(watch) => watch.changed().await,
-                None => std::future::pending().await,
-            } } => Asked::Reload,
+            () = changed(&mut watch) => Asked::Reload,
         };
         match (asked, &mut reload) {
             (Asked::Stop, _) => break,
@@ -50,16 +50,24 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
             (Asked::Reload, None) => {}
         }
     }
-    tokio::select! {
-        (in_time, ()) = async { tokio::join!(drain.finish(limits.drain_timeout), &mut serving) } => {
-            if !in_time {
-                tracing::warn!("some calls did not end in time");
-            }
-            Ok(Exit::Ok)
+    let finish = async {
+        let (in_time, served) = tokio::join!(drain.finish(limits.drain_timeout), &mut serving);
+        gateway.close().await;
+        if !in_time {
+            tracing::warn!("some calls did not end in time");
         }
+        served.map(|()| Exit::Ok).map_err(unknown)
+    };
+    tokio::select! {
+        exit = finish => exit,
         // cancel-safe: the process ends here.
         () = signals.interrupted() => Ok(Exit::Interrupted),
     }
+}
+
+/// The endpoint was there a moment ago: a reload took it away.
+fn unknown(error: UnknownEndpoint) -> Failed {
+    Failed::new(Exit::NotFound, error.to_string())
 }
 
 /// The path of the endpoint that is served.

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use axiom_core::drain;
 use axiom_core::time::sleep;
-use axiom_gateway::Gateway;
-use serde_json::{Value as Json, json};
+use axiom_gateway::{Gateway, ServerStatus};
+use serde_json::json;
 
 use crate::cli::Up;
 use crate::compose::{Given, Warn, base_of, bind, given, reachable, serve};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
-use crate::reload::{Reload, Watch};
+use crate::reload::{Reload, Watch, changed};
 use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
 
@@ -31,6 +31,7 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     let (drain, draining) = drain::drain();
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
     announce(up, &given, terminal)?;
+    gateway.warm_up();
     let mut upkeep = pin!(upkeep(&gateway, given, &mut signals, terminal));
     tokio::select! {
         served = &mut serving => return served.map(|()| Exit::Ok),
@@ -38,15 +39,20 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
         () = &mut upkeep => {}
     }
     let mut again = Signals::listen()?;
+    let finish = async {
+        let (in_time, served) = tokio::join!(drain.finish(drain_timeout), &mut serving);
+        gateway.close().await;
+        if !in_time {
+            tracing::warn!(
+                drain_timeout_s = drain_timeout.as_secs(),
+                "some calls did not end in time"
+            );
+        }
+        served.map(|()| Exit::Ok)
+    };
     terminal.say("finishing running calls; once more to stop at once");
     tokio::select! {
-        (in_time, served) = async { tokio::join!(drain.finish(drain_timeout), &mut serving) } => {
-            served?;
-            if !in_time {
-                tracing::warn!(drain_timeout_s = drain_timeout.as_secs(), "some calls did not end in time");
-            }
-            Ok(Exit::Ok)
-        }
+        exit = finish => exit,
         // cancel-safe: the process ends here.
         () = again.interrupted() => Ok(Exit::Interrupted),
     }
@@ -95,7 +101,7 @@ fn announce(up: &Up, given: &Given, terminal: &Terminal) -> Result<(), Failed> {
 }
 
 /// Runs until somebody asks to stop: tells how the servers are, and follows changes of the file.
-async fn upkeep(gateway: &Gateway, given: Given, signals: &mut Signals, terminal: &Terminal) {
+async fn upkeep(gateway: &Arc<Gateway>, given: Given, signals: &mut Signals, terminal: &Terminal) {
     let Given { source, config, text } = given;
     let listen = config.options.listen;
     let mut watch = None;
@@ -140,18 +146,18 @@ fn start_watching(path: &std::path::Path, listen: SocketAddr) -> Option<Watch> {
     }
 }
 
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// What was last said of each server.
 #[derive(Debug, Default)]
 struct States {
-    told: BTreeMap<String, (String, String)>,
+    told: BTreeMap<String, Told>,
     looks: u32,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    line: String,
+    /// Looks at which it was up and its lists were not there yet.
+    waited: u32,
 }
 
 /// How often to look at first: a person is watching.
@@ -160,6 +166,8 @@ const LOOK_SOON: Duration = Duration::from_millis(100);
 const LOOK_LATER: Duration = Duration::from_secs(5);
 /// How many first looks: 30 seconds of them.
 const LOOKS_SOON: u32 = 300;
+/// Some servers have no tools, and their count never comes.
+const WAIT_FOR_TOOLS: u32 = 20;
 
 impl States {
     fn pause(&self) -> Duration {
@@ -176,52 +184,43 @@ impl States {
 
     fn tell_changes(&mut self, gateway: &Gateway, terminal: &Terminal) {
         self.looks = self.looks.saturating_add(1);
-        for status in gateway.servers() {
-            // Through its JSON, the form in which the gateway promises its fields.
-            let Ok(status) = serde_json::to_value(&status) else {
+        let servers = gateway.servers();
+        self.told
+            .retain(|name, _| servers.iter().any(|server| server.name == *name));
+        for server in servers {
+            let told = self.told.entry(server.name.clone()).or_default();
+            let Some((mark, fact)) = news(&server, told, terminal) else {
                 continue;
             };
-            let (name, state, fact) = summary(&status);
-            let now = (state.clone(), fact.clone());
-            if self.told.get(&name) != Some(&now) {
-                let is_first_and_idle = !self.told.contains_key(&name) && fact.is_empty();
-                if !is_first_and_idle {
-                    terminal.say(format_args!(
-                        "  {} {name}  {state}  {fact}",
-                        mark(&status, terminal)
-                    ));
-                }
-                self.told.insert(name, now);
+            let line = format!("{mark} {}  {fact}", server.name);
+            if line != told.line {
+                terminal.say(format_args!("  {line}"));
+                told.line = line;
             }
         }
     }
 }
 
-fn mark(status: &Json, terminal: &Terminal) -> String {
-    if status.get("error").is_some_and(|error| !error.is_null()) {
-        terminal.red("✗")
-    } else {
-        terminal.green("✓")
+/// What is worth telling: that it works and what it offers, or why it does not.
+fn news(server: &ServerStatus, told: &mut Told, terminal: &Terminal) -> Option<(String, String)> {
+    match (server.state, server.tools, &server.error) {
+        ("up", None, None) if told.waited < WAIT_FOR_TOOLS => {
+            told.waited += 1;
+            None
+        }
+        ("up", tools, None) => {
+            let tools = match tools {
+                None => "no tools".to_owned(),
+                Some(1) => "1 tool".to_owned(),
+                Some(tools) => format!("{tools} tools"),
+            };
+            Some((
+                terminal.green("✓"),
+                format!("{tools}  {}", terminal.dim(&server.revisions.join(", "))),
+            ))
+        }
+        ("up", _, Some(error)) => Some((terminal.yellow("!"), error.clone())),
+        ("down", _, error) => Some((terminal.red("✗"), error.clone().unwrap_or_default())),
+        _ => None,
     }
-}
-
-/// Name, state, and the error or what it offers.
-fn summary(status: &Json) -> (String, String, String) {
-    let text = |key: &str| {
-        status
-            .get(key)
-            .and_then(Json::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let fact = match (
-        status.get("error").and_then(Json::as_str),
-        status.get("tools").and_then(Json::as_u64),
-    ) {
-        (Some(error), _) => error.to_owned(),
-        (None, Some(1)) => "1 tool".to_owned(),
-        (None, Some(tools)) => format!("{tools} tools"),
-        (None, None) => String::new(),
-    };
-    (text("name"), text("state"), fact)
 }

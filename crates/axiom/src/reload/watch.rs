@@ -90,6 +90,17 @@ impl Watch {
     }
 }
 
+/// [`Watch::changed`] of a watch that could perhaps not be started; then never.
+///
+/// # Cancel safety
+/// As [`Watch::changed`].
+pub async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Whether an event is about one of our names. Mounted configuration is switched by a link called `..data`.
 fn concerns(event: &notify::Event, names: &[PathBuf]) -> bool {
     event.need_rescan()

@@ -42,7 +42,7 @@ fn up_is_the_default_command_and_its_data_is_the_address() {
         url.starts_with("http://127.0.0.1:") && url.ends_with("/mcp"),
         "{url}"
     );
-    up.talk("demo  ready");
+    up.talk("demo  4 tools");
     up.signal(Signal::TERM);
     assert!(up.end().1.success());
 }
@@ -180,7 +180,7 @@ fn lists() {
     let servers: Json = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&servers[0]["name"], &servers[0]["state"]),
-        (&json!("demo"), &json!("ready"))
+        (&json!("demo"), &json!("up"))
     );
     let output = scratch.command(&["tools", "--json"]).output().unwrap();
     let tools: Json = serde_json::from_slice(&output.stdout).unwrap();
