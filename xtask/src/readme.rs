@@ -36,7 +36,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         check_configuration(configuration, &place).with_context(|| format!("{PAGE}:{line}: axiom.toml"))?;
     }
     println!(
-        "readme: {} commands and {} configurations do what the page says",
+        "readme: {} commands and {} axiom.toml do what the page says",
         steps.len(),
         configurations.len()
     );
