@@ -20,7 +20,7 @@ use crate::gateway::{self, Gateway};
 use crate::plan::Endpoint;
 
 pub(crate) use events::last_word;
-pub use sse::SseClients;
+pub(crate) use sse::SseClients;
 pub(crate) use standing::close as close_session;
 
 mod admin;
@@ -85,7 +85,7 @@ async fn handle(
 ) -> Response<Body> {
     let plan = gateway.plan().clone();
     if let Err(refusal) = guard::check(&plan.options, request.headers()) {
-        return refusal;
+        return *refusal;
     }
     let path = request.uri().path();
     let Some((base, door)) = door_of(path) else {

@@ -20,7 +20,7 @@ use crate::message::Message;
 use crate::upstream::Link;
 
 /// How the gateway introduces itself to servers and clients.
-pub const OUR_INFO: &str =
+pub(crate) const OUR_INFO: &str =
     concat!("{\"name\":\"axiom\",\"title\":\"Axiom gateway\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -31,12 +31,12 @@ const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const MODERN_META: [&str; 4] = [META_VERSION, META_CAPABILITIES, META_INFO, META_LOG_LEVEL];
 
 /// `params` with the `_meta` that every modern request carries, for requests of the gateway's own.
-pub fn modern_params() -> Vec<u8> {
+pub(crate) fn modern_params() -> Vec<u8> {
     modern_params_with(&[])
 }
 
 /// Like [`modern_params`], with further fields.
-pub fn modern_params_with(fields: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn modern_params_with(fields: &[(&str, &[u8])]) -> Vec<u8> {
     let mut params = Vec::with_capacity(256);
     params.push(b'{');
     for (name, value) in fields {
@@ -64,7 +64,7 @@ fn modern_meta(info: &[u8], log_level: Option<&str>) -> Vec<u8> {
 }
 
 /// The headers a modern HTTP server demands besides the version: what the body says, mirrored.
-pub fn modern_headers(message: &Message, name: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
+pub(crate) fn modern_headers(message: &Message, name: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::with_capacity(2);
     if let Ok(method) = HeaderValue::from_str(&encode_value(&message.method_text())) {
         headers.push((HeaderName::from_static(MCP_METHOD), method));
@@ -84,7 +84,7 @@ pub fn modern_headers(message: &Message, name: Option<&str>) -> Vec<(HeaderName,
 }
 
 /// A request for a link of the other era.
-pub fn request(message: &Message, link: &Link, client_info: &[u8], log_level: Option<&str>) -> Result<Message, Fault> {
+pub(crate) fn request(message: &Message, link: &Link, client_info: &[u8], log_level: Option<&str>) -> Result<Message, Fault> {
     let params = match link.era() {
         Era::Modern => to_modern(message, client_info, log_level),
         Era::Legacy => to_legacy(message),
@@ -142,7 +142,7 @@ fn is_cacheable(method: Method) -> bool {
 }
 
 /// An answer of the other era, made readable to the client.
-pub async fn answer(answer: Final, method: Method, client: Era, link: Arc<Link>) -> Result<Final, Fault> {
+pub(crate) async fn answer(answer: Final, method: Method, client: Era, link: Arc<Link>) -> Result<Final, Fault> {
     let server = link.upstream.name.to_string();
     let status = answer.status;
     let bytes = answer.collect(link.limits().bytes_max, &server).await?;
@@ -188,7 +188,7 @@ fn error_across(message: &Message, client: Era) -> Vec<u8> {
 }
 
 /// True for requests that a legacy server understands in the same sense.
-pub fn has_legacy_twin(method: Method) -> bool {
+pub(crate) fn has_legacy_twin(method: Method) -> bool {
     matches!(
         method,
         Method::ToolsList

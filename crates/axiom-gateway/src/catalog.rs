@@ -20,7 +20,7 @@ use crate::upstream::{Link, whole};
 
 /// The four lists of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ListKind {
+pub(crate) enum ListKind {
     Tools,
     Prompts,
     Resources,
@@ -29,7 +29,7 @@ pub enum ListKind {
 
 /// One server's list, whole.
 #[derive(Debug)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     pub items: Vec<Item>,
     fetched: time::Instant,
     /// How long the list is good when nobody announces changes.
@@ -44,7 +44,7 @@ pub struct Catalog {
 
 /// One tool, prompt, resource or template.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(crate) struct Item {
     /// What names it: `name`, `uri` or `uriTemplate`, unescaped.
     pub key: String,
     /// The object as the server wrote it.
@@ -55,13 +55,16 @@ pub struct Item {
 
 /// All lists of one server, by who asked.
 #[derive(Debug, Default)]
-pub struct Catalogs {
+pub(crate) struct Catalogs {
     kept: Mutex<HashMap<(Class, ListKind), Arc<Catalog>>>,
     /// One fetch at a time for each list: whoever comes meanwhile gets its result.
-    fetching: Mutex<HashMap<(Class, ListKind), Arc<tokio::sync::Mutex<()>>>>,
+    fetching: Mutex<HashMap<(Class, ListKind), Turn>>,
     /// Counts announced changes, so that one that comes during a fetch is not overlooked.
     changes: AtomicU64,
 }
+
+/// Whoever holds it fetches.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// Pages of one list, at most: a server whose cursor never ends must not hold us for ever.
 const PAGES_MAX: usize = 1_000;
@@ -69,10 +72,10 @@ const PAGES_MAX: usize = 1_000;
 const ITEMS_MAX: usize = 100_000;
 
 impl ListKind {
-    pub const ALL: [ListKind; 4] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
+    pub(crate) const ALL: [ListKind; 4] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
 
     /// The list a method asks for.
-    pub fn of(method: Method) -> Option<ListKind> {
+    pub(crate) fn of(method: Method) -> Option<ListKind> {
         match method {
             Method::ToolsList => Some(ListKind::Tools),
             Method::PromptsList => Some(ListKind::Prompts),
@@ -83,7 +86,7 @@ impl ListKind {
     }
 
     /// The lists that a notification says have changed.
-    pub fn changed_by(method: Method) -> &'static [ListKind] {
+    pub(crate) fn changed_by(method: Method) -> &'static [ListKind] {
         match method {
             Method::ToolsListChanged => &[ListKind::Tools],
             Method::PromptsListChanged => &[ListKind::Prompts],
@@ -92,7 +95,7 @@ impl ListKind {
         }
     }
 
-    pub fn method(self) -> &'static str {
+    pub(crate) fn method(self) -> &'static str {
         match self {
             ListKind::Tools => "tools/list",
             ListKind::Prompts => "prompts/list",
@@ -102,7 +105,7 @@ impl ListKind {
     }
 
     /// The result's field that holds the items.
-    pub fn field(self) -> &'static str {
+    pub(crate) fn field(self) -> &'static str {
         match self {
             ListKind::Tools => "tools",
             ListKind::Prompts => "prompts",
@@ -112,7 +115,7 @@ impl ListKind {
     }
 
     /// The capability under which a server offers the list.
-    pub fn capability(self) -> &'static str {
+    pub(crate) fn capability(self) -> &'static str {
         match self {
             ListKind::Tools => "tools",
             ListKind::Prompts => "prompts",
@@ -143,7 +146,7 @@ impl Catalog {
     }
 
     /// True while the list may be served without asking.
-    pub fn is_fresh(&self, now: time::Instant) -> bool {
+    pub(crate) fn is_fresh(&self, now: time::Instant) -> bool {
         self.valid.load(Ordering::Acquire)
             && (self.watched.load(Ordering::Acquire) || now.saturating_duration_since(self.fetched) < self.ttl)
     }
@@ -151,7 +154,7 @@ impl Catalog {
 
 impl Catalogs {
     /// The list as `link` sees it, from memory if that is still good.
-    pub async fn get(&self, link: &Arc<Link>, kind: ListKind) -> Result<Arc<Catalog>, Fault> {
+    pub(crate) async fn get(&self, link: &Arc<Link>, kind: ListKind) -> Result<Arc<Catalog>, Fault> {
         let key = (link.class, kind);
         if let Some(fresh) = self.fresh(key) {
             return Ok(fresh);
@@ -176,7 +179,7 @@ impl Catalogs {
     }
 
     /// The list as last seen by anybody, fresh or not. For status pages.
-    pub fn last_seen(&self, kind: ListKind) -> Option<Arc<Catalog>> {
+    pub(crate) fn last_seen(&self, kind: ListKind) -> Option<Arc<Catalog>> {
         lock(&self.kept)
             .iter()
             .filter(|((_, kept), _)| *kept == kind)
@@ -186,7 +189,7 @@ impl Catalogs {
     }
 
     /// The server said that a list changed.
-    pub fn invalidate(&self, kind: ListKind) {
+    pub(crate) fn invalidate(&self, kind: ListKind) {
         self.changes.fetch_add(1, Ordering::AcqRel);
         for ((_, kept), catalog) in lock(&self.kept).iter() {
             if *kept == kind {
@@ -196,7 +199,7 @@ impl Catalogs {
     }
 
     /// A link is gone: changes it would have announced may go unheard.
-    pub fn link_lost(&self, link: &Link) {
+    pub(crate) fn link_lost(&self, link: &Link) {
         for ((class, _), catalog) in lock(&self.kept).iter() {
             if *class == link.class {
                 catalog.watched.store(false, Ordering::Release);
@@ -279,7 +282,7 @@ fn item_of(raw: Bytes, kind: ListKind) -> Option<Item> {
 
 impl Item {
     /// The object under another name, everything else byte for byte.
-    pub fn renamed(&self, name: &str, out: &mut Vec<u8>) {
+    pub(crate) fn renamed(&self, name: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.raw[..self.key_at.start as usize]);
         push_quoted(out, name);
         out.extend_from_slice(&self.raw[self.key_at.end as usize..]);

@@ -25,14 +25,14 @@ use crate::message::Message;
 use crate::session::Session;
 use crate::upstream::Link;
 
-pub use answer::Answered;
+pub(crate) use answer::Answered;
 use answer::HttpAnswer;
 
 mod answer;
 
 /// What a call yields next.
 #[derive(Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// A notification of this call, or a question of the server to this client: to be passed on, more follows.
     Notice(Bytes),
     /// The one outcome. Nothing follows.
@@ -41,7 +41,7 @@ pub enum Step {
 
 /// A server's whole answer, with the client's id in it.
 #[derive(Debug)]
-pub struct Final {
+pub(crate) struct Final {
     /// The HTTP status the server gave, 200 where there is none.
     pub status: StatusCode,
     /// True for a result, false for a JSON-RPC error.
@@ -54,7 +54,7 @@ pub struct Final {
 
 /// A call that can be found by others: by the client to cancel it.
 #[derive(Debug)]
-pub struct CallState {
+pub(crate) struct CallState {
     pub link: Arc<Link>,
     pub upstream_id: Bytes,
     cancelled: AtomicBool,
@@ -64,7 +64,7 @@ pub struct CallState {
 /// One call in flight. Dropping it before its outcome gives the call up; what that means to the server is the era's
 /// rule: a modern one is told to stop, a legacy one goes on (see [`Exchange::cancel_on_drop`]).
 #[derive(Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     link: Arc<Link>,
     source: Source,
     ids: Ids,
@@ -80,7 +80,7 @@ pub struct Exchange {
 
 /// How the client and the server name the same call.
 #[derive(Debug, Clone)]
-pub struct Ids {
+pub(crate) struct Ids {
     pub client_id: Bytes,
     /// Equal to `client_id` where the server may see the client's own.
     pub upstream_id: Bytes,
@@ -88,17 +88,21 @@ pub struct Ids {
     pub client_token: Option<Bytes>,
 }
 
+/// Something under way that is kept while others are waited for too.
+pub(crate) type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send>>;
+
 pub(crate) enum Source {
     /// A shared pipe: the link sorts what comes by our id.
     Letters(Letters<Letter>),
     /// An HTTP request under way.
-    Posting(Pin<Box<dyn Future<Output = Result<Answered, Fault>> + Send>>),
-    Answer(HttpAnswer),
+    Posting(Waiting<Answered>),
+    // Boxed: an event stream's state is large, and most answers are one JSON body.
+    Answer(Box<HttpAnswer>),
 }
 
 /// What a pipe's reader puts into a call's mailbox.
 #[derive(Debug)]
-pub enum Letter {
+pub(crate) enum Letter {
     /// A server message that belongs to the call.
     Notice(Message),
     /// A question to the client, already under the id the client will answer to.
@@ -118,12 +122,12 @@ impl std::fmt::Debug for Source {
 }
 
 impl CallState {
-    pub fn new(link: Arc<Link>, upstream_id: Bytes) -> Arc<CallState> {
+    pub(crate) fn new(link: Arc<Link>, upstream_id: Bytes) -> Arc<CallState> {
         Arc::new(CallState { link, upstream_id, cancelled: AtomicBool::new(false), wake: Notify::new() })
     }
 
     /// The client gave the call up explicitly: the server is told and the call ends.
-    pub async fn cancel(&self, reason: Option<&str>) {
+    pub(crate) async fn cancel(&self, reason: Option<&str>) {
         self.cancelled.store(true, Ordering::Release);
         self.wake.notify_one();
         self.link.cancel(&self.upstream_id, reason).await;
@@ -154,24 +158,24 @@ impl Exchange {
     }
 
     /// Whether giving the call up by dropping this tells the server to stop.
-    pub fn cancel_on_drop(&mut self, cancel: bool) {
+    pub(crate) fn cancel_on_drop(&mut self, cancel: bool) {
         self.cancel_on_drop = cancel;
     }
 
-    pub fn cancels_on_drop(&self) -> bool {
+    pub(crate) fn cancels_on_drop(&self) -> bool {
         self.cancel_on_drop
     }
 
     /// No limit on silence: for a subscription, which may have nothing to say for hours.
-    pub fn wait_forever(&mut self) {
+    pub(crate) fn wait_forever(&mut self) {
         self.silence = Duration::MAX;
     }
 
-    pub fn server(&self) -> &str {
+    pub(crate) fn server(&self) -> &str {
         &self.link.upstream.name
     }
 
-    pub fn link(&self) -> &Arc<Link> {
+    pub(crate) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
@@ -179,7 +183,7 @@ impl Exchange {
     ///
     /// # Cancel safety
     /// Safe: everything received is kept in `self` until it is returned.
-    pub async fn next(&mut self) -> Step {
+    pub(crate) async fn next(&mut self) -> Step {
         let step = self.next_in_time().await;
         if let Step::Done(result) = &step {
             self.end(result);
@@ -245,7 +249,7 @@ async fn next_from(source: &mut Source, link: &Arc<Link>, ids: &Ids, session: Op
         match source {
             Source::Letters(letters) => return from_letter(letters.next().await, ids),
             Source::Posting(posting) => match posting.as_mut().await {
-                Ok(answered) => *source = Source::Answer(HttpAnswer::new(answered)),
+                Ok(answered) => *source = Source::Answer(Box::new(HttpAnswer::new(answered))),
                 Err(fault) => return Step::Done(Err(fault)),
             },
             Source::Answer(answer) => return answer.next(link, ids, session).await,
@@ -307,12 +311,12 @@ fn restore_notice(message: &Message, ids: &Ids) -> Bytes {
 
 impl Final {
     /// An answer of the gateway's own making.
-    pub fn whole(bytes: Bytes) -> Final {
+    pub(crate) fn whole(bytes: Bytes) -> Final {
         Final { status: StatusCode::OK, is_result: true, parts: VecDeque::from([bytes]), rest: None }
     }
 
     /// All of it as one message, for transports that carry whole messages.
-    pub async fn collect(self, bytes_max: usize, server: &str) -> Result<Bytes, Fault> {
+    pub(crate) async fn collect(self, bytes_max: usize, server: &str) -> Result<Bytes, Fault> {
         let Final { mut parts, rest, .. } = self;
         if let Some((mut body, _)) = rest {
             let mut len: usize = parts.iter().map(Bytes::len).sum();

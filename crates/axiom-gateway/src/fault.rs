@@ -2,7 +2,6 @@
 //!
 //! This is the one file that maps failures to JSON-RPC codes and HTTP statuses.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use axiom_protocol::codes;
@@ -129,16 +128,8 @@ impl Fault {
     fn data(&self) -> Option<String> {
         match self {
             Fault::UnsupportedVersion { requested } => {
-                let mut data = String::from("{\"supported\":[");
-                for (index, revision) in Revision::ALL.iter().rev().enumerate() {
-                    let comma = if index == 0 { "" } else { "," };
-                    // Writing to a String cannot fail.
-                    drop(write!(data, "{comma}\"{}\"", revision.as_str()));
-                }
-                data.push_str("],\"requested\":");
-                data.push_str(&quoted(requested));
-                data.push('}');
-                Some(data)
+                let supported: Vec<&str> = Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect();
+                Some(serde_json::json!({ "supported": supported, "requested": requested }).to_string())
             }
             Fault::Unavailable { server, .. }
             | Fault::Died { server, .. }
@@ -147,15 +138,9 @@ impl Fault {
             | Fault::Http { server, .. }
             | Fault::Busy { server, .. }
             | Fault::NotBridged { server, .. } => {
-                Some(format!("{{\"server\":{},\"retry\":{}}}", quoted(server), self.retry()))
+                Some(serde_json::json!({ "server": server, "retry": self.retry() }).to_string())
             }
             _ => None,
         }
     }
-}
-
-fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    axiom_protocol::text::push_quoted(&mut out, text);
-    String::from_utf8(out).unwrap_or_default()
 }

@@ -120,7 +120,7 @@ impl Gateway {
 
     /// How each server is doing.
     pub fn servers(&self) -> Vec<ServerStatus> {
-        self.plan.load().upstreams.values().map(|upstream| status::of(upstream)).collect()
+        self.plan.load().upstreams.values().map(status::of).collect()
     }
 
     pub(crate) fn is_draining(&self) -> bool {

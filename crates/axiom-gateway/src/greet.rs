@@ -30,7 +30,7 @@ const GROUP_CAPABILITIES_MODERN: &str = concat!(
 );
 
 /// Answers `initialize`: a new session, and the answer that tells the client of it.
-pub async fn initialize(
+pub(crate) async fn initialize(
     gateway: &Gateway,
     endpoint: &Endpoint,
     message: &Message,
@@ -114,7 +114,7 @@ fn one_greeting(link: &Link, revision: Revision) -> Vec<u8> {
 }
 
 /// Answers `server/discover`.
-pub async fn discover(endpoint: &Endpoint, caller: &Caller, message: &Message) -> Result<Reply, Fault> {
+pub(crate) async fn discover(endpoint: &Endpoint, caller: &Caller, message: &Message) -> Result<Reply, Fault> {
     let id = message.id().unwrap_or(b"null");
     let upstream = match &endpoint.scope {
         Scope::Group(group) => {

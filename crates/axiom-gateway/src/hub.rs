@@ -16,11 +16,11 @@ use crate::session::{Session, SessionId};
 use crate::upstream::Link;
 
 /// Which servers stand behind an endpoint's path.
-pub type Membership = Box<dyn Fn(&str, &str) -> bool + Send + Sync>;
+pub(crate) type Membership = Box<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// Everybody who wants to hear news.
 #[derive(Default)]
-pub struct Hub {
+pub(crate) struct Hub {
     sessions: Mutex<HashMap<SessionId, Weak<Session>>>,
     listeners: Mutex<HashMap<u64, Listener>>,
     next_listener: AtomicU64,
@@ -31,7 +31,7 @@ pub struct Hub {
 
 /// A modern client's subscription on an endpoint of several servers.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     pub endpoint: String,
     pub wants: Wants,
     pub mailbox: Mailbox<News>,
@@ -39,7 +39,7 @@ pub struct Listener {
 
 /// What a subscription asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wants {
+pub(crate) struct Wants {
     pub tools: bool,
     pub prompts: bool,
     pub resources: bool,
@@ -48,7 +48,7 @@ pub struct Wants {
 
 /// One piece of news: the method, and `params` without `_meta` where there are any.
 #[derive(Debug, Clone)]
-pub struct News {
+pub(crate) struct News {
     pub method: &'static str,
     pub uri: Option<String>,
 }
@@ -66,35 +66,35 @@ const LIST_CHANGES: [&str; 3] = [
 ];
 
 impl Hub {
-    pub fn new(replay_bytes_max: usize) -> Hub {
+    pub(crate) fn new(replay_bytes_max: usize) -> Hub {
         Hub { replay_bytes_max, ..Hub::default() }
     }
 
-    pub fn set_membership(&self, membership: Membership) {
+    pub(crate) fn set_membership(&self, membership: Membership) {
         *self.membership.write().unwrap_or_else(PoisonError::into_inner) = Some(membership);
     }
 
     /// From now on `session` gets news: it has a way to be reached outside of calls.
-    pub fn join(&self, session: &Arc<Session>) {
+    pub(crate) fn join(&self, session: &Arc<Session>) {
         lock(&self.sessions).insert(session.id, Arc::downgrade(session));
     }
 
-    pub fn leave(&self, session: SessionId) {
+    pub(crate) fn leave(&self, session: SessionId) {
         lock(&self.sessions).remove(&session);
     }
 
-    pub fn listen(&self, listener: Listener) -> u64 {
+    pub(crate) fn listen(&self, listener: Listener) -> u64 {
         let key = self.next_listener.fetch_add(1, Ordering::Relaxed);
         lock(&self.listeners).insert(key, listener);
         key
     }
 
-    pub fn stop_listening(&self, key: u64) {
+    pub(crate) fn stop_listening(&self, key: u64) {
         lock(&self.listeners).remove(&key);
     }
 
     /// A server's notification of a change.
-    pub fn changed(&self, link: &Arc<Link>, message: &Message) {
+    pub(crate) fn changed(&self, link: &Arc<Link>, message: &Message) {
         let uri = match message.method() {
             Method::ResourceUpdated => message.text(message.envelope.param.uri).map(std::borrow::Cow::into_owned),
             _ => None,
@@ -120,7 +120,7 @@ impl Hub {
     }
 
     /// All lists that contain `server` may have changed: it came, went, or was out of hearing.
-    pub fn lists_changed(&self, server: &str) {
+    pub(crate) fn lists_changed(&self, server: &str) {
         for session in self.members(server) {
             for method in LIST_CHANGES {
                 session.send(&reply::notification(method, b"{}"), self.replay_bytes_max);
@@ -131,7 +131,7 @@ impl Hub {
         }
     }
 
-    pub fn link_lost(&self, _link: &Link) {
+    pub(crate) fn link_lost(&self, _link: &Link) {
         // The next call opens another link; lists are asked for again then. Nothing to say before.
     }
 

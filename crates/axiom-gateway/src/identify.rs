@@ -26,7 +26,7 @@ use crate::session::{Session, SessionTable};
 
 /// Whose message it is.
 #[derive(Debug)]
-pub enum Who {
+pub(crate) enum Who {
     Caller(Caller),
     /// `initialize`: there is no session yet.
     Newcomer,
@@ -47,7 +47,7 @@ impl HeaderLookup for Headers<'_> {
 }
 
 /// Decides the case.
-pub fn identify(
+pub(crate) fn identify(
     sessions: &SessionTable,
     endpoint: &Endpoint,
     headers: &HeaderMap,
@@ -93,7 +93,7 @@ fn modern(headers: &HeaderMap, message: &Message, version: &str) -> Result<Calle
 }
 
 /// What every modern message must say of itself, whatever carried it.
-pub fn require_modern(message: &Message, version: &str) -> Result<(), Fault> {
+pub(crate) fn require_modern(message: &Message, version: &str) -> Result<(), Fault> {
     if version != Revision::MODERN.as_str() {
         return Err(Fault::UnsupportedVersion { requested: version.to_owned() });
     }
@@ -106,7 +106,7 @@ pub fn require_modern(message: &Message, version: &str) -> Result<(), Fault> {
 }
 
 /// The legacy session a request names.
-pub fn session_of(
+pub(crate) fn session_of(
     sessions: &SessionTable,
     endpoint: &Endpoint,
     headers: &HeaderMap,

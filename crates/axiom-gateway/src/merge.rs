@@ -23,7 +23,7 @@ use crate::upstream::{Upstream, Want};
 
 /// Servers that share an endpoint.
 #[derive(Debug)]
-pub struct Group {
+pub(crate) struct Group {
     /// In the order of their names, which is the order of every list.
     pub members: Vec<Arc<Upstream>>,
     pub prefix: Prefix,
@@ -33,7 +33,7 @@ pub struct Group {
 
 /// One list of a group.
 #[derive(Debug)]
-pub struct Merged {
+pub(crate) struct Merged {
     kind: ListKind,
     /// Each member's list; `None` if it could not be had.
     parts: Vec<Option<Arc<Catalog>>>,
@@ -62,16 +62,16 @@ const COMEBACK_TRIES: u32 = 120;
 const COMEBACK_PAUSE: Duration = Duration::from_secs(5);
 
 impl Group {
-    pub fn new(members: Vec<Arc<Upstream>>, prefix: Prefix, view: Option<ViewOptions>) -> Group {
+    pub(crate) fn new(members: Vec<Arc<Upstream>>, prefix: Prefix, view: Option<ViewOptions>) -> Group {
         Group { members, prefix, view, merged: RwLock::default() }
     }
 
-    pub fn member(&self, name: &str) -> Option<&Arc<Upstream>> {
+    pub(crate) fn member(&self, name: &str) -> Option<&Arc<Upstream>> {
         self.members.binary_search_by(|member| (*member.name).cmp(name)).ok().map(|index| &self.members[index])
     }
 
     /// The merged list as `want` sees it.
-    pub async fn list(&self, want: &Want, kind: ListKind) -> Arc<Merged> {
+    pub(crate) async fn list(&self, want: &Want, kind: ListKind) -> Arc<Merged> {
         let key = (want.class, kind);
         let last = self.merged.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(last) = &last
@@ -199,7 +199,7 @@ impl Merged {
     }
 
     /// The result of a list request with this cursor.
-    pub fn result(&self, cursor: Option<&str>, modern: bool, sealer: &Sealer) -> Result<Bytes, Fault> {
+    pub(crate) fn result(&self, cursor: Option<&str>, modern: bool, sealer: &Sealer) -> Result<Bytes, Fault> {
         let start = match cursor {
             None if self.ends.len() <= PAGE_ITEMS => {
                 return Ok(if modern { self.modern.clone() } else { self.legacy.clone() });

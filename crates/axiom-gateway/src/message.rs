@@ -9,56 +9,56 @@ use bytes::Bytes;
 
 /// A scanned message. Cloning shares the bytes.
 #[derive(Debug, Clone)]
-pub struct Message {
+pub(crate) struct Message {
     pub bytes: Bytes,
     pub envelope: Envelope,
 }
 
 impl Message {
     /// Scans `bytes` once.
-    pub fn scan(bytes: Bytes, limits: &Limits) -> Result<Message, ScanError> {
+    pub(crate) fn scan(bytes: Bytes, limits: &Limits) -> Result<Message, ScanError> {
         let envelope = envelope::scan(&bytes, limits)?;
         Ok(Message { bytes, envelope })
     }
 
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         self.envelope.kind
     }
 
-    pub fn method(&self) -> Method {
+    pub(crate) fn method(&self) -> Method {
         self.envelope.method
     }
 
     /// The id token as it was sent, e.g. `7` or `"7"`.
-    pub fn id(&self) -> Option<&[u8]> {
+    pub(crate) fn id(&self) -> Option<&[u8]> {
         self.envelope.id.map(|span| span.of(&self.bytes))
     }
 
-    pub fn raw(&self, span: Option<Span>) -> Option<&[u8]> {
+    pub(crate) fn raw(&self, span: Option<Span>) -> Option<&[u8]> {
         span.map(|span| span.of(&self.bytes))
     }
 
     /// A string field, unescaped. `None` if it is absent or no string.
-    pub fn text(&self, span: Option<Span>) -> Option<std::borrow::Cow<'_, str>> {
+    pub(crate) fn text(&self, span: Option<Span>) -> Option<std::borrow::Cow<'_, str>> {
         text(&self.bytes, span?)
     }
 
     /// The method as text, also when it is one we do not know.
-    pub fn method_text(&self) -> std::borrow::Cow<'_, str> {
+    pub(crate) fn method_text(&self) -> std::borrow::Cow<'_, str> {
         self.text(self.envelope.method_span).unwrap_or_default()
     }
 
     /// The message with some ranges replaced.
-    pub fn with(&self, edits: &mut [Edit<'_>]) -> Bytes {
+    pub(crate) fn with(&self, edits: &mut [Edit<'_>]) -> Bytes {
         Bytes::from(splice(&self.bytes, edits))
     }
 
     /// The `result` object as a slice that shares the message's bytes.
-    pub fn result(&self) -> Option<Bytes> {
+    pub(crate) fn result(&self) -> Option<Bytes> {
         self.envelope.result.map(|span| self.slice(span))
     }
 
-    pub fn slice(&self, span: Span) -> Bytes {
+    pub(crate) fn slice(&self, span: Span) -> Bytes {
         self.bytes.slice(span.start as usize..span.end as usize)
     }
 }

@@ -1,19 +1,19 @@
 //! Names of tools and prompts on endpoints of several servers.
 
 /// Between server and tool. Clients accept letters, digits, `_`, `-` (and some `.`), so this is all the room there is.
-pub const SEPARATOR: &str = "__";
+pub(crate) const SEPARATOR: &str = "__";
 /// The longest name that every client accepts.
-pub const NAME_CHARS_MAX: usize = 64;
+pub(crate) const NAME_CHARS_MAX: usize = 64;
 /// Hex digits of the hash that keeps two cut names apart.
 const HASH_CHARS: usize = 8;
 
 /// `server__name`, cut if it is too long.
-pub fn prefixed(server: &str, name: &str) -> String {
+pub(crate) fn prefixed(server: &str, name: &str) -> String {
     guarded(&format!("{server}{SEPARATOR}{name}"))
 }
 
 /// The name itself, or its beginning and a hash of the whole if it is too long.
-pub fn guarded(name: &str) -> String {
+pub(crate) fn guarded(name: &str) -> String {
     if name.chars().count() <= NAME_CHARS_MAX {
         return name.to_owned();
     }
@@ -24,13 +24,13 @@ pub fn guarded(name: &str) -> String {
 }
 
 /// Splits `server__name` where the name is whole. A cut name must be looked up instead.
-pub fn split(shown: &str) -> Option<(&str, &str)> {
+pub(crate) fn split(shown: &str) -> Option<(&str, &str)> {
     let (server, name) = shown.split_once(SEPARATOR)?;
     (shown.chars().count() < NAME_CHARS_MAX).then_some((server, name))
 }
 
 /// True if `text` matches `pattern`, in which `*` stands for any run of characters.
-pub fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
         return false;
@@ -50,7 +50,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 
 /// True if `uri` can come of `template` (RFC 6570): literal parts match, an expression stands for any run, which holds
 /// no `/` unless the expression says so (`{+var}`, `{/var*}`, `{?query}` and the like).
-pub fn uri_matches(template: &str, uri: &str) -> bool {
+pub(crate) fn uri_matches(template: &str, uri: &str) -> bool {
     let (literal, mut template) = template.split_once('{').unwrap_or((template, ""));
     let Some(mut uri) = uri.strip_prefix(literal) else { return false };
     // Each round takes one expression and the literal behind it; the run ends where that literal first occurs.

@@ -1,6 +1,5 @@
 //! The one place with the whole control flow: what happens to a client's message, phase by phase.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use axiom_protocol::envelope::Kind;
@@ -12,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::bridge;
-use crate::exchange::{Exchange, Final, Step};
+use crate::exchange::{Exchange, Final, Step, Waiting};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::greet;
@@ -25,7 +24,7 @@ use crate::upstream::{Link, Outgoing, Upstream, Want, whole};
 
 /// Who sends a message, as far as it is known when it arrives.
 #[derive(Debug, Clone)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// 2026-07-28: the request says everything itself.
     Modern {
         /// `Mcp-Param-*` headers, to be passed on.
@@ -36,7 +35,7 @@ pub enum Caller {
 
 /// What a request comes to.
 #[derive(Debug)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Answered here.
     Now(Final),
     /// On its way at a server.
@@ -46,31 +45,31 @@ pub enum Reply {
 }
 
 /// A call at a server, and how its answer is to be read by the client.
-pub struct Call {
+pub(crate) struct Call {
     exchange: Exchange,
     method: Method,
     client: Era,
     /// The server speaks the other era: its answer is converted.
     bridged: bool,
-    converting: Option<Pin<Box<dyn Future<Output = Result<Final, Fault>> + Send>>>,
+    converting: Option<Waiting<Final>>,
 }
 
 impl Caller {
-    pub fn era(&self) -> Era {
+    pub(crate) fn era(&self) -> Era {
         match self {
             Caller::Modern { .. } => Era::Modern,
             Caller::Legacy(_) => Era::Legacy,
         }
     }
 
-    pub fn session(&self) -> Option<&Arc<Session>> {
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Caller::Modern { .. } => None,
             Caller::Legacy(session) => Some(session),
         }
     }
 
-    pub fn want(&self) -> Want {
+    pub(crate) fn want(&self) -> Want {
         match self {
             Caller::Modern { .. } => Want::plain(Revision::MODERN),
             Caller::Legacy(session) => Want::of_session(session),
@@ -79,7 +78,7 @@ impl Caller {
 }
 
 /// A request of an established client.
-pub async fn request(
+pub(crate) async fn request(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
     caller: &Caller,
@@ -220,7 +219,7 @@ async fn first_of(
 }
 
 /// A notification of a client. Nothing is answered; what cannot be delivered is logged.
-pub async fn notification(endpoint: &Endpoint, caller: &Caller, message: &Message) {
+pub(crate) async fn notification(endpoint: &Endpoint, caller: &Caller, message: &Message) {
     let Some(session) = caller.session() else {
         return;
     };
@@ -257,7 +256,7 @@ fn own_links(endpoint: &Endpoint, session: &Arc<Session>) -> Vec<Arc<Link>> {
 }
 
 /// A client's answer to a server's question.
-pub async fn answer(session: &Session, message: &Message) -> Result<(), Fault> {
+pub(crate) async fn answer(session: &Session, message: &Message) -> Result<(), Fault> {
     debug_assert!(matches!(message.kind(), Kind::Response | Kind::Error));
     let asked = message
         .id()
@@ -282,7 +281,7 @@ impl Call {
     ///
     /// # Cancel safety
     /// Safe: what was received is kept in `self`, an answer under conversion too.
-    pub async fn next(&mut self) -> Step {
+    pub(crate) async fn next(&mut self) -> Step {
         loop {
             if let Some(converting) = self.converting.as_mut() {
                 return Step::Done(converting.as_mut().await);
@@ -298,7 +297,7 @@ impl Call {
     }
 
     /// The outcome, without what comes before it.
-    pub async fn finish(mut self) -> Result<Final, Fault> {
+    pub(crate) async fn finish(mut self) -> Result<Final, Fault> {
         let bytes_max = self.exchange.link().limits().bytes_max;
         loop {
             if let Step::Done(result) = self.next().await {
@@ -310,13 +309,13 @@ impl Call {
         }
     }
 
-    pub fn exchange(&mut self) -> &mut Exchange {
+    pub(crate) fn exchange(&mut self) -> &mut Exchange {
         &mut self.exchange
     }
 }
 
 /// An answer made here.
-pub fn now(id: &[u8], result: &[u8]) -> Reply {
+pub(crate) fn now(id: &[u8], result: &[u8]) -> Reply {
     Reply::Now(Final::whole(Bytes::from(reply::result(id, result))))
 }
 
@@ -333,6 +332,6 @@ fn now_bytes(id: &[u8], result: Bytes) -> Reply {
 }
 
 /// `object` with one field set, as a result to answer with.
-pub fn with_field(object: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn with_field(object: &[u8], name: &str, value: &[u8]) -> Vec<u8> {
     object_with(object, whole(object), &[(name, value)], &[])
 }

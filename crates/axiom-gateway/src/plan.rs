@@ -12,7 +12,7 @@ use crate::upstream::Upstream;
 
 /// What the gateway works by until the next reload.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub options: Options,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     endpoints: HashMap<String, Arc<Endpoint>>,
@@ -20,7 +20,7 @@ pub struct Plan {
 
 /// One place where clients connect.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// The Streamable HTTP path, which also names the endpoint: `/mcp`, `/s/<server>/mcp`, `/v/<view>/mcp`.
     pub path: String,
     pub scope: Scope,
@@ -28,7 +28,7 @@ pub struct Endpoint {
 
 /// What an endpoint shows.
 #[derive(Debug)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// One server, nothing renamed.
     One(Arc<Upstream>),
     /// Several, in one list.
@@ -36,11 +36,11 @@ pub enum Scope {
 }
 
 /// The endpoint of all servers.
-pub const ALL_PATH: &str = "/mcp";
+pub(crate) const ALL_PATH: &str = "/mcp";
 
 impl Plan {
     /// A plan that keeps the upstreams of `old` whose options did not change.
-    pub fn new(options: Options, old: Option<&Plan>, hub: &Arc<Hub>, runtime: &Handle) -> Plan {
+    pub(crate) fn new(options: Options, old: Option<&Plan>, hub: &Arc<Hub>, runtime: &Handle) -> Plan {
         let upstreams: BTreeMap<String, Arc<Upstream>> = options
             .servers
             .iter()
@@ -71,18 +71,18 @@ impl Plan {
         self.upstreams.get(name).filter(|upstream| upstream.options == *options).cloned()
     }
 
-    pub fn endpoint(&self, path: &str) -> Option<&Arc<Endpoint>> {
+    pub(crate) fn endpoint(&self, path: &str) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(path)
     }
 
     /// Upstreams that `newer` no longer has, or has with other options.
-    pub fn gone_in<'a>(&'a self, newer: &'a Plan) -> impl Iterator<Item = &'a Arc<Upstream>> {
+    pub(crate) fn gone_in<'a>(&'a self, newer: &'a Plan) -> impl Iterator<Item = &'a Arc<Upstream>> {
         self.upstreams
             .values()
             .filter(|old| newer.upstreams.get(&*old.name).is_none_or(|new| !Arc::ptr_eq(old, new)))
     }
 
-    pub fn shows(&self, endpoint: &str, server: &str) -> bool {
+    pub(crate) fn shows(&self, endpoint: &str, server: &str) -> bool {
         self.endpoint(endpoint).is_some_and(|endpoint| match &endpoint.scope {
             Scope::One(upstream) => &*upstream.name == server,
             Scope::Group(group) => group.members.iter().any(|member| &*member.name == server),

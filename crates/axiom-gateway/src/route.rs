@@ -15,7 +15,7 @@ use crate::upstream::{Upstream, Want};
 
 /// Where a request goes.
 #[derive(Debug)]
-pub enum Route {
+pub(crate) enum Route {
     /// To one server; `rename` replaces the name at that span by the server's own.
     Server { upstream: Arc<Upstream>, rename: Option<(Span, String)> },
     /// To each of these in turn until one knows what is meant. Only for requests that change nothing.
@@ -27,7 +27,7 @@ pub enum Route {
 }
 
 /// Finds the route of a request that the gateway does not answer by itself.
-pub async fn find(endpoint: &Endpoint, want: &Want, message: &Message) -> Result<Route, Fault> {
+pub(crate) async fn find(endpoint: &Endpoint, want: &Want, message: &Message) -> Result<Route, Fault> {
     let group = match &endpoint.scope {
         Scope::One(upstream) => return Ok(Route::Server { upstream: Arc::clone(upstream), rename: None }),
         Scope::Group(group) => group,

@@ -11,7 +11,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     Session,
     Cursor,
 }
@@ -26,7 +26,7 @@ impl Purpose {
 }
 
 /// Seals and opens tokens with one random key.
-pub struct Sealer {
+pub(crate) struct Sealer {
     key: LessSafeKey,
     random: SystemRandom,
 }
@@ -42,7 +42,7 @@ impl Sealer {
     ///
     /// # Panics
     /// If the operating system has no randomness: nothing may be sealed then.
-    pub fn new() -> Sealer {
+    pub(crate) fn new() -> Sealer {
         let random = SystemRandom::new();
         let mut key = [0; 32];
         random.fill(&mut key).expect("the operating system gives random bytes");
@@ -51,14 +51,14 @@ impl Sealer {
     }
 
     /// Sixteen random bytes, for ids.
-    pub fn random_id(&self) -> [u8; 16] {
+    pub(crate) fn random_id(&self) -> [u8; 16] {
         let mut id = [0; 16];
         self.random.fill(&mut id).expect("the operating system gives random bytes");
         id
     }
 
     /// A token that carries `plain`. Visible ASCII, so it may be a header value.
-    pub fn seal(&self, purpose: Purpose, plain: &[u8]) -> String {
+    pub(crate) fn seal(&self, purpose: Purpose, plain: &[u8]) -> String {
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce).expect("the operating system gives random bytes");
         let mut sealed = plain.to_vec();
@@ -75,7 +75,7 @@ impl Sealer {
     }
 
     /// What was sealed; `None` for a token that is not ours, was changed, or has another purpose.
-    pub fn open(&self, purpose: Purpose, token: &str) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, purpose: Purpose, token: &str) -> Option<Vec<u8>> {
         let mut bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         if bytes.len() < NONCE_LEN {
             return None;

@@ -16,19 +16,19 @@ use bytes::Bytes;
 use crate::exchange::CallState;
 use crate::upstream::Link;
 
-pub use table::SessionTable;
+pub(crate) use table::SessionTable;
 
 mod table;
 
 /// Names a session; random, never reused.
-pub type SessionId = u128;
+pub(crate) type SessionId = u128;
 
 /// Names everything about a client that a server may treat differently: revision and declared capabilities.
-pub type Class = u128;
+pub(crate) type Class = u128;
 
 /// The fixed part of a legacy session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
+pub(crate) struct Hello {
     pub revision: Revision,
     /// The endpoint's path, e.g. `/mcp`. A session is good there and nowhere else.
     pub endpoint: String,
@@ -41,7 +41,7 @@ pub struct Hello {
 impl Hello {
     /// Whether a server may ask this client something. Answers belong to one client, so such a client never shares a
     /// connection to a legacy server with another one.
-    pub fn is_interactive(&self) -> bool {
+    pub(crate) fn is_interactive(&self) -> bool {
         use axiom_protocol::span::Span;
         let object = Span { start: 0, end: u32::try_from(self.capabilities.len()).unwrap_or(0) };
         ["roots", "sampling", "elicitation"]
@@ -52,7 +52,7 @@ impl Hello {
 
 /// One legacy client's conversation with the gateway.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     pub id: SessionId,
     pub hello: Hello,
     pub class: Class,
@@ -68,7 +68,7 @@ pub struct Session {
 
 /// What a session remembers beyond its id.
 #[derive(Debug, Default)]
-pub struct State {
+pub(crate) struct State {
     /// Calls in flight by the client's own raw request id, so that it can cancel them.
     pub calls: HashMap<Bytes, Arc<CallState>>,
     /// Questions servers asked this client, by the id the gateway gave them.
@@ -87,7 +87,7 @@ pub struct State {
 
 /// A server's request that waits for the client's answer.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub link: Arc<Link>,
     /// The id under which the server waits.
     pub upstream_id: Bytes,
@@ -95,7 +95,7 @@ pub struct Asked {
 
 /// The way to a client outside of any call.
 #[derive(Debug, Default, Clone)]
-pub enum Outlet {
+pub(crate) enum Outlet {
     /// No stream yet.
     #[default]
     None,
@@ -109,7 +109,7 @@ pub enum Outlet {
 const STREAMS_MAX: usize = 32;
 
 impl Session {
-    pub fn new(id: SessionId, hello: Hello) -> Session {
+    pub(crate) fn new(id: SessionId, hello: Hello) -> Session {
         let class = class_of(hello.revision, &hello.capabilities);
         let interactive = hello.is_interactive();
         let last_used = AtomicU64::new(clock_seconds());
@@ -126,25 +126,25 @@ impl Session {
     }
 
     /// The revision that is spoken with the client.
-    pub fn revision(&self) -> Revision {
+    pub(crate) fn revision(&self) -> Revision {
         self.agreed.get().copied().unwrap_or(self.hello.revision)
     }
 
-    pub fn touch(&self) {
+    pub(crate) fn touch(&self) {
         self.last_used.store(clock_seconds(), Ordering::Relaxed);
     }
 
-    pub fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         Duration::from_secs(clock_seconds().saturating_sub(self.last_used.load(Ordering::Relaxed)))
     }
 
     /// Works on the changing part, made when it is first needed.
-    pub fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         work(self.lock().get_or_insert_default())
     }
 
     /// True if forgetting this object loses nothing: all that is left of it is in its id.
-    pub fn is_bare(&self) -> bool {
+    pub(crate) fn is_bare(&self) -> bool {
         !self.pinned && self.lock().as_ref().is_none_or(|state| {
             state.calls.is_empty()
                 && state.asked.is_empty()
@@ -156,7 +156,7 @@ impl Session {
     }
 
     /// True while the client has a channel open on which it can be reached outside of a call.
-    pub fn is_attached(&self) -> bool {
+    pub(crate) fn is_attached(&self) -> bool {
         match self.lock().as_ref().map(|state| &state.outlet) {
             Some(Outlet::Stream(stream)) => stream.has_reader(),
             Some(Outlet::Pipe(pipe)) => !pipe.is_closed(),
@@ -165,7 +165,7 @@ impl Session {
     }
 
     /// Sends a message that belongs to no call. Without an open stream it waits in the standing one, within its bound.
-    pub fn send(&self, message: &[u8], replay_bytes_max: usize) {
+    pub(crate) fn send(&self, message: &[u8], replay_bytes_max: usize) {
         let outlet = self.with(|state| {
             if matches!(state.outlet, Outlet::None) {
                 state.outlet = Outlet::Stream(ReplayStream::new(0, replay_bytes_max));
@@ -184,7 +184,7 @@ impl Session {
     }
 
     /// The standing stream, for a GET. `None` when the session is on a pipe.
-    pub fn standing_stream(&self, replay_bytes_max: usize) -> Option<ReplayStream> {
+    pub(crate) fn standing_stream(&self, replay_bytes_max: usize) -> Option<ReplayStream> {
         self.with(|state| {
             if matches!(state.outlet, Outlet::None) {
                 state.outlet = Outlet::Stream(ReplayStream::new(0, replay_bytes_max));
@@ -197,7 +197,7 @@ impl Session {
     }
 
     /// A new stream for the answers to one POST.
-    pub fn open_stream(&self, replay_bytes_max: usize) -> ReplayStream {
+    pub(crate) fn open_stream(&self, replay_bytes_max: usize) -> ReplayStream {
         self.with(|state| {
             state.streams_next += 1;
             let stream = ReplayStream::new(state.streams_next, replay_bytes_max);
@@ -209,11 +209,11 @@ impl Session {
         })
     }
 
-    pub fn forget_stream(&self, id: u64) {
+    pub(crate) fn forget_stream(&self, id: u64) {
         self.with(|state| state.streams.retain(|stream| stream.id() != id));
     }
 
-    pub fn find_stream(&self, id: u64) -> Option<ReplayStream> {
+    pub(crate) fn find_stream(&self, id: u64) -> Option<ReplayStream> {
         self.with(|state| match &state.outlet {
             Outlet::Stream(stream) if id == 0 => Some(stream.clone()),
             _ => state.streams.iter().find(|stream| stream.id() == id).cloned(),
@@ -221,7 +221,7 @@ impl Session {
     }
 
     /// Notes a question of a server and returns the id under which the client will answer it.
-    pub fn ask(&self, link: &Arc<Link>, upstream_id: Bytes) -> u64 {
+    pub(crate) fn ask(&self, link: &Arc<Link>, upstream_id: Bytes) -> u64 {
         self.with(|state| {
             state.asked_next += 1;
             state.asked.insert(state.asked_next, Asked { link: Arc::clone(link), upstream_id });
@@ -229,12 +229,12 @@ impl Session {
         })
     }
 
-    pub fn answered(&self, id: u64) -> Option<Asked> {
+    pub(crate) fn answered(&self, id: u64) -> Option<Asked> {
         self.lock().as_mut()?.asked.remove(&id)
     }
 
     /// The first digits of the id, for logs. Never enough to use the session.
-    pub fn short(&self) -> String {
+    pub(crate) fn short(&self) -> String {
         format!("{:08x}", self.id >> 96)
     }
 
@@ -245,7 +245,7 @@ impl Session {
 }
 
 /// The class of clients that speak `revision` and declare `capabilities`, byte for byte.
-pub fn class_of(revision: Revision, capabilities: &[u8]) -> Class {
+pub(crate) fn class_of(revision: Revision, capabilities: &[u8]) -> Class {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     context.update(revision.as_str().as_bytes());
     context.update(capabilities);
@@ -256,7 +256,7 @@ pub fn class_of(revision: Revision, capabilities: &[u8]) -> Class {
 }
 
 /// Whole seconds since some fixed moment: cheap stamps for idleness.
-pub fn clock_seconds() -> u64 {
+pub(crate) fn clock_seconds() -> u64 {
     use std::sync::OnceLock;
     static START: OnceLock<time::Instant> = OnceLock::new();
     START.get_or_init(time::now).elapsed().as_secs()

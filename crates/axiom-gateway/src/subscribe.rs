@@ -30,7 +30,7 @@ const URIS_MAX: usize = 1_024;
 
 /// A modern client's stream of news from several servers.
 #[derive(Debug)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     /// The client's request id, which is the subscription's id too.
     id: Bytes,
     acknowledged: Wants,
@@ -42,7 +42,7 @@ pub struct Subscription {
 }
 
 /// Opens `subscriptions/listen` on an endpoint of several servers.
-pub async fn listen(
+pub(crate) async fn listen(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
     message: &Message,
@@ -135,7 +135,7 @@ impl Subscription {
     ///
     /// # Cancel safety
     /// Safe: news stay queued.
-    pub async fn next(&mut self) -> Vec<u8> {
+    pub(crate) async fn next(&mut self) -> Vec<u8> {
         if !self.begun {
             self.begun = true;
             return self.acknowledgement();
@@ -153,7 +153,7 @@ impl Subscription {
     }
 
     /// The graceful end: the result of the request that opened the stream.
-    pub fn goodbye(&self) -> Vec<u8> {
+    pub(crate) fn goodbye(&self) -> Vec<u8> {
         let mut result = b"{\"resultType\":\"complete\",".to_vec();
         self.push_meta(&mut result);
         result.push(b'}');
@@ -198,7 +198,7 @@ impl Drop for Subscription {
 
 /// A legacy client's (un)subscription on a link: counted, so that a shared server is told once. `Some` is the answer
 /// where the server need not be asked.
-pub fn shared(link: &Arc<Link>, caller: &Caller, message: &Message) -> Result<Option<Reply>, Fault> {
+pub(crate) fn shared(link: &Arc<Link>, caller: &Caller, message: &Message) -> Result<Option<Reply>, Fault> {
     let Some(session) = caller.session() else {
         return Ok(None);
     };
@@ -229,7 +229,7 @@ fn note_level(caller: &Caller, message: &Message) {
 }
 
 /// `logging/setLevel` on an endpoint of several servers: each that logs is told, those not yet up when they come up.
-pub fn set_level(endpoint: &Endpoint, caller: &Caller, message: &Message) {
+pub(crate) fn set_level(endpoint: &Endpoint, caller: &Caller, message: &Message) {
     note_level(caller, message);
     let Scope::Group(group) = &endpoint.scope else { return };
     let want = caller.want();
@@ -242,7 +242,7 @@ pub fn set_level(endpoint: &Endpoint, caller: &Caller, message: &Message) {
 }
 
 /// Tells a server the level that its session's client has asked for.
-pub fn tell_level(link: Arc<Link>, params: Bytes) {
+pub(crate) fn tell_level(link: Arc<Link>, params: Bytes) {
     drop(spawn("set log level", async move {
         if let Err(fault) = link.request("logging/setLevel", &params).await {
             tracing::debug!(server = %link.upstream.name, %fault, "the log level could not be set");

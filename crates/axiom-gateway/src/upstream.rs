@@ -23,7 +23,7 @@ use crate::options::{Limits, ServerOptions};
 use crate::session::{Class, Session, SessionId, class_of};
 
 pub(crate) use link::whole;
-pub use link::{Link, Outgoing};
+pub(crate) use link::{Link, Outgoing};
 
 mod duplex;
 mod handshake;
@@ -34,7 +34,7 @@ mod wire;
 
 /// One server behind the gateway.
 #[derive(Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     pub name: Arc<str>,
     pub options: ServerOptions,
     pub limits: Limits,
@@ -52,7 +52,7 @@ pub struct Upstream {
 
 /// What a client needs from a server.
 #[derive(Debug, Clone)]
-pub struct Want {
+pub(crate) struct Want {
     pub revision: Revision,
     pub capabilities: Bytes,
     pub class: Class,
@@ -62,7 +62,7 @@ pub struct Want {
 
 /// Counters, monotonic since the server was configured.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     pub calls: AtomicU64,
     pub faults: AtomicU64,
     pub in_flight: AtomicU64,
@@ -70,7 +70,7 @@ pub struct Tally {
 
 /// Eras a server is known to speak. `None` is "not tried, or the trial was inconclusive".
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Speaks {
+pub(crate) struct Speaks {
     pub legacy: Option<bool>,
     pub modern: Option<bool>,
 }
@@ -96,7 +96,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 impl Want {
     /// What a session wants: its own link if it can be asked something, else one for its class.
-    pub fn of_session(session: &Arc<Session>) -> Want {
+    pub(crate) fn of_session(session: &Arc<Session>) -> Want {
         Want {
             revision: session.hello.revision,
             capabilities: session.hello.capabilities.clone(),
@@ -106,7 +106,7 @@ impl Want {
     }
 
     /// What the gateway wants for itself, and for clients of the other era: no capabilities, shared by all.
-    pub fn plain(revision: Revision) -> Want {
+    pub(crate) fn plain(revision: Revision) -> Want {
         let capabilities = Bytes::from_static(b"{}");
         let class = class_of(revision, &capabilities);
         Want { revision, capabilities, class, owner: None }
@@ -123,7 +123,7 @@ impl Want {
 }
 
 impl Upstream {
-    pub fn new(
+    pub(crate) fn new(
         name: &str,
         options: ServerOptions,
         limits: Limits,
@@ -146,7 +146,7 @@ impl Upstream {
     }
 
     /// A link for `want`, of the era that the client speaks if the server does, else of the other one.
-    pub async fn link(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
+    pub(crate) async fn link(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
         let speaks = self.speaks();
         match want.revision.era() {
             Era::Modern if speaks.modern != Some(false) => match self.link_exactly(want).await {
@@ -167,7 +167,7 @@ impl Upstream {
     }
 
     /// The live link for exactly this want, if there is one. Never waits.
-    pub fn live_link(&self, want: &Want) -> Option<Arc<Link>> {
+    pub(crate) fn live_link(&self, want: &Want) -> Option<Arc<Link>> {
         match self.lock_links().get(&want.key()) {
             Some(Slot::Up(link)) if !link.is_down() => Some(Arc::clone(link)),
             _ => None,
@@ -254,7 +254,7 @@ impl Upstream {
     }
 
     /// Stops links that nobody can need any more: private ones whose session is gone or long idle.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let idle: Vec<Arc<Link>> = self
             .live_links()
             .into_iter()
@@ -278,7 +278,7 @@ impl Upstream {
     }
 
     /// Stops every link. Calls in flight end with a fault that gives `reason`.
-    pub fn stop(&self, reason: &str) -> Vec<Arc<Link>> {
+    pub(crate) fn stop(&self, reason: &str) -> Vec<Arc<Link>> {
         let links = self.live_links();
         self.lock_links().clear();
         for link in &links {
@@ -287,7 +287,7 @@ impl Upstream {
         links
     }
 
-    pub fn live_links(&self) -> Vec<Arc<Link>> {
+    pub(crate) fn live_links(&self) -> Vec<Arc<Link>> {
         self.lock_links()
             .values()
             .filter_map(|slot| match slot {
@@ -297,11 +297,11 @@ impl Upstream {
             .collect()
     }
 
-    pub fn is_connecting(&self) -> bool {
+    pub(crate) fn is_connecting(&self) -> bool {
         self.lock_links().values().any(|slot| matches!(slot, Slot::Connecting(_)))
     }
 
-    pub fn speaks(&self) -> Speaks {
+    pub(crate) fn speaks(&self) -> Speaks {
         *self.speaks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -314,7 +314,7 @@ impl Upstream {
         }
     }
 
-    pub fn last_error(&self) -> Option<String> {
+    pub(crate) fn last_error(&self) -> Option<String> {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -337,12 +337,12 @@ impl Upstream {
 }
 
 impl Tally {
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn end(&self, fault: bool) {
+    pub(crate) fn end(&self, fault: bool) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         if fault {
             self.faults.fetch_add(1, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use super::text;
 use crate::options::Options;
 
 /// Refuses a request whose Host or Origin is neither a loopback name nor configured.
-pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Response<Body>> {
+pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     // HTTP/1.0 and hand-made requests may have no Host; a browser always sends one.
     if let Some(host) = host
@@ -17,7 +17,7 @@ pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Respon
             "host '{host}' is not allowed; if this gateway is meant to be reached by that name, add it to \
              [gateway] allowed_hosts\n"
         );
-        return Err(text(StatusCode::FORBIDDEN, reason));
+        return Err(Box::new(text(StatusCode::FORBIDDEN, reason)));
     }
     match headers.get(header::ORIGIN).map(|value| value.to_str()) {
         None => Ok(()),
@@ -28,7 +28,7 @@ pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Respon
                 "origin '{origin}' is not allowed; if that page may use this gateway, add it to [gateway] \
                  allowed_origins\n"
             );
-            Err(text(StatusCode::FORBIDDEN, reason))
+            Err(Box::new(text(StatusCode::FORBIDDEN, reason)))
         }
     }
 }

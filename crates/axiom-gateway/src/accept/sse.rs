@@ -19,7 +19,7 @@ use crate::plan::Endpoint;
 
 /// The open streams, by the random id in the place to POST to.
 #[derive(Debug, Default)]
-pub struct SseClients {
+pub(crate) struct SseClients {
     open: Mutex<HashMap<String, PipeSender>>,
 }
 

@@ -14,7 +14,7 @@ use axiom_transport::sse::{Decoder, Event};
 use bytes::Bytes;
 use http::{StatusCode, header};
 
-use super::{Final, Ids, Step, restore_answer, restore_notice};
+use super::{Final, Ids, Step, Waiting, restore_answer, restore_notice};
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::session::Session;
@@ -33,7 +33,7 @@ const RESUME_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// The head of an answer, and the link that was asked in the end (a re-initialised one, perhaps).
 #[derive(Debug)]
-pub struct Answered {
+pub(crate) struct Answered {
     pub answer: Answer,
     pub link: Arc<Link>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct HttpAnswer {
 
 enum Shape {
     Json { body: Option<AnswerBody>, held: VecDeque<Bytes>, held_len: usize },
-    Events { body: Option<AnswerBody>, decoder: Decoder, place: Place },
+    Events { body: Option<AnswerBody>, decoder: Box<Decoder>, place: Box<Place> },
     /// Not MCP: an error page, an empty answer.
     Other { body: Option<AnswerBody>, held: Vec<u8>, kind: String },
 }
@@ -59,7 +59,7 @@ struct Place {
     retry: Option<Duration>,
     resumes: u32,
     pause: Option<std::pin::Pin<Box<time::Sleep>>>,
-    resuming: Option<std::pin::Pin<Box<dyn Future<Output = Result<Answer, Fault>> + Send>>>,
+    resuming: Option<Waiting<Answer>>,
 }
 
 impl HttpAnswer {
@@ -74,7 +74,7 @@ impl HttpAnswer {
         let body = Some(answer.body);
         let bytes_max = link.upstream.limits.upstream_message_bytes_max;
         let shape = if answer.status.is_success() && kind.starts_with("text/event-stream") {
-            Shape::Events { body, decoder: Decoder::new(bytes_max), place: Place::default() }
+            Shape::Events { body, decoder: Box::new(Decoder::new(bytes_max)), place: Box::default() }
         } else if answer.status == StatusCode::OK && kind.starts_with("application/json") {
             Shape::Json { body, held: VecDeque::new(), held_len: 0 }
         } else {

@@ -13,7 +13,7 @@ use crate::seal::{Purpose, Sealer};
 
 /// All sessions that were used lately. Everything else about a session is in its id.
 #[derive(Debug)]
-pub struct SessionTable {
+pub(crate) struct SessionTable {
     sealer: Arc<Sealer>,
     ttl: Duration,
     live: RwLock<HashMap<Box<str>, Arc<Session>>>,
@@ -27,19 +27,19 @@ const BARE_IDLE: Duration = Duration::from_secs(10);
 const SEALED_BYTES_MAX: usize = 3 << 10;
 
 impl SessionTable {
-    pub fn new(sealer: Arc<Sealer>, ttl: Duration) -> SessionTable {
+    pub(crate) fn new(sealer: Arc<Sealer>, ttl: Duration) -> SessionTable {
         SessionTable { sealer, ttl, live: RwLock::default(), ended: RwLock::default() }
     }
 
     /// A new session. It is not remembered until it is [`mint`](SessionTable::mint)ed or lives on a pipe.
-    pub fn begin(&self, hello: Hello) -> Arc<Session> {
+    pub(crate) fn begin(&self, hello: Hello) -> Arc<Session> {
         let mut session = Session::new(u128::from_be_bytes(self.sealer.random_id()), hello);
         session.pinned = session.hello.capabilities.len() + session.hello.client_info.len() > SEALED_BYTES_MAX;
         Arc::new(session)
     }
 
     /// The id for a session's client. Usually it says it all and nothing is remembered.
-    pub fn mint(&self, session: &Arc<Session>) -> String {
+    pub(crate) fn mint(&self, session: &Arc<Session>) -> String {
         if session.pinned {
             let token = self.sealer.seal(Purpose::Session, &session.id.to_be_bytes());
             self.remember(&token, session);
@@ -50,13 +50,13 @@ impl SessionTable {
     }
 
     /// Keeps the session object under its id: for one that something already refers to.
-    pub fn remember(&self, token: &str, session: &Arc<Session>) {
+    pub(crate) fn remember(&self, token: &str, session: &Arc<Session>) {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
         live.insert(token.into(), Arc::clone(session));
     }
 
     /// The session a client names. `None` if the id is not ours, has expired or was ended.
-    pub fn find(&self, token: &str) -> Option<Arc<Session>> {
+    pub(crate) fn find(&self, token: &str) -> Option<Arc<Session>> {
         if let Some(session) = read(&self.live).get(token) {
             session.touch();
             return Some(Arc::clone(session));
@@ -77,7 +77,7 @@ impl SessionTable {
     }
 
     /// Ends a session for good.
-    pub fn end(&self, token: &str) -> Option<Arc<Session>> {
+    pub(crate) fn end(&self, token: &str) -> Option<Arc<Session>> {
         let session = self.find(token)?;
         self.ended
             .write()
@@ -88,7 +88,7 @@ impl SessionTable {
     }
 
     /// Forgets what need not be remembered. Called from time to time.
-    pub fn sweep(&self, idle_max: Duration) {
+    pub(crate) fn sweep(&self, idle_max: Duration) {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
         live.retain(|_, session| {
             let idle = session.idle();

@@ -89,7 +89,7 @@ impl Link {
     }
 
     /// Notes that `session` wants to hear of `uri`; true if the server must be told, because nobody wanted it before.
-    pub fn subscribe(&self, session: &Session, uri: &str) -> bool {
+    pub(crate) fn subscribe(&self, session: &Session, uri: &str) -> bool {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         let subscribers = subscriptions.entry(uri.to_owned()).or_default();
         subscribers.insert(session.id);
@@ -97,7 +97,7 @@ impl Link {
     }
 
     /// True if the server must be told, because nobody wants to hear of `uri` any more.
-    pub fn unsubscribe(&self, session: &Session, uri: &str) -> bool {
+    pub(crate) fn unsubscribe(&self, session: &Session, uri: &str) -> bool {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(subscribers) = subscriptions.get_mut(uri) else {
             return true;

@@ -26,7 +26,7 @@ use crate::message::Message;
 use crate::session::{Class, Session, SessionId, clock_seconds};
 
 /// One live conversation with a server.
-pub struct Link {
+pub(crate) struct Link {
     pub upstream: Arc<Upstream>,
     pub revision: Revision,
     /// What was declared to the server.
@@ -47,7 +47,7 @@ pub struct Link {
 
 /// What a server said of itself: the `result` of `initialize` or of `server/discover`.
 #[derive(Debug, Clone, Default)]
-pub struct Greeting {
+pub(crate) struct Greeting {
     pub result: Bytes,
     /// Parsed `capabilities`, for questions that are not on the call path.
     pub capabilities: serde_json::Value,
@@ -60,7 +60,7 @@ pub(super) enum Wire {
 
 /// A request on its way out: the client's message and what must be changed in it.
 #[derive(Debug)]
-pub struct Outgoing<'a> {
+pub(crate) struct Outgoing<'a> {
     pub message: &'a Message,
     pub edits: Vec<Edit<'a>>,
     /// Headers for a modern HTTP server (`Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`).
@@ -76,17 +76,17 @@ impl std::fmt::Debug for Link {
 }
 
 impl Greeting {
-    pub fn new(result: Bytes) -> Greeting {
+    pub(crate) fn new(result: Bytes) -> Greeting {
         let parsed: serde_json::Value = serde_json::from_slice(&result).unwrap_or_default();
         Greeting { capabilities: parsed.get("capabilities").cloned().unwrap_or_default(), result }
     }
 
     /// True if the server says it announces changes of the `kind` list (`tools`, `resources`, `prompts`).
-    pub fn announces(&self, kind: &str) -> bool {
+    pub(crate) fn announces(&self, kind: &str) -> bool {
         self.capabilities.get(kind).and_then(|kind| kind.get("listChanged")) == Some(&serde_json::Value::Bool(true))
     }
 
-    pub fn has(&self, capability: &str) -> bool {
+    pub(crate) fn has(&self, capability: &str) -> bool {
         self.capabilities.get(capability).is_some()
     }
 }
@@ -116,15 +116,15 @@ impl Link {
         }
     }
 
-    pub fn era(&self) -> Era {
+    pub(crate) fn era(&self) -> Era {
         self.revision.era()
     }
 
-    pub fn is_http(&self) -> bool {
+    pub(crate) fn is_http(&self) -> bool {
         matches!(self.wire, Wire::Http(_))
     }
 
-    pub fn limits(&self) -> envelope::Limits {
+    pub(crate) fn limits(&self) -> envelope::Limits {
         envelope::Limits {
             bytes_max: self.upstream.limits.upstream_message_bytes_max,
             depth_max: self.upstream.limits.depth_max,
@@ -132,7 +132,7 @@ impl Link {
     }
 
     /// Puts a call on the wire. What comes back is read from the exchange.
-    pub async fn call(self: &Arc<Self>, outgoing: Outgoing<'_>) -> Result<Exchange, Fault> {
+    pub(crate) async fn call(self: &Arc<Self>, outgoing: Outgoing<'_>) -> Result<Exchange, Fault> {
         self.touch();
         match &self.wire {
             Wire::Duplex(duplex) => duplex.call(self, outgoing).await,
@@ -164,7 +164,7 @@ impl Link {
     }
 
     /// A request of the gateway's own, answered whole. Notifications on the way are observed, questions refused.
-    pub async fn request(self: &Arc<Self>, method: &str, params: &[u8]) -> Result<Message, Fault> {
+    pub(crate) async fn request(self: &Arc<Self>, method: &str, params: &[u8]) -> Result<Message, Fault> {
         let bytes = Bytes::from(reply::request(b"1", method, params));
         let message = Message::scan(bytes, &self.limits())
             .map_err(|error| self.upstream.protocol_fault(error.to_string()))?;
@@ -186,7 +186,7 @@ impl Link {
     }
 
     /// Sends a message that gets no answer: a notification, or the client's answer to a server's question.
-    pub async fn send(self: &Arc<Self>, bytes: Bytes) -> Result<(), Fault> {
+    pub(crate) async fn send(self: &Arc<Self>, bytes: Bytes) -> Result<(), Fault> {
         self.touch();
         match &self.wire {
             Wire::Duplex(duplex) => duplex.send(self, bytes).await,
@@ -195,7 +195,7 @@ impl Link {
     }
 
     /// Like [`send`](Link::send), from where nobody can wait; a failure is logged.
-    pub fn send_later(self: &Arc<Self>, bytes: Bytes) {
+    pub(crate) fn send_later(self: &Arc<Self>, bytes: Bytes) {
         let link = Arc::clone(self);
         drop(spawn("send to server", async move {
             if let Err(fault) = link.send(bytes).await {
@@ -210,7 +210,7 @@ impl Link {
     }
 
     /// Tells the server that nobody waits for call `upstream_id` any more. On modern HTTP, closing says it.
-    pub async fn cancel(self: &Arc<Self>, upstream_id: &[u8], reason: Option<&str>) {
+    pub(crate) async fn cancel(self: &Arc<Self>, upstream_id: &[u8], reason: Option<&str>) {
         if self.is_http() && self.era() == Era::Modern {
             return;
         }
@@ -221,7 +221,8 @@ impl Link {
     }
 
     pub(crate) fn cancel_later(self: &Arc<Self>, upstream_id: &[u8]) {
-        if !(self.is_http() && self.era() == Era::Modern) && !self.is_down() {
+        let closing_says_it = self.is_http() && self.era() == Era::Modern;
+        if !closing_says_it && !self.is_down() {
             self.send_later(cancelled(upstream_id, None));
         }
     }
@@ -241,21 +242,21 @@ impl Link {
         }
     }
 
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.down.get().is_some()
     }
 
     /// Why the link ended, as a fault for a call that was on it.
-    pub fn fault(&self) -> Fault {
+    pub(crate) fn fault(&self) -> Fault {
         self.down.get().cloned().unwrap_or_else(|| self.upstream.unavailable("the connection is closed"))
     }
 
-    pub fn died(&self, reason: &str) -> Fault {
+    pub(crate) fn died(&self, reason: &str) -> Fault {
         Fault::Died { server: self.upstream.name.to_string(), reason: reason.to_owned() }
     }
 
     /// A fault for an HTTP answer that is no MCP.
-    pub fn http_fault(&self, status: StatusCode, body: &[u8]) -> Fault {
+    pub(crate) fn http_fault(&self, status: StatusCode, body: &[u8]) -> Fault {
         let server = self.upstream.name.to_string();
         if status.is_success() {
             let reason = format!("HTTP {} where an answer was due", status.as_u16());
@@ -292,7 +293,7 @@ impl Link {
     }
 
     /// Ends the link on our side.
-    pub fn stop(self: &Arc<Self>, reason: &str) {
+    pub(crate) fn stop(self: &Arc<Self>, reason: &str) {
         if let Wire::Http(wire) = &self.wire {
             wire.say_goodbye(&self.upstream.runtime);
         }
@@ -300,11 +301,11 @@ impl Link {
     }
 
     /// The child process, for a shutdown that waits for it.
-    pub fn take_child(&self) -> Option<Child> {
+    pub(crate) fn take_child(&self) -> Option<Child> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    pub fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::pid)
     }
 
@@ -316,12 +317,12 @@ impl Link {
         self.last_used.store(clock_seconds(), Ordering::Relaxed);
     }
 
-    pub fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         Duration::from_secs(clock_seconds().saturating_sub(self.last_used.load(Ordering::Relaxed)))
     }
 
     /// The session that has this link for itself, while it lives.
-    pub fn owner(&self) -> Option<Arc<Session>> {
+    pub(crate) fn owner(&self) -> Option<Arc<Session>> {
         self.owner.as_ref().and_then(Weak::upgrade)
     }
 }
