@@ -22,12 +22,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
     let command = cli.command.unwrap_or_else(|| Command::Up(Default::default()));
-    let usual = if matches!(command, Command::Up(_)) {
-        "info"
-    } else {
-        "warn"
-    };
-    logging::start(cli.log.as_deref(), usual, terminal)?;
+    logging::start(cli.log.as_deref(), usual_log(&command), terminal)?;
     match command {
         // These only read and write files.
         Command::Import(import) => commands::import::run(&import, &terminal),
@@ -42,6 +37,17 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
             runtime.shutdown_background();
             exit
         }
+    }
+}
+
+/// What is logged when nobody says anything else: what the command does not tell anyway.
+fn usual_log(command: &Command) -> &'static str {
+    match command {
+        Command::Up(up) if up.json => "info",
+        // How the servers are is part of what `up` tells.
+        Command::Up(_) => "warn,axiom_gateway::upstream=error",
+        Command::Stdio(_) => "warn",
+        _ => "error",
     }
 }
 

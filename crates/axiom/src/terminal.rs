@@ -36,14 +36,16 @@ impl Terminal {
         let _heard = writeln!(std::io::stderr().lock(), "{line}").is_ok();
     }
 
-    /// Data, with a newline.
+    /// Data, with a newline. A reader that has had enough (`axiom tools | head -1`) is no error.
     ///
     /// # Errors
-    /// A closed stdout: whoever read it has had enough, and the command should end.
+    /// Writing failed for any other reason, like a full disk.
     pub fn data(&self, text: impl Display) -> std::io::Result<()> {
         let mut stdout = std::io::stdout().lock();
-        writeln!(stdout, "{text}")?;
-        stdout.flush()
+        match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
     }
 
     /// Whether a person sits at both ends and can be asked.

@@ -57,8 +57,21 @@ fn print(list: &[Json], terminal: &Terminal) -> Result<(), Failed> {
     };
     let mut table = Table::new(["NAME", "KIND", "STATE", "REVISIONS", "TOOLS", "ERROR"]);
     for server in list {
-        table.row(["name", "kind", "state", "revisions", "tools", "error"].map(|key| text(server, key)));
+        let mut cells = ["name", "kind", "state", "revisions", "tools", "error"].map(|key| text(server, key));
+        cells[5] = reason(&cells[0], &cells[5]);
+        table.row(cells);
     }
     terminal.data(table)?;
     Ok(())
+}
+
+/// Why a server is down, on one line and without its name, which stands beside it.
+pub(super) fn reason(name: &str, error: &str) -> String {
+    let prefix = format!("server '{name}' is not available: ");
+    error
+        .strip_prefix(&prefix)
+        .unwrap_or(error)
+        .lines()
+        .collect::<Vec<_>>()
+        .join("; ")
 }

@@ -12,6 +12,7 @@ use axiom_gateway::{Gateway, ServerStatus};
 use serde_json::json;
 
 use crate::cli::Up;
+use crate::commands::servers::reason;
 use crate::compose::{Given, Warn, base_of, bind, given, reachable, serve};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
@@ -32,7 +33,8 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
     announce(up, &given, terminal)?;
     gateway.warm_up();
-    let mut upkeep = pin!(upkeep(&gateway, given, &mut signals, terminal));
+    // In JSON the log tells how the servers are.
+    let mut upkeep = pin!(upkeep(&gateway, given, !up.json, &mut signals, terminal));
     tokio::select! {
         served = &mut serving => return served.map(|()| Exit::Ok),
         // Dropping it stops watching the file, which the shutdown needs no more.
@@ -101,7 +103,13 @@ fn announce(up: &Up, given: &Given, terminal: &Terminal) -> Result<(), Failed> {
 }
 
 /// Runs until somebody asks to stop: tells how the servers are, and follows changes of the file.
-async fn upkeep(gateway: &Arc<Gateway>, given: Given, signals: &mut Signals, terminal: &Terminal) {
+async fn upkeep(
+    gateway: &Arc<Gateway>,
+    given: Given,
+    tells_states: bool,
+    signals: &mut Signals,
+    terminal: &Terminal,
+) {
     let Given { source, config, text } = given;
     let listen = config.options.listen;
     let mut watch = None;
@@ -121,7 +129,9 @@ async fn upkeep(gateway: &Arc<Gateway>, given: Given, signals: &mut Signals, ter
             () = changed(&mut watch) => Asked::Reload,
             // cancel-safe: a timer.
             () = sleep(states.pause()) => {
-                states.tell_changes(gateway, terminal);
+                if tells_states {
+                    states.tell_changes(gateway, terminal);
+                }
                 continue;
             }
         };
@@ -219,8 +229,8 @@ fn news(server: &ServerStatus, told: &mut Told, terminal: &Terminal) -> Option<(
                 format!("{tools}  {}", terminal.dim(&server.revisions.join(", "))),
             ))
         }
-        ("up", _, Some(error)) => Some((terminal.yellow("!"), error.clone())),
-        ("down", _, error) => Some((terminal.red("✗"), error.clone().unwrap_or_default())),
+        ("up", _, Some(error)) => Some((terminal.yellow("!"), reason(&server.name, error))),
+        ("down", _, Some(error)) => Some((terminal.red("✗"), reason(&server.name, error))),
         _ => None,
     }
 }

@@ -259,3 +259,85 @@ fn a_changed_file_is_applied_and_a_broken_one_is_not() {
     up.signal(Signal::TERM);
     assert!(up.end().1.success());
 }
+
+/// A call of half a minute that has begun, and the gateway that carries it.
+fn a_long_call(scratch: &Scratch) -> (Running, Running) {
+    let address = free_address();
+    let up = Running::start(scratch, &["up", "--listen", &address]);
+    up.talk("demo  4 tools");
+    // An empty configuration, so that the call can only be answered by the other process.
+    scratch.write("call.toml", &format!("[gateway]\nlisten = \"{address}\"\n"));
+    let arguments = [
+        "call",
+        "demo.slow",
+        "seconds=2",
+        "steps=20",
+        "--config",
+        "call.toml",
+    ];
+    let call = Running::start(scratch, &arguments);
+    call.talk("1/20");
+    (up, call)
+}
+
+#[test]
+fn the_first_signal_lets_calls_finish() {
+    let scratch = Scratch::new("drain");
+    let (up, call) = a_long_call(&scratch);
+    up.signal(Signal::TERM);
+    up.talk("finishing running calls");
+    let (said, status) = call.end();
+    assert_eq!(
+        (said, status.code()),
+        (vec!["done after 2.0 s".to_owned()], Some(0))
+    );
+    assert_eq!(up.end().1.code(), Some(0));
+}
+
+#[test]
+fn the_second_signal_does_not_wait() {
+    let scratch = Scratch::new("drain-twice");
+    let (up, call) = a_long_call(&scratch);
+    up.signal(Signal::INT);
+    up.talk("finishing running calls");
+    up.signal(Signal::INT);
+    assert_eq!(up.end().1.code(), Some(130));
+    assert_eq!(call.end().1.code(), Some(5));
+}
+
+#[test]
+fn a_call_can_be_interrupted() {
+    let scratch = Scratch::new("interrupt");
+    let call = Running::start(&scratch, &["call", "demo.slow", "seconds=60", "steps=600"]);
+    call.talk("1/600");
+    call.signal(Signal::INT);
+    let (said, status) = call.end();
+    assert_eq!((said, status.code()), (Vec::new(), Some(130)));
+}
+
+/// A server that cannot be started is told, and hides nothing of the others.
+#[test]
+fn one_bad_server_does_not_hide_the_rest() {
+    let text = "[servers.gone]\ncommand = [\"no-such-program\"]\n[servers.exits]\ncommand = [\"sh\", \"-c\", \"exit 3\"]\n";
+    let scratch = Scratch::with("bad-servers", "axiom.toml", text);
+    let output = scratch
+        .command(&["servers", "--json"])
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .unwrap();
+    let servers: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<(&str, &str)> = servers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|server| {
+            (
+                server["name"].as_str().unwrap(),
+                server["state"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(told, [("exits", "down"), ("gone", "down")]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(scratch.run(&["call", "gone.x"]).starts_with("exit 5\n"));
+}
