@@ -201,10 +201,7 @@ impl Stateless {
     /// A correct request, for tests that change it before they send it.
     pub fn request(&self, id: &str, method: &str, params: &Value) -> Request {
         let mut params = params.clone();
-        let meta = &mut params["_meta"];
-        meta["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
-        meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "axiom-e2e", "version": "1" });
-        meta["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
+        add_meta(&mut params, &self.capabilities);
         let mut request = Request::post(&self.path, message(id, method, &params.to_string()))
             .header("mcp-protocol-version", MODERN)
             .header("mcp-method", method);
@@ -244,6 +241,14 @@ pub fn message(id: &str, method: &str, params: &str) -> String {
 pub(crate) fn initialize_params(version: &str, capabilities: &Value) -> String {
     let client = json!({ "name": "axiom-e2e", "version": "1" });
     json!({ "protocolVersion": version, "capabilities": capabilities, "clientInfo": client }).to_string()
+}
+
+/// What each request of 2026-07-28 says about its client.
+pub(crate) fn add_meta(params: &mut Value, capabilities: &Value) {
+    let meta = &mut params["_meta"];
+    meta["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
+    meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "axiom-e2e", "version": "1" });
+    meta["io.modelcontextprotocol/clientCapabilities"] = capabilities.clone();
 }
 
 /// `http://ADDRESS/PATH` in two.

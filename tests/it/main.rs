@@ -5,5 +5,14 @@
     reason = "tests may use the real clock and say why they fail"
 )]
 
-/// What a client of every kind gets from the servers themselves, without the gateway: the bed is sound.
 mod bed;
+
+mod bad_input;
+mod conformance;
+mod features;
+mod processes;
+mod real_servers;
+mod reload;
+mod rust_client;
+mod same_ids;
+mod upstream_faults;
