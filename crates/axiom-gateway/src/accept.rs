@@ -43,8 +43,14 @@ pub struct ServeError {
 ///
 /// # Errors
 /// When the listener or a worker thread cannot be set up.
-pub async fn serve_http(gateway: Arc<Gateway>, listener: TcpListener, draining: Draining) -> Result<(), ServeError> {
-    let addr = listener.local_addr().map_or_else(|_| "the listener".to_owned(), |addr| addr.to_string());
+pub async fn serve_http(
+    gateway: Arc<Gateway>,
+    listener: TcpListener,
+    draining: Draining,
+) -> Result<(), ServeError> {
+    let addr = listener
+        .local_addr()
+        .map_or_else(|_| "the listener".to_owned(), |addr| addr.to_string());
     let limits = gateway.options().limits;
     let options = ServerOptions {
         connections_max: limits.connections_max,
@@ -52,7 +58,10 @@ pub async fn serve_http(gateway: Arc<Gateway>, listener: TcpListener, draining: 
         head_timeout: limits.request_timeout,
         drain_timeout: limits.drain_timeout,
     };
-    drop(spawn("watch for shutdown", gateway::watch_drain(Arc::clone(&gateway), draining.clone())));
+    drop(spawn(
+        "watch for shutdown",
+        gateway::watch_drain(Arc::clone(&gateway), draining.clone()),
+    ));
     let sse_clients = Arc::new(SseClients::default());
     let service = move |request, peer| {
         let (gateway, sse_clients) = (Arc::clone(&gateway), Arc::clone(&sse_clients));
@@ -92,7 +101,10 @@ async fn handle(
         return admin::handle(gateway, request.method(), path);
     };
     let Some(endpoint) = plan.endpoint(&base).cloned() else {
-        return text(StatusCode::NOT_FOUND, format!("no endpoint {base}; see /api/v1/servers for what there is\n"));
+        return text(
+            StatusCode::NOT_FOUND,
+            format!("no endpoint {base}; see /api/v1/servers for what there is\n"),
+        );
     };
     match (door, request.method()) {
         (Door::Streamable, &Method::POST) => post::handle(gateway, endpoint, request).await,
@@ -124,9 +136,13 @@ fn not_allowed(door: Door, endpoint: &Endpoint) -> Response<Body> {
         Door::Sse | Door::WebSocket => "GET",
         Door::SseMessage => "POST",
     };
-    let mut response =
-        text(StatusCode::METHOD_NOT_ALLOWED, format!("{} takes {allow}; it speaks MCP\n", endpoint.path));
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    let mut response = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} takes {allow}; it speaks MCP\n", endpoint.path),
+    );
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 
@@ -135,7 +151,10 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.into().into_bytes()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     headers.insert(header::SERVER, HeaderValue::from_static("axiom"));
     response
 }
@@ -144,6 +163,8 @@ fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
 fn json(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -20,8 +20,11 @@ use crate::message::Message;
 use crate::upstream::Link;
 
 /// How the gateway introduces itself to servers and clients.
-pub(crate) const OUR_INFO: &str =
-    concat!("{\"name\":\"axiom\",\"title\":\"Axiom gateway\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
+pub(crate) const OUR_INFO: &str = concat!(
+    "{\"name\":\"axiom\",\"title\":\"Axiom gateway\",\"version\":\"",
+    env!("CARGO_PKG_VERSION"),
+    "\"}"
+);
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -55,8 +58,11 @@ pub(crate) fn modern_params_with(fields: &[(&str, &[u8])]) -> Vec<u8> {
 fn modern_meta(info: &[u8], log_level: Option<&str>) -> Vec<u8> {
     let level = log_level.map(|level| serde_json::Value::from(level).to_string());
     let version = format!("\"{}\"", Revision::MODERN.as_str());
-    let mut set: Vec<(&str, &[u8])> =
-        vec![(META_VERSION, version.as_bytes()), (META_CAPABILITIES, b"{}"), (META_INFO, info)];
+    let mut set: Vec<(&str, &[u8])> = vec![
+        (META_VERSION, version.as_bytes()),
+        (META_CAPABILITIES, b"{}"),
+        (META_INFO, info),
+    ];
     if let Some(level) = &level {
         set.push((META_LOG_LEVEL, level.as_bytes()));
     }
@@ -72,7 +78,9 @@ pub(crate) fn modern_headers(message: &Message, name: Option<&str>) -> Vec<(Head
     let named = match message.method() {
         Method::ToolsCall | Method::PromptsGet => message.text(message.envelope.param.name),
         Method::ResourcesRead => message.text(message.envelope.param.uri),
-        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => message.text(message.envelope.param.task_id),
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => {
+            message.text(message.envelope.param.task_id)
+        }
         _ => None,
     };
     if let Some(name) = name.or(named.as_deref())
@@ -84,25 +92,46 @@ pub(crate) fn modern_headers(message: &Message, name: Option<&str>) -> Vec<(Head
 }
 
 /// A request for a link of the other era.
-pub(crate) fn request(message: &Message, link: &Link, client_info: &[u8], log_level: Option<&str>) -> Result<Message, Fault> {
+pub(crate) fn request(
+    message: &Message,
+    link: &Link,
+    client_info: &[u8],
+    log_level: Option<&str>,
+) -> Result<Message, Fault> {
     let params = match link.era() {
         Era::Modern => to_modern(message, client_info, log_level),
         Era::Legacy => to_legacy(message),
     };
-    let bytes = object_with(&message.bytes, message.envelope.object, &[("params", &params)], &[]);
+    let bytes = object_with(
+        &message.bytes,
+        message.envelope.object,
+        &[("params", &params)],
+        &[],
+    );
     Message::scan(Bytes::from(bytes), &link.limits()).map_err(Fault::Unreadable)
 }
 
 fn to_modern(message: &Message, client_info: &[u8], log_level: Option<&str>) -> Vec<u8> {
-    let added = modern_meta(if client_info.is_empty() { OUR_INFO.as_bytes() } else { client_info }, log_level);
+    let added = modern_meta(
+        if client_info.is_empty() {
+            OUR_INFO.as_bytes()
+        } else {
+            client_info
+        },
+        log_level,
+    );
     let meta = match message.raw(message.envelope.meta) {
         None => added,
         Some(old) => {
-            let fields: Vec<(String, &[u8])> = axiom_protocol::walk::members(&added, crate::upstream::whole(&added))
-                .filter_map(|(key, value)| {
-                    Some((axiom_protocol::text::text(&added, key)?.into_owned(), value.of(&added)))
-                })
-                .collect();
+            let fields: Vec<(String, &[u8])> =
+                axiom_protocol::walk::members(&added, crate::upstream::whole(&added))
+                    .filter_map(|(key, value)| {
+                        Some((
+                            axiom_protocol::text::text(&added, key)?.into_owned(),
+                            value.of(&added),
+                        ))
+                    })
+                    .collect();
             let set: Vec<(&str, &[u8])> = fields.iter().map(|(key, value)| (key.as_str(), *value)).collect();
             object_with(old, crate::upstream::whole(old), &set, &[])
         }
@@ -121,7 +150,10 @@ fn to_legacy(message: &Message) -> Vec<u8> {
         return params.to_vec();
     };
     let kept = object_with(meta, crate::upstream::whole(meta), &[], &MODERN_META);
-    if kept.iter().all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\n' | b'\r' | b'\t')) {
+    if kept
+        .iter()
+        .all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
+    {
         object_with(params, crate::upstream::whole(params), &[], &["_meta"])
     } else {
         object_with(params, crate::upstream::whole(params), &[("_meta", &kept)], &[])
@@ -142,12 +174,19 @@ fn is_cacheable(method: Method) -> bool {
 }
 
 /// An answer of the other era, made readable to the client.
-pub(crate) async fn answer(answer: Final, method: Method, client: Era, link: Arc<Link>) -> Result<Final, Fault> {
+pub(crate) async fn answer(
+    answer: Final,
+    method: Method,
+    client: Era,
+    link: Arc<Link>,
+) -> Result<Final, Fault> {
     let server = link.upstream.name.to_string();
     let status = answer.status;
     let bytes = answer.collect(link.limits().bytes_max, &server).await?;
-    let message = Message::scan(bytes, &link.limits())
-        .map_err(|error| Fault::Protocol { server: server.clone(), reason: error.to_string() })?;
+    let message = Message::scan(bytes, &link.limits()).map_err(|error| Fault::Protocol {
+        server: server.clone(),
+        reason: error.to_string(),
+    })?;
     let bytes = match (client, message.raw(message.envelope.result)) {
         (Era::Modern, Some(result)) => {
             let mut set: Vec<(&str, &[u8])> = vec![("resultType", b"\"complete\"")];
@@ -155,10 +194,18 @@ pub(crate) async fn answer(answer: Final, method: Method, client: Era, link: Arc
                 set.extend([("ttlMs", &b"0"[..]), ("cacheScope", &b"\"private\""[..])]);
             }
             let result = object_with(result, crate::upstream::whole(result), &set, &[]);
-            object_with(&message.bytes, message.envelope.object, &[("result", &result)], &[])
+            object_with(
+                &message.bytes,
+                message.envelope.object,
+                &[("result", &result)],
+                &[],
+            )
         }
         (Era::Legacy, Some(_)) => {
-            if message.text(message.envelope.in_result.result_type).is_some_and(|kind| kind != "complete") {
+            if message
+                .text(message.envelope.in_result.result_type)
+                .is_some_and(|kind| kind != "complete")
+            {
                 return Err(Fault::NotBridged {
                     server,
                     speaks: "2026-07-28",
@@ -170,7 +217,12 @@ pub(crate) async fn answer(answer: Final, method: Method, client: Era, link: Arc
         (_, None) => error_across(&message, client),
     };
     let is_result = message.envelope.result.is_some();
-    Ok(Final { status, is_result, parts: VecDeque::from([Bytes::from(bytes)]), rest: None })
+    Ok(Final {
+        status,
+        is_result,
+        parts: VecDeque::from([Bytes::from(bytes)]),
+        rest: None,
+    })
 }
 
 /// "Resource not found" has another code in each era.

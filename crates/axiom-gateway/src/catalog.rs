@@ -10,6 +10,7 @@ use axiom_protocol::method::Method;
 use axiom_protocol::revision::Era;
 use axiom_protocol::span::Span;
 use axiom_protocol::text::{push_quoted, text};
+use axiom_protocol::tool_headers::{self, ToolHeaders};
 use axiom_protocol::walk;
 use bytes::Bytes;
 
@@ -30,6 +31,7 @@ pub(crate) enum ListKind {
 /// One server's list, whole.
 #[derive(Debug)]
 pub(crate) struct Catalog {
+    kind: ListKind,
     pub items: Vec<Item>,
     fetched: time::Instant,
     /// How long the list is good when nobody announces changes.
@@ -40,6 +42,8 @@ pub(crate) struct Catalog {
     watched: AtomicBool,
     /// A modern server's hint: nobody else may see this list.
     pub private: bool,
+    /// Tools whose arguments are mirrored in headers (`x-mcp-header`), by name.
+    pub headers: HashMap<String, ToolHeaders>,
 }
 
 /// One tool, prompt, resource or template.
@@ -72,7 +76,12 @@ const PAGES_MAX: usize = 1_000;
 const ITEMS_MAX: usize = 100_000;
 
 impl ListKind {
-    pub(crate) const ALL: [ListKind; 4] = [ListKind::Tools, ListKind::Prompts, ListKind::Resources, ListKind::Templates];
+    pub(crate) const ALL: [ListKind; 4] = [
+        ListKind::Tools,
+        ListKind::Prompts,
+        ListKind::Resources,
+        ListKind::Templates,
+    ];
 
     /// The list a method asks for.
     pub(crate) fn of(method: Method) -> Option<ListKind> {
@@ -134,21 +143,42 @@ impl ListKind {
 }
 
 impl Catalog {
-    fn empty() -> Catalog {
+    fn empty(kind: ListKind) -> Catalog {
         Catalog {
+            kind,
             items: Vec::new(),
             fetched: time::now(),
             ttl: Duration::MAX,
             valid: AtomicBool::new(true),
             watched: AtomicBool::new(true),
             private: false,
+            headers: HashMap::new(),
         }
+    }
+
+    /// Adds an item. A tool whose mirrored headers break the rules is left out, as the specification asks of clients on
+    /// HTTP: a call to it could not be made.
+    fn take(&mut self, item: Item, link: &Link) {
+        let schema =
+            walk::get(&item.raw, whole(&item.raw), "inputSchema").filter(|_| self.kind == ListKind::Tools);
+        match schema.map(|schema| tool_headers::compile(&item.raw, schema)) {
+            Some(Ok(headers)) if !headers.is_empty() => {
+                self.headers.insert(item.key.clone(), headers);
+            }
+            Some(Err(error)) => {
+                tracing::warn!(server = %link.upstream.name, tool = item.key, %error, "a tool was left out");
+                return;
+            }
+            Some(Ok(_)) | None => {}
+        }
+        self.items.push(item);
     }
 
     /// True while the list may be served without asking.
     pub(crate) fn is_fresh(&self, now: time::Instant) -> bool {
         self.valid.load(Ordering::Acquire)
-            && (self.watched.load(Ordering::Acquire) || now.saturating_duration_since(self.fetched) < self.ttl)
+            && (self.watched.load(Ordering::Acquire)
+                || now.saturating_duration_since(self.fetched) < self.ttl)
     }
 }
 
@@ -175,7 +205,10 @@ impl Catalogs {
     }
 
     fn fresh(&self, key: (Class, ListKind)) -> Option<Arc<Catalog>> {
-        lock(&self.kept).get(&key).filter(|catalog| catalog.is_fresh(time::now())).cloned()
+        lock(&self.kept)
+            .get(&key)
+            .filter(|catalog| catalog.is_fresh(time::now()))
+            .cloned()
     }
 
     /// The list as last seen by anybody, fresh or not. For status pages.
@@ -211,9 +244,13 @@ impl Catalogs {
 /// Reads all pages of a list.
 async fn fetch(link: &Arc<Link>, kind: ListKind) -> Result<Catalog, Fault> {
     if !link.greeting.has(kind.capability()) {
-        return Ok(Catalog::empty());
+        return Ok(Catalog::empty(kind));
     }
-    let mut catalog = Catalog { fetched: time::now(), ttl: link.upstream.options.list_ttl, ..Catalog::empty() };
+    let mut catalog = Catalog {
+        fetched: time::now(),
+        ttl: link.upstream.options.list_ttl,
+        ..Catalog::empty(kind)
+    };
     catalog.watched = AtomicBool::new(link.greeting.announces(kind.capability()));
     let mut cursor: Option<Vec<u8>> = None;
     for _ in 0..PAGES_MAX {
@@ -222,13 +259,19 @@ async fn fetch(link: &Arc<Link>, kind: ListKind) -> Result<Catalog, Fault> {
         let Some(result) = answer.result() else {
             // Some servers declare `resources` and know no templates.
             if answer.envelope.error_code == Some(axiom_protocol::codes::METHOD_NOT_FOUND) {
-                return Ok(Catalog::empty());
+                return Ok(Catalog::empty(kind));
             }
-            let error = String::from_utf8_lossy(answer.raw(answer.envelope.error).unwrap_or_default()).into_owned();
-            return Err(link.upstream.protocol_fault(format!("{} failed: {error}", kind.method())));
+            let error =
+                String::from_utf8_lossy(answer.raw(answer.envelope.error).unwrap_or_default()).into_owned();
+            return Err(link
+                .upstream
+                .protocol_fault(format!("{} failed: {error}", kind.method())));
         };
         take_page(&mut catalog, link, &result, kind)?;
-        cursor = answer.raw(answer.envelope.in_result.next_cursor).filter(|raw| *raw != b"null").map(<[u8]>::to_vec);
+        cursor = answer
+            .raw(answer.envelope.in_result.next_cursor)
+            .filter(|raw| *raw != b"null")
+            .map(<[u8]>::to_vec);
         if cursor.is_none() {
             return Ok(catalog);
         }
@@ -236,7 +279,9 @@ async fn fetch(link: &Arc<Link>, kind: ListKind) -> Result<Catalog, Fault> {
             break;
         }
     }
-    Err(link.upstream.protocol_fault(format!("{} has no end", kind.method())))
+    Err(link
+        .upstream
+        .protocol_fault(format!("{} has no end", kind.method())))
 }
 
 fn page_params(era: Era, cursor: Option<&[u8]>) -> Vec<u8> {
@@ -250,20 +295,27 @@ fn page_params(era: Era, cursor: Option<&[u8]>) -> Vec<u8> {
 
 fn take_page(catalog: &mut Catalog, link: &Link, result: &Bytes, kind: ListKind) -> Result<(), Fault> {
     let span = whole(result);
-    let items = walk::get(result, span, kind.field())
-        .ok_or_else(|| link.upstream.protocol_fault(format!("{} without '{}'", kind.method(), kind.field())))?;
+    let items = walk::get(result, span, kind.field()).ok_or_else(|| {
+        link.upstream
+            .protocol_fault(format!("{} without '{}'", kind.method(), kind.field()))
+    })?;
     if !items.of(result).starts_with(b"[") {
-        return Err(link.upstream.protocol_fault(format!("'{}' is no array", kind.field())));
+        return Err(link
+            .upstream
+            .protocol_fault(format!("'{}' is no array", kind.field())));
     }
     for item in walk::elements(result, items) {
         let raw = result.slice(item.start as usize..item.end as usize);
         match item_of(raw, kind) {
-            Some(item) => catalog.items.push(item),
-            None => tracing::warn!(server = %link.upstream.name, list = kind.field(), "an item without a name was dropped"),
+            Some(item) => catalog.take(item, link),
+            None => {
+                tracing::warn!(server = %link.upstream.name, list = kind.field(), "an item without a name was dropped")
+            }
         }
     }
     if link.era() == Era::Modern {
-        let ttl_ms = walk::get(result, span, "ttlMs").and_then(|at| std::str::from_utf8(at.of(result)).ok()?.parse().ok());
+        let ttl_ms = walk::get(result, span, "ttlMs")
+            .and_then(|at| std::str::from_utf8(at.of(result)).ok()?.parse().ok());
         catalog.ttl = catalog.ttl.min(Duration::from_millis(ttl_ms.unwrap_or(0)));
         let scope = walk::get(result, span, "cacheScope").and_then(|at| text(result, at));
         catalog.private |= scope.as_deref() != Some("public");

@@ -123,7 +123,12 @@ impl std::fmt::Debug for Source {
 
 impl CallState {
     pub(crate) fn new(link: Arc<Link>, upstream_id: Bytes) -> Arc<CallState> {
-        Arc::new(CallState { link, upstream_id, cancelled: AtomicBool::new(false), wake: Notify::new() })
+        Arc::new(CallState {
+            link,
+            upstream_id,
+            cancelled: AtomicBool::new(false),
+            wake: Notify::new(),
+        })
     }
 
     /// The client gave the call up explicitly: the server is told and the call ends.
@@ -154,7 +159,17 @@ impl Exchange {
             session.with(|state| state.calls.insert(ids.client_id.clone(), Arc::clone(&call)));
         }
         let silence = link.upstream.options.call_timeout;
-        Exchange { link, source, ids, call, session, silence, deadline: None, done: false, cancel_on_drop: true }
+        Exchange {
+            link,
+            source,
+            ids,
+            call,
+            session,
+            silence,
+            deadline: None,
+            done: false,
+            cancel_on_drop: true,
+        }
     }
 
     /// Whether giving the call up by dropping this tells the server to stop.
@@ -196,7 +211,9 @@ impl Exchange {
     async fn next_in_time(&mut self) -> Step {
         let call = Arc::clone(&self.call);
         let silence = self.silence;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(time::sleep(silence)));
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(time::sleep(silence)));
         let link = &self.link;
         tokio::select! {
             biased;
@@ -278,8 +295,17 @@ fn restore_answer(message: &Message, ids: &Ids, status: StatusCode) -> Final {
         _ => parts.push_back(message.bytes.clone()),
     }
     let is_result = message.kind() == Kind::Response;
-    let status = if is_result { status } else { status_of_error(message.envelope.error_code, status) };
-    Final { status, is_result, parts, rest: None }
+    let status = if is_result {
+        status
+    } else {
+        status_of_error(message.envelope.error_code, status)
+    };
+    Final {
+        status,
+        is_result,
+        parts,
+        rest: None,
+    }
 }
 
 /// The HTTP status that 2026-07-28 demands with an error; a server on a pipe has none to give.
@@ -296,23 +322,37 @@ fn status_of_error(code: Option<i64>, status: StatusCode) -> StatusCode {
 /// A notification with the client's progress token or subscription id in place of ours.
 fn restore_notice(message: &Message, ids: &Ids) -> Bytes {
     let mut edits = Vec::new();
-    if let (Method::Progress, Some(at), Some(token)) =
-        (message.method(), message.envelope.param.progress_token, &ids.client_token)
-    {
+    if let (Method::Progress, Some(at), Some(token)) = (
+        message.method(),
+        message.envelope.param.progress_token,
+        &ids.client_token,
+    ) {
         edits.push(Edit { at, with: token });
     }
     if let Some(at) = message.envelope.in_meta.subscription_id
         && ids.client_id != ids.upstream_id
     {
-        edits.push(Edit { at, with: &ids.client_id });
+        edits.push(Edit {
+            at,
+            with: &ids.client_id,
+        });
     }
-    if edits.is_empty() { message.bytes.clone() } else { message.with(&mut edits) }
+    if edits.is_empty() {
+        message.bytes.clone()
+    } else {
+        message.with(&mut edits)
+    }
 }
 
 impl Final {
     /// An answer of the gateway's own making.
     pub(crate) fn whole(bytes: Bytes) -> Final {
-        Final { status: StatusCode::OK, is_result: true, parts: VecDeque::from([bytes]), rest: None }
+        Final {
+            status: StatusCode::OK,
+            is_result: true,
+            parts: VecDeque::from([bytes]),
+            rest: None,
+        }
     }
 
     /// All of it as one message, for transports that carry whole messages.
@@ -321,7 +361,10 @@ impl Final {
         if let Some((mut body, _)) = rest {
             let mut len: usize = parts.iter().map(Bytes::len).sum();
             while let Some(chunk) = body.chunk().await {
-                let chunk = chunk.map_err(|error| Fault::Died { server: server.to_owned(), reason: error.to_string() })?;
+                let chunk = chunk.map_err(|error| Fault::Died {
+                    server: server.to_owned(),
+                    reason: error.to_string(),
+                })?;
                 len += chunk.len();
                 if len > bytes_max {
                     return Err(Fault::Protocol {

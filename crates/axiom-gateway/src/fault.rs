@@ -48,11 +48,19 @@ pub enum Fault {
     #[error("server '{server}' broke the protocol: {reason}")]
     Protocol { server: String, reason: String },
     #[error("server '{server}' answered HTTP {status}: {reason}")]
-    Http { server: String, status: u16, reason: String },
+    Http {
+        server: String,
+        status: u16,
+        reason: String,
+    },
     #[error("server '{server}' has {links_max} connections in use, its limit")]
     Busy { server: String, links_max: usize },
     #[error("server '{server}' speaks only {speaks}, which cannot carry {method}")]
-    NotBridged { server: String, speaks: &'static str, method: String },
+    NotBridged {
+        server: String,
+        speaks: &'static str,
+        method: String,
+    },
     #[error("the call was cancelled")]
     Cancelled,
     #[error("the gateway is shutting down")]
@@ -75,14 +83,19 @@ impl Fault {
 
     /// True if the same request may succeed later and has certainly not been executed.
     pub fn retry(&self) -> bool {
-        matches!(self, Fault::Unavailable { .. } | Fault::Busy { .. } | Fault::ShuttingDown)
+        matches!(
+            self,
+            Fault::Unavailable { .. } | Fault::Busy { .. } | Fault::ShuttingDown
+        )
     }
 
     /// The JSON-RPC error code.
     pub fn code(&self) -> i64 {
         match self {
             Fault::Unreadable(error) => error.code(),
-            Fault::TooLarge { .. } | Fault::InvalidRequest(_) | Fault::SessionRequired => codes::INVALID_REQUEST,
+            Fault::TooLarge { .. } | Fault::InvalidRequest(_) | Fault::SessionRequired => {
+                codes::INVALID_REQUEST
+            }
             Fault::InvalidParams(_) => codes::INVALID_PARAMS,
             Fault::UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
             Fault::HeaderMismatch(_) => codes::HEADER_MISMATCH,
@@ -121,14 +134,23 @@ impl Fault {
     /// The JSON-RPC error response.
     pub fn body(&self, id: Option<&[u8]>) -> Vec<u8> {
         let data = self.data();
-        reply::error(id, self.code(), &self.to_string(), data.as_deref().map(str::as_bytes))
+        reply::error(
+            id,
+            self.code(),
+            &self.to_string(),
+            data.as_deref().map(str::as_bytes),
+        )
     }
 
     /// Machine-readable detail: the server's name for upstream faults, what the specification asks for others.
     fn data(&self) -> Option<String> {
         match self {
             Fault::UnsupportedVersion { requested } => {
-                let supported: Vec<&str> = Revision::ALL.iter().rev().map(|revision| revision.as_str()).collect();
+                let supported: Vec<&str> = Revision::ALL
+                    .iter()
+                    .rev()
+                    .map(|revision| revision.as_str())
+                    .collect();
                 Some(serde_json::json!({ "supported": supported, "requested": requested }).to_string())
             }
             Fault::Unavailable { server, .. }

@@ -38,7 +38,9 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(5);
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("servers", &self.plan.load().upstreams.len()).finish()
+        f.debug_struct("Gateway")
+            .field("servers", &self.plan.load().upstreams.len())
+            .finish()
     }
 }
 
@@ -65,7 +67,9 @@ impl Gateway {
         });
         let shown = Arc::downgrade(&gateway);
         gateway.hub.set_membership(Box::new(move |endpoint, server| {
-            shown.upgrade().is_some_and(|gateway| gateway.plan.load().shows(endpoint, server))
+            shown
+                .upgrade()
+                .is_some_and(|gateway| gateway.plan.load().shows(endpoint, server))
         }));
         drop(spawn("housekeeping", sweep(Arc::downgrade(&gateway))));
         gateway
@@ -100,7 +104,9 @@ impl Gateway {
         drop(spawn::spawn_on(&self.runtime, "warm up", async move {
             let want = Want::plain(Revision::LATEST_LEGACY);
             // A failure is kept as the server's last error, where status pages show it.
-            let Ok(link) = upstream.link(&want).await else { return };
+            let Ok(link) = upstream.link(&want).await else {
+                return;
+            };
             for kind in crate::catalog::ListKind::ALL {
                 if let Err(fault) = upstream.catalogs.get(&link, kind).await {
                     upstream.note_error(Some(fault.to_string()));
@@ -165,7 +171,12 @@ async fn sweep(gateway: std::sync::Weak<Gateway>) {
         time::sleep(SWEEP_PAUSE).await;
         let Some(gateway) = gateway.upgrade() else { return };
         let plan = gateway.plan.load_full();
-        let idle_max = plan.options.servers.values().map(|server| server.idle_timeout).max();
+        let idle_max = plan
+            .options
+            .servers
+            .values()
+            .map(|server| server.idle_timeout)
+            .max();
         gateway.sessions.sweep(idle_max.unwrap_or(SWEEP_PAUSE));
         for upstream in plan.upstreams.values() {
             upstream.sweep();

@@ -59,19 +59,21 @@ pub(crate) async fn initialize(
 
 fn hello_of(endpoint: &Endpoint, message: &Message) -> Result<Hello, Fault> {
     let param = &message.envelope.param;
-    let asked = message
-        .text(param.protocol_version)
-        .ok_or_else(|| Fault::InvalidParams("initialize needs params.protocolVersion, a string".to_owned()))?;
+    let asked = message.text(param.protocol_version).ok_or_else(|| {
+        Fault::InvalidParams("initialize needs params.protocolVersion, a string".to_owned())
+    })?;
     let object = |span: Option<axiom_protocol::span::Span>| {
-        span.map(|span| message.slice(span)).filter(|bytes| bytes.starts_with(b"{"))
+        span.map(|span| message.slice(span))
+            .filter(|bytes| bytes.starts_with(b"{"))
     };
     Ok(Hello {
         revision: Revision::parse(&asked)
             .filter(|revision| revision.era() == Era::Legacy)
             .unwrap_or(Revision::LATEST_LEGACY),
         endpoint: endpoint.path.clone(),
-        capabilities: object(param.capabilities)
-            .ok_or_else(|| Fault::InvalidParams("initialize needs params.capabilities, an object".to_owned()))?,
+        capabilities: object(param.capabilities).ok_or_else(|| {
+            Fault::InvalidParams("initialize needs params.capabilities, an object".to_owned())
+        })?,
         client_info: object(param.client_info).unwrap_or_default(),
     })
 }
@@ -90,7 +92,10 @@ fn instructions(servers: &[&str]) -> String {
     if servers.is_empty() {
         return "This gateway has no servers yet.".to_owned();
     }
-    format!("Tools and prompts are named server__name. Servers: {}.", servers.join(", "))
+    format!(
+        "Tools and prompts are named server__name. Servers: {}.",
+        servers.join(", ")
+    )
 }
 
 /// A single server's own greeting, under the revision that is spoken here.
@@ -101,7 +106,9 @@ fn one_greeting(link: &Link, revision: Revision) -> Vec<u8> {
         Era::Modern => {
             let result = &link.greeting.result;
             let info = axiom_protocol::walk::get(result, whole(result), "_meta")
-                .and_then(|meta| axiom_protocol::walk::get(result, meta, "io.modelcontextprotocol/serverInfo"))
+                .and_then(|meta| {
+                    axiom_protocol::walk::get(result, meta, "io.modelcontextprotocol/serverInfo")
+                })
                 .map_or(OUR_INFO.as_bytes(), |info| info.of(result));
             object_with(
                 result,
@@ -114,7 +121,11 @@ fn one_greeting(link: &Link, revision: Revision) -> Vec<u8> {
 }
 
 /// Answers `server/discover`.
-pub(crate) async fn discover(endpoint: &Endpoint, caller: &Caller, message: &Message) -> Result<Reply, Fault> {
+pub(crate) async fn discover(
+    endpoint: &Endpoint,
+    caller: &Caller,
+    message: &Message,
+) -> Result<Reply, Fault> {
     let id = message.id().unwrap_or(b"null");
     let upstream = match &endpoint.scope {
         Scope::Group(group) => {
@@ -126,7 +137,12 @@ pub(crate) async fn discover(endpoint: &Endpoint, caller: &Caller, message: &Mes
     let link = upstream.link(&caller.want()).await?;
     let result = &link.greeting.result;
     let discovery = match link.era() {
-        Era::Modern => result.to_vec(),
+        // Its own words, but for the revisions: here it is the gateway that speaks them.
+        Era::Modern => with_field(
+            result,
+            "supportedVersions",
+            format!("[{}]", supported_versions()).as_bytes(),
+        ),
         Era::Legacy => one_discovery(result),
     };
     Ok(now(id, &discovery))
@@ -165,7 +181,10 @@ fn one_discovery(greeting: &Bytes) -> Vec<u8> {
 
 /// All revisions, newest first, as JSON strings.
 fn supported_versions() -> String {
-    let quoted: Vec<String> =
-        Revision::ALL.iter().rev().map(|revision| format!("\"{}\"", revision.as_str())).collect();
+    let quoted: Vec<String> = Revision::ALL
+        .iter()
+        .rev()
+        .map(|revision| format!("\"{}\"", revision.as_str()))
+        .collect();
     quoted.join(",")
 }

@@ -55,7 +55,9 @@ pub(crate) struct News {
 
 impl std::fmt::Debug for Hub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").field("sessions", &lock(&self.sessions).len()).finish()
+        f.debug_struct("Hub")
+            .field("sessions", &lock(&self.sessions).len())
+            .finish()
     }
 }
 
@@ -67,7 +69,10 @@ const LIST_CHANGES: [&str; 3] = [
 
 impl Hub {
     pub(crate) fn new(replay_bytes_max: usize) -> Hub {
-        Hub { replay_bytes_max, ..Hub::default() }
+        Hub {
+            replay_bytes_max,
+            ..Hub::default()
+        }
     }
 
     pub(crate) fn set_membership(&self, membership: Membership) {
@@ -96,7 +101,9 @@ impl Hub {
     /// A server's notification of a change.
     pub(crate) fn changed(&self, link: &Arc<Link>, message: &Message) {
         let uri = match message.method() {
-            Method::ResourceUpdated => message.text(message.envelope.param.uri).map(std::borrow::Cow::into_owned),
+            Method::ResourceUpdated => message
+                .text(message.envelope.param.uri)
+                .map(std::borrow::Cow::into_owned),
             _ => None,
         };
         let subscribers = uri.as_ref().map(|uri| {
@@ -158,7 +165,10 @@ impl Hub {
             };
             if wanted && self.shows(&listener.endpoint, server) {
                 // A listener who is gone is about to be removed.
-                let news = News { method, uri: uri.map(str::to_owned) };
+                let news = News {
+                    method,
+                    uri: uri.map(str::to_owned),
+                };
                 let _gone = listener.mailbox.post_lossy(news).is_err();
             }
         }
@@ -174,7 +184,10 @@ fn without_subscription(message: &Message) -> Bytes {
     if message.envelope.in_meta.subscription_id.is_none() {
         return message.bytes.clone();
     }
-    let (Some(params), Some(meta)) = (message.raw(message.envelope.params), message.raw(message.envelope.meta)) else {
+    let (Some(params), Some(meta)) = (
+        message.raw(message.envelope.params),
+        message.raw(message.envelope.meta),
+    ) else {
         return message.bytes.clone();
     };
     let meta = axiom_protocol::rewrite::object_with(
@@ -183,7 +196,12 @@ fn without_subscription(message: &Message) -> Bytes {
         &[],
         &["io.modelcontextprotocol/subscriptionId"],
     );
-    let params = axiom_protocol::rewrite::object_with(params, crate::upstream::whole(params), &[("_meta", &meta)], &[]);
+    let params = axiom_protocol::rewrite::object_with(
+        params,
+        crate::upstream::whole(params),
+        &[("_meta", &meta)],
+        &[],
+    );
     Bytes::from(axiom_protocol::rewrite::object_with(
         &message.bytes,
         message.envelope.object,

@@ -13,13 +13,14 @@
 use std::sync::Arc;
 
 use axiom_protocol::envelope::Kind;
-use axiom_protocol::headers::{HeaderLookup, Lookup, MCP_PARAM_PREFIX, MCP_PROTOCOL_VERSION, MCP_SESSION_ID, check_modern};
+use axiom_protocol::headers::{HeaderLookup, Lookup, MCP_PROTOCOL_VERSION, MCP_SESSION_ID, check_modern};
 use axiom_protocol::method::Method;
 use axiom_protocol::revision::{Era, Revision};
 use http::HeaderMap;
 
 use crate::fault::Fault;
 use crate::message::Message;
+use crate::mirror::ParamHeaders;
 use crate::phase::Caller;
 use crate::plan::Endpoint;
 use crate::session::{Session, SessionTable};
@@ -59,19 +60,23 @@ pub(crate) fn identify(
     if message.method() == Method::Initialize && message.kind() == Kind::Request {
         return Ok(Who::Newcomer);
     }
-    let version = headers.get(MCP_PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
+    let version = headers
+        .get(MCP_PROTOCOL_VERSION)
+        .and_then(|value| value.to_str().ok());
     match version.map(Revision::parse) {
         Some(Some(revision)) if revision.era() == Era::Modern => {
             if message.kind() == Kind::Notification {
                 // No header rules are defined for modern notifications, and there is none we would act on.
-                return Ok(Who::Caller(Caller::Modern { headers: Vec::new() }));
+                return Ok(Who::Caller(Caller::Modern { params: None }));
             }
             Err(Fault::InvalidParams(
                 "a request of revision 2026-07-28 needs params._meta with io.modelcontextprotocol/protocolVersion"
                     .to_owned(),
             ))
         }
-        Some(None) => Err(Fault::UnsupportedVersion { requested: version.unwrap_or_default().to_owned() }),
+        Some(None) => Err(Fault::UnsupportedVersion {
+            requested: version.unwrap_or_default().to_owned(),
+        }),
         Some(Some(_)) | None => {
             session_of(sessions, endpoint, headers).map(|session| Who::Caller(Caller::Legacy(session)))
         }
@@ -84,18 +89,17 @@ fn modern(headers: &HeaderMap, message: &Message, version: &str) -> Result<Calle
             .map_err(|error| Fault::HeaderMismatch(error.to_string()))?;
     }
     require_modern(message, version)?;
-    let headers = headers
-        .iter()
-        .filter(|(name, _)| name.as_str().starts_with(MCP_PARAM_PREFIX))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    Ok(Caller::Modern { headers })
+    Ok(Caller::Modern {
+        params: Some(ParamHeaders::of(headers)),
+    })
 }
 
 /// What every modern message must say of itself, whatever carried it.
 pub(crate) fn require_modern(message: &Message, version: &str) -> Result<(), Fault> {
     if version != Revision::MODERN.as_str() {
-        return Err(Fault::UnsupportedVersion { requested: version.to_owned() });
+        return Err(Fault::UnsupportedVersion {
+            requested: version.to_owned(),
+        });
     }
     if message.kind() == Kind::Request && message.envelope.in_meta.client_capabilities.is_none() {
         return Err(Fault::InvalidParams(

@@ -31,6 +31,7 @@ mod names;
 mod bridge;
 mod exchange;
 mod message;
+mod mirror;
 mod upstream;
 
 mod hub;

@@ -63,17 +63,30 @@ const COMEBACK_PAUSE: Duration = Duration::from_secs(5);
 
 impl Group {
     pub(crate) fn new(members: Vec<Arc<Upstream>>, prefix: Prefix, view: Option<ViewOptions>) -> Group {
-        Group { members, prefix, view, merged: RwLock::default() }
+        Group {
+            members,
+            prefix,
+            view,
+            merged: RwLock::default(),
+        }
     }
 
     pub(crate) fn member(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.members.binary_search_by(|member| (*member.name).cmp(name)).ok().map(|index| &self.members[index])
+        self.members
+            .binary_search_by(|member| (*member.name).cmp(name))
+            .ok()
+            .map(|index| &self.members[index])
     }
 
     /// The merged list as `want` sees it.
     pub(crate) async fn list(&self, want: &Want, kind: ListKind) -> Arc<Merged> {
         let key = (want.class, kind);
-        let last = self.merged.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let last = self
+            .merged
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         if let Some(last) = &last
             && last.is_fresh(time::now())
         {
@@ -81,7 +94,10 @@ impl Group {
         }
         let parts = self.collect(want, kind, last.as_deref()).await;
         let merged = Arc::new(self.build(kind, parts));
-        self.merged.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&merged));
+        self.merged
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, Arc::clone(&merged));
         merged
     }
 
@@ -126,7 +142,11 @@ impl Group {
             if !ends.is_empty() {
                 items.push(b',');
             }
-            if name == item.key { items.extend_from_slice(&item.raw) } else { item.renamed(&name, &mut items) }
+            if name == item.key {
+                items.extend_from_slice(&item.raw)
+            } else {
+                item.renamed(&name, &mut items)
+            }
             ends.push(items.len());
             entries.insert(name, (index, item.key.clone()));
         }
@@ -171,7 +191,11 @@ impl Group {
                 }
                 Some(match self.prefix {
                     Prefix::Always => names::prefixed(server, &item.key),
-                    Prefix::Conflict if counts.get(item.key.as_str()).is_some_and(|in_servers| in_servers.len() > 1) => {
+                    Prefix::Conflict
+                        if counts
+                            .get(item.key.as_str())
+                            .is_some_and(|in_servers| in_servers.len() > 1) =>
+                    {
                         names::prefixed(server, &item.key)
                     }
                     Prefix::Conflict | Prefix::Never => names::guarded(&item.key),
@@ -202,12 +226,17 @@ impl Merged {
     pub(crate) fn result(&self, cursor: Option<&str>, modern: bool, sealer: &Sealer) -> Result<Bytes, Fault> {
         let start = match cursor {
             None if self.ends.len() <= PAGE_ITEMS => {
-                return Ok(if modern { self.modern.clone() } else { self.legacy.clone() });
+                return Ok(if modern {
+                    self.modern.clone()
+                } else {
+                    self.legacy.clone()
+                });
             }
             None => 0,
             Some(cursor) => self.open_cursor(cursor, sealer)?,
         };
-        let next = (start + PAGE_ITEMS < self.ends.len()).then(|| self.seal_cursor(start + PAGE_ITEMS, sealer));
+        let next =
+            (start + PAGE_ITEMS < self.ends.len()).then(|| self.seal_cursor(start + PAGE_ITEMS, sealer));
         Ok(self.page(start, next.as_deref(), modern))
     }
 
@@ -245,7 +274,10 @@ impl Merged {
 
     /// A cursor is an offset in this kind of list. Sealed, so that a client cannot make one up.
     fn seal_cursor(&self, offset: usize, sealer: &Sealer) -> String {
-        sealer.seal(Purpose::Cursor, format!("{} {offset}", self.kind.field()).as_bytes())
+        sealer.seal(
+            Purpose::Cursor,
+            format!("{} {offset}", self.kind.field()).as_bytes(),
+        )
     }
 
     fn open_cursor(&self, cursor: &str, sealer: &Sealer) -> Result<usize, Fault> {
@@ -254,7 +286,9 @@ impl Merged {
             .and_then(|plain| String::from_utf8(plain).ok())
             .and_then(|plain| {
                 let (field, offset) = plain.split_once(' ')?;
-                (field == self.kind.field()).then(|| offset.parse().ok()).flatten()
+                (field == self.kind.field())
+                    .then(|| offset.parse().ok())
+                    .flatten()
             })
             .ok_or_else(|| Fault::InvalidParams("unknown cursor: ask for the first page again".to_owned()))
     }

@@ -18,7 +18,12 @@ pub(crate) fn guarded(name: &str) -> String {
         return name.to_owned();
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
-    let hash: String = digest.as_ref().iter().take(HASH_CHARS / 2).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = digest
+        .as_ref()
+        .iter()
+        .take(HASH_CHARS / 2)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let kept: String = name.chars().take(NAME_CHARS_MAX - HASH_CHARS - 1).collect();
     format!("{kept}_{hash}")
 }
@@ -52,16 +57,23 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 /// no `/` unless the expression says so (`{+var}`, `{/var*}`, `{?query}` and the like).
 pub(crate) fn uri_matches(template: &str, uri: &str) -> bool {
     let (literal, mut template) = template.split_once('{').unwrap_or((template, ""));
-    let Some(mut uri) = uri.strip_prefix(literal) else { return false };
+    let Some(mut uri) = uri.strip_prefix(literal) else {
+        return false;
+    };
     // Each round takes one expression and the literal behind it; the run ends where that literal first occurs.
     while let Some((expression, rest)) = template.split_once('}') {
         let (literal, next) = rest.split_once('{').unwrap_or((rest, ""));
         let end = match (next.is_empty(), literal.is_empty()) {
-            (true, _) => uri.len().checked_sub(literal.len()).filter(|_| uri.ends_with(literal)),
+            (true, _) => uri
+                .len()
+                .checked_sub(literal.len())
+                .filter(|_| uri.ends_with(literal)),
             (false, true) => Some(0),
             (false, false) => uri.find(literal),
         };
-        let Some((run, tail)) = end.and_then(|end| uri.split_at_checked(end)) else { return false };
+        let Some((run, tail)) = end.and_then(|end| uri.split_at_checked(end)) else {
+            return false;
+        };
         let simple = !expression.starts_with(['+', '#', '/', '?', '&', '.', ';']);
         if simple && run.contains('/') {
             return false;

@@ -82,11 +82,20 @@ pub enum Endpoint {
         cwd: Option<PathBuf>,
     },
     /// Streamable HTTP (2025-03-26 and later). A 2024-11-05 server that answers 4xx to POST is tried as `Sse`.
-    Http { url: String, headers: BTreeMap<String, String> },
+    Http {
+        url: String,
+        headers: BTreeMap<String, String>,
+    },
     /// HTTP+SSE of 2024-11-05.
-    Sse { url: String, headers: BTreeMap<String, String> },
+    Sse {
+        url: String,
+        headers: BTreeMap<String, String>,
+    },
     /// WebSocket with the `mcp` subprotocol.
-    WebSocket { url: String, headers: BTreeMap<String, String> },
+    WebSocket {
+        url: String,
+        headers: BTreeMap<String, String>,
+    },
     /// A server inside this process.
     InProcess(Arc<dyn Builtin>),
 }
@@ -115,16 +124,28 @@ fn debug_url(
     url: &str,
     headers: &BTreeMap<String, String>,
 ) -> std::fmt::Result {
-    f.debug_struct(kind).field("url", &url).field("headers", &headers.keys().collect::<Vec<_>>()).finish()
+    f.debug_struct(kind)
+        .field("url", &url)
+        .field("headers", &headers.keys().collect::<Vec<_>>())
+        .finish()
 }
 
 impl PartialEq for Endpoint {
     fn eq(&self, other: &Self) -> bool {
         use Endpoint::{Http, InProcess, Sse, Stdio, WebSocket};
         match (self, other) {
-            (Stdio { command: a, env: b, cwd: c }, Stdio { command: x, env: y, cwd: z }) => {
-                a == x && b == y && c == z
-            }
+            (
+                Stdio {
+                    command: a,
+                    env: b,
+                    cwd: c,
+                },
+                Stdio {
+                    command: x,
+                    env: y,
+                    cwd: z,
+                },
+            ) => a == x && b == y && c == z,
             (Http { url: a, headers: b }, Http { url: x, headers: y })
             | (Sse { url: a, headers: b }, Sse { url: x, headers: y })
             | (WebSocket { url: a, headers: b }, WebSocket { url: x, headers: y }) => a == x && b == y,

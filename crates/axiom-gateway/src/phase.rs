@@ -8,7 +8,6 @@ use axiom_protocol::reply;
 use axiom_protocol::revision::{Era, Revision};
 use axiom_protocol::rewrite::{Edit, object_with};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
 
 use crate::bridge;
 use crate::exchange::{Exchange, Final, Step, Waiting};
@@ -16,6 +15,7 @@ use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::greet;
 use crate::message::Message;
+use crate::mirror::{self, ParamHeaders};
 use crate::plan::{Endpoint, Scope};
 use crate::route::{self, Route};
 use crate::session::Session;
@@ -27,8 +27,8 @@ use crate::upstream::{Link, Outgoing, Upstream, Want, whole};
 pub(crate) enum Caller {
     /// 2026-07-28: the request says everything itself.
     Modern {
-        /// `Mcp-Param-*` headers, to be passed on.
-        headers: Vec<(HeaderName, HeaderValue)>,
+        /// Its `Mcp-Param-*` headers; `None` on a transport without headers.
+        params: Option<ParamHeaders>,
     },
     Legacy(Arc<Session>),
 }
@@ -92,11 +92,15 @@ pub(crate) async fn request(
         (Era::Legacy, Method::Ping) => return Ok(now(id, b"{}")),
         (Era::Modern, Method::Initialize | Method::Ping | Method::SetLevel)
         | (Era::Modern, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) => {
-            return Err(Fault::UnknownMethod { method: message.method_text().into_owned() });
+            return Err(Fault::UnknownMethod {
+                method: message.method_text().into_owned(),
+            });
         }
         (Era::Modern, Method::Discover) => return greet::discover(endpoint, caller, message).await,
         (Era::Modern, Method::SubscriptionsListen) if matches!(endpoint.scope, Scope::Group(_)) => {
-            return subscribe::listen(gateway, endpoint, message).await.map(Reply::Subscription);
+            return subscribe::listen(gateway, endpoint, message)
+                .await
+                .map(Reply::Subscription);
         }
         _ => {}
     }
@@ -106,7 +110,9 @@ pub(crate) async fn request(
         Route::FirstOf(upstreams) => first_of(&upstreams, caller, &want, message).await,
         Route::List(kind) => {
             let Scope::Group(group) = &endpoint.scope else {
-                return Err(Fault::UnknownMethod { method: message.method_text().into_owned() });
+                return Err(Fault::UnknownMethod {
+                    method: message.method_text().into_owned(),
+                });
             };
             let merged = group.list(&want, kind).await;
             let cursor = message.text(message.envelope.param.cursor);
@@ -138,7 +144,13 @@ async fn call(
     }
     let (method, client) = (message.method(), caller.era());
     let bridged = link.era() != client;
-    Ok(Reply::Call(Box::new(Call { exchange, method, client, bridged, converting: None })))
+    Ok(Reply::Call(Box::new(Call {
+        exchange,
+        method,
+        client,
+        bridged,
+        converting: None,
+    })))
 }
 
 async fn send(
@@ -151,18 +163,25 @@ async fn send(
     let mut edits = Vec::new();
     if let Some((at, name)) = rename {
         axiom_protocol::text::push_quoted(&mut quoted, name);
-        edits.push(Edit { at: *at, with: &quoted });
+        edits.push(Edit {
+            at: *at,
+            with: &quoted,
+        });
     }
+    let name = rename.map(|(_, name)| name.as_str());
     if link.era() == caller.era() {
         let headers = match caller {
-            Caller::Modern { headers } if link.is_http() => {
-                let mut all = bridge::modern_headers(message, rename.map(|(_, name)| name.as_str()));
-                all.extend(headers.iter().cloned());
-                all
-            }
-            _ => Vec::new(),
+            Caller::Modern { params } => mirror::headers(link, message, name, params.as_ref()).await?,
+            Caller::Legacy(_) => Vec::new(),
         };
-        return link.call(Outgoing { message, edits, headers, session: caller.session() }).await;
+        return link
+            .call(Outgoing {
+                message,
+                edits,
+                headers,
+                session: caller.session(),
+            })
+            .await;
     }
     // Across eras the parameters change shape, so the rename goes first.
     let renamed = if edits.is_empty() {
@@ -171,7 +190,10 @@ async fn send(
         Message::scan(message.with(&mut edits), &link.limits()).map_err(Fault::Unreadable)?
     };
     let (info, level) = match caller.session() {
-        Some(session) => (session.hello.client_info.clone(), session.with(|state| state.log_level.clone())),
+        Some(session) => (
+            session.hello.client_info.clone(),
+            session.with(|state| state.log_level.clone()),
+        ),
         None => (Bytes::new(), None),
     };
     if link.era() == Era::Legacy && !bridge::has_legacy_twin(message.method()) {
@@ -182,9 +204,18 @@ async fn send(
         });
     }
     let bridged = bridge::request(&renamed, link, &info, level.as_deref())?;
-    let headers =
-        if link.era() == Era::Modern && link.is_http() { bridge::modern_headers(&bridged, None) } else { Vec::new() };
-    link.call(Outgoing { message: &bridged, edits: Vec::new(), headers, session: caller.session() }).await
+    let params = match caller {
+        Caller::Modern { params } => params.as_ref(),
+        Caller::Legacy(_) => None,
+    };
+    let headers = mirror::headers(link, &bridged, None, params).await?;
+    link.call(Outgoing {
+        message: &bridged,
+        edits: Vec::new(),
+        headers,
+        session: caller.session(),
+    })
+    .await
 }
 
 /// Asks servers in turn until one does not say "not found".
@@ -252,7 +283,10 @@ fn own_links(endpoint: &Endpoint, session: &Arc<Session>) -> Vec<Arc<Link>> {
         Scope::One(upstream) => std::slice::from_ref(upstream),
         Scope::Group(group) => &group.members,
     };
-    upstreams.iter().filter_map(|upstream| upstream.live_link(&want)).collect()
+    upstreams
+        .iter()
+        .filter_map(|upstream| upstream.live_link(&want))
+        .collect()
 }
 
 /// A client's answer to a server's question.
@@ -264,7 +298,10 @@ pub(crate) async fn answer(session: &Session, message: &Message) -> Result<(), F
         .and_then(|id| session.answered(id))
         .ok_or_else(|| Fault::InvalidRequest("an answer to no open question".to_owned()))?;
     let bytes = match message.envelope.id {
-        Some(at) => message.with(&mut [Edit { at, with: &asked.upstream_id }]),
+        Some(at) => message.with(&mut [Edit {
+            at,
+            with: &asked.upstream_id,
+        }]),
         None => message.bytes.clone(),
     };
     asked.link.send(bytes).await
@@ -272,7 +309,10 @@ pub(crate) async fn answer(session: &Session, message: &Message) -> Result<(), F
 
 impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call").field("exchange", &self.exchange).field("method", &self.method).finish()
+        f.debug_struct("Call")
+            .field("exchange", &self.exchange)
+            .field("method", &self.method)
+            .finish()
     }
 }
 
@@ -304,7 +344,11 @@ impl Call {
                 let answer = result?;
                 let (status, is_result) = (answer.status, answer.is_result);
                 let bytes = answer.collect(bytes_max, self.exchange.server()).await?;
-                return Ok(Final { status, is_result, ..Final::whole(bytes) });
+                return Ok(Final {
+                    status,
+                    is_result,
+                    ..Final::whole(bytes)
+                });
             }
         }
     }

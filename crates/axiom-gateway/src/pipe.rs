@@ -37,8 +37,13 @@ pub async fn serve_pipe(
     draining: Draining,
 ) -> Result<(), UnknownEndpoint> {
     let found = gateway.plan().endpoint(endpoint).cloned();
-    let endpoint = found.ok_or_else(|| UnknownEndpoint { path: endpoint.to_owned() })?;
-    drop(spawn("watch for shutdown", crate::gateway::watch_drain(Arc::clone(&gateway), draining)));
+    let endpoint = found.ok_or_else(|| UnknownEndpoint {
+        path: endpoint.to_owned(),
+    })?;
+    drop(spawn(
+        "watch for shutdown",
+        crate::gateway::watch_drain(Arc::clone(&gateway), draining),
+    ));
     serve(gateway, endpoint, pipe).await;
     Ok(())
 }
@@ -101,7 +106,10 @@ impl Conversation {
         let limits = {
             let plan = self.gateway.plan();
             let limits = &plan.options.limits;
-            Limits { bytes_max: limits.message_bytes_max, depth_max: limits.depth_max }
+            Limits {
+                bytes_max: limits.message_bytes_max,
+                depth_max: limits.depth_max,
+            }
         };
         loop {
             let bytes = match rx.recv().await {
@@ -112,7 +120,8 @@ impl Conversation {
                 Ok(message) => self.take(message).await,
                 Err(error) => {
                     let id = error.id.map(|at| at.of(&bytes).to_vec());
-                    self.say(Bytes::from(Fault::Unreadable(error).body(id.as_deref()))).await;
+                    self.say(Bytes::from(Fault::Unreadable(error).body(id.as_deref())))
+                        .await;
                 }
             }
         }
@@ -163,7 +172,7 @@ impl Conversation {
     fn caller(&self, message: &Message) -> Result<Caller, Fault> {
         if let Some(version) = message.text(message.envelope.in_meta.protocol_version) {
             require_modern(message, &version)?;
-            return Ok(Caller::Modern { headers: Vec::new() });
+            return Ok(Caller::Modern { params: None });
         }
         match &self.session {
             Some(session) => Ok(Caller::Legacy(Arc::clone(session))),
@@ -180,7 +189,11 @@ impl Conversation {
         while self.calls.len() >= CALLS_MAX {
             tokio::task::yield_now().await;
         }
-        let id = message.envelope.id.map(|at| message.slice(at)).unwrap_or_default();
+        let id = message
+            .envelope
+            .id
+            .map(|at| message.slice(at))
+            .unwrap_or_default();
         let (gateway, endpoint) = (Arc::clone(&self.gateway), Arc::clone(&self.endpoint));
         let (outbox, calls) = (self.outbox.clone(), Arc::clone(&self.calls));
         let key = id.clone();
@@ -193,7 +206,9 @@ impl Conversation {
 
     /// The client gave a request up. A legacy call is found through its session, a modern one ends with its task.
     async fn cancel(&self, message: &Message) {
-        let Some(id) = message.envelope.param.request_id.map(|at| message.slice(at)) else { return };
+        let Some(id) = message.envelope.param.request_id.map(|at| message.slice(at)) else {
+            return;
+        };
         if let Some(session) = &self.session {
             phase::notification(&self.endpoint, &Caller::Legacy(Arc::clone(session)), message).await;
         }

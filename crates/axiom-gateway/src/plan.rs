@@ -56,7 +56,10 @@ impl Plan {
             endpoints.insert(path.clone(), Arc::new(Endpoint { path, scope }));
         };
         let members: Vec<Arc<Upstream>> = upstreams.values().cloned().collect();
-        add(ALL_PATH.to_owned(), Scope::Group(Group::new(members.clone(), options.prefix, None)));
+        add(
+            ALL_PATH.to_owned(),
+            Scope::Group(Group::new(members.clone(), options.prefix, None)),
+        );
         for (name, upstream) in &upstreams {
             add(format!("/s/{name}/mcp"), Scope::One(Arc::clone(upstream)));
         }
@@ -64,11 +67,18 @@ impl Plan {
             let group = Group::new(members.clone(), options.prefix, Some(view.clone()));
             add(format!("/v/{name}/mcp"), Scope::Group(group));
         }
-        Plan { options, upstreams, endpoints }
+        Plan {
+            options,
+            upstreams,
+            endpoints,
+        }
     }
 
     fn kept(&self, name: &str, options: &ServerOptions) -> Option<Arc<Upstream>> {
-        self.upstreams.get(name).filter(|upstream| upstream.options == *options).cloned()
+        self.upstreams
+            .get(name)
+            .filter(|upstream| upstream.options == *options)
+            .cloned()
     }
 
     pub(crate) fn endpoint(&self, path: &str) -> Option<&Arc<Endpoint>> {
@@ -77,16 +87,20 @@ impl Plan {
 
     /// Upstreams that `newer` no longer has, or has with other options.
     pub(crate) fn gone_in<'a>(&'a self, newer: &'a Plan) -> impl Iterator<Item = &'a Arc<Upstream>> {
-        self.upstreams
-            .values()
-            .filter(|old| newer.upstreams.get(&*old.name).is_none_or(|new| !Arc::ptr_eq(old, new)))
+        self.upstreams.values().filter(|old| {
+            newer
+                .upstreams
+                .get(&*old.name)
+                .is_none_or(|new| !Arc::ptr_eq(old, new))
+        })
     }
 
     pub(crate) fn shows(&self, endpoint: &str, server: &str) -> bool {
-        self.endpoint(endpoint).is_some_and(|endpoint| match &endpoint.scope {
-            Scope::One(upstream) => &*upstream.name == server,
-            Scope::Group(group) => group.members.iter().any(|member| &*member.name == server),
-        })
+        self.endpoint(endpoint)
+            .is_some_and(|endpoint| match &endpoint.scope {
+                Scope::One(upstream) => &*upstream.name == server,
+                Scope::Group(group) => group.members.iter().any(|member| &*member.name == server),
+            })
     }
 }
 
@@ -97,5 +111,11 @@ fn new_upstream(
     hub: &Arc<Hub>,
     runtime: &Handle,
 ) -> Arc<Upstream> {
-    Upstream::new(name, server.clone(), options.limits.clone(), Arc::clone(hub), runtime.clone())
+    Upstream::new(
+        name,
+        server.clone(),
+        options.limits.clone(),
+        Arc::clone(hub),
+        runtime.clone(),
+    )
 }

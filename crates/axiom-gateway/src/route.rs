@@ -17,7 +17,10 @@ use crate::upstream::{Upstream, Want};
 #[derive(Debug)]
 pub(crate) enum Route {
     /// To one server; `rename` replaces the name at that span by the server's own.
-    Server { upstream: Arc<Upstream>, rename: Option<(Span, String)> },
+    Server {
+        upstream: Arc<Upstream>,
+        rename: Option<(Span, String)>,
+    },
     /// To each of these in turn until one knows what is meant. Only for requests that change nothing.
     FirstOf(Vec<Arc<Upstream>>),
     /// Answered from the merged list.
@@ -29,7 +32,12 @@ pub(crate) enum Route {
 /// Finds the route of a request that the gateway does not answer by itself.
 pub(crate) async fn find(endpoint: &Endpoint, want: &Want, message: &Message) -> Result<Route, Fault> {
     let group = match &endpoint.scope {
-        Scope::One(upstream) => return Ok(Route::Server { upstream: Arc::clone(upstream), rename: None }),
+        Scope::One(upstream) => {
+            return Ok(Route::Server {
+                upstream: Arc::clone(upstream),
+                rename: None,
+            });
+        }
         Scope::Group(group) => group,
     };
     let param = &message.envelope.param;
@@ -50,7 +58,9 @@ pub(crate) async fn find(endpoint: &Endpoint, want: &Want, message: &Message) ->
         Method::SetLevel => Ok(Route::Everybody),
         method => match ListKind::of(method) {
             Some(kind) => Ok(Route::List(kind)),
-            None => Err(Fault::UnknownMethod { method: message.method_text().into_owned() }),
+            None => Err(Fault::UnknownMethod {
+                method: message.method_text().into_owned(),
+            }),
         },
     }
 }
@@ -63,7 +73,10 @@ async fn by_name(
     at: Option<Span>,
 ) -> Result<Route, Fault> {
     let (Some(at), Some(shown)) = (at, message.text(at)) else {
-        return Err(Fault::InvalidParams(format!("{} needs params.name, a string", message.method_text())));
+        return Err(Fault::InvalidParams(format!(
+            "{} needs params.name, a string",
+            message.method_text()
+        )));
     };
     // The usual case needs no list: the name says which server it belongs to.
     if group.prefix == crate::options::Prefix::Always
@@ -71,13 +84,19 @@ async fn by_name(
         && let Some((server, name)) = names::split(&shown)
         && let Some(member) = group.member(server)
     {
-        return Ok(Route::Server { upstream: Arc::clone(member), rename: Some((at, name.to_owned())) });
+        return Ok(Route::Server {
+            upstream: Arc::clone(member),
+            rename: Some((at, name.to_owned())),
+        });
     }
     let merged = group.list(want, kind).await;
     match merged.entries.get(&*shown) {
         Some((member, key)) => {
             let rename = (*key != *shown).then(|| (at, key.clone()));
-            Ok(Route::Server { upstream: Arc::clone(&group.members[*member]), rename })
+            Ok(Route::Server {
+                upstream: Arc::clone(&group.members[*member]),
+                rename,
+            })
         }
         None => Err(unknown(group, kind, &shown)),
     }
@@ -86,24 +105,41 @@ async fn by_name(
 /// Says what is wrong with a name, and what is near it.
 fn unknown(group: &Group, kind: ListKind, shown: &str) -> Fault {
     let what = if kind == ListKind::Tools { "tool" } else { "prompt" };
-    let down: Vec<&str> =
-        group.members.iter().filter(|member| member.last_error().is_some()).map(|member| &*member.name).collect();
-    let hint = if down.is_empty() { String::new() } else { format!(" (not available now: {})", down.join(", ")) };
+    let down: Vec<&str> = group
+        .members
+        .iter()
+        .filter(|member| member.last_error().is_some())
+        .map(|member| &*member.name)
+        .collect();
+    let hint = if down.is_empty() {
+        String::new()
+    } else {
+        format!(" (not available now: {})", down.join(", "))
+    };
     Fault::InvalidParams(format!("unknown {what}: {shown}{hint}"))
 }
 
 async fn by_uri(group: &Group, want: &Want, message: &Message, at: Option<Span>) -> Result<Route, Fault> {
     let Some(uri) = message.text(at) else {
-        return Err(Fault::InvalidParams(format!("{} needs a uri, a string", message.method_text())));
+        return Err(Fault::InvalidParams(format!(
+            "{} needs a uri, a string",
+            message.method_text()
+        )));
     };
     let resources = group.list(want, ListKind::Resources).await;
     if let Some((member, _)) = resources.entries.get(&*uri) {
-        return Ok(Route::Server { upstream: Arc::clone(&group.members[*member]), rename: None });
+        return Ok(Route::Server {
+            upstream: Arc::clone(&group.members[*member]),
+            rename: None,
+        });
     }
     let templates = group.list(want, ListKind::Templates).await;
     // A completion names the template itself.
     if let Some((member, _)) = templates.entries.get(&*uri) {
-        return Ok(Route::Server { upstream: Arc::clone(&group.members[*member]), rename: None });
+        return Ok(Route::Server {
+            upstream: Arc::clone(&group.members[*member]),
+            rename: None,
+        });
     }
     let mut owners: Vec<usize> = templates
         .entries
@@ -114,10 +150,18 @@ async fn by_uri(group: &Group, want: &Want, message: &Message, at: Option<Span>)
     owners.sort_unstable();
     owners.dedup();
     match owners[..] {
-        [only] => Ok(Route::Server { upstream: Arc::clone(&group.members[only]), rename: None }),
+        [only] => Ok(Route::Server {
+            upstream: Arc::clone(&group.members[only]),
+            rename: None,
+        }),
         [] if group.view.is_some() => Err(Fault::InvalidParams(format!("unknown resource: {uri}"))),
         // A server may know resources that it lists nowhere.
         [] => Ok(Route::FirstOf(group.members.clone())),
-        _ => Ok(Route::FirstOf(owners.into_iter().map(|index| Arc::clone(&group.members[index])).collect())),
+        _ => Ok(Route::FirstOf(
+            owners
+                .into_iter()
+                .map(|index| Arc::clone(&group.members[index]))
+                .collect(),
+        )),
     }
 }

@@ -45,22 +45,31 @@ impl Sealer {
     pub(crate) fn new() -> Sealer {
         let random = SystemRandom::new();
         let mut key = [0; 32];
-        random.fill(&mut key).expect("the operating system gives random bytes");
+        random
+            .fill(&mut key)
+            .expect("the operating system gives random bytes");
         let key = UnboundKey::new(&AES_256_GCM, &key).expect("the key has the cipher's length");
-        Sealer { key: LessSafeKey::new(key), random }
+        Sealer {
+            key: LessSafeKey::new(key),
+            random,
+        }
     }
 
     /// Sixteen random bytes, for ids.
     pub(crate) fn random_id(&self) -> [u8; 16] {
         let mut id = [0; 16];
-        self.random.fill(&mut id).expect("the operating system gives random bytes");
+        self.random
+            .fill(&mut id)
+            .expect("the operating system gives random bytes");
         id
     }
 
     /// A token that carries `plain`. Visible ASCII, so it may be a header value.
     pub(crate) fn seal(&self, purpose: Purpose, plain: &[u8]) -> String {
         let mut nonce = [0; NONCE_LEN];
-        self.random.fill(&mut nonce).expect("the operating system gives random bytes");
+        self.random
+            .fill(&mut nonce)
+            .expect("the operating system gives random bytes");
         let mut sealed = plain.to_vec();
         self.key
             .seal_in_place_append_tag(
@@ -82,7 +91,10 @@ impl Sealer {
         }
         let mut sealed = bytes.split_off(NONCE_LEN);
         let nonce = Nonce::try_assume_unique_for_key(&bytes).ok()?;
-        let plain = self.key.open_in_place(nonce, Aad::from(purpose.label()), &mut sealed).ok()?;
+        let plain = self
+            .key
+            .open_in_place(nonce, Aad::from(purpose.label()), &mut sealed)
+            .ok()?;
         Some(plain.to_vec())
     }
 }
@@ -101,13 +113,20 @@ mod tests {
     fn opens_only_what_it_sealed_for_the_same_purpose() {
         let sealer = Sealer::new();
         let token = sealer.seal(Purpose::Session, b"state");
-        assert_eq!(sealer.open(Purpose::Session, &token).as_deref(), Some(&b"state"[..]));
+        assert_eq!(
+            sealer.open(Purpose::Session, &token).as_deref(),
+            Some(&b"state"[..])
+        );
         assert_eq!(sealer.open(Purpose::Cursor, &token), None);
         assert_eq!(Sealer::new().open(Purpose::Session, &token), None);
         for index in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
-            assert_eq!(sealer.open(Purpose::Session, std::str::from_utf8(&changed).unwrap()), None, "byte {index}");
+            assert_eq!(
+                sealer.open(Purpose::Session, std::str::from_utf8(&changed).unwrap()),
+                None,
+                "byte {index}"
+            );
         }
         assert_eq!(sealer.open(Purpose::Session, ""), None);
     }

@@ -43,7 +43,10 @@ impl Hello {
     /// connection to a legacy server with another one.
     pub(crate) fn is_interactive(&self) -> bool {
         use axiom_protocol::span::Span;
-        let object = Span { start: 0, end: u32::try_from(self.capabilities.len()).unwrap_or(0) };
+        let object = Span {
+            start: 0,
+            end: u32::try_from(self.capabilities.len()).unwrap_or(0),
+        };
         ["roots", "sampling", "elicitation"]
             .iter()
             .any(|key| axiom_protocol::walk::get(&self.capabilities, object, key).is_some())
@@ -145,14 +148,15 @@ impl Session {
 
     /// True if forgetting this object loses nothing: all that is left of it is in its id.
     pub(crate) fn is_bare(&self) -> bool {
-        !self.pinned && self.lock().as_ref().is_none_or(|state| {
-            state.calls.is_empty()
-                && state.asked.is_empty()
-                && matches!(state.outlet, Outlet::None)
-                && state.streams.is_empty()
-                && state.subscriptions.is_empty()
-                && state.log_level.is_none()
-        })
+        !self.pinned
+            && self.lock().as_ref().is_none_or(|state| {
+                state.calls.is_empty()
+                    && state.asked.is_empty()
+                    && matches!(state.outlet, Outlet::None)
+                    && state.streams.is_empty()
+                    && state.subscriptions.is_empty()
+                    && state.log_level.is_none()
+            })
     }
 
     /// True while the client has a channel open on which it can be reached outside of a call.
@@ -224,7 +228,13 @@ impl Session {
     pub(crate) fn ask(&self, link: &Arc<Link>, upstream_id: Bytes) -> u64 {
         self.with(|state| {
             state.asked_next += 1;
-            state.asked.insert(state.asked_next, Asked { link: Arc::clone(link), upstream_id });
+            state.asked.insert(
+                state.asked_next,
+                Asked {
+                    link: Arc::clone(link),
+                    upstream_id,
+                },
+            );
             state.asked_next
         })
     }

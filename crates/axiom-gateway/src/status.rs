@@ -60,7 +60,12 @@ pub(crate) fn of(upstream: &Arc<Upstream>) -> ServerStatus {
         .filter(|(_, speaks)| *speaks == Some(true))
         .map(|(era, _)| if era == Era::Legacy { "legacy" } else { "modern" })
         .collect();
-    let count = |kind| upstream.catalogs.last_seen(kind).map(|catalog| catalog.items.len());
+    let count = |kind| {
+        upstream
+            .catalogs
+            .last_seen(kind)
+            .map(|catalog| catalog.items.len())
+    };
     ServerStatus {
         name: upstream.name.to_string(),
         kind: kind_of(&upstream.options.endpoint),

@@ -58,15 +58,32 @@ pub(crate) async fn listen(
     }
     wants.uris = honoured;
     let (mailbox, letters) = mailbox(NEWS_MAX);
-    let listener = Listener { endpoint: endpoint.path.clone(), wants: wants.clone(), mailbox };
+    let listener = Listener {
+        endpoint: endpoint.path.clone(),
+        wants: wants.clone(),
+        mailbox,
+    };
     let key = gateway.hub.listen(listener);
-    let id = message.envelope.id.map(|id| message.slice(id)).unwrap_or_default();
+    let id = message
+        .envelope
+        .id
+        .map(|id| message.slice(id))
+        .unwrap_or_default();
     let hub = Arc::clone(&gateway.hub);
-    Ok(Subscription { id, acknowledged: wants, begun: false, letters, key, hub, watchers })
+    Ok(Subscription {
+        id,
+        acknowledged: wants,
+        begun: false,
+        letters,
+        key,
+        hub,
+        watchers,
+    })
 }
 
 fn wants_of(message: &Message) -> Result<Wants, Fault> {
-    let missing = || Fault::InvalidParams("subscriptions/listen needs params.notifications, an object".to_owned());
+    let missing =
+        || Fault::InvalidParams("subscriptions/listen needs params.notifications, an object".to_owned());
     let filter = message.envelope.param.notifications.ok_or_else(missing)?;
     let raw = &message.bytes;
     if !filter.of(raw).starts_with(b"{") {
@@ -75,10 +92,16 @@ fn wants_of(message: &Message) -> Result<Wants, Fault> {
     let flag = |key: &str| walk::get(raw, filter, key).is_some_and(|value| value.of(raw) == b"true");
     let uris: HashSet<String> = walk::get(raw, filter, "resourceSubscriptions")
         .filter(|list| list.of(raw).starts_with(b"["))
-        .map(|list| walk::elements(raw, list).filter_map(|at| message.text(Some(at)).map(|uri| uri.into_owned())).collect())
+        .map(|list| {
+            walk::elements(raw, list)
+                .filter_map(|at| message.text(Some(at)).map(|uri| uri.into_owned()))
+                .collect()
+        })
         .unwrap_or_default();
     if uris.len() > URIS_MAX {
-        return Err(Fault::InvalidParams(format!("more than {URIS_MAX} resources in one subscription")));
+        return Err(Fault::InvalidParams(format!(
+            "more than {URIS_MAX} resources in one subscription"
+        )));
     }
     let mut uris: Vec<String> = uris.into_iter().collect();
     uris.sort_unstable();
@@ -117,11 +140,24 @@ async fn follow(link: Arc<Link>, uri: String) {
     push_quoted(&mut filter, &uri);
     filter.extend_from_slice(b"]}");
     let params = bridge::modern_params_with(&[("notifications", &filter)]);
-    let bytes = Bytes::from(reply::request(b"\"axiom-watch\"", "subscriptions/listen", &params));
-    let Ok(message) = Message::scan(bytes, &link.limits()) else { return };
+    let bytes = Bytes::from(reply::request(
+        b"\"axiom-watch\"",
+        "subscriptions/listen",
+        &params,
+    ));
+    let Ok(message) = Message::scan(bytes, &link.limits()) else {
+        return;
+    };
     let headers = bridge::modern_headers(&message, None);
-    let outgoing = Outgoing { message: &message, edits: Vec::new(), headers, session: None };
-    let Ok(mut exchange) = link.call(outgoing).await else { return };
+    let outgoing = Outgoing {
+        message: &message,
+        edits: Vec::new(),
+        headers,
+        session: None,
+    };
+    let Ok(mut exchange) = link.call(outgoing).await else {
+        return;
+    };
     exchange.wait_forever();
     while let Step::Notice(bytes) = exchange.next().await {
         if let Ok(message) = Message::scan(bytes, &link.limits()) {
@@ -174,7 +210,10 @@ impl Subscription {
         .map(|(_, field)| format!("\"{field}\":true"))
         .collect();
         if !wants.uris.is_empty() {
-            fields.push(format!("\"resourceSubscriptions\":{}", serde_json::Value::from(wants.uris.clone())));
+            fields.push(format!(
+                "\"resourceSubscriptions\":{}",
+                serde_json::Value::from(wants.uris.clone())
+            ));
         }
         params.extend_from_slice(format!(",\"notifications\":{{{}}}}}", fields.join(",")).as_bytes());
         reply::notification("notifications/subscriptions/acknowledged", &params)
@@ -231,10 +270,16 @@ fn note_level(caller: &Caller, message: &Message) {
 /// `logging/setLevel` on an endpoint of several servers: each that logs is told, those not yet up when they come up.
 pub(crate) fn set_level(endpoint: &Endpoint, caller: &Caller, message: &Message) {
     note_level(caller, message);
-    let Scope::Group(group) = &endpoint.scope else { return };
+    let Scope::Group(group) = &endpoint.scope else {
+        return;
+    };
     let want = caller.want();
     let params = Bytes::copy_from_slice(message.raw(message.envelope.params).unwrap_or(b"{}"));
-    for link in group.members.iter().filter_map(|member: &Arc<Upstream>| member.live_link(&want)) {
+    for link in group
+        .members
+        .iter()
+        .filter_map(|member: &Arc<Upstream>| member.live_link(&want))
+    {
         if link.era() == Era::Legacy && link.greeting.has("logging") {
             tell_level(link, params.clone());
         }

@@ -87,7 +87,11 @@ enum Slot {
     Connecting(watch::Receiver<Option<Result<Arc<Link>, Fault>>>),
     Up(Arc<Link>),
     /// The last attempt failed; until `retry_at` everybody gets its fault at once.
-    Down { fault: Fault, attempts: u32, retry_at: time::Instant },
+    Down {
+        fault: Fault,
+        attempts: u32,
+        retry_at: time::Instant,
+    },
 }
 
 /// First pause after a failed connection attempt; doubles up to [`RETRY_PAUSE_MAX`].
@@ -109,15 +113,21 @@ impl Want {
     pub(crate) fn plain(revision: Revision) -> Want {
         let capabilities = Bytes::from_static(b"{}");
         let class = class_of(revision, &capabilities);
-        Want { revision, capabilities, class, owner: None }
+        Want {
+            revision,
+            capabilities,
+            class,
+            owner: None,
+        }
     }
 
     fn key(&self) -> LinkKey {
         match self.revision.era() {
             Era::Modern => LinkKey::Modern,
-            Era::Legacy => {
-                LinkKey::Legacy { class: self.class, owner: self.owner.as_ref().map(|session| session.id) }
-            }
+            Era::Legacy => LinkKey::Legacy {
+                class: self.class,
+                owner: self.owner.as_ref().map(|session| session.id),
+            },
         }
     }
 }
@@ -157,9 +167,10 @@ impl Upstream {
             },
             Era::Modern => self.link_exactly(&Want::plain(Revision::LATEST_LEGACY)).await,
             Era::Legacy if speaks.legacy != Some(false) => match self.link_exactly(want).await {
-                Err(fault) if self.speaks().legacy == Some(false) => {
-                    self.link_exactly(&Want::plain(Revision::MODERN)).await.map_err(|_| fault)
-                }
+                Err(fault) if self.speaks().legacy == Some(false) => self
+                    .link_exactly(&Want::plain(Revision::MODERN))
+                    .await
+                    .map_err(|_| fault),
                 up => up,
             },
             Era::Legacy => self.link_exactly(&Want::plain(Revision::MODERN)).await,
@@ -180,7 +191,10 @@ impl Upstream {
             Err(attempt) => attempt,
         };
         // cancel-safe: the attempt runs in a task of its own; a dropped waiter changes nothing
-        let up = attempt.wait_for(Option::is_some).await.map(|result| result.clone());
+        let up = attempt
+            .wait_for(Option::is_some)
+            .await
+            .map(|result| result.clone());
         match up {
             Ok(Some(result)) => result,
             Ok(None) | Err(_) => Err(self.unavailable("the connection attempt was given up")),
@@ -203,9 +217,15 @@ impl Upstream {
             Some(Slot::Down { attempts: failed, .. }) => attempts = *failed,
             Some(Slot::Up(_)) | None => {}
         }
-        let up = links.values().filter(|slot| !matches!(slot, Slot::Down { .. })).count();
+        let up = links
+            .values()
+            .filter(|slot| !matches!(slot, Slot::Down { .. }))
+            .count();
         if up >= self.options.links_max {
-            return Err(Fault::Busy { server: self.name.to_string(), links_max: self.options.links_max });
+            return Err(Fault::Busy {
+                server: self.name.to_string(),
+                links_max: self.options.links_max,
+            });
         }
         let (tx, rx) = watch::channel(None);
         links.insert(key.clone(), Slot::Connecting(rx.clone()));
@@ -239,10 +259,16 @@ impl Upstream {
             }
             Err(fault) => {
                 let attempts = failed_before + 1;
-                let pause = RETRY_PAUSE.saturating_mul(1 << attempts.min(10)).min(RETRY_PAUSE_MAX);
+                let pause = RETRY_PAUSE
+                    .saturating_mul(1 << attempts.min(10))
+                    .min(RETRY_PAUSE_MAX);
                 tracing::warn!(server = %self.name, %fault, attempts, "server is not available");
                 self.note_error(Some(fault.to_string()));
-                Slot::Down { fault: fault.clone(), attempts, retry_at: time::now() + pause }
+                Slot::Down {
+                    fault: fault.clone(),
+                    attempts,
+                    retry_at: time::now() + pause,
+                }
             }
         };
         self.lock_links().insert(key, slot);
@@ -250,7 +276,8 @@ impl Upstream {
 
     /// Takes a link out of use. New calls open another one.
     pub(crate) fn retire(&self, link: &Link) {
-        self.lock_links().retain(|_, slot| !matches!(slot, Slot::Up(up) if std::ptr::eq(Arc::as_ptr(up), link)));
+        self.lock_links()
+            .retain(|_, slot| !matches!(slot, Slot::Up(up) if std::ptr::eq(Arc::as_ptr(up), link)));
     }
 
     /// Stops links that nobody can need any more: private ones whose session is gone or long idle.
@@ -258,7 +285,11 @@ impl Upstream {
         let idle: Vec<Arc<Link>> = self
             .live_links()
             .into_iter()
-            .filter(|link| link.owner.as_ref().is_some_and(|owner| self.is_abandoned(link, owner)))
+            .filter(|link| {
+                link.owner
+                    .as_ref()
+                    .is_some_and(|owner| self.is_abandoned(link, owner))
+            })
             .collect();
         for link in idle {
             tracing::info!(server = %self.name, "closing an idle private connection");
@@ -266,7 +297,9 @@ impl Upstream {
             link.stop("idle");
         }
         let now = time::now();
-        self.lock_links().retain(|_, slot| !matches!(slot, Slot::Down { retry_at, .. } if *retry_at + RETRY_PAUSE_MAX < now));
+        self.lock_links().retain(
+            |_, slot| !matches!(slot, Slot::Down { retry_at, .. } if *retry_at + RETRY_PAUSE_MAX < now),
+        );
     }
 
     fn is_abandoned(&self, link: &Link, owner: &Weak<Session>) -> bool {
@@ -298,7 +331,9 @@ impl Upstream {
     }
 
     pub(crate) fn is_connecting(&self) -> bool {
-        self.lock_links().values().any(|slot| matches!(slot, Slot::Connecting(_)))
+        self.lock_links()
+            .values()
+            .any(|slot| matches!(slot, Slot::Connecting(_)))
     }
 
     pub(crate) fn speaks(&self) -> Speaks {
@@ -315,7 +350,10 @@ impl Upstream {
     }
 
     pub(crate) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn note_error(&self, error: Option<String>) {
@@ -323,11 +361,17 @@ impl Upstream {
     }
 
     pub(crate) fn unavailable(&self, reason: &str) -> Fault {
-        Fault::Unavailable { server: self.name.to_string(), reason: reason.to_owned() }
+        Fault::Unavailable {
+            server: self.name.to_string(),
+            reason: reason.to_owned(),
+        }
     }
 
     pub(crate) fn protocol_fault(&self, reason: impl Into<String>) -> Fault {
-        Fault::Protocol { server: self.name.to_string(), reason: reason.into() }
+        Fault::Protocol {
+            server: self.name.to_string(),
+            reason: reason.into(),
+        }
     }
 
     fn lock_links(&self) -> MutexGuard<'_, HashMap<LinkKey, Slot>> {

@@ -10,7 +10,10 @@ use crate::gateway::Gateway;
 
 pub(super) fn handle(gateway: &Arc<Gateway>, method: &Method, path: &str) -> Response<Body> {
     if !matches!(*method, Method::GET | Method::HEAD) {
-        return text(StatusCode::NOT_FOUND, "nothing here takes that; MCP clients POST to /mcp\n");
+        return text(
+            StatusCode::NOT_FOUND,
+            "nothing here takes that; MCP clients POST to /mcp\n",
+        );
     }
     match path {
         "/healthz" => text(StatusCode::OK, "ok\n"),
@@ -26,6 +29,9 @@ pub(super) fn handle(gateway: &Arc<Gateway>, method: &Method, path: &str) -> Res
              server) or /v/<view>/mcp.\nOlder clients: /sse. WebSocket: /ws. Servers and their state: \
              /api/v1/servers\n",
         ),
-        _ => text(StatusCode::NOT_FOUND, "not found; MCP clients use /mcp, people start at /\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "not found; MCP clients use /mcp, people start at /\n",
+        ),
     }
 }

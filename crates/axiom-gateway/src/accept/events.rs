@@ -184,10 +184,19 @@ pub(super) fn encoded(message: &[u8]) -> Bytes {
 fn events(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
     // Tells reverse proxies not to hold events back.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
     response
 }
 
@@ -198,7 +207,9 @@ struct KeepAlive {
 
 impl KeepAlive {
     fn new() -> KeepAlive {
-        KeepAlive { timer: Box::pin(time::sleep(KEEP_ALIVE)) }
+        KeepAlive {
+            timer: Box::pin(time::sleep(KEEP_ALIVE)),
+        }
     }
 
     fn reset(&mut self) {
@@ -227,7 +238,11 @@ impl Replaying {
                 Box::pin(async move { gateway.drain_begun().await });
             until
         });
-        Replaying { reader, keep_alive: KeepAlive::new(), until }
+        Replaying {
+            reader,
+            keep_alive: KeepAlive::new(),
+            until,
+        }
     }
 }
 
@@ -252,7 +267,9 @@ impl HttpBody for Replaying {
         {
             return Poll::Ready(None);
         }
-        self.keep_alive.poll(cx).map(|comment| Some(Ok(Frame::data(comment))))
+        self.keep_alive
+            .poll(cx)
+            .map(|comment| Some(Ok(Frame::data(comment))))
     }
 }
 
@@ -263,7 +280,10 @@ struct Queued {
 
 impl Queued {
     fn new(queue: Receiver<Bytes>) -> Queued {
-        Queued { queue, keep_alive: KeepAlive::new() }
+        Queued {
+            queue,
+            keep_alive: KeepAlive::new(),
+        }
     }
 }
 
@@ -279,7 +299,9 @@ impl HttpBody for Queued {
             self.keep_alive.reset();
             return Poll::Ready(event.map(|event| Ok(Frame::data(event))));
         }
-        self.keep_alive.poll(cx).map(|comment| Some(Ok(Frame::data(comment))))
+        self.keep_alive
+            .poll(cx)
+            .map(|comment| Some(Ok(Frame::data(comment))))
     }
 }
 
@@ -294,7 +316,12 @@ pub(super) struct Passed {
 impl Passed {
     /// `len` is the length of the whole body, where it is known.
     pub(super) fn new(parts: VecDeque<Bytes>, rest: AnswerBody, len: Option<u64>) -> Passed {
-        Passed { parts, rest, len, sent: 0 }
+        Passed {
+            parts,
+            rest,
+            len,
+            sent: 0,
+        }
     }
 }
 
@@ -316,12 +343,16 @@ impl HttpBody for Passed {
                     self.sent += chunk.len() as u64;
                     Ok(Frame::data(chunk))
                 }
-                Err(error) => Err(BodyError { reason: error.to_string() }),
+                Err(error) => Err(BodyError {
+                    reason: error.to_string(),
+                }),
             })
         })
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.len.map_or_else(SizeHint::new, |len| SizeHint::with_exact(len.saturating_sub(self.sent)))
+        self.len.map_or_else(SizeHint::new, |len| {
+            SizeHint::with_exact(len.saturating_sub(self.sent))
+        })
     }
 }

@@ -35,13 +35,22 @@ pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Box<Re
 
 fn host_is_allowed(options: &Options, host: &str) -> bool {
     let name = without_port(host);
-    is_loopback(name) || options.allowed_hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+    is_loopback(name)
+        || options
+            .allowed_hosts
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(name))
 }
 
 fn origin_is_allowed(options: &Options, origin: &str) -> bool {
-    let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let host = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
     host.is_some_and(|host| is_loopback(without_port(host)))
-        || options.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        || options
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(origin))
 }
 
 /// `[::1]:80` -> `[::1]`, `name:80` -> `name`.

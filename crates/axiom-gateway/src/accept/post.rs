@@ -43,14 +43,25 @@ pub(super) async fn handle(
     let bytes = match time::timeout(limits.request_timeout, read(body, limits.message_bytes_max)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(fault)) => return refuse(&fault, None, false),
-        Err(_) => return super::text(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time\n"),
+        Err(_) => {
+            return super::text(
+                StatusCode::REQUEST_TIMEOUT,
+                "the request body did not arrive in time\n",
+            );
+        }
     };
-    let scan_limits = Limits { bytes_max: limits.message_bytes_max, depth_max: limits.depth_max };
+    let scan_limits = Limits {
+        bytes_max: limits.message_bytes_max,
+        depth_max: limits.depth_max,
+    };
     match Message::scan(bytes.clone(), &scan_limits) {
         Ok(message) => one(gateway, &endpoint, &head.headers, message).await,
         Err(error) => match split_batch(&bytes, &scan_limits, BATCH_LEN_MAX) {
             Ok(Some(items)) => {
-                let items = items.into_iter().map(|at| bytes.slice(at.start as usize..at.end as usize)).collect();
+                let items = items
+                    .into_iter()
+                    .map(|at| bytes.slice(at.start as usize..at.end as usize))
+                    .collect();
                 batch(gateway, &endpoint, &head.headers, items, &scan_limits).await
             }
             Ok(None) | Err(_) => {
@@ -70,7 +81,8 @@ async fn read(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Fault> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Fault::InvalidRequest(format!("the request body broke off: {error}")))?;
+        let frame =
+            frame.map_err(|error| Fault::InvalidRequest(format!("the request body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.is_empty() {
             first = data;
@@ -114,7 +126,11 @@ async fn one(
             accepted()
         }
         Kind::Response | Kind::Error => match caller.session() {
-            None => refuse(&Fault::InvalidRequest("this revision has no client responses".to_owned()), None, modern),
+            None => refuse(
+                &Fault::InvalidRequest("this revision has no client responses".to_owned()),
+                None,
+                modern,
+            ),
             Some(session) => match phase::answer(session, &message).await {
                 Ok(()) => accepted(),
                 Err(fault) => refuse(&fault, None, modern),
@@ -140,7 +156,9 @@ async fn newcomer(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, message: &Me
             }
             let mut response = whole(answer, false);
             if let Ok(token) = HeaderValue::from_str(&token) {
-                response.headers_mut().insert(HeaderName::from_static(MCP_SESSION_ID), token);
+                response
+                    .headers_mut()
+                    .insert(HeaderName::from_static(MCP_SESSION_ID), token);
             }
             response
         }
@@ -209,14 +227,21 @@ impl Drop for Attended {
     fn drop(&mut self) {
         let Some(mut call) = self.call.take() else { return };
         if !call.exchange().cancels_on_drop() {
-            drop(spawn("finish abandoned call", async move { while let Step::Notice(_) = call.next().await {} }));
+            drop(spawn("finish abandoned call", async move {
+                while let Step::Notice(_) = call.next().await {}
+            }));
         }
     }
 }
 
 /// A whole answer as one JSON response; a large one is passed through as it arrives.
 fn whole(answer: Final, modern: bool) -> Response<Body> {
-    let Final { status, mut parts, rest, .. } = answer;
+    let Final {
+        status,
+        mut parts,
+        rest,
+        ..
+    } = answer;
     let status = if modern { status } else { StatusCode::OK };
     let body = match rest {
         None if parts.len() == 1 => Body::from(parts.pop_front().unwrap_or_default()),
@@ -235,7 +260,9 @@ fn accepted() -> Response<Body> {
 fn refuse(fault: &Fault, id: Option<&[u8]>, modern: bool) -> Response<Body> {
     let mut response = json(fault.status(modern), fault.body(id));
     if matches!(fault, Fault::Busy { .. } | Fault::ShuttingDown) {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
@@ -314,7 +341,9 @@ async fn batch_item(
                     Err(fault) => failed(&fault),
                 }
             }
-            Ok(Reply::Subscription(_)) => failed(&Fault::InvalidRequest("no subscription in a batch".to_owned())),
+            Ok(Reply::Subscription(_)) => {
+                failed(&Fault::InvalidRequest("no subscription in a batch".to_owned()))
+            }
             Err(fault) => failed(&fault),
         },
     }

@@ -27,13 +27,27 @@ pub(crate) struct SseClients {
 const MESSAGES_MAX: usize = 64;
 
 /// GET: a new conversation.
-pub(super) fn open(gateway: &Arc<Gateway>, clients: &Arc<SseClients>, endpoint: Arc<Endpoint>) -> Response<Body> {
-    let id: String = gateway.sealer.random_id().iter().map(|byte| format!("{byte:02x}")).collect();
+pub(super) fn open(
+    gateway: &Arc<Gateway>,
+    clients: &Arc<SseClients>,
+    endpoint: Arc<Endpoint>,
+) -> Response<Body> {
+    let id: String = gateway
+        .sealer
+        .random_id()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let (ours, theirs) = pipe::pair(MESSAGES_MAX);
     let (tx, rx) = channel::bounded(MESSAGES_MAX);
     let mut first = Vec::new();
     let place = endpoint.path.replace("/mcp", "/message");
-    sse::encode(&mut first, Some("endpoint"), None, format!("{place}?sessionId={id}").as_bytes());
+    sse::encode(
+        &mut first,
+        Some("endpoint"),
+        None,
+        format!("{place}?sessionId={id}").as_bytes(),
+    );
     lock(clients).insert(id.clone(), theirs.tx);
 
     drop(spawn("sse client", serve(Arc::clone(gateway), endpoint, ours)));
@@ -82,10 +96,18 @@ pub(super) async fn message(
     let bytes = match time::timeout(limits.request_timeout, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => {
-            let reason = format!("a message of more than {} B, or one that broke off\n", limits.message_bytes_max);
+            let reason = format!(
+                "a message of more than {} B, or one that broke off\n",
+                limits.message_bytes_max
+            );
             return text(StatusCode::PAYLOAD_TOO_LARGE, reason);
         }
-        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the message did not arrive in time\n"),
+        Err(_) => {
+            return text(
+                StatusCode::REQUEST_TIMEOUT,
+                "the message did not arrive in time\n",
+            );
+        }
     };
     match pipe.send(bytes).await {
         Ok(()) => text(StatusCode::ACCEPTED, "Accepted"),

@@ -33,12 +33,16 @@ pub(super) fn open(gateway: &Arc<Gateway>, endpoint: &Endpoint, headers: &Header
     let bytes_max = gateway.plan().options.limits.replay_bytes_max;
     let last = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
     let reader = match last {
-        None => session.standing_stream(bytes_max).map(|stream| stream.read(prime(&session))),
-        Some(last) => parse_event_id(last)
-            .and_then(|(stream, sequence)| Some(session.find_stream(stream)?.read_after(sequence, prime(&session)))),
+        None => session
+            .standing_stream(bytes_max)
+            .map(|stream| stream.read(prime(&session))),
+        Some(last) => parse_event_id(last).and_then(|(stream, sequence)| {
+            Some(session.find_stream(stream)?.read_after(sequence, prime(&session)))
+        }),
     };
     let Some(reader) = reader else {
-        let fault = Fault::InvalidRequest("no stream to resume: it is too long ago, or was never ours".to_owned());
+        let fault =
+            Fault::InvalidRequest("no stream to resume: it is too long ago, or was never ours".to_owned());
         return refuse(&fault);
     };
     gateway.hub.join(&session);
@@ -57,12 +61,18 @@ fn no_stream(endpoint: &Endpoint) -> Response<Body> {
         endpoint.path.replace("/mcp", "/sse")
     );
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, body);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
     response
 }
 
 /// DELETE: the client ends its session. What only it used at servers is ended too.
-pub(super) fn end_session(gateway: &Arc<Gateway>, endpoint: &Endpoint, headers: &HeaderMap) -> Response<Body> {
+pub(super) fn end_session(
+    gateway: &Arc<Gateway>,
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+) -> Response<Body> {
     if let Some(refusal) = refuse_modern(headers) {
         return refusal;
     }
@@ -109,8 +119,13 @@ pub(crate) fn close(gateway: &Arc<Gateway>, endpoint: &Endpoint, session: &Arc<S
 fn refuse_modern(headers: &HeaderMap) -> Option<Response<Body>> {
     let version = headers.get(MCP_PROTOCOL_VERSION)?.to_str().ok()?;
     (Revision::parse(version)?.era() == Era::Modern).then(|| {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "revision 2026-07-28 has only POST\n");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        let mut response = text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "revision 2026-07-28 has only POST\n",
+        );
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("POST"));
         response
     })
 }

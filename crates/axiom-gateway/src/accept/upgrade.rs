@@ -26,10 +26,22 @@ pub(super) fn websocket(
             .and_then(|given| given.to_str().ok())
             .is_some_and(|given| given.to_ascii_lowercase().contains(value))
     };
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).map(websocket::accept_key);
-    let (true, true, Some(key)) = (is(header::UPGRADE, "websocket"), is(header::CONNECTION, "upgrade"), key) else {
-        let mut response = text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint (subprotocol mcp)\n");
-        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .and_then(|key| key.to_str().ok())
+        .map(websocket::accept_key);
+    let (true, true, Some(key)) = (
+        is(header::UPGRADE, "websocket"),
+        is(header::CONNECTION, "upgrade"),
+        key,
+    ) else {
+        let mut response = text(
+            StatusCode::UPGRADE_REQUIRED,
+            "this is a WebSocket endpoint (subprotocol mcp)\n",
+        );
+        response
+            .headers_mut()
+            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         return response;
     };
     let offers_mcp = is(header::SEC_WEBSOCKET_PROTOCOL, "mcp");
@@ -38,7 +50,14 @@ pub(super) fn websocket(
     let gateway = Arc::clone(gateway);
     drop(spawn("websocket client", async move {
         match upgraded.await {
-            Ok(io) => serve(gateway, endpoint, websocket::accept(TokioIo::new(io), bytes_max).await).await,
+            Ok(io) => {
+                serve(
+                    gateway,
+                    endpoint,
+                    websocket::accept(TokioIo::new(io), bytes_max).await,
+                )
+                .await
+            }
             Err(error) => tracing::debug!(%error, "a connection could not be upgraded"),
         }
     }));

@@ -46,10 +46,22 @@ pub(crate) struct HttpAnswer {
 }
 
 enum Shape {
-    Json { body: Option<AnswerBody>, held: VecDeque<Bytes>, held_len: usize },
-    Events { body: Option<AnswerBody>, decoder: Box<Decoder>, place: Box<Place> },
+    Json {
+        body: Option<AnswerBody>,
+        held: VecDeque<Bytes>,
+        held_len: usize,
+    },
+    Events {
+        body: Option<AnswerBody>,
+        decoder: Box<Decoder>,
+        place: Box<Place>,
+    },
     /// Not MCP: an error page, an empty answer.
-    Other { body: Option<AnswerBody>, held: Vec<u8>, kind: String },
+    Other {
+        body: Option<AnswerBody>,
+        held: Vec<u8>,
+        kind: String,
+    },
 }
 
 /// Where to go on in an event stream that breaks.
@@ -74,20 +86,43 @@ impl HttpAnswer {
         let body = Some(answer.body);
         let bytes_max = link.upstream.limits.upstream_message_bytes_max;
         let shape = if answer.status.is_success() && kind.starts_with("text/event-stream") {
-            Shape::Events { body, decoder: Box::new(Decoder::new(bytes_max)), place: Box::default() }
+            Shape::Events {
+                body,
+                decoder: Box::new(Decoder::new(bytes_max)),
+                place: Box::default(),
+            }
         } else if answer.status == StatusCode::OK && kind.starts_with("application/json") {
-            Shape::Json { body, held: VecDeque::new(), held_len: 0 }
+            Shape::Json {
+                body,
+                held: VecDeque::new(),
+                held_len: 0,
+            }
         } else {
-            Shape::Other { body, held: Vec::new(), kind }
+            Shape::Other {
+                body,
+                held: Vec::new(),
+                kind,
+            }
         };
-        HttpAnswer { link, status: answer.status, shape }
+        HttpAnswer {
+            link,
+            status: answer.status,
+            shape,
+        }
     }
 
     /// Cancel-safe: what was read is kept in `self`.
-    pub(crate) async fn next(&mut self, _link: &Arc<Link>, ids: &Ids, session: Option<&Arc<Session>>) -> Step {
+    pub(crate) async fn next(
+        &mut self,
+        _link: &Arc<Link>,
+        ids: &Ids,
+        session: Option<&Arc<Session>>,
+    ) -> Step {
         let link = Arc::clone(&self.link);
         match &mut self.shape {
-            Shape::Json { body, held, held_len } => Step::Done(read_json(&link, body, held, held_len, ids).await),
+            Shape::Json { body, held, held_len } => {
+                Step::Done(read_json(&link, body, held, held_len, ids).await)
+            }
             Shape::Events { body, decoder, place } => {
                 read_event(&link, body, decoder, place, ids, session).await
             }
@@ -131,7 +166,9 @@ async fn read_json(
 
 /// Absolute offsets of the id's token in the answer, or why there is none (`None`: not seen so far).
 fn find_id(parts: &VecDeque<Bytes>) -> Result<(usize, usize), Option<String>> {
-    let first = parts.front().ok_or_else(|| Some("its answer is empty".to_owned()))?;
+    let first = parts
+        .front()
+        .ok_or_else(|| Some("its answer is empty".to_owned()))?;
     match peek_reply(first) {
         ReplyHead::Id { id, .. } => return Ok((id.start as usize, id.end as usize)),
         ReplyHead::NotAnObject => return Err(Some("its answer is no JSON object".to_owned())),
@@ -164,7 +201,10 @@ fn put_id(
     let mut out = VecDeque::with_capacity(parts.len() + 2);
     let mut offset = 0;
     for part in parts {
-        let (from, to) = (start.saturating_sub(offset).min(part.len()), end.saturating_sub(offset).min(part.len()));
+        let (from, to) = (
+            start.saturating_sub(offset).min(part.len()),
+            end.saturating_sub(offset).min(part.len()),
+        );
         seen.extend_from_slice(&part[from..to]);
         let next = offset + part.len();
         if from > 0 {
@@ -189,7 +229,12 @@ fn put_id(
     let total = total.map(|total| (total + ids.client_id.len() as u64).saturating_sub(seen.len() as u64));
     // Whether a long answer is an error is not known without reading it; errors are short.
     let is_result = rest.is_some() || !is_error(&out);
-    Ok(Final { status: StatusCode::OK, is_result, parts: out, rest: rest.map(|body| (body, total)) })
+    Ok(Final {
+        status: StatusCode::OK,
+        is_result,
+        parts: out,
+        rest: rest.map(|body| (body, total)),
+    })
 }
 
 /// True for a JSON-RPC error, by a look at the first part.
@@ -207,13 +252,18 @@ async fn read_whole(
     ids: &Ids,
 ) -> Result<Final, Fault> {
     let bytes_max = link.upstream.limits.upstream_message_bytes_max;
-    let held = Final { status: StatusCode::OK, is_result: true, parts, rest: body.map(|body| (body, None)) };
+    let held = Final {
+        status: StatusCode::OK,
+        is_result: true,
+        parts,
+        rest: body.map(|body| (body, None)),
+    };
     let whole = VecDeque::from([held.collect(bytes_max, &link.upstream.name).await?]);
     match find_id(&whole) {
         Ok(at) => put_id(link, whole, at, ids, None, None),
-        Err(reason) => {
-            Err(link.upstream.protocol_fault(reason.unwrap_or_else(|| "its answer has no id".to_owned())))
-        }
+        Err(reason) => Err(link
+            .upstream
+            .protocol_fault(reason.unwrap_or_else(|| "its answer has no id".to_owned()))),
     }
 }
 
@@ -267,7 +317,9 @@ fn take_event(link: &Arc<Link>, event: Event, ids: &Ids, session: Option<&Arc<Se
     let message = match Message::scan(event.data, &link.limits()) {
         Ok(message) => message,
         Err(error) => {
-            return Some(Step::Done(Err(link.upstream.protocol_fault(format!("an event is not readable: {error}")))));
+            return Some(Step::Done(Err(link
+                .upstream
+                .protocol_fault(format!("an event is not readable: {error}")))));
         }
     };
     match message.kind() {
@@ -335,7 +387,9 @@ impl Place {
                 return Err(link.died(broken));
             }
             let pause = self.retry.unwrap_or(RESUME_PAUSE).min(RESUME_PAUSE_MAX);
-            self.pause.get_or_insert_with(|| Box::pin(time::sleep(pause))).await;
+            self.pause
+                .get_or_insert_with(|| Box::pin(time::sleep(pause)))
+                .await;
             self.pause = None;
             self.resumes += 1;
             let link = Arc::clone(link);
@@ -363,7 +417,9 @@ async fn read_other(
     if kind.starts_with("application/json")
         && let Ok(message) = Message::scan(Bytes::copy_from_slice(held), &link.limits())
         && message.kind() == Kind::Error
-        && message.id().is_none_or(|id| id == &ids.upstream_id[..] || id == b"null")
+        && message
+            .id()
+            .is_none_or(|id| id == &ids.upstream_id[..] || id == b"null")
     {
         // An answer under no id (the server could not read ours) goes to the client under its own.
         let bytes = axiom_protocol::rewrite::object_with(
@@ -372,7 +428,12 @@ async fn read_other(
             &[("id", &ids.client_id)],
             &[],
         );
-        return Ok(Final { status, is_result: false, parts: VecDeque::from([Bytes::from(bytes)]), rest: None });
+        return Ok(Final {
+            status,
+            is_result: false,
+            parts: VecDeque::from([Bytes::from(bytes)]),
+            rest: None,
+        });
     }
     Err(link.http_fault(status, held))
 }

@@ -28,13 +28,19 @@ const SEALED_BYTES_MAX: usize = 3 << 10;
 
 impl SessionTable {
     pub(crate) fn new(sealer: Arc<Sealer>, ttl: Duration) -> SessionTable {
-        SessionTable { sealer, ttl, live: RwLock::default(), ended: RwLock::default() }
+        SessionTable {
+            sealer,
+            ttl,
+            live: RwLock::default(),
+            ended: RwLock::default(),
+        }
     }
 
     /// A new session. It is not remembered until it is [`mint`](SessionTable::mint)ed or lives on a pipe.
     pub(crate) fn begin(&self, hello: Hello) -> Arc<Session> {
         let mut session = Session::new(u128::from_be_bytes(self.sealer.random_id()), hello);
-        session.pinned = session.hello.capabilities.len() + session.hello.client_info.len() > SEALED_BYTES_MAX;
+        session.pinned =
+            session.hello.capabilities.len() + session.hello.client_info.len() > SEALED_BYTES_MAX;
         Arc::new(session)
     }
 
@@ -45,7 +51,12 @@ impl SessionTable {
             self.remember(&token, session);
             return token;
         }
-        let plain = encode(session.id, time::unix_seconds(), session.revision(), &session.hello);
+        let plain = encode(
+            session.id,
+            time::unix_seconds(),
+            session.revision(),
+            &session.hello,
+        );
         self.sealer.seal(Purpose::Session, &plain)
     }
 
@@ -62,7 +73,9 @@ impl SessionTable {
             return Some(Arc::clone(session));
         }
         let (id, minted, agreed, hello) = decode(&self.sealer.open(Purpose::Session, token)?)?;
-        if time::unix_seconds().saturating_sub(minted) > self.ttl.as_secs() || read(&self.ended).contains_key(&id) {
+        if time::unix_seconds().saturating_sub(minted) > self.ttl.as_secs()
+            || read(&self.ended).contains_key(&id)
+        {
             return None;
         }
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +96,10 @@ impl SessionTable {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(session.id, clock_seconds() + self.ttl.as_secs());
-        self.live.write().unwrap_or_else(PoisonError::into_inner).remove(token);
+        self.live
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(token);
         Some(session)
     }
 
@@ -98,7 +114,10 @@ impl SessionTable {
         live.shrink_to_fit();
         drop(live);
         let now = clock_seconds();
-        self.ended.write().unwrap_or_else(PoisonError::into_inner).retain(|_, until| *until > now);
+        self.ended
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, until| *until > now);
     }
 }
 
@@ -138,8 +157,18 @@ fn decode(plain: &[u8]) -> Option<(SessionId, u64, Revision, Hello)> {
     let endpoint = String::from_utf8(field()?).ok()?;
     let capabilities = Bytes::from(field()?);
     let client_info = Bytes::from(field()?);
-    let hello = Hello { revision, endpoint, capabilities, client_info };
-    Some((u128::from_be_bytes(*id), u64::from_be_bytes(*minted), agreed, hello))
+    let hello = Hello {
+        revision,
+        endpoint,
+        capabilities,
+        client_info,
+    };
+    Some((
+        u128::from_be_bytes(*id),
+        u64::from_be_bytes(*minted),
+        agreed,
+        hello,
+    ))
 }
 
 #[cfg(test)]

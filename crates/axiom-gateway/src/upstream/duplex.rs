@@ -42,7 +42,12 @@ const GARBAGE_CHARS: usize = 200;
 
 impl Duplex {
     pub(super) fn new(tx: PipeSender) -> Arc<Duplex> {
-        Arc::new(Duplex { tx, next_id: AtomicU64::new(1), pending: Mutex::default(), link: OnceLock::new() })
+        Arc::new(Duplex {
+            tx,
+            next_id: AtomicU64::new(1),
+            pending: Mutex::default(),
+            link: OnceLock::new(),
+        })
     }
 
     pub(super) fn attach(&self, link: &Arc<Link>) {
@@ -51,10 +56,21 @@ impl Duplex {
     }
 
     /// A request before there is a link: the handshake's.
-    pub(super) async fn request(&self, method: &str, params: &[u8], limits: &envelope::Limits) -> Result<Message, Letter> {
+    pub(super) async fn request(
+        &self,
+        method: &str,
+        params: &[u8],
+        limits: &envelope::Limits,
+    ) -> Result<Message, Letter> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (mailbox, mut letters) = mailbox(NOTICES_MAX);
-        self.lock().insert(id, Pending { mailbox, session: None });
+        self.lock().insert(
+            id,
+            Pending {
+                mailbox,
+                session: None,
+            },
+        );
         let bytes = Bytes::from(reply::request(id.to_string().as_bytes(), method, params));
         debug_assert!(Message::scan(bytes.clone(), limits).is_ok());
         if let Err(closed) = self.tx.send(bytes).await {
@@ -79,26 +95,60 @@ impl Duplex {
     }
 
     /// Puts a client's call on the pipe under an id of ours, which is its progress token too.
-    pub(super) async fn call(self: &Arc<Self>, link: &Arc<Link>, outgoing: Outgoing<'_>) -> Result<Exchange, Fault> {
-        let Outgoing { message, mut edits, session, .. } = outgoing;
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Exchange, Fault> {
+        let Outgoing {
+            message,
+            mut edits,
+            session,
+            ..
+        } = outgoing;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let upstream_id = Bytes::from(id.to_string());
-        let client_id = message.envelope.id.map(|at| message.slice(at)).unwrap_or_default();
-        edits.extend(message.envelope.id.map(|at| Edit { at, with: &upstream_id }));
+        let client_id = message
+            .envelope
+            .id
+            .map(|at| message.slice(at))
+            .unwrap_or_default();
+        edits.extend(message.envelope.id.map(|at| Edit {
+            at,
+            with: &upstream_id,
+        }));
         let mut client_token = None;
         if let Some(at) = message.envelope.in_meta.progress_token {
             client_token = Some(message.slice(at));
-            edits.push(Edit { at, with: &upstream_id });
+            edits.push(Edit {
+                at,
+                with: &upstream_id,
+            });
         }
         let bytes = one_line(message.with(&mut edits));
 
         let (mailbox, letters) = mailbox(NOTICES_MAX);
-        self.lock().insert(id, Pending { mailbox, session: session.cloned() });
-        let ids = Ids { client_id, upstream_id: upstream_id.clone(), client_token };
+        self.lock().insert(
+            id,
+            Pending {
+                mailbox,
+                session: session.cloned(),
+            },
+        );
+        let ids = Ids {
+            client_id,
+            upstream_id: upstream_id.clone(),
+            client_token,
+        };
         let call = CallState::new(Arc::clone(link), upstream_id);
         // Made before the message is sent, so that a caller who gives up half-way leaves nothing behind.
-        let exchange =
-            Exchange::new(Arc::clone(link), Source::Letters(letters), ids, call, session.cloned());
+        let exchange = Exchange::new(
+            Arc::clone(link),
+            Source::Letters(letters),
+            ids,
+            call,
+            session.cloned(),
+        );
         if let Err(closed) = self.tx.send(bytes).await {
             return Err(link_fault(link, &closed));
         }
@@ -109,7 +159,10 @@ impl Duplex {
     }
 
     pub(super) async fn send(&self, link: &Link, bytes: Bytes) -> Result<(), Fault> {
-        self.tx.send(one_line(bytes)).await.map_err(|closed| link_fault(link, &closed))
+        self.tx
+            .send(one_line(bytes))
+            .await
+            .map_err(|closed| link_fault(link, &closed))
     }
 
     pub(super) fn forget(&self, upstream_id: &[u8]) {
@@ -128,13 +181,21 @@ impl Duplex {
     }
 
     /// Reads the pipe until it ends, and says how it ended.
-    pub(super) async fn read(self: Arc<Self>, mut rx: PipeReceiver, limits: envelope::Limits, server: Arc<str>) -> Closed {
+    pub(super) async fn read(
+        self: Arc<Self>,
+        mut rx: PipeReceiver,
+        limits: envelope::Limits,
+        server: Arc<str>,
+    ) -> Closed {
         loop {
             match rx.recv().await {
                 Ok(bytes) => match Message::scan(bytes.clone(), &limits) {
                     Ok(message) => self.sort(message),
                     Err(error) => {
-                        let line: String = String::from_utf8_lossy(&bytes).chars().take(GARBAGE_CHARS).collect();
+                        let line: String = String::from_utf8_lossy(&bytes)
+                            .chars()
+                            .take(GARBAGE_CHARS)
+                            .collect();
                         tracing::warn!(server = %server, %error, line, "a line that is no MCP was ignored");
                     }
                 },
@@ -152,13 +213,18 @@ impl Duplex {
     }
 
     fn answer(&self, message: Message) {
-        let pending = message.id().and_then(parse_id).and_then(|id| self.lock().remove(&id));
+        let pending = message
+            .id()
+            .and_then(parse_id)
+            .and_then(|id| self.lock().remove(&id));
         match pending {
             Some(pending) => {
                 // A caller who is gone needs no answer.
                 let _gone = pending.mailbox.post(Letter::Answer(message), false).is_err();
             }
-            None => tracing::debug!("an answer to no call in flight was dropped (cancelled earlier, perhaps)"),
+            None => {
+                tracing::debug!("an answer to no call in flight was dropped (cancelled earlier, perhaps)")
+            }
         }
     }
 
@@ -179,11 +245,16 @@ impl Duplex {
             Method::Progress => message.raw(message.envelope.param.progress_token),
             Method::LogMessage => {
                 let mut calls = pending.values();
-                return calls.next().filter(|_| calls.next().is_none()).map(|only| only.mailbox.clone());
+                return calls
+                    .next()
+                    .filter(|_| calls.next().is_none())
+                    .map(|only| only.mailbox.clone());
             }
             _ => message.raw(message.envelope.in_meta.subscription_id),
         };
-        pending.get(&parse_id(named?)?).map(|pending| pending.mailbox.clone())
+        pending
+            .get(&parse_id(named?)?)
+            .map(|pending| pending.mailbox.clone())
     }
 
     /// A server's question on a pipe names no call. On a private link it goes with any call of its owner; on a shared
@@ -194,8 +265,10 @@ impl Duplex {
         };
         let caller = {
             let pending = self.lock();
-            let mut newest: Vec<(&u64, &Pending)> =
-                pending.iter().filter(|(_, pending)| pending.session.is_some()).collect();
+            let mut newest: Vec<(&u64, &Pending)> = pending
+                .iter()
+                .filter(|(_, pending)| pending.session.is_some())
+                .collect();
             newest.sort_unstable_by_key(|(id, _)| **id);
             let sole = newest.len() == 1 || link.owner.is_some();
             newest
@@ -223,18 +296,36 @@ impl Duplex {
 /// Pipes carry one message per line. A raw line break can only stand between tokens, where a space does as well.
 fn one_line(bytes: Bytes) -> Bytes {
     if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-        Bytes::from(bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect::<Vec<_>>())
+        Bytes::from(
+            bytes
+                .iter()
+                .map(|byte| {
+                    if matches!(byte, b'\n' | b'\r') {
+                        b' '
+                    } else {
+                        *byte
+                    }
+                })
+                .collect::<Vec<_>>(),
+        )
     } else {
         bytes
     }
 }
 
 fn link_fault(link: &Link, closed: &Closed) -> Fault {
-    if link.is_down() { link.fault() } else { closed_fault(&link.upstream.name, closed) }
+    if link.is_down() {
+        link.fault()
+    } else {
+        closed_fault(&link.upstream.name, closed)
+    }
 }
 
 pub(super) fn closed_fault(server: &str, closed: &Closed) -> Fault {
-    Fault::Died { server: server.to_owned(), reason: closed.to_string() }
+    Fault::Died {
+        server: server.to_owned(),
+        reason: closed.to_string(),
+    }
 }
 
 fn parse_id(raw: &[u8]) -> Option<u64> {

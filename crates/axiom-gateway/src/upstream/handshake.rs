@@ -50,13 +50,17 @@ const CHILD_GRACE: Duration = Duration::from_secs(2);
 pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc<Link>, Fault> {
     let link = match &upstream.options.endpoint {
         Endpoint::Http { url, headers } => {
-            let target = Target::parse(url, headers).map_err(|error| upstream.unavailable(&error.to_string()))?;
+            let target =
+                Target::parse(url, headers).map_err(|error| upstream.unavailable(&error.to_string()))?;
             connect_http(upstream, want, target).await?
         }
         _ => connect_pipe(upstream, want).await?,
     };
     listen::start(&link);
-    let level = want.owner.as_ref().and_then(|session| session.with(|state| state.log_level.clone()));
+    let level = want
+        .owner
+        .as_ref()
+        .and_then(|session| session.with(|state| state.log_level.clone()));
     if let Some(level) = level.filter(|_| link.era() == Era::Legacy && link.greeting.has("logging")) {
         let params = serde_json::json!({ "level": level }).to_string();
         subscribe::tell_level(Arc::clone(&link), Bytes::from(params));
@@ -85,12 +89,20 @@ async fn open(upstream: &Arc<Upstream>) -> Result<(Pipe, Option<Child>), Fault> 
             let (pipe, child) = spawn_child(options).map_err(|error| failed(&error))?;
             Ok((pipe, Some(child)))
         }
-        Endpoint::WebSocket { url, headers } => {
-            Ok((websocket::connect(url, headers, bytes_max).await.map_err(|error| failed(&error))?, None))
-        }
+        Endpoint::WebSocket { url, headers } => Ok((
+            websocket::connect(url, headers, bytes_max)
+                .await
+                .map_err(|error| failed(&error))?,
+            None,
+        )),
         Endpoint::Sse { url, headers } | Endpoint::Http { url, headers } => {
             let target = Target::parse(url, headers).map_err(|error| failed(&error))?;
-            Ok((legacy_sse::connect(&target, bytes_max).await.map_err(|error| failed(&error))?, None))
+            Ok((
+                legacy_sse::connect(&target, bytes_max)
+                    .await
+                    .map_err(|error| failed(&error))?,
+                None,
+            ))
         }
         Endpoint::InProcess(builtin) => Ok((Arc::clone(builtin).connect(), None)),
     }
@@ -106,7 +118,10 @@ async fn connect_pipe(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc<Link>
     let name = upstream.name.to_string();
     drop(spawn("read server", async move {
         let closed = reading.await;
-        let fault = Fault::Died { server: name, reason: closed.to_string() };
+        let fault = Fault::Died {
+            server: name,
+            reason: closed.to_string(),
+        };
         ended.fail_all(&fault);
         // Without a link the handshake has failed and has told why.
         if let Ok(link) = link_rx.await {
@@ -184,9 +199,14 @@ fn before_link(upstream: &Upstream, letter: Letter) -> Fault {
 
 /// A server that refuses `initialize` may be a modern-only one: ask a fresh process.
 async fn find_modern_only(upstream: &Arc<Upstream>, limits: &envelope::Limits) {
-    let Ok((pipe, child)) = open(upstream).await else { return };
+    let Ok((pipe, child)) = open(upstream).await else {
+        return;
+    };
     let duplex = Duplex::new(pipe.tx);
-    let reader = spawn("read server", Arc::clone(&duplex).read(pipe.rx, *limits, Arc::clone(&upstream.name)));
+    let reader = spawn(
+        "read server",
+        Arc::clone(&duplex).read(pipe.rx, *limits, Arc::clone(&upstream.name)),
+    );
     let params = bridge::modern_params();
     let asked = duplex.request("server/discover", &params, limits);
     if let Ok(Ok(answer)) = time::timeout(PROBE_TIMEOUT, asked).await
@@ -204,7 +224,9 @@ async fn find_modern_only(upstream: &Arc<Upstream>, limits: &envelope::Limits) {
 fn judge_discover(upstream: &Upstream, answer: &Message) -> Result<(Revision, Greeting), Fault> {
     if let Some(result) = answer.result() {
         let parsed: serde_json::Value = serde_json::from_slice(&result).unwrap_or_default();
-        let supported = parsed.get("supportedVersions").and_then(|versions| versions.as_array());
+        let supported = parsed
+            .get("supportedVersions")
+            .and_then(|versions| versions.as_array());
         let ours = serde_json::Value::from(Revision::MODERN.as_str());
         if supported.is_some_and(|versions| versions.contains(&ours)) {
             upstream.learn(Era::Modern, true);
@@ -217,17 +239,23 @@ fn judge_discover(upstream: &Upstream, answer: &Message) -> Result<(Revision, Gr
 
 fn judge_initialize(upstream: &Upstream, answer: &Message) -> Result<(Revision, Greeting), Fault> {
     let Some(result) = answer.result() else {
-        let text = String::from_utf8_lossy(answer.raw(answer.envelope.error).unwrap_or_default()).into_owned();
+        let text =
+            String::from_utf8_lossy(answer.raw(answer.envelope.error).unwrap_or_default()).into_owned();
         return Err(upstream.unavailable(&format!("it refused initialize: {text}")));
     };
     let parsed: serde_json::Value = serde_json::from_slice(&result).unwrap_or_default();
-    let named = parsed.get("protocolVersion").and_then(|version| version.as_str()).unwrap_or("");
+    let named = parsed
+        .get("protocolVersion")
+        .and_then(|version| version.as_str())
+        .unwrap_or("");
     match Revision::parse(named).filter(|revision| revision.era() == Era::Legacy) {
         Some(revision) => {
             upstream.learn(Era::Legacy, true);
             Ok((revision, Greeting::new(result)))
         }
-        None => Err(upstream.protocol_fault(format!("it wants to speak revision '{named}', which we do not know"))),
+        None => Err(upstream.protocol_fault(format!(
+            "it wants to speak revision '{named}', which we do not know"
+        ))),
     }
 }
 
@@ -254,7 +282,14 @@ async fn discover_http(upstream: &Arc<Upstream>, want: &Want, target: Target) ->
     match read_reply(upstream, answer).await {
         Ok(message) => {
             let (revision, greeting) = judge_discover(upstream, &message)?;
-            Ok(Arc::new(Link::new(upstream, revision, want, greeting, Wire::Http(wire), None)))
+            Ok(Arc::new(Link::new(
+                upstream,
+                revision,
+                want,
+                greeting,
+                Wire::Http(wire),
+                None,
+            )))
         }
         // A page that is no MCP at all is what a legacy server gives a modern request.
         Err(fault) => {
@@ -267,7 +302,10 @@ async fn discover_http(upstream: &Arc<Upstream>, want: &Want, target: Target) ->
 async fn initialize_http(upstream: &Arc<Upstream>, want: &Want, target: Target) -> Result<Arc<Link>, Fault> {
     let request = Bytes::from(reply::request(b"1", "initialize", &initialize_params(want)));
     let knocking = HttpWire::new(target.clone(), None, None);
-    let answer = knocking.post(&[], request).await.map_err(|error| upstream.unavailable(&error.to_string()))?;
+    let answer = knocking
+        .post(&[], request)
+        .await
+        .map_err(|error| upstream.unavailable(&error.to_string()))?;
     let status = answer.status;
     let session = answer.headers.get(MCP_SESSION_ID).cloned();
     if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
@@ -290,12 +328,21 @@ async fn initialize_http(upstream: &Arc<Upstream>, want: &Want, target: Target) 
     // The header came with 2025-06-18; older servers ignore it.
     let wire = HttpWire::new(target, Some(revision), session);
     let initialized = Bytes::from(reply::notification("notifications/initialized", b"{}"));
-    let accepted =
-        wire.post(&[], initialized).await.map_err(|error| upstream.unavailable(&error.to_string()))?;
+    let accepted = wire
+        .post(&[], initialized)
+        .await
+        .map_err(|error| upstream.unavailable(&error.to_string()))?;
     if !accepted.status.is_success() {
         return Err(refused(upstream, accepted).await);
     }
-    Ok(Arc::new(Link::new(upstream, revision, want, greeting, Wire::Http(wire), None)))
+    Ok(Arc::new(Link::new(
+        upstream,
+        revision,
+        want,
+        greeting,
+        Wire::Http(wire),
+        None,
+    )))
 }
 
 async fn refused(upstream: &Upstream, answer: Answer) -> Fault {
@@ -320,16 +367,25 @@ async fn read_reply(upstream: &Upstream, answer: Answer) -> Result<Message, Faul
         .is_some_and(|kind| kind.starts_with("text/event-stream"));
     let mut body = answer.body;
     if !events {
-        let bytes = body.collect(bytes_max).await.map_err(|error| upstream.unavailable(&error.to_string()))?;
+        let bytes = body
+            .collect(bytes_max)
+            .await
+            .map_err(|error| upstream.unavailable(&error.to_string()))?;
         let text: String = String::from_utf8_lossy(&bytes).chars().take(200).collect();
         return scan(upstream, bytes).map_err(|_| {
-            upstream.protocol_fault(format!("HTTP {} without an MCP answer: {text}", answer.status.as_u16()))
+            upstream.protocol_fault(format!(
+                "HTTP {} without an MCP answer: {text}",
+                answer.status.as_u16()
+            ))
         });
     }
     let mut decoder = Decoder::new(bytes_max);
     while let Some(chunk) = body.chunk().await {
         decoder.feed(chunk.map_err(|error| upstream.unavailable(&error.to_string()))?);
-        while let Some(event) = decoder.next().map_err(|error| upstream.protocol_fault(error.to_string()))? {
+        while let Some(event) = decoder
+            .next()
+            .map_err(|error| upstream.protocol_fault(error.to_string()))?
+        {
             if event.data.is_empty() {
                 continue;
             }
@@ -369,4 +425,3 @@ fn initialize_params(want: &Want) -> Vec<u8> {
     params.push(b'}');
     params
 }
-

@@ -40,20 +40,30 @@ impl Link {
 
     /// A server's question for `session`'s client: the message to pass on, under an id of the session. `None` if it
     /// was answered here.
-    pub(crate) fn question(self: &Arc<Self>, message: &Message, session: Option<&Arc<Session>>) -> Option<Bytes> {
+    pub(crate) fn question(
+        self: &Arc<Self>,
+        message: &Message,
+        session: Option<&Arc<Session>>,
+    ) -> Option<Bytes> {
         let id = message.id()?;
         if message.method() == Method::Ping {
             self.send_later(Bytes::from(reply::result(id, b"{}")));
             return None;
         }
         let Some(session) = session else {
-            self.refuse(id, "no client to ask: the request belongs to no call of a client that can answer");
+            self.refuse(
+                id,
+                "no client to ask: the request belongs to no call of a client that can answer",
+            );
             return None;
         };
         let key = session.ask(self, Bytes::copy_from_slice(id));
         let key = key.to_string();
         let at = message.envelope.id?;
-        Some(message.with(&mut [Edit { at, with: key.as_bytes() }]))
+        Some(message.with(&mut [Edit {
+            at,
+            with: key.as_bytes(),
+        }]))
     }
 
     /// A question outside of any call: for the session that owns the link.
@@ -83,7 +93,10 @@ impl Link {
         });
         if let Some(key) = key {
             let key = key.to_string();
-            let bytes = message.with(&mut [Edit { at, with: key.as_bytes() }]);
+            let bytes = message.with(&mut [Edit {
+                at,
+                with: key.as_bytes(),
+            }]);
             owner.send(&bytes, self.upstream.limits.replay_bytes_max);
         }
     }

@@ -71,19 +71,28 @@ pub(crate) struct Outgoing<'a> {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("server", &self.upstream.name).field("revision", &self.revision).finish()
+        f.debug_struct("Link")
+            .field("server", &self.upstream.name)
+            .field("revision", &self.revision)
+            .finish()
     }
 }
 
 impl Greeting {
     pub(crate) fn new(result: Bytes) -> Greeting {
         let parsed: serde_json::Value = serde_json::from_slice(&result).unwrap_or_default();
-        Greeting { capabilities: parsed.get("capabilities").cloned().unwrap_or_default(), result }
+        Greeting {
+            capabilities: parsed.get("capabilities").cloned().unwrap_or_default(),
+            result,
+        }
     }
 
     /// True if the server says it announces changes of the `kind` list (`tools`, `resources`, `prompts`).
     pub(crate) fn announces(&self, kind: &str) -> bool {
-        self.capabilities.get(kind).and_then(|kind| kind.get("listChanged")) == Some(&serde_json::Value::Bool(true))
+        self.capabilities
+            .get(kind)
+            .and_then(|kind| kind.get("listChanged"))
+            == Some(&serde_json::Value::Bool(true))
     }
 
     pub(crate) fn has(&self, capability: &str) -> bool {
@@ -142,25 +151,54 @@ impl Link {
 
     /// On HTTP a call has a connection of its own; only a server with sessions needs ids of ours.
     fn post_call(self: &Arc<Self>, wire: &HttpWire, outgoing: Outgoing<'_>) -> Exchange {
-        let Outgoing { message, mut edits, headers, session } = outgoing;
-        let client_id = message.envelope.id.map(|id| message.slice(id)).unwrap_or_default();
+        let Outgoing {
+            message,
+            mut edits,
+            headers,
+            session,
+        } = outgoing;
+        let client_id = message
+            .envelope
+            .id
+            .map(|id| message.slice(id))
+            .unwrap_or_default();
         let mut client_token = None;
         let upstream_id = match wire.own_ids() {
             Some(id) => Bytes::from(id.to_string()),
             None => client_id.clone(),
         };
         if upstream_id != client_id {
-            edits.extend(message.envelope.id.map(|at| Edit { at, with: &upstream_id }));
+            edits.extend(message.envelope.id.map(|at| Edit {
+                at,
+                with: &upstream_id,
+            }));
             if let Some(at) = message.envelope.in_meta.progress_token {
                 client_token = Some(message.slice(at));
-                edits.push(Edit { at, with: &upstream_id });
+                edits.push(Edit {
+                    at,
+                    with: &upstream_id,
+                });
             }
         }
-        let body = if edits.is_empty() { message.bytes.clone() } else { message.with(&mut edits) };
+        let body = if edits.is_empty() {
+            message.bytes.clone()
+        } else {
+            message.with(&mut edits)
+        };
         let posting = super::wire::post(Arc::clone(self), headers, body);
-        let ids = Ids { client_id, upstream_id: upstream_id.clone(), client_token };
+        let ids = Ids {
+            client_id,
+            upstream_id: upstream_id.clone(),
+            client_token,
+        };
         let call = CallState::new(Arc::clone(self), upstream_id);
-        Exchange::new(Arc::clone(self), Source::Posting(Box::pin(posting)), ids, call, session.cloned())
+        Exchange::new(
+            Arc::clone(self),
+            Source::Posting(Box::pin(posting)),
+            ids,
+            call,
+            session.cloned(),
+        )
     }
 
     /// A request of the gateway's own, answered whole. Notifications on the way are observed, questions refused.
@@ -172,7 +210,12 @@ impl Link {
             Era::Modern => crate::bridge::modern_headers(&message, None),
             Era::Legacy => Vec::new(),
         };
-        let outgoing = Outgoing { message: &message, edits: Vec::new(), headers, session: None };
+        let outgoing = Outgoing {
+            message: &message,
+            edits: Vec::new(),
+            headers,
+            session: None,
+        };
         let mut exchange = self.call(outgoing).await?;
         let answer = loop {
             match exchange.next().await {
@@ -206,7 +249,12 @@ impl Link {
 
     /// Refuses a server's question.
     pub(super) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
-        self.send_later(Bytes::from(reply::error(Some(id), codes::METHOD_NOT_FOUND, reason, None)));
+        self.send_later(Bytes::from(reply::error(
+            Some(id),
+            codes::METHOD_NOT_FOUND,
+            reason,
+            None,
+        )));
     }
 
     /// Tells the server that nobody waits for call `upstream_id` any more. On modern HTTP, closing says it.
@@ -248,11 +296,17 @@ impl Link {
 
     /// Why the link ended, as a fault for a call that was on it.
     pub(crate) fn fault(&self) -> Fault {
-        self.down.get().cloned().unwrap_or_else(|| self.upstream.unavailable("the connection is closed"))
+        self.down
+            .get()
+            .cloned()
+            .unwrap_or_else(|| self.upstream.unavailable("the connection is closed"))
     }
 
     pub(crate) fn died(&self, reason: &str) -> Fault {
-        Fault::Died { server: self.upstream.name.to_string(), reason: reason.to_owned() }
+        Fault::Died {
+            server: self.upstream.name.to_string(),
+            reason: reason.to_owned(),
+        }
     }
 
     /// A fault for an HTTP answer that is no MCP.
@@ -268,8 +322,16 @@ impl Link {
             _ => "",
         };
         let text: String = String::from_utf8_lossy(body).chars().take(300).collect();
-        let reason = if text.trim().is_empty() { "no text".to_owned() } else { text.trim().to_owned() };
-        Fault::Http { server, status: status.as_u16(), reason: format!("{reason}{hint}") }
+        let reason = if text.trim().is_empty() {
+            "no text".to_owned()
+        } else {
+            text.trim().to_owned()
+        };
+        Fault::Http {
+            server,
+            status: status.as_u16(),
+            reason: format!("{reason}{hint}"),
+        }
     }
 
     /// Marks the link as ended, fails its calls and lets go of what it holds. The first reason stays.
@@ -281,12 +343,21 @@ impl Link {
         if let Wire::Duplex(duplex) = &self.wire {
             duplex.fail_all(&fault);
         }
-        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for task in self
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
             task.abort();
         }
         let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(child) = child {
-            drop(spawn::spawn_on(&self.upstream.runtime, "stop server process", child.stop()));
+            drop(spawn::spawn_on(
+                &self.upstream.runtime,
+                "stop server process",
+                child.stop(),
+            ));
         }
         self.upstream.catalogs.link_lost(self);
         self.upstream.hub.link_lost(self);
@@ -297,7 +368,10 @@ impl Link {
         if let Wire::Http(wire) = &self.wire {
             wire.say_goodbye(&self.upstream.runtime);
         }
-        self.close(Fault::Died { server: self.upstream.name.to_string(), reason: reason.to_owned() });
+        self.close(Fault::Died {
+            server: self.upstream.name.to_string(),
+            reason: reason.to_owned(),
+        });
     }
 
     /// The child process, for a shutdown that waits for it.
@@ -306,11 +380,18 @@ impl Link {
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Child::pid)
+        self.child
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(Child::pid)
     }
 
     pub(super) fn keep_task(&self, task: Task) {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(task);
     }
 
     fn touch(&self) {
@@ -345,5 +426,8 @@ fn cancelled(upstream_id: &[u8], reason: Option<&str>) -> Bytes {
 
 /// The span of a whole byte string, for walking an object that was cut out.
 pub(crate) fn whole(bytes: &[u8]) -> Span {
-    Span { start: 0, end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }
+    Span {
+        start: 0,
+        end: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+    }
 }

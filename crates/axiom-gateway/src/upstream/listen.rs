@@ -35,7 +35,9 @@ pub(super) fn start(link: &Arc<Link>) {
 }
 
 fn announces_any(link: &Link) -> bool {
-    ["tools", "prompts", "resources"].iter().any(|kind| link.greeting.announces(kind))
+    ["tools", "prompts", "resources"]
+        .iter()
+        .any(|kind| link.greeting.announces(kind))
 }
 
 async fn follow_get(link: Arc<Link>) {
@@ -106,9 +108,11 @@ async fn follow_listen(link: Arc<Link>) {
 /// One subscription until it ends. `Some(true)` if it had begun, `None` if the server refused it.
 async fn listen_once(link: &Arc<Link>) -> Option<bool> {
     let mut filter = String::from("{");
-    for (kind, field) in
-        [("tools", "toolsListChanged"), ("prompts", "promptsListChanged"), ("resources", "resourcesListChanged")]
-    {
+    for (kind, field) in [
+        ("tools", "toolsListChanged"),
+        ("prompts", "promptsListChanged"),
+        ("resources", "resourcesListChanged"),
+    ] {
         if link.greeting.announces(kind) {
             let comma = if filter.len() > 1 { "," } else { "" };
             filter.push_str(&format!("{comma}\"{field}\":true"));
@@ -116,10 +120,19 @@ async fn listen_once(link: &Arc<Link>) -> Option<bool> {
     }
     filter.push('}');
     let params = bridge::modern_params_with(&[("notifications", filter.as_bytes())]);
-    let bytes = Bytes::from(reply::request(b"\"axiom-listen\"", "subscriptions/listen", &params));
+    let bytes = Bytes::from(reply::request(
+        b"\"axiom-listen\"",
+        "subscriptions/listen",
+        &params,
+    ));
     let message = Message::scan(bytes, &link.limits()).ok()?;
     let headers = bridge::modern_headers(&message, None);
-    let outgoing = Outgoing { message: &message, edits: Vec::new(), headers, session: None };
+    let outgoing = Outgoing {
+        message: &message,
+        edits: Vec::new(),
+        headers,
+        session: None,
+    };
     let mut exchange = link.call(outgoing).await.ok()?;
     exchange.wait_forever();
     let mut begun = false;

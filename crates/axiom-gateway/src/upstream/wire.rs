@@ -43,15 +43,26 @@ impl HttpWire {
         let has_session = session.is_some();
         headers.extend(session.map(|id| (HeaderName::from_static(MCP_SESSION_ID), id)));
         let next_id = has_session.then(|| AtomicU64::new(1));
-        HttpWire { target, headers, has_session, next_id }
+        HttpWire {
+            target,
+            headers,
+            has_session,
+            next_id,
+        }
     }
 
     /// A fresh id, if requests to this server must not carry the client's own.
     pub(super) fn own_ids(&self) -> Option<u64> {
-        self.next_id.as_ref().map(|next| next.fetch_add(1, Ordering::Relaxed))
+        self.next_id
+            .as_ref()
+            .map(|next| next.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(super) async fn post(&self, extra: &[(HeaderName, HeaderValue)], body: Bytes) -> Result<Answer, HttpError> {
+    pub(super) async fn post(
+        &self,
+        extra: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Answer, HttpError> {
         if extra.is_empty() {
             return self.target.post(&self.headers, body).await;
         }
@@ -68,7 +79,10 @@ impl HttpWire {
         {
             headers.push((HeaderName::from_static(LAST_EVENT_ID), id));
         }
-        self.target.get(&headers).await.map_err(|error| http_error(link, &error))
+        self.target
+            .get(&headers)
+            .await
+            .map_err(|error| http_error(link, &error))
     }
 
     /// Tells a server with sessions that ours is over. Nobody waits for the answer.
@@ -122,21 +136,28 @@ pub(super) async fn send(link: &Arc<Link>, body: Bytes) -> Result<(), Fault> {
     Err(link.http_fault(status, &text))
 }
 
-async fn post_once(link: &Arc<Link>, headers: &[(HeaderName, HeaderValue)], body: Bytes) -> Result<Answer, Fault> {
+async fn post_once(
+    link: &Arc<Link>,
+    headers: &[(HeaderName, HeaderValue)],
+    body: Bytes,
+) -> Result<Answer, Fault> {
     let Wire::Http(wire) = &link.wire else {
         return Err(link.fault());
     };
     match wire.post(headers, body.clone()).await {
-        Err(error) if error.retry_is_safe() => {
-            wire.post(headers, body).await.map_err(|error| http_error(link, &error))
-        }
+        Err(error) if error.retry_is_safe() => wire
+            .post(headers, body)
+            .await
+            .map_err(|error| http_error(link, &error)),
         result => result.map_err(|error| http_error(link, &error)),
     }
 }
 
 /// Older reference servers answer 400 instead of 404 when they do not know the session.
 fn mentions_session(text: &[u8]) -> bool {
-    String::from_utf8_lossy(text).to_ascii_lowercase().contains("session")
+    String::from_utf8_lossy(text)
+        .to_ascii_lowercase()
+        .contains("session")
 }
 
 async fn reopen(link: &Arc<Link>) -> Result<Arc<Link>, Fault> {
