@@ -62,8 +62,12 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 ///
 /// A text whose top level has `mcpServers` is a client's file and is translated as `axiom import` would.
 pub fn decode(text: &str, format: Format, environment: Environment<'_>) -> Decoded {
-    let root = match parse(text, format) {
-        Ok(root) => root,
+    let parsed = match format {
+        Format::Toml => toml::parse(text),
+        Format::Json => json::parse(text).map(|root| (root, Vec::new())),
+    };
+    let (root, duplicates) = match parsed {
+        Ok(parsed) => parsed,
         Err(problem) => {
             return Decoded {
                 config: None,
@@ -72,6 +76,7 @@ pub fn decode(text: &str, format: Format, environment: Environment<'_>) -> Decod
         }
     };
     let mut decoder = Decoder::new(text, environment);
+    duplicates.into_iter().for_each(|problem| decoder.report(problem));
     let config = match import::as_config(&root) {
         Some(translated) => top(&mut decoder, &translated),
         None => top(&mut decoder, &root),
@@ -87,10 +92,13 @@ pub fn decode(text: &str, format: Format, environment: Environment<'_>) -> Decod
 /// Text to tree.
 ///
 /// # Errors
-/// The first syntax error.
+/// The first syntax error; in TOML a key that is set twice is one.
 pub fn parse(text: &str, format: Format) -> Result<Node, Problem> {
     match format {
-        Format::Toml => toml::parse(text),
+        Format::Toml => match toml::parse(text)? {
+            (root, duplicates) if duplicates.is_empty() => Ok(root),
+            (_, mut duplicates) => Err(duplicates.swap_remove(0)),
+        },
         Format::Json => json::parse(text),
     }
 }

@@ -3,12 +3,14 @@
 mod diff;
 mod watch;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axiom_gateway::Gateway;
 use axiom_gateway::options::Options;
 
+use crate::config::Config;
 use crate::config::load::load;
 use crate::config::render;
 use crate::terminal::Terminal;
@@ -22,12 +24,23 @@ pub struct Reload {
     /// The text that was read last, good or not: nothing is told twice.
     text: String,
     applied: Options,
+    /// The address that the text asks for; not always the one that is served.
+    listen: SocketAddr,
 }
 
 impl Reload {
-    /// `applied` was made of `text`, and `text` was read from `path`.
-    pub fn new(path: PathBuf, text: String, applied: Options) -> Self {
-        Reload { path, text, applied }
+    /// `config` was made of `text`, and `text` was read from `path`. `served` is where clients are served meanwhile.
+    pub fn new(path: PathBuf, text: String, config: Config, served: SocketAddr) -> Self {
+        let listen = config.options.listen;
+        Reload {
+            path,
+            text,
+            applied: Options {
+                listen: served,
+                ..config.options
+            },
+            listen,
+        }
     }
 
     /// Reads the file again and applies it if it is good and says something new.
@@ -70,7 +83,8 @@ impl Reload {
         for change in &changes {
             terminal.say(format_args!("  {change}"));
         }
-        if listen != self.applied.listen && listen.port() != 0 {
+        if listen != self.listen {
+            self.listen = listen;
             terminal.say(format_args!("  gateway.listen = \"{listen}\" needs a restart"));
         }
         self.applied = options.clone();

@@ -55,7 +55,7 @@ mod tests {
         table.row(["longer\n".to_owned(), String::new()]);
         assert_eq!(
             table.to_string(),
-            "NAME          X\na             1\nlonger\\u{a}"
+            "NAME         X\na            1\nlonger\\u{a}"
         );
     }
 }

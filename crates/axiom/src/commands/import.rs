@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::Import;
 use crate::config::{Problem, render};
 use crate::import::preview::{self, visible};
-use crate::import::write::{self, Plan, Standing};
+use crate::import::write::{self, Plan, Privacy, Standing};
 use crate::import::{Client, ReadError, Secrets, Skipped, read};
 use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
@@ -151,7 +151,12 @@ fn write_all(import: &Import, target: Option<&str>, plans: &[Plan]) -> Result<Wr
     };
     let text = write::merged(target.unwrap_or(NEW_FILE), plans.iter()).map_err(refused)?;
     let backup = target.map(|_| write::back_up(&import.into)).transpose()?;
-    write::replace(&import.into, &text)?;
+    let privacy = if import.inline_secrets {
+        Privacy::Owner
+    } else {
+        Privacy::Usual
+    };
+    write::replace(&import.into, &text, privacy)?;
     Ok(Written { backup })
 }
 

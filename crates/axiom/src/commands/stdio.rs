@@ -24,11 +24,13 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
     let (drain, draining) = drain::drain();
     let pipe = own_stdio(limits.message_bytes_max);
     let mut serving = pin!(serve_pipe(Arc::clone(&gateway), &endpoint, pipe, draining));
+    // Nobody listens.
+    let served = config.options.listen;
     let mut watch = None;
     let mut reload = None;
     if let Source::File(path) = source {
         watch = Watch::start(&path).ok();
-        let reload = reload.insert(Reload::new(path, text, config.options));
+        let reload = reload.insert(Reload::new(path, text, config, served));
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(&gateway, terminal);
     }

@@ -1,40 +1,44 @@
 //! `axiom up`: listen, say where, serve, reload, drain.
 
-use std::collections::BTreeMap;
+mod states;
+
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axiom_core::drain;
 use axiom_core::time::sleep;
-use axiom_gateway::{Gateway, ServerStatus};
+use axiom_gateway::Gateway;
+use axiom_gateway::options::Options;
 use serde_json::json;
 
 use crate::cli::Up;
-use crate::commands::servers::reason;
 use crate::compose::{Given, Warn, base_of, bind, given, reachable, serve};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
 use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
+use states::States;
 
 pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
-    let mut given = given(&up.file, Warn::Aloud, terminal)?;
-    let options = &mut given.config.options;
-    options.listen = up.listen.unwrap_or(options.listen);
+    let given = given(&up.file, Warn::Aloud, terminal)?;
     let mut signals = Signals::listen()?;
-    let listener = bind(options.listen)?;
-    options.listen = listener.local_addr()?;
+    let listener = bind(up.listen.unwrap_or(given.config.options.listen))?;
+    let served = listener.local_addr()?;
+    let options = Options {
+        listen: served,
+        ..given.config.options.clone()
+    };
     let drain_timeout = options.limits.drain_timeout;
-    let gateway = Gateway::new(options.clone());
+    let gateway = Gateway::new(options);
     let (drain, draining) = drain::drain();
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
-    announce(up, &given, terminal)?;
+    announce(up, &given, served, terminal)?;
     gateway.warm_up();
     // In JSON the log tells how the servers are.
-    let mut upkeep = pin!(upkeep(&gateway, given, !up.json, &mut signals, terminal));
+    let states = (!up.json).then(States::default);
+    let mut upkeep = pin!(upkeep(&gateway, given, served, states, &mut signals, terminal));
     tokio::select! {
         served = &mut serving => return served.map(|()| Exit::Ok),
         // Dropping it stops watching the file, which the shutdown needs no more.
@@ -61,8 +65,8 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
 }
 
 /// Data for programs or for a script, talk for a person.
-fn announce(up: &Up, given: &Given, terminal: &Terminal) -> Result<(), Failed> {
-    let base = base_of(reachable(given.config.options.listen));
+fn announce(up: &Up, given: &Given, served: SocketAddr, terminal: &Terminal) -> Result<(), Failed> {
+    let base = base_of(reachable(served));
     let mcp = format!("{base}/mcp");
     if up.json {
         terminal.data(json!({"event": "listening", "mcp": mcp, "admin": format!("{base}/")}))?;
@@ -96,6 +100,12 @@ fn announce(up: &Up, given: &Given, terminal: &Terminal) -> Result<(), Failed> {
             terminal.say("  try      axiom servers, axiom tools, axiom call SERVER.TOOL key=value")
         }
     }
+    if !served.ip().is_loopback() {
+        let mark = terminal.yellow("warning:");
+        terminal.say(format_args!(
+            "{mark} whoever can reach {served} can use these servers; clients are not asked who they are"
+        ));
+    }
     terminal.say("point your MCP client at");
     // The one line of data.
     terminal.data(&mcp)?;
@@ -106,21 +116,20 @@ fn announce(up: &Up, given: &Given, terminal: &Terminal) -> Result<(), Failed> {
 async fn upkeep(
     gateway: &Arc<Gateway>,
     given: Given,
-    tells_states: bool,
+    served: SocketAddr,
+    mut states: Option<States>,
     signals: &mut Signals,
     terminal: &Terminal,
 ) {
     let Given { source, config, text } = given;
-    let listen = config.options.listen;
     let mut watch = None;
     let mut reload = None;
     if let Source::File(path) = source {
-        watch = start_watching(&path, listen);
-        let reload = reload.insert(Reload::new(path, text, config.options));
+        watch = start_watching(&path);
+        let reload = reload.insert(Reload::new(path, text, config, served));
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(gateway, terminal);
     }
-    let mut states = States::default();
     loop {
         let asked = tokio::select! {
             // cancel-safe: a signal that was not taken stays.
@@ -128,8 +137,8 @@ async fn upkeep(
             // cancel-safe: see Watch::changed.
             () = changed(&mut watch) => Asked::Reload,
             // cancel-safe: a timer.
-            () = sleep(states.pause()) => {
-                if tells_states {
+            () = pause(states.as_ref()) => {
+                if let Some(states) = &mut states {
                     states.tell_changes(gateway, terminal);
                 }
                 continue;
@@ -139,98 +148,29 @@ async fn upkeep(
             (Asked::Stop, _) => return,
             (Asked::Reload, Some(reload)) => {
                 reload.run(gateway, terminal);
-                states.look_closely();
+                if let Some(states) = &mut states {
+                    states.look_closely();
+                }
             }
             (Asked::Reload, None) => terminal.say("there is no configuration file to read again"),
         }
     }
 }
 
-fn start_watching(path: &std::path::Path, listen: SocketAddr) -> Option<Watch> {
+/// Until the next look at the servers; for ever if nobody wants to hear of them.
+async fn pause(states: Option<&States>) {
+    match states {
+        Some(states) => sleep(states.pause()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn start_watching(path: &std::path::Path) -> Option<Watch> {
     match Watch::start(path) {
         Ok(watch) => Some(watch),
         Err(error) => {
-            tracing::warn!(%listen, %error, "changes of the configuration file are not noticed; SIGHUP reads it again");
+            tracing::warn!(%error, "changes of the configuration file are not noticed; SIGHUP reads it again");
             None
         }
-    }
-}
-
-/// What was last said of each server.
-#[derive(Debug, Default)]
-struct States {
-    told: BTreeMap<String, Told>,
-    looks: u32,
-}
-
-#[derive(Debug, Default)]
-struct Told {
-    line: String,
-    /// Looks at which it was up and its lists were not there yet.
-    waited: u32,
-}
-
-/// How often to look at first: a person is watching.
-const LOOK_SOON: Duration = Duration::from_millis(100);
-/// And later: only news that is worth a line in a terminal nobody looks at.
-const LOOK_LATER: Duration = Duration::from_secs(5);
-/// How many first looks: 30 seconds of them.
-const LOOKS_SOON: u32 = 300;
-/// Some servers have no tools, and their count never comes.
-const WAIT_FOR_TOOLS: u32 = 20;
-
-impl States {
-    fn pause(&self) -> Duration {
-        if self.looks < LOOKS_SOON {
-            LOOK_SOON
-        } else {
-            LOOK_LATER
-        }
-    }
-
-    fn look_closely(&mut self) {
-        self.looks = 0;
-    }
-
-    fn tell_changes(&mut self, gateway: &Gateway, terminal: &Terminal) {
-        self.looks = self.looks.saturating_add(1);
-        let servers = gateway.servers();
-        self.told
-            .retain(|name, _| servers.iter().any(|server| server.name == *name));
-        for server in servers {
-            let told = self.told.entry(server.name.clone()).or_default();
-            let Some((mark, fact)) = news(&server, told, terminal) else {
-                continue;
-            };
-            let line = format!("{mark} {}  {fact}", server.name);
-            if line != told.line {
-                terminal.say(format_args!("  {line}"));
-                told.line = line;
-            }
-        }
-    }
-}
-
-/// What is worth telling: that it works and what it offers, or why it does not.
-fn news(server: &ServerStatus, told: &mut Told, terminal: &Terminal) -> Option<(String, String)> {
-    match (server.state, server.tools, &server.error) {
-        ("up", None, None) if told.waited < WAIT_FOR_TOOLS => {
-            told.waited += 1;
-            None
-        }
-        ("up", tools, None) => {
-            let tools = match tools {
-                None => "no tools".to_owned(),
-                Some(1) => "1 tool".to_owned(),
-                Some(tools) => format!("{tools} tools"),
-            };
-            Some((
-                terminal.green("✓"),
-                format!("{tools}  {}", terminal.dim(&server.revisions.join(", "))),
-            ))
-        }
-        ("up", _, Some(error)) => Some((terminal.yellow("!"), reason(&server.name, error))),
-        ("down", _, Some(error)) => Some((terminal.red("✗"), reason(&server.name, error))),
-        _ => None,
     }
 }

@@ -1,3 +1,6 @@
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
 use super::*;
 use crate::config::{Format, decode};
 
@@ -71,4 +74,99 @@ fn two_files_with_one_name() {
     assert_eq!(first[0].standing, write::Standing::New);
     assert_eq!(second[0].standing, write::Standing::Conflict);
     assert_eq!(again[0].standing, write::Standing::Same);
+}
+
+/// Values that look like parts of clients' files.
+fn json_like_theirs() -> impl Strategy<Value = Json> {
+    let word = prop::sample::select(vec![
+        "",
+        "npx",
+        "é",
+        "${input:a}",
+        "${HOME}",
+        "${",
+        "}",
+        "$X",
+        "ghp_0123456789abcdefABCDEF",
+        "http://h/",
+        "ws://",
+        "a=b",
+        "\u{0}",
+        "${workspaceFolder}",
+        "sse",
+    ]);
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        any::<i64>().prop_map(Json::from),
+        word.prop_map(Json::from),
+    ];
+    let key = prop::sample::select(vec![
+        "mcpServers",
+        "servers",
+        "mcp",
+        "context_servers",
+        "mcp_servers",
+        "inputs",
+        "projects",
+        "a",
+        "a__b",
+        "é",
+        "",
+        "command",
+        "args",
+        "env",
+        "url",
+        "httpUrl",
+        "headers",
+        "type",
+        "cwd",
+        "disabled",
+        "timeout",
+        "path",
+        "id",
+        "env_vars",
+        "env_http_headers",
+        "bearer_token_env_var",
+        "startup_timeout_sec",
+    ]);
+    leaf.prop_recursive(6, 64, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+            prop::collection::vec((key.clone(), inner), 0..5).prop_map(|pairs| Json::Object(
+                pairs
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect()
+            )),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever a client's file holds: what is written can be read again, and nothing is written twice.
+    #[test]
+    fn what_is_imported_is_a_configuration(servers in json_like_theirs()) {
+        let text = json!({"mcpServers": {"one": servers}}).to_string();
+        for secrets in [Secrets::Moved, Secrets::Inline] {
+            let Ok(found) = read(Path::new("x.json"), &text, secrets) else { continue };
+            let again = found.drafts.clone();
+            let plans = write::plan("", found.drafts, &[]).unwrap();
+            let Ok(merged) = write::merged("# mine\n", plans.iter()) else { continue };
+            prop_assert!(merged.starts_with("# mine\n"));
+            let second = write::plan(&merged, again, &[]).unwrap();
+            prop_assert!(second.iter().all(|plan| plan.standing == write::Standing::Same), "{}", merged);
+        }
+    }
+
+    #[test]
+    fn no_file_breaks_the_import(root in json_like_theirs()) {
+        for name in ["x.json", ".cursor/mcp.json", ".gemini/settings.json", ".vscode/mcp.json"] {
+            if let Ok(found) = read(Path::new(name), &root.to_string(), Secrets::Moved) {
+                let plans = write::plan("", found.drafts, &[]).unwrap();
+                preview::text(name, found.client.name(), &plans, &found.skipped);
+            }
+        }
+        decode(&root.to_string(), Format::Json, &|_| None);
+    }
 }

@@ -203,7 +203,7 @@ fn value(node: &Node) -> TomlValue {
 ///
 /// # Errors
 /// Any step on the way to the new file; the old one is then untouched.
-pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+pub fn replace(path: &Path, text: &str, privacy: Privacy) -> std::io::Result<()> {
     let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
@@ -215,7 +215,7 @@ pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
         .to_string_lossy()
         .into_owned();
     let temporary = folder.join(format!(".{name}.new-{}", std::process::id()));
-    let written = write_new(&temporary, text, fs_err::metadata(&target).ok().as_ref())
+    let written = write_new(&temporary, text, fs_err::metadata(&target).ok().as_ref(), privacy)
         .and_then(|()| fs_err::rename(&temporary, &target));
     if let Err(error) = written {
         // The first error is the one to tell; the leftover is only untidy.
@@ -225,13 +225,40 @@ pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     fs_err::File::open(&folder)?.sync_all()
 }
 
-fn write_new(path: &Path, text: &str, like: Option<&std::fs::Metadata>) -> std::io::Result<()> {
+/// Who may read a file that did not exist before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privacy {
+    /// Whoever the system lets by default.
+    Usual,
+    /// Only its owner: there are secrets in it.
+    Owner,
+}
+
+fn write_new(
+    path: &Path,
+    text: &str,
+    like: Option<&std::fs::Metadata>,
+    privacy: Privacy,
+) -> std::io::Result<()> {
     let mut file = fs_err::File::create(path)?;
-    if let Some(metadata) = like {
-        file.set_permissions(metadata.permissions())?;
+    match like {
+        Some(metadata) => file.set_permissions(metadata.permissions())?,
+        None if privacy == Privacy::Owner => only_owner(&file)?,
+        None => {}
     }
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+#[cfg(unix)]
+fn only_owner(file: &fs_err::File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn only_owner(_file: &fs_err::File) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Copies `path` to `path.bak-<n>`, the first `n` that is free, and says which.

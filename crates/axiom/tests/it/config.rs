@@ -687,6 +687,47 @@ fn duplicates_and_syntax() {
        ╰────
     error: axiom.toml has 1 error
     "#);
+    let more = "[servers.x]\ncommand = [\"x\"]\ncommand = [\"y\"]\n\"command\" = 1\n[servers.x]\nurl = 1\n[gateway]\nlisen = 1\n";
+    assert_snapshot!(check("dup-more", more), @r#"
+    exit 1
+    --- stderr
+      × `command` is set twice
+       ╭─[axiom.toml:3:1]
+     2 │ command = ["x"]
+     3 │ command = ["y"]
+       · ───┬───
+       ·    ╰── set here again
+     4 │ "command" = 1
+       ╰────
+
+      × `"command"` is set twice
+       ╭─[axiom.toml:4:1]
+     3 │ command = ["y"]
+     4 │ "command" = 1
+       · ────┬────
+       ·     ╰── set here again
+     5 │ [servers.x]
+       ╰────
+
+      × `x` is set twice
+       ╭─[axiom.toml:5:10]
+     4 │ "command" = 1
+     5 │ [servers.x]
+       ·          ┬
+       ·          ╰── set here again
+     6 │ url = 1
+       ╰────
+
+      × unknown key `lisen` in `gateway`
+       ╭─[axiom.toml:8:1]
+     7 │ [gateway]
+     8 │ lisen = 1
+       · ──┬──
+       ·   ╰── not a key here
+       ╰────
+      help: did you mean `listen`?
+    error: axiom.toml has 4 errors
+    "#);
     assert_snapshot!(check("syntax", "[servers.x\ncommand = [\"x\"]\n"), @r#"
     exit 1
     --- stderr

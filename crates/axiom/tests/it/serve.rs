@@ -9,13 +9,16 @@ use serde_json::{Value as Json, json};
 use crate::running::Running;
 use crate::session::Scratch;
 
-/// An address where nobody listens now.
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string()
+/// A gateway with the demo server, ready, and its address.
+fn demo_gateway(scratch: &Scratch) -> (Running, String) {
+    let up = Running::start(scratch, &["--listen", "127.0.0.1:0"]);
+    let url = up.data();
+    up.talk("demo  4 tools");
+    let address = url
+        .trim_start_matches("http://")
+        .trim_end_matches("/mcp")
+        .to_owned();
+    (up, address)
 }
 
 #[test]
@@ -49,16 +52,11 @@ fn up_is_the_default_command_and_its_data_is_the_address() {
 
 #[test]
 fn commands_find_the_running_gateway() {
-    let address = free_address();
-    let scratch = Scratch::with(
-        "attached",
-        "axiom.toml",
-        &format!("[gateway]\nlisten = \"{address}\"\n"),
-    );
-    // The file has no servers: whoever answers with the demo's tools is the gateway of the other folder.
     let other = Scratch::new("attached-to");
-    let up = Running::start(&other, &["up", "--listen", &address, "--json"]);
-    up.data();
+    let (up, address) = demo_gateway(&other);
+    // The file has no servers: whoever answers with the demo's tools is the gateway of the other folder.
+    let text = format!("[gateway]\nlisten = \"{address}\"\n");
+    let scratch = Scratch::with("attached", "axiom.toml", &text);
     assert_snapshot!(scratch.run(&["call", "demo.echo", "text=hello"]), @r#"
     exit 0
     --- stdout
@@ -262,9 +260,7 @@ fn a_changed_file_is_applied_and_a_broken_one_is_not() {
 
 /// A call of half a minute that has begun, and the gateway that carries it.
 fn a_long_call(scratch: &Scratch) -> (Running, Running) {
-    let address = free_address();
-    let up = Running::start(scratch, &["up", "--listen", &address]);
-    up.talk("demo  4 tools");
+    let (up, address) = demo_gateway(scratch);
     // An empty configuration, so that the call can only be answered by the other process.
     scratch.write("call.toml", &format!("[gateway]\nlisten = \"{address}\"\n"));
     let arguments = [
