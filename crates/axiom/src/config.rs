@@ -13,6 +13,7 @@ mod expand;
 mod units;
 
 mod decoder;
+mod endpoint;
 mod gateway;
 mod servers;
 mod views;

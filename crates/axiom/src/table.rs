@@ -53,9 +53,6 @@ mod tests {
         let mut table = Table::new(["NAME", "X"]);
         table.row(["a".to_owned(), "1".to_owned()]);
         table.row(["longer\n".to_owned(), String::new()]);
-        assert_eq!(
-            table.to_string(),
-            "NAME         X\na            1\nlonger\\u{a}"
-        );
+        assert_eq!(table.to_string(), "NAME         X\na            1\nlonger\\u{a}");
     }
 }

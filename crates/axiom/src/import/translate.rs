@@ -124,6 +124,7 @@ impl Reader<'_> {
         }
         let cwd = node.get("cwd").map(|cwd| self.text(cwd, "cwd")).transpose()?;
         self.warn_about_secrets(&command);
+        let env = first_of_each(env, |a, b| a == b);
         Ok(Launch::Command { command, env, cwd })
     }
 
@@ -163,6 +164,7 @@ impl Reader<'_> {
             value.text.insert_str(0, "Bearer ");
             headers.push(("Authorization".to_owned(), value));
         }
+        let headers = first_of_each(headers, |a, b| a.eq_ignore_ascii_case(b));
         Ok(Launch::Remote {
             url,
             transport,
@@ -243,6 +245,17 @@ impl Reader<'_> {
                 .push("an argument looks like a secret; consider ${env:NAME}".to_owned());
         }
     }
+}
+
+/// One value per name: several keys of a client can name the same variable, and the plainest of them comes first.
+fn first_of_each(pairs: Vec<(String, Text)>, same: fn(&str, &str) -> bool) -> Vec<(String, Text)> {
+    let mut kept: Vec<(String, Text)> = Vec::with_capacity(pairs.len());
+    for (name, text) in pairs {
+        if !kept.iter().any(|(known, _)| same(known, &name)) {
+            kept.push((name, text));
+        }
+    }
+    kept
 }
 
 fn from_environment(name: &str, span: &Span) -> Text {
