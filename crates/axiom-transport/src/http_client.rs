@@ -11,6 +11,7 @@
 //! matter), content coding (never asked for), `Expect: 100-continue`.
 
 mod body;
+mod buffers;
 mod connection;
 mod dial;
 mod error;

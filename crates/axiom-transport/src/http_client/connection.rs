@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Write as _};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 use super::Answer;
 use super::body::AnswerBody;
+use super::buffers;
 use super::dial::{Stream, dial};
 use super::error::HttpError;
 use super::head::{self, Head};
@@ -31,6 +33,8 @@ pub(super) struct Connection {
     /// Received and not yet handed out.
     pub(super) received: BytesMut,
     read_bytes: usize,
+    /// Received in this exchange.
+    exchange_bytes: usize,
     /// The request's head, and its body if that is small. Kept for its capacity.
     request: Vec<u8>,
 }
@@ -42,6 +46,7 @@ pub(super) async fn open(target: &Target) -> Result<Connection, HttpError> {
         stream,
         received: BytesMut::new(),
         read_bytes: READ_BYTES_MIN,
+        exchange_bytes: 0,
         request: Vec::new(),
     })
 }
@@ -62,6 +67,7 @@ impl Connection {
         let mut sending = Sending {
             rest,
             sent: 0,
+            flushed: false,
             failure: None,
         };
         let head = poll_fn(|cx| self.poll_exchange(cx, &mut sending)).await;
@@ -135,7 +141,7 @@ impl Connection {
 
     /// Writes as much as the socket takes. A failure is kept: the server's answer may still be there to read.
     fn write(&mut self, cx: &mut Context<'_>, sending: &mut Sending) {
-        while !sending.is_over(&self.request) {
+        while sending.failure.is_none() && !sending.is_written(&self.request) {
             let head = self.request.get(sending.sent..).unwrap_or_default();
             let stream = Pin::new(&mut self.stream);
             let written = if sending.rest.is_empty() {
@@ -154,25 +160,37 @@ impl Connection {
                 Poll::Pending => return,
             }
         }
-        // Only TLS buffers; its flush goes on with the next poll of either direction if the socket is full.
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx) {
-            sending.failure = Some(error);
+        // Only TLS holds anything back.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Ok(())) => sending.flushed = true,
+            Poll::Ready(Err(error)) => sending.failure = Some(error),
+            Poll::Pending => {}
         }
     }
 
     /// Reads once into `received`. `Ok(0)` is the end of the stream.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // Half of it will do: a buffer whose slices are still in use elsewhere would have to be replaced.
-        if self.room() < self.read_bytes / 2 {
-            self.received.reserve(self.read_bytes);
-        }
+        self.make_room();
         let room = self.room();
         // The read future holds no state of its own, so a new one for each poll is the poll function tokio lacks.
         let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(cx))?;
+        self.exchange_bytes += count;
         if count == room {
             self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         }
         Poll::Ready(Ok(count))
+    }
+
+    fn make_room(&mut self) {
+        // Half of it will do: a buffer whose slices are still in use elsewhere would have to be replaced.
+        if self.room() >= self.read_bytes / 2 {
+            return;
+        }
+        if self.read_bytes > READ_BYTES_MIN && self.received.is_empty() {
+            self.received = buffers::take(self.read_bytes);
+        } else {
+            self.received.reserve(self.read_bytes);
+        }
     }
 
     fn room(&self) -> usize {
@@ -185,11 +203,16 @@ impl Connection {
         self.read_bytes = body_bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX);
     }
 
-    /// Back to the size of an idle connection.
+    /// Gives back what an idle connection does not need, and remembers how much the next answer may bring: a server
+    /// that sends 64 KiB once mostly does so again.
     pub(super) fn rest(&mut self) {
-        self.read_bytes = READ_BYTES_MIN;
-        if self.received.capacity() > 2 * READ_BYTES_MIN {
-            self.received = BytesMut::new();
+        let likely_bytes = self.exchange_bytes.next_power_of_two();
+        self.read_bytes = likely_bytes
+            .max(self.read_bytes / 2)
+            .clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        self.exchange_bytes = 0;
+        if self.read_bytes > READ_BYTES_MIN {
+            buffers::give(mem::take(&mut self.received));
         }
         self.request.clear();
         self.request.shrink_to(READ_BYTES_MIN);
@@ -202,12 +225,17 @@ struct Sending {
     rest: Bytes,
     /// Bytes of the rendered request that were written.
     sent: usize,
+    flushed: bool,
     failure: Option<io::Error>,
 }
 
 impl Sending {
-    fn is_done(&self, request: &[u8]) -> bool {
+    fn is_written(&self, request: &[u8]) -> bool {
         self.sent == request.len() && self.rest.is_empty()
+    }
+
+    fn is_done(&self, request: &[u8]) -> bool {
+        self.flushed && self.is_written(request)
     }
 
     fn is_over(&self, request: &[u8]) -> bool {

@@ -1,19 +1,17 @@
 //! The other side: a real HTTP server (hyper's), and a server that says byte by byte what a test tells it.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) type Body = BoxBody<Bytes, Infallible>;
@@ -41,7 +39,7 @@ where
                 async move { Ok::<_, Infallible>(answer.await) }
             });
             let served = hyper::server::conn::http1::Builder::new()
-                .serve_connection(HyperIo(stream), service)
+                .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades();
             tokio::spawn(served);
         }
@@ -85,37 +83,5 @@ pub(crate) async fn read_request(stream: &mut TcpStream) -> String {
         if stream.read_buf(&mut received).await.unwrap() == 0 {
             return text;
         }
-    }
-}
-
-/// Lets hyper read and write a tokio stream.
-#[derive(Debug)]
-pub(crate) struct HyperIo<S>(pub(crate) S);
-
-impl<S: AsyncRead + Unpin> hyper::rt::Read for HyperIo<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut cursor: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut room = vec![0; cursor.remaining()];
-        let mut buf = tokio::io::ReadBuf::new(&mut room);
-        std::task::ready!(Pin::new(&mut self.0).poll_read(cx, &mut buf))?;
-        cursor.put_slice(buf.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> hyper::rt::Write for HyperIo<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -6,10 +6,11 @@ use axiom_transport::pipe::{CloseReason, Pipe};
 use axiom_transport::websocket::{SUBPROTOCOL, WsError, accept, accept_key, connect};
 use bytes::Bytes;
 use http::{Response, header};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::net::TcpStream;
 
-use crate::peer::{HyperIo, full, serve};
+use crate::peer::{full, serve};
 
 const BYTES_MAX: usize = 100_000;
 
@@ -26,9 +27,9 @@ async fn echo_url() -> String {
         assert_eq!(request.headers()[header::SEC_WEBSOCKET_PROTOCOL], SUBPROTOCOL);
         tokio::spawn(async move {
             let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
-            let parts = upgraded.downcast::<HyperIo<TcpStream>>().unwrap();
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>().unwrap();
             assert!(parts.read_buf.is_empty());
-            let mut pipe = accept(parts.io.0, BYTES_MAX).await;
+            let mut pipe = accept(parts.io.into_inner(), BYTES_MAX).await;
             while let Ok(message) = pipe.rx.recv().await {
                 pipe.tx.send(message).await.unwrap();
             }
