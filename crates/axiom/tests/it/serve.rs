@@ -9,6 +9,18 @@ use serde_json::{Value as Json, json};
 use crate::running::Running;
 use crate::session::Scratch;
 
+/// A configuration with the demo server in a process of its own, and no fixed address: whatever else runs on this
+/// machine, a command starts its own gateway.
+fn configured(name: &str) -> Scratch {
+    let text = format!(
+        "[gateway]\nlisten = \"127.0.0.1:0\"\n[servers.demo]\ncommand = [{:?}, \"stdio\", \"--server\", \"demo\"]\ncwd = \"empty\"\n",
+        env!("CARGO_BIN_EXE_axiom"),
+    );
+    let scratch = Scratch::with(name, "axiom.toml", &text);
+    std::fs::create_dir(scratch.path.join("empty")).unwrap();
+    scratch
+}
+
 /// A gateway with the demo server, ready, and its address.
 fn demo_gateway(scratch: &Scratch) -> (Running, String) {
     let up = Running::start(scratch, &["--listen", "127.0.0.1:0"]);
@@ -86,7 +98,7 @@ fn an_address_that_is_taken() {
 
 #[test]
 fn calls() {
-    let scratch = Scratch::new("calls");
+    let scratch = configured("calls");
     assert_snapshot!(scratch.run(&["call", "demo.echo", "text=a=b"]), @r#"
     exit 0
     --- stdout
@@ -119,7 +131,7 @@ fn calls() {
 
 #[test]
 fn calls_that_fail() {
-    let scratch = Scratch::new("calls-fail");
+    let scratch = configured("calls-fail");
     assert_snapshot!(scratch.run(&["call", "echo"]), @r#"
     exit 2
     --- stderr
@@ -164,7 +176,7 @@ fn calls_that_fail() {
 
 #[test]
 fn lists() {
-    let scratch = Scratch::new("lists");
+    let scratch = configured("lists");
     assert_snapshot!(scratch.run(&["tools", "demo"]), @r#"
     exit 0
     --- stdout
@@ -303,7 +315,7 @@ fn the_second_signal_does_not_wait() {
 
 #[test]
 fn a_call_can_be_interrupted() {
-    let scratch = Scratch::new("interrupt");
+    let scratch = configured("interrupt");
     let call = Running::start(&scratch, &["call", "demo.slow", "seconds=60", "steps=600"]);
     call.talk("1/600");
     call.signal(Signal::INT);
