@@ -169,3 +169,66 @@ fn chunk_size(line: &[u8]) -> Result<u64, &'static str> {
         Ok(sum << 4 | u64::from(digit))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_chunked_body_in_any_pieces(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..8),
+            extension in "(;[a-z]{1,5}=[a-z]{0,5})?",
+            trailer in "(x-[a-z]{1,5}: [a-z]{0,5}\r\n)?",
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
+        ) {
+            let mut wire = Vec::new();
+            for chunk in &chunks {
+                wire.extend_from_slice(format!("{:X}{extension}\r\n", chunk.len()).as_bytes());
+                wire.extend_from_slice(chunk);
+                wire.extend_from_slice(b"\r\n");
+            }
+            wire.extend_from_slice(format!("0\r\n{trailer}\r\n").as_bytes());
+            let end = wire.len();
+            wire.extend_from_slice(b"not ours");
+
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len())).chain([wire.len()]).collect();
+            cuts.sort_unstable();
+            let (mut framing, mut received, mut body, mut fed) = (Framing::chunked(), BytesMut::new(), Vec::new(), 0);
+            for cut in cuts {
+                received.extend_from_slice(&wire[fed..cut]);
+                fed = cut;
+                while let Some(piece) = framing.take(&mut received).unwrap() {
+                    body.extend_from_slice(&piece);
+                }
+                prop_assert_eq!(framing == Framing::Done, cut >= end, "the end is seen as soon as it is there");
+            }
+            prop_assert_eq!(body, chunks.concat());
+            prop_assert_eq!(&received[..], b"not ours");
+        }
+    }
+
+    #[test]
+    fn endless_framing_is_refused() {
+        for (wire, expected) in [
+            (
+                "1;".to_owned() + &"x".repeat(5000),
+                "a chunk size line is too long",
+            ),
+            (
+                "0\r\n".to_owned() + &"x: y\r\n".repeat(5000),
+                "the trailers are too long",
+            ),
+            ("11111111111111111\r\n".to_owned(), "a chunk size is not valid"),
+            (
+                "5\nhello".to_owned(),
+                "a line of its chunked body does not end in CR LF",
+            ),
+        ] {
+            let outcome = Framing::chunked().take(&mut BytesMut::from(wire.as_bytes()));
+            assert_eq!(outcome, Err(expected));
+        }
+    }
+}

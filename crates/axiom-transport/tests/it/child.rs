@@ -11,13 +11,13 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 /// Tests that count this process's descendants cannot run beside others that start some.
-static ALONE: Mutex<()> = Mutex::const_new(());
+pub(crate) static ALONE: Mutex<()> = Mutex::const_new(());
 
 async fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().await
 }
 
-fn options(command: &[&str]) -> ChildOptions {
+pub(crate) fn options(command: &[&str]) -> ChildOptions {
     ChildOptions {
         command: command.iter().map(|part| (*part).to_owned()).collect(),
         env: BTreeMap::new(),

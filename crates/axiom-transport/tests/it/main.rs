@@ -7,7 +7,9 @@
 
 mod child;
 mod http_client;
+mod https;
 mod legacy_sse;
 mod peer;
 mod pipe;
+mod stdio;
 mod websocket;
