@@ -20,7 +20,7 @@ use http::HeaderMap;
 
 use crate::fault::Fault;
 use crate::message::Message;
-use crate::mirror::ParamHeaders;
+use crate::mirror::Mirrored;
 use crate::phase::Caller;
 use crate::plan::Endpoint;
 use crate::session::{Session, SessionTable};
@@ -67,7 +67,7 @@ pub(crate) fn identify(
         Some(Some(revision)) if revision.era() == Era::Modern => {
             if message.kind() == Kind::Notification {
                 // No header rules are defined for modern notifications, and there is none we would act on.
-                return Ok(Who::Caller(Caller::Modern { params: None }));
+                return Ok(Who::Caller(Caller::Modern { mirrored: None }));
             }
             Err(Fault::InvalidParams(
                 "a request of revision 2026-07-28 needs params._meta with io.modelcontextprotocol/protocolVersion"
@@ -90,7 +90,7 @@ fn modern(headers: &HeaderMap, message: &Message, version: &str) -> Result<Calle
     }
     require_modern(message, version)?;
     Ok(Caller::Modern {
-        params: Some(ParamHeaders::of(headers)),
+        mirrored: Some(Mirrored::of(headers)),
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axiom_protocol::headers::{HeaderLookup, Lookup, MCP_PARAM_PREFIX};
+use axiom_protocol::headers::{HeaderLookup, Lookup, MCP_METHOD, MCP_NAME, MCP_PARAM_PREFIX, encode_value};
 use axiom_protocol::method::Method;
 use axiom_protocol::revision::Era;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -16,24 +16,40 @@ use crate::fault::Fault;
 use crate::message::Message;
 use crate::upstream::Link;
 
-/// A client's `Mcp-Param-*` headers.
+/// What a client mirrored in headers: `Mcp-Method`, `Mcp-Name`, `Mcp-Param-*`.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ParamHeaders {
+pub(crate) struct Mirrored {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl ParamHeaders {
-    pub(crate) fn of(headers: &HeaderMap) -> ParamHeaders {
+impl Mirrored {
+    pub(crate) fn of(headers: &HeaderMap) -> Mirrored {
         let headers = headers
             .iter()
-            .filter(|(name, _)| name.as_str().starts_with(MCP_PARAM_PREFIX))
+            .filter(|(name, _)| is_mirrored(name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        ParamHeaders { headers }
+        Mirrored { headers }
+    }
+
+    /// The same for a server that calls the thing by another name.
+    fn renamed(&self, name: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = self.headers.clone();
+        if let Some(name) = name
+            && let Ok(value) = HeaderValue::from_str(&encode_value(name))
+            && let Some((_, given)) = headers.iter_mut().find(|(header, _)| header == MCP_NAME)
+        {
+            *given = value;
+        }
+        headers
     }
 }
 
-impl HeaderLookup for ParamHeaders {
+fn is_mirrored(name: &str) -> bool {
+    name == MCP_METHOD || name == MCP_NAME || name.starts_with(MCP_PARAM_PREFIX)
+}
+
+impl HeaderLookup for Mirrored {
     fn get(&self, name: &str) -> Lookup<'_> {
         let mut values = self
             .headers
@@ -56,21 +72,20 @@ pub(crate) async fn headers(
     link: &Arc<Link>,
     message: &Message,
     name: Option<&str>,
-    given: Option<&ParamHeaders>,
+    given: Option<&Mirrored>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     let to_modern_http = link.is_http() && link.era() == Era::Modern;
-    let mut headers = if to_modern_http {
-        bridge::modern_headers(message, name)
-    } else {
-        Vec::new()
-    };
     match given {
-        Some(given) if to_modern_http => headers.extend(given.headers.iter().cloned()),
-        Some(given) => check(link, message, name, given).await?,
-        None if to_modern_http => headers.extend(mirrored(link, message, name).await?),
-        None => {}
+        // They agree with the body: that was checked when the request came in.
+        Some(given) if to_modern_http => Ok(given.renamed(name)),
+        Some(given) => check(link, message, name, given).await.map(|()| Vec::new()),
+        None if to_modern_http => {
+            let mut headers = bridge::modern_headers(message, name);
+            headers.extend(from_arguments(link, message, name).await?);
+            Ok(headers)
+        }
+        None => Ok(Vec::new()),
     }
-    Ok(headers)
 }
 
 /// Checks a client's headers against the arguments, where the tool mirrors any.
@@ -78,7 +93,7 @@ async fn check(
     link: &Arc<Link>,
     message: &Message,
     name: Option<&str>,
-    given: &ParamHeaders,
+    given: &Mirrored,
 ) -> Result<(), Fault> {
     if message.method() != Method::ToolsCall {
         return Ok(());
@@ -96,8 +111,8 @@ async fn check(
     }
 }
 
-/// The headers that a client without headers would have sent.
-async fn mirrored(
+/// The arguments' headers that a client without headers would have sent.
+async fn from_arguments(
     link: &Arc<Link>,
     message: &Message,
     name: Option<&str>,

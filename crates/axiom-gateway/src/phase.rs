@@ -15,7 +15,7 @@ use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::greet;
 use crate::message::Message;
-use crate::mirror::{self, ParamHeaders};
+use crate::mirror::{self, Mirrored};
 use crate::plan::{Endpoint, Scope};
 use crate::route::{self, Route};
 use crate::session::Session;
@@ -27,8 +27,8 @@ use crate::upstream::{Link, Outgoing, Upstream, Want, whole};
 pub(crate) enum Caller {
     /// 2026-07-28: the request says everything itself.
     Modern {
-        /// Its `Mcp-Param-*` headers; `None` on a transport without headers.
-        params: Option<ParamHeaders>,
+        /// Its mirrored headers; `None` on a transport without headers.
+        mirrored: Option<Mirrored>,
     },
     Legacy(Arc<Session>),
 }
@@ -171,7 +171,7 @@ async fn send(
     let name = rename.map(|(_, name)| name.as_str());
     if link.era() == caller.era() {
         let headers = match caller {
-            Caller::Modern { params } => mirror::headers(link, message, name, params.as_ref()).await?,
+            Caller::Modern { mirrored } => mirror::headers(link, message, name, mirrored.as_ref()).await?,
             Caller::Legacy(_) => Vec::new(),
         };
         return link
@@ -204,11 +204,11 @@ async fn send(
         });
     }
     let bridged = bridge::request(&renamed, link, &info, level.as_deref())?;
-    let params = match caller {
-        Caller::Modern { params } => params.as_ref(),
+    let mirrored = match caller {
+        Caller::Modern { mirrored } => mirrored.as_ref(),
         Caller::Legacy(_) => None,
     };
-    let headers = mirror::headers(link, &bridged, None, params).await?;
+    let headers = mirror::headers(link, &bridged, None, mirrored).await?;
     link.call(Outgoing {
         message: &bridged,
         edits: Vec::new(),

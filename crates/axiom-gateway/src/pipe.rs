@@ -172,7 +172,7 @@ impl Conversation {
     fn caller(&self, message: &Message) -> Result<Caller, Fault> {
         if let Some(version) = message.text(message.envelope.in_meta.protocol_version) {
             require_modern(message, &version)?;
-            return Ok(Caller::Modern { params: None });
+            return Ok(Caller::Modern { mirrored: None });
         }
         match &self.session {
             Some(session) => Ok(Caller::Legacy(Arc::clone(session))),
