@@ -9,6 +9,7 @@ mod supervise;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -26,7 +27,7 @@ use supervise::{Fate, Supervisor};
 use tree::{Mark, Tree};
 
 /// How to start a server as a child process.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ChildOptions {
     /// Program and arguments. A program without a slash is looked up in `PATH`.
     pub command: Vec<String>,
@@ -38,6 +39,26 @@ pub struct ChildOptions {
     pub message_bytes_max: usize,
     /// How long the child may take after its stdin was closed, and again after SIGTERM, before it is killed.
     pub grace: Duration,
+}
+
+impl fmt::Debug for ChildOptions {
+    /// Without the environment's values, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ChildOptions {
+            command,
+            env,
+            cwd,
+            message_bytes_max,
+            grace,
+        } = self;
+        f.debug_struct("ChildOptions")
+            .field("command", command)
+            .field("env", &env.keys().collect::<Vec<_>>())
+            .field("cwd", cwd)
+            .field("message_bytes_max", message_bytes_max)
+            .field("grace", grace)
+            .finish()
+    }
 }
 
 /// Why a child did not start. Each says what to do about it.

@@ -30,6 +30,8 @@ const COPY_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    /// The runtime it was opened on, and works on.
+    pub(super) home: tokio::runtime::Id,
     /// Received and not yet handed out.
     pub(super) received: BytesMut,
     read_bytes: usize,
@@ -44,6 +46,7 @@ pub(super) async fn open(target: &Target) -> Result<Connection, HttpError> {
     let stream = dial(target).await?;
     Ok(Connection {
         stream,
+        home: tokio::runtime::Handle::current().id(),
         received: BytesMut::new(),
         read_bytes: READ_BYTES_MIN,
         exchange_bytes: 0,
@@ -122,21 +125,30 @@ impl Connection {
             self.write(cx, sending);
         }
         loop {
-            if !self.received.is_empty() {
-                match head::parse(&mut self.received) {
-                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
-                    Ok(None) => {}
-                    Err(what) => return Poll::Ready(Err(Failure::Protocol(what))),
-                }
-            }
             let failure = match ready!(self.poll_fill(cx)) {
                 Ok(0) => io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it"),
-                Ok(_) => continue,
+                Ok(fresh) => match self.parse_head(fresh) {
+                    Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                    Ok(None) => continue,
+                    Err(what) => return Poll::Ready(Err(Failure::Protocol(what))),
+                },
                 Err(error) => error,
             };
             // Why writing failed tells more than the end of the stream that follows from it.
             return Poll::Ready(Err(Failure::Io(sending.failure.take().unwrap_or(failure))));
         }
+    }
+
+    /// Parses the head once a line more has come: a server that sends it byte by byte must not cost a parse each.
+    fn parse_head(&mut self, fresh: usize) -> Result<Option<Head>, &'static str> {
+        let fresh = self
+            .received
+            .get(self.received.len() - fresh..)
+            .unwrap_or_default();
+        if memchr::memchr(b'\n', fresh).is_none() && self.received.len() <= head::HEAD_BYTES_MAX {
+            return Ok(None);
+        }
+        head::parse(&mut self.received)
     }
 
     /// Writes as much as the socket takes. A failure is kept: the server's answer may still be there to read.

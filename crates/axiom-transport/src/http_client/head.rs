@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::framing::Framing;
 
 /// The longest head we accept. Servers with large cookies or policies reach 16 KiB. Offsets into it fit in a `u16`.
-const HEAD_BYTES_MAX: usize = u16::MAX as usize;
+pub(super) const HEAD_BYTES_MAX: usize = u16::MAX as usize;
 
 /// The most header lines we accept.
 const HEADERS_MAX: usize = 128;

@@ -286,4 +286,29 @@ mod tests {
         let entry = Entry::read(std::process::id()).unwrap();
         assert!(entry.member.started > 0 && !entry.is_zombie);
     }
+
+    #[test]
+    fn a_sweep_takes_only_what_nobody_waited_for_and_no_root() {
+        let zombie = || {
+            let process = std::process::Command::new("true").spawn().unwrap();
+            while !Entry::read(process.id()).unwrap().is_zombie {
+                std::thread::yield_now();
+            }
+            process
+        };
+        let (orphan, root) = (zombie(), zombie());
+        ROOTS.lock().unwrap().push(root.id());
+        sweep();
+        assert!(
+            Entry::read(orphan.id()).is_some(),
+            "somebody may still wait for it"
+        );
+        sweep();
+        assert!(Entry::read(orphan.id()).is_none());
+        let mut root = root;
+        assert!(
+            root.wait().unwrap().success(),
+            "its status was left for whom it belongs to"
+        );
+    }
 }
