@@ -84,7 +84,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- stderr of {}:\n{}\n---", self.name, self.stderr.text());
+            for (stream, lines) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+                eprintln!("--- {stream} of {}:\n{}", self.name, lines.tail());
+            }
         }
         self.stdin = None;
         self.signal(rustix::process::Signal::TERM);
@@ -173,6 +175,15 @@ impl Lines {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The last lines, and the start of each.
+    fn tail(&self) -> String {
+        let lines = &self.state.0.lock().unwrap().lines;
+        let last = lines.iter().skip(lines.len().saturating_sub(40));
+        last.map(|line| line.chars().take(500).collect::<String>())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     pub fn text(&self) -> String {

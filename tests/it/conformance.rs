@@ -1,11 +1,13 @@
 //! The official conformance suite, against the dual-era server itself and through the gateway.
 
+use std::path::Path;
 use std::process::Command;
 
 use axiom_tests::child::Running;
 use axiom_tests::config::Config;
 use axiom_tests::gateway::Gateway;
 use axiom_tests::{bed, servers};
+use serde_json::Value;
 
 /// What the suite counts, and what of it passed.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +54,8 @@ fn suite(url: &str, revision: &str) -> Scored {
     let mut command = Command::new(bed::node());
     command.arg(bed::npm("@modelcontextprotocol/conformance/dist/index.js"));
     command.args(["server", "--url", url, "--requirements", revision]);
-    command.arg("-o").arg(bed::scratch("conformance"));
+    let output = bed::scratch("conformance");
+    command.arg("-o").arg(&output);
     if revision == MODERN.0 {
         // Names unscored scenarios only; see the file.
         command
@@ -63,7 +66,11 @@ fn suite(url: &str, revision: &str) -> Scored {
     let lines = running.stdout.all();
     let status = running.ended();
     let scored = scored(&lines, revision);
-    assert!(status.success(), "{revision}: {scored:?}\n{}", failures(&lines));
+    assert!(
+        status.success(),
+        "{revision}: {scored:?}\n{}",
+        failures(&output, revision)
+    );
     scored
 }
 
@@ -93,13 +100,28 @@ fn required(revision: &str) -> Vec<String> {
         .collect()
 }
 
-fn failures(lines: &[String]) -> String {
-    let failed =
-        |line: &&String| line.starts_with('✗') || line.contains("FAILURE") || line.contains("Error:");
-    lines
-        .iter()
-        .filter(failed)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("\n")
+/// The failed checks of required scenarios, and why each failed.
+fn failures(output: &Path, revision: &str) -> String {
+    let mut failures = String::new();
+    for entry in std::fs::read_dir(output)
+        .expect("the suite writes its results")
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !required(revision)
+            .iter()
+            .any(|required| name.starts_with(&format!("server-{required}-20")))
+        {
+            continue;
+        }
+        let text = std::fs::read_to_string(entry.path().join("checks.json")).expect("a scenario has checks");
+        let checks: Vec<Value> = serde_json::from_str(&text).expect("checks are JSON");
+        for check in checks.iter().filter(|check| check["status"] == "FAILURE") {
+            failures.push_str(&format!(
+                "{name}: {} {}\n  {}\n",
+                check["id"], check["errorMessage"], check["details"]
+            ));
+        }
+    }
+    failures
 }

@@ -92,10 +92,15 @@ fn over_stdio() {
 
 fn over_both_upstreams(client: Client) {
     let (_server, url) = servers::dual_http();
-    for config in [
-        Config::new().url("dual", &url),
-        Config::new().stdio("dual", &servers::dual_stdio()),
-    ] {
+    let upstreams = [
+        ("a server over HTTP", Config::new().url("dual", &url)),
+        (
+            "a child process",
+            Config::new().stdio("dual", &servers::dual_stdio()),
+        ),
+    ];
+    for (upstream, config) in upstreams {
+        eprintln!("{client:?} to {upstream}");
         let gateway = Gateway::start(&config);
         all_features(client, &Way::Http(gateway.server("dual")), "");
         all_features(client, &Way::Http(gateway.mcp()), "dual__");

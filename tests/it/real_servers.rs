@@ -232,12 +232,14 @@ fn the_inspector_gets_what_they_say() {
     let gateway = scene.gateway();
     for server in &scene.servers {
         let url = gateway.server(server.name);
-        let tools = inspector("http", &[&url], &["--method", "tools/list"]);
         let request = &server.requests[0];
-        let truth = scene.truth[server.name][0].value();
+        let mut tools = essence(&inspector("http", &[&url], &["--method", "tools/list"]), request);
+        // It declares roots, and one server has a tool for clients that do.
+        let listed = tools["tools"].as_array_mut().expect("tools are a list");
+        listed.retain(|tool| tool["name"] != "get-roots-list");
         assert_eq!(
-            essence(&tools, request),
-            essence(&truth, request),
+            tools,
+            essence(&scene.truth[server.name][0].value(), request),
             "{}",
             server.name
         );
@@ -298,6 +300,17 @@ fn essence(result: &Value, (method, _): &(&str, Value)) -> Value {
             .as_object_mut()
             .expect("a content is an object")
             .remove("name");
+    }
+    for tool in essence
+        .get_mut("tools")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        // 2026-07-28 knows no such field, and a client of that era drops it.
+        tool.as_object_mut()
+            .expect("a tool is an object")
+            .remove("execution");
     }
     strip(&mut essence);
     essence

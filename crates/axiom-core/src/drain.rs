@@ -23,7 +23,13 @@ pub struct Draining {
 pub fn drain() -> (Drain, Draining) {
     let (asked, signal) = watch::channel(false);
     let (working, gone) = mpsc::channel(1);
-    (Drain { asked, gone }, Draining { asked: signal, _working: working })
+    (
+        Drain { asked, gone },
+        Draining {
+            asked: signal,
+            _working: working,
+        },
+    )
 }
 
 impl Drain {

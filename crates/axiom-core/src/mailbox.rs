@@ -37,12 +37,19 @@ pub fn mailbox<T>(letters_max: usize) -> (Mailbox<T>, Letters<T>) {
         waker: None,
         reader_gone: false,
     }));
-    (Mailbox { shared: Arc::clone(&shared) }, Letters { shared })
+    (
+        Mailbox {
+            shared: Arc::clone(&shared),
+        },
+        Letters { shared },
+    )
 }
 
 impl<T> Clone for Mailbox<T> {
     fn clone(&self) -> Self {
-        Mailbox { shared: Arc::clone(&self.shared) }
+        Mailbox {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -122,7 +129,10 @@ mod tests {
         }
         assert_eq!(mailbox.post(99, false), Ok(()));
         assert_eq!(letters.lost(), 3);
-        assert_eq!([letters.next().await, letters.next().await, letters.next().await], [4, 5, 99]);
+        assert_eq!(
+            [letters.next().await, letters.next().await, letters.next().await],
+            [4, 5, 99]
+        );
     }
 
     #[tokio::test]

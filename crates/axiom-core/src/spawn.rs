@@ -22,7 +22,10 @@ where
     F::Output: Send + 'static,
 {
     #[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
-    let handle = tokio::spawn(Reported { name, future: Box::pin(future) });
+    let handle = tokio::spawn(Reported {
+        name,
+        future: Box::pin(future),
+    });
     Task { handle }
 }
 
@@ -32,7 +35,12 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Task { handle: runtime.spawn(Reported { name, future: Box::pin(future) }) }
+    Task {
+        handle: runtime.spawn(Reported {
+            name,
+            future: Box::pin(future),
+        }),
+    }
 }
 
 /// Runs `work`, which may block or compute for long, on a thread of its own pool. A panic gives `None` to [`Task::join`].
@@ -44,7 +52,9 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
-    Task { handle: tokio::task::spawn_blocking(move || Some(work())) }
+    Task {
+        handle: tokio::task::spawn_blocking(move || Some(work())),
+    }
 }
 
 impl<T> Task<T> {

@@ -11,7 +11,10 @@ pub fn now() -> Instant {
 
 /// Seconds since 1970, for stamps that leave this process.
 pub fn unix_seconds() -> u64 {
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the wall clock"
+    )]
     let now = SystemTime::now();
     now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -65,8 +65,13 @@ pub enum Replayed {
 impl ReplayStream {
     /// An empty stream that keeps at most `bytes_max` bytes of events.
     pub fn new(id: u64, bytes_max: usize) -> Self {
-        let state = Mutex::new(State { next: 1, ..State::default() });
-        ReplayStream { shared: Arc::new(Shared { id, bytes_max, state }) }
+        let state = Mutex::new(State {
+            next: 1,
+            ..State::default()
+        });
+        ReplayStream {
+            shared: Arc::new(Shared { id, bytes_max, state }),
+        }
     }
 
     pub fn id(&self) -> u64 {
@@ -97,7 +102,12 @@ impl ReplayStream {
             let sequence = state.next;
             state.next += 1;
             let mut event = Vec::with_capacity(message.len() + 48);
-            sse::encode(&mut event, Some("message"), Some(&format!("{}-{sequence}", self.shared.id)), message);
+            sse::encode(
+                &mut event,
+                Some("message"),
+                Some(&format!("{}-{sequence}", self.shared.id)),
+                message,
+            );
             state.bytes += event.len();
             state.events.push_back(Bytes::from(event));
             while state.bytes > self.shared.bytes_max && state.events.len() > 1 {
@@ -139,7 +149,12 @@ impl ReplayStream {
             (state.reader, state.waker.take())
         };
         wake(waker);
-        ReplayReader { stream: self.clone(), reader, next: sequence + 1, prime }
+        ReplayReader {
+            stream: self.clone(),
+            reader,
+            next: sequence + 1,
+            prime,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,7 +182,12 @@ impl ReplayReader {
         let shared = Arc::clone(&self.stream.shared);
         if std::mem::take(&mut self.prime) {
             let mut event = Vec::new();
-            sse::encode(&mut event, None, Some(&format!("{}-{}", shared.id, self.next - 1)), b"");
+            sse::encode(
+                &mut event,
+                None,
+                Some(&format!("{}-{}", shared.id, self.next - 1)),
+                b"",
+            );
             return Poll::Ready(Replayed::Event(Bytes::from(event)));
         }
         let mut state = self.stream.lock();

@@ -85,7 +85,10 @@ where
             Ok(connection) => {
                 next = (next + 1) % workers.len();
                 if workers[next].send(connection).await.is_err() {
-                    tracing::error!(worker = next, "a worker thread is gone; its connection was dropped");
+                    tracing::error!(
+                        worker = next,
+                        "a worker thread is gone; its connection was dropped"
+                    );
                 }
             }
             Err(error) => {
@@ -107,7 +110,10 @@ struct Accepted {
 }
 
 async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> std::io::Result<Accepted> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
+    let permit = Arc::clone(permits)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
     // Detached from this runtime, to be registered with its worker's.
@@ -126,27 +132,39 @@ where
     F: Fn(Request<Incoming>, SocketAddr) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Response<Body>> + Send + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("axiom-worker-{index}")).spawn(move || {
-        runtime.block_on(async move {
-            let (local, local_draining) = drain::drain();
-            while let Some(accepted) = connections.recv().await {
-                let connection = serve_connection(accepted, options.clone(), service.clone(), local_draining.clone());
-                // The task is counted by its `Draining`, so its handle is not needed.
-                drop(spawn("connection", connection));
-            }
-            drop(local_draining);
-            if !local.finish(options.drain_timeout).await {
-                tracing::warn!(worker = index, "drain deadline passed with requests still running");
-            }
-            drop(draining);
-        });
-    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name(format!("axiom-worker-{index}"))
+        .spawn(move || {
+            runtime.block_on(async move {
+                let (local, local_draining) = drain::drain();
+                while let Some(accepted) = connections.recv().await {
+                    let connection =
+                        serve_connection(accepted, options.clone(), service.clone(), local_draining.clone());
+                    // The task is counted by its `Draining`, so its handle is not needed.
+                    drop(spawn("connection", connection));
+                }
+                drop(local_draining);
+                if !local.finish(options.drain_timeout).await {
+                    tracing::warn!(
+                        worker = index,
+                        "drain deadline passed with requests still running"
+                    );
+                }
+                drop(draining);
+            });
+        })?;
     Ok(())
 }
 
-async fn serve_connection<F, Fut>(accepted: Accepted, options: ServerOptions, service: F, mut draining: Draining)
-where
+async fn serve_connection<F, Fut>(
+    accepted: Accepted,
+    options: ServerOptions,
+    service: F,
+    mut draining: Draining,
+) where
     F: Fn(Request<Incoming>, SocketAddr) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Response<Body>> + Send + 'static,
 {

@@ -10,6 +10,7 @@ import { addTools } from './tools.mjs';
 // State travels through the client between the rounds of a call; a fixed key lets any process verify it.
 const codec = createRequestStateCodec({ key: 'only a test server would have its key in its source' });
 
+// `bus` is shared by all instances of an HTTP server; a stdio server has one instance and no bus.
 export function build({ era }, bus) {
     const server = new McpServer(
         { name: 'axiom-test-everything', version: '1.0.0' },
@@ -25,7 +26,9 @@ export function build({ era }, bus) {
             requestState: { verify: codec.verify }
         }
     );
-    const changes = era === 'modern' ? modernChanges(bus) : legacyChanges(server, bus);
+    const events = era === 'legacy' ? sessionEvents(server) : serverEvents(server);
+    const changes = bus === undefined ? events : busChanges(bus);
+    if (bus !== undefined && era === 'legacy') server.server.onclose = bus.subscribe(event => told(events, event));
     addTools(server, changes);
     addRounds(server, codec);
     addResources(server);
@@ -33,17 +36,17 @@ export function build({ era }, bus) {
     return server;
 }
 
-// Modern clients listen on the bus: whoever changes something publishes it there.
-function modernChanges(bus) {
+// Says it to this instance's own client; the SDK passes on what the client listens to.
+function serverEvents(server) {
     return {
-        tools: () => bus.publish({ kind: 'tools_list_changed' }),
-        prompts: () => bus.publish({ kind: 'prompts_list_changed' }),
-        resource: uri => bus.publish({ kind: 'resource_updated', uri })
+        tools: () => server.sendToolListChanged(),
+        prompts: () => server.sendPromptListChanged(),
+        resource: uri => server.server.sendResourceUpdated({ uri })
     };
 }
 
-// A session is told directly, and only of the resources it subscribed to.
-function legacyChanges(server, bus) {
+// A session is told of the resources that it subscribed to, and of no others.
+function sessionEvents(server) {
     const watched = new Set();
     server.server.setRequestHandler('resources/subscribe', ({ params }) => {
         watched.add(params.uri);
@@ -53,13 +56,21 @@ function legacyChanges(server, bus) {
         watched.delete(params.uri);
         return {};
     });
-    const unsubscribe = bus.subscribe(event => {
-        if (event.kind === 'resource_updated' && watched.has(event.uri)) {
-            server.server.sendResourceUpdated({ uri: event.uri });
-        }
-        if (event.kind === 'tools_list_changed') server.sendToolListChanged();
-        if (event.kind === 'prompts_list_changed') server.sendPromptListChanged();
-    });
-    server.server.onclose = unsubscribe;
-    return modernChanges(bus);
+    const events = serverEvents(server);
+    return { ...events, resource: uri => (watched.has(uri) ? events.resource(uri) : undefined) };
+}
+
+// An instance that lives for one request only tells the others.
+function busChanges(bus) {
+    return {
+        tools: () => bus.publish({ kind: 'tools_list_changed' }),
+        prompts: () => bus.publish({ kind: 'prompts_list_changed' }),
+        resource: uri => bus.publish({ kind: 'resource_updated', uri })
+    };
+}
+
+function told(events, event) {
+    if (event.kind === 'resource_updated') events.resource(event.uri);
+    if (event.kind === 'tools_list_changed') events.tools();
+    if (event.kind === 'prompts_list_changed') events.prompts();
 }

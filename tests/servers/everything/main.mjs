@@ -5,7 +5,6 @@
 //   node main.mjs stdio         either era, decided by the first message, as the SDK does it
 
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
-import { InMemoryServerEventBus } from '@modelcontextprotocol/server';
 
 import { build } from './build.mjs';
 import { serveHttp } from './http.mjs';
@@ -13,7 +12,7 @@ import { serveHttp } from './http.mjs';
 const [mode = 'http', port = '0'] = process.argv.slice(2);
 
 if (mode === 'stdio') {
-    serveStdio(context => build(context, new InMemoryServerEventBus()));
+    serveStdio(context => build(context));
 } else {
     const server = await serveHttp(Number(port));
     console.log(JSON.stringify({ event: 'listening', mcp: `http://127.0.0.1:${server.address().port}/mcp` }));

@@ -76,6 +76,8 @@ function notifications(tool) {
             const params = { progressToken, progress, total: 100, message: `${progress} of 100` };
             await ctx.mcpReq.notify({ method: 'notifications/progress', params });
         }
+        // A client that reads the last notification and the result together forgets the notification.
+        await pause(50);
         return say('Reported progress');
     });
     tool('test_reconnection', 'Closes its own stream half-way, so that the client must come back', async ctx => {
