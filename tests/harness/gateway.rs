@@ -1,7 +1,7 @@
 //! The built gateway, started as a user starts it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use crate::child::{Lines, Running};
@@ -22,11 +22,21 @@ impl Gateway {
         let file = bed::scratch("gateway").join("axiom.toml");
         config.write(&file);
         let mut command = Command::new(bed::built("axiom"));
+        command.args(["up", "--json", "--config"]).arg(&file);
+        Gateway::spawn(&mut command, file)
+    }
+
+    /// Starts it as a newcomer does, in a folder, with whatever configuration lies there or with none.
+    pub fn start_in(folder: &Path) -> Self {
+        let mut command = Command::new(bed::built("axiom"));
         command
-            .args(["up", "--json", "--config"])
-            .arg(&file)
-            .env("NO_COLOR", "1");
-        let running = Running::start("axiom up", &mut command);
+            .args(["up", "--json", "--listen", "127.0.0.1:0"])
+            .current_dir(folder);
+        Gateway::spawn(&mut command, folder.join("axiom.toml"))
+    }
+
+    fn spawn(command: &mut Command, file: PathBuf) -> Self {
+        let running = Running::start("axiom up", command.env("NO_COLOR", "1"));
         let listening = running.listening();
         let mcp = listening["mcp"]
             .as_str()

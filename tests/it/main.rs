@@ -7,12 +7,17 @@
 
 mod bed;
 
-mod bad_input;
-mod conformance;
+mod first_minutes;
+
 mod features;
-mod processes;
 mod real_servers;
-mod reload;
 mod rust_client;
 mod same_ids;
+
+mod bad_input;
 mod upstream_faults;
+
+mod processes;
+mod reload;
+
+mod conformance;
