@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use axiom_tests::config::Config;
 use axiom_tests::gateway::Gateway;
-use axiom_tests::http::{Request, connect};
+use axiom_tests::http::{Answer, Request, connect};
 use axiom_tests::peer::{Peer as _, Session, Stateless, message};
 use axiom_tests::servers;
 use serde_json::{Value, json};
@@ -491,6 +491,13 @@ fn bodies_of_64_mib() {
         b"\r\n0\r\n\r\n".to_vec(),
     ]
     .concat();
+
+    // Nothing of a body that is too long need be sent to be refused.
+    let mut head = announced.bytes(scene.gateway.address());
+    head.truncate(head.len() - announced.body.len());
+    let mut stream = connect(scene.gateway.address()).expect("it accepts");
+    stream.write_all(&head).expect("it reads");
+    assert_eq!(Answer::read(stream).expect("it answers at once").status, 413);
 
     std::thread::scope(|scope| {
         let send = |request: &Request| {

@@ -13,6 +13,7 @@ mod features;
 mod real_servers;
 mod rust_client;
 mod same_ids;
+mod views;
 
 mod bad_input;
 mod upstream_faults;
