@@ -40,6 +40,9 @@ pub(super) async fn handle(
 ) -> Response<Body> {
     let limits = gateway.plan().options.limits.clone();
     let (head, body) = request.into_parts();
+    if let Some(refusal) = refuse_media(&head.headers) {
+        return refusal;
+    }
     let bytes = match time::timeout(limits.request_timeout, read(body, limits.message_bytes_max)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(fault)) => return refuse(&fault, None, false),
@@ -70,6 +73,32 @@ pub(super) async fn handle(
             }
         },
     }
+}
+
+/// A body must say that it is JSON: a web page can send anything else to any address without asking. And a client must
+/// take one of the two forms an answer may have.
+fn refuse_media(headers: &HeaderMap) -> Option<Response<Body>> {
+    let value = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let kind = value(header::CONTENT_TYPE).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let reason = format!("the content-type must be application/json, not '{kind}'\n");
+        return Some(super::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+    }
+    let accept = value(header::ACCEPT)?;
+    let takes = |kind: &str| accept.split(',').any(|range| range.trim().starts_with(kind));
+    if ["application/json", "text/event-stream", "*/*", "application/*"]
+        .into_iter()
+        .any(takes)
+    {
+        return None;
+    }
+    let reason = "an answer is application/json or text/event-stream; accept both\n";
+    Some(super::text(StatusCode::NOT_ACCEPTABLE, reason))
 }
 
 /// Reads a body of at most `bytes_max` bytes. One that arrives in one piece, as most do, is not copied.

@@ -8,6 +8,7 @@ use axiom_core::mailbox::{Mailbox, mailbox};
 use axiom_protocol::envelope::{self, Kind};
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
+use axiom_protocol::revision::Era;
 use axiom_protocol::rewrite::Edit;
 use axiom_transport::pipe::{Closed, PipeReceiver, PipeSender};
 use bytes::Bytes;
@@ -33,6 +34,8 @@ struct Pending {
     mailbox: Mailbox<Letter>,
     /// The legacy session that made the call.
     session: Option<Arc<Session>>,
+    /// Whether log lines may belong to the call. A modern one says so itself.
+    takes_logs: bool,
 }
 
 /// Notices that wait for one slow client. Progress is lossy by nature: of more, the oldest are dropped.
@@ -69,6 +72,7 @@ impl Duplex {
             Pending {
                 mailbox,
                 session: None,
+                takes_logs: false,
             },
         );
         let bytes = Bytes::from(reply::request(id.to_string().as_bytes(), method, params));
@@ -133,6 +137,7 @@ impl Duplex {
             Pending {
                 mailbox,
                 session: session.cloned(),
+                takes_logs: link.era() == Era::Legacy || message.envelope.in_meta.log_level.is_some(),
             },
         );
         let ids = Ids {
@@ -244,7 +249,7 @@ impl Duplex {
         let named = match message.method() {
             Method::Progress => message.raw(message.envelope.param.progress_token),
             Method::LogMessage => {
-                let mut calls = pending.values();
+                let mut calls = pending.values().filter(|call| call.takes_logs);
                 return calls
                     .next()
                     .filter(|_| calls.next().is_none())
