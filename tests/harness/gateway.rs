@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use serde_json::Value;
+
 use crate::child::{Lines, Running};
 use crate::config::Config;
+use crate::http::Request;
 use crate::{bed, process};
 
 /// A running `axiom up`. Dropped, it is stopped, with all that it started.
@@ -56,6 +59,17 @@ impl Gateway {
     /// The endpoint of one server, where nothing is renamed.
     pub fn server(&self, name: &str) -> String {
         self.url(&format!("/s/{name}/mcp"))
+    }
+
+    /// How a server is, as the gateway tells it.
+    pub fn status(&self, name: &str) -> Value {
+        let list = Request::new("GET", "/api/v1/servers").send(self.address()).json();
+        let servers = list.as_array().or(list["servers"].as_array());
+        let mut servers = servers.into_iter().flatten();
+        let found = servers.find(|server| server["name"] == name);
+        found
+            .unwrap_or_else(|| panic!("there is no {name} in {list}"))
+            .clone()
     }
 
     pub fn url(&self, path: &str) -> String {

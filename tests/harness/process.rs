@@ -36,6 +36,16 @@ pub fn alive(processes: &[Process]) -> Vec<Process> {
     processes.iter().filter(same).cloned().collect()
 }
 
+/// Every process, except this one, that has this text in one of its arguments.
+pub fn with_argument(text: &str) -> Vec<Process> {
+    let given = |process: &Process| {
+        // It may have ended since it was found.
+        let line = std::fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        process.pid != std::process::id() && String::from_utf8_lossy(&line).contains(text)
+    };
+    all().into_values().filter(given).collect()
+}
+
 /// Memory that a process holds right now, in KiB.
 pub fn rss_kib(pid: u32) -> u64 {
     status(pid, "VmRSS:")

@@ -247,6 +247,31 @@ pub fn old_sse() -> (Running, String) {
     listening("the server of 2024", &mut command)
 }
 
+/// The reference server of today over `streamableHttp` or `sse`, and its URL.
+pub fn everything_over(mode: &str) -> (Running, String) {
+    let path = if mode == "sse" { "/sse" } else { "/mcp" };
+    let mut command = Command::new(bed::node());
+    command
+        .args(["--import", &bed::ours("servers/on_loopback.mjs")])
+        .arg(bed::npm("@modelcontextprotocol/server-everything/dist/index.js"))
+        .arg(mode)
+        .env("MCP_PATH", path);
+    listening(&format!("server-everything over {mode}"), &mut command)
+}
+
+/// A server of 2026-07-28 alone, as a child process.
+pub fn modern_only_stdio() -> Vec<String> {
+    let script = bed::ours("servers/modern_only.mjs");
+    vec![bed::node(), script, "stdio".to_owned()]
+}
+
+/// A server of 2026-07-28 alone over HTTP, and its URL.
+pub fn modern_only_http() -> (Running, String) {
+    let mut command = Command::new(bed::node());
+    command.arg(bed::ours("servers/modern_only.mjs")).arg("http");
+    listening("the server of 2026-07-28 alone", &mut command)
+}
+
 /// A server of the test kit that has one fault, over stdio.
 pub fn faulty(fault: &str, arguments: &[&str]) -> Vec<String> {
     let program = bed::built("axiom-faulty").display().to_string();

@@ -108,7 +108,7 @@ fn over_both_upstreams(client: Client) {
 }
 
 /// Runs them one after the other in one connection; `prefix` stands before names on the common endpoint.
-fn all_features(client: Client, way: &Way, prefix: &str) {
+pub(crate) fn all_features(client: Client, way: &Way, prefix: &str) {
     let tool = |name: &str| json!({ "do": "callTool", "name": format!("{prefix}{name}") });
     let with = |mut step: Value, key: &str, value: Value| {
         step[key] = value;

@@ -15,6 +15,11 @@ mod rust_client;
 mod same_ids;
 mod views;
 
+mod bridge;
+mod command_line;
+mod desktop_client;
+mod older_transports;
+
 mod bad_input;
 mod upstream_faults;
 
