@@ -21,7 +21,8 @@ pub struct Letters<T> {
 
 #[derive(Debug)]
 struct Shared<T> {
-    letters: VecDeque<T>,
+    /// Each with whether it may be dropped.
+    letters: VecDeque<(T, bool)>,
     letters_max: usize,
     lost: u64,
     waker: Option<Waker>,
@@ -54,23 +55,31 @@ impl<T> Clone for Mailbox<T> {
 }
 
 impl<T> Mailbox<T> {
-    /// Posts a letter that may push out the oldest one when the box is full. Gives it back if nobody reads any more.
+    /// Posts a letter that pushes out the oldest lossy one when the box is full, or is dropped itself if there is none.
+    /// Gives it back if nobody reads any more.
     pub fn post_lossy(&self, letter: T) -> Result<(), T> {
-        self.post(letter, true)
+        self.put(letter, true)
     }
 
-    /// Posts a letter that must arrive, whatever the bound. For the one final answer.
-    pub fn post(&self, letter: T, lossy: bool) -> Result<(), T> {
+    /// Posts a letter that must arrive, whatever the bound. For the one final answer, and for what needs one.
+    pub fn post(&self, letter: T) -> Result<(), T> {
+        self.put(letter, false)
+    }
+
+    fn put(&self, letter: T, lossy: bool) -> Result<(), T> {
         let waker = {
             let mut shared = lock(&self.shared);
             if shared.reader_gone {
                 return Err(letter);
             }
             if lossy && shared.letters.len() >= shared.letters_max {
-                shared.letters.pop_front();
                 shared.lost += 1;
+                match shared.letters.iter().position(|(_, lossy)| *lossy) {
+                    Some(oldest) => drop(shared.letters.remove(oldest)),
+                    None => return Ok(()),
+                }
             }
-            shared.letters.push_back(letter);
+            shared.letters.push_back((letter, lossy));
             shared.waker.take()
         };
         if let Some(waker) = waker {
@@ -91,7 +100,7 @@ impl<T> Letters<T> {
 
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         let mut shared = lock(&self.shared);
-        if let Some(letter) = shared.letters.pop_front() {
+        if let Some((letter, _)) = shared.letters.pop_front() {
             return Poll::Ready(letter);
         }
         shared.waker = Some(cx.waker().clone());
@@ -127,11 +136,12 @@ mod tests {
         for notice in 1..=5 {
             assert_eq!(mailbox.post_lossy(notice), Ok(()));
         }
-        assert_eq!(mailbox.post(99, false), Ok(()));
-        assert_eq!(letters.lost(), 3);
+        assert_eq!(mailbox.post(99), Ok(()));
+        assert_eq!(mailbox.post_lossy(6), Ok(()));
+        assert_eq!(letters.lost(), 4);
         assert_eq!(
             [letters.next().await, letters.next().await, letters.next().await],
-            [4, 5, 99]
+            [5, 99, 6]
         );
     }
 

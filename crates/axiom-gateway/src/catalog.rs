@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::bridge;
 use crate::fault::Fault;
-use crate::session::Class;
+use crate::session::Audience;
 use crate::upstream::{Link, whole};
 
 /// The four lists of the protocol.
@@ -60,9 +60,9 @@ pub(crate) struct Item {
 /// All lists of one server, by who asked.
 #[derive(Debug, Default)]
 pub(crate) struct Catalogs {
-    kept: Mutex<HashMap<(Class, ListKind), Arc<Catalog>>>,
+    kept: Mutex<HashMap<(Audience, ListKind), Arc<Catalog>>>,
     /// One fetch at a time for each list: whoever comes meanwhile gets its result.
-    fetching: Mutex<HashMap<(Class, ListKind), Turn>>,
+    fetching: Mutex<HashMap<(Audience, ListKind), Turn>>,
     /// Counts announced changes, so that one that comes during a fetch is not overlooked.
     changes: AtomicU64,
 }
@@ -185,7 +185,7 @@ impl Catalog {
 impl Catalogs {
     /// The list as `link` sees it, from memory if that is still good.
     pub(crate) async fn get(&self, link: &Arc<Link>, kind: ListKind) -> Result<Arc<Catalog>, Fault> {
-        let key = (link.class, kind);
+        let key = (link.audience(), kind);
         if let Some(fresh) = self.fresh(key) {
             return Ok(fresh);
         }
@@ -204,11 +204,20 @@ impl Catalogs {
         Ok(catalog)
     }
 
-    fn fresh(&self, key: (Class, ListKind)) -> Option<Arc<Catalog>> {
+    fn fresh(&self, key: (Audience, ListKind)) -> Option<Arc<Catalog>> {
         lock(&self.kept)
             .get(&key)
             .filter(|catalog| catalog.is_fresh(time::now()))
             .cloned()
+    }
+
+    /// The list as `link` saw it last, fresh or not, so that a call need not wait for a list.
+    pub(crate) async fn known(&self, link: &Arc<Link>, kind: ListKind) -> Result<Arc<Catalog>, Fault> {
+        let known = lock(&self.kept).get(&(link.audience(), kind)).cloned();
+        match known {
+            Some(known) => Ok(known),
+            None => self.get(link, kind).await,
+        }
     }
 
     /// The list as last seen by anybody, fresh or not. For status pages.
@@ -231,12 +240,27 @@ impl Catalogs {
         }
     }
 
-    /// A link is gone: changes it would have announced may go unheard.
-    pub(crate) fn link_lost(&self, link: &Link) {
-        for ((class, _), catalog) in lock(&self.kept).iter() {
-            if *class == link.class {
+    /// Changes that this link would have announced may go unheard from now on.
+    pub(crate) fn unwatched(&self, link: &Link) {
+        for ((audience, _), catalog) in lock(&self.kept).iter() {
+            if *audience == link.audience() {
                 catalog.watched.store(false, Ordering::Release);
             }
+        }
+    }
+
+    /// A link is gone: the next one may find other lists.
+    pub(crate) fn link_lost(&self, link: &Link) {
+        let audience = link.audience();
+        for ((kept, _), catalog) in lock(&self.kept).iter() {
+            if *kept == audience {
+                catalog.valid.store(false, Ordering::Release);
+            }
+        }
+        // Only the plain link's lists are worth showing when they are out of date.
+        if !link.is_plain() {
+            lock(&self.kept).retain(|(kept, _), _| *kept != audience);
+            lock(&self.fetching).retain(|(kept, _), _| *kept != audience);
         }
     }
 }
@@ -251,7 +275,7 @@ async fn fetch(link: &Arc<Link>, kind: ListKind) -> Result<Catalog, Fault> {
         ttl: link.upstream.options.list_ttl,
         ..Catalog::empty(kind)
     };
-    catalog.watched = AtomicBool::new(link.greeting.announces(kind.capability()));
+    catalog.watched = AtomicBool::new(link.is_listening() && link.greeting.announces(kind.capability()));
     let mut cursor: Option<Vec<u8>> = None;
     for _ in 0..PAGES_MAX {
         let params = page_params(link.era(), cursor.as_deref());

@@ -27,8 +27,10 @@ use crate::upstream::Link;
 
 pub(crate) use answer::Answered;
 use answer::HttpAnswer;
+pub(crate) use rest::Rest;
 
 mod answer;
+mod rest;
 
 /// What a call yields next.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ pub(crate) struct Final {
     /// What has arrived, in order.
     pub parts: VecDeque<Bytes>,
     /// The rest of a large answer that is still on its way, and its length where the server said it.
-    pub rest: Option<(axiom_transport::http_client::AnswerBody, Option<u64>)>,
+    pub rest: Option<Rest>,
 }
 
 /// A call that can be found by others: by the client to cancel it.
@@ -132,10 +134,10 @@ impl CallState {
     }
 
     /// The client gave the call up explicitly: the server is told and the call ends.
-    pub(crate) async fn cancel(&self, reason: Option<&str>) {
+    pub(crate) fn cancel(&self, reason: Option<&str>) {
         self.cancelled.store(true, Ordering::Release);
         self.wake.notify_one();
-        self.link.cancel(&self.upstream_id, reason).await;
+        self.link.cancel_later(&self.upstream_id, reason);
     }
 
     async fn wait_cancelled(&self) {
@@ -154,7 +156,7 @@ impl Exchange {
         call: Arc<CallState>,
         session: Option<Arc<Session>>,
     ) -> Exchange {
-        link.upstream.tally.begin();
+        link.call_begun();
         if let Some(session) = &session {
             session.with(|state| state.calls.insert(ids.client_id.clone(), Arc::clone(&call)));
         }
@@ -184,6 +186,33 @@ impl Exchange {
     /// No limit on silence: for a subscription, which may have nothing to say for hours.
     pub(crate) fn wait_forever(&mut self) {
         self.silence = Duration::MAX;
+    }
+
+    /// The outcome alone, whole. What comes before it goes to the client outside of the call.
+    pub(crate) async fn finish(mut self) -> Result<Final, Fault> {
+        let bytes_max = self.link.limits().bytes_max;
+        loop {
+            match self.next().await {
+                Step::Notice(notice) => self.divert(&notice),
+                Step::Done(result) => {
+                    let answer = result?;
+                    let (status, is_result) = (answer.status, answer.is_result);
+                    let bytes = answer.collect(bytes_max, self.server()).await?;
+                    return Ok(Final {
+                        status,
+                        is_result,
+                        ..Final::whole(bytes)
+                    });
+                }
+            }
+        }
+    }
+
+    /// Sends something of this call to its client outside of it.
+    pub(crate) fn divert(&self, notice: &[u8]) {
+        if let Some(session) = &self.session {
+            session.send(notice, self.link.upstream.limits.replay_bytes_max);
+        }
     }
 
     pub(crate) fn server(&self) -> &str {
@@ -223,7 +252,8 @@ impl Exchange {
             () = call.wait_cancelled() => Step::Done(Err(Fault::Cancelled)),
             // cancel-safe: the sleep is kept in self
             () = deadline.as_mut() => {
-                link.cancel(&self.ids.upstream_id, Some("timeout")).await;
+                // Not awaited: a server that is silent may not take this either.
+                link.cancel_later(&self.ids.upstream_id, Some("timeout"));
                 Step::Done(Err(Fault::Timeout { server: link.upstream.name.to_string(), after: silence }))
             }
         }
@@ -231,10 +261,14 @@ impl Exchange {
 
     fn end(&mut self, result: &Result<Final, Fault>) {
         self.done = true;
-        self.link.upstream.tally.end(result.is_err());
+        self.link.call_ended(result.is_err());
         self.leave_session();
         if let Err(fault) = result {
-            self.link.upstream.note_error(Some(fault.to_string()));
+            // A cancelled call gets no answer any more; it must not be waited for.
+            self.link.forget(&self.ids.upstream_id);
+            if !matches!(fault, Fault::Cancelled) {
+                self.link.upstream.note_error(Some(fault.to_string()));
+            }
             tracing::info!(server = self.server(), %fault, "call failed");
         }
     }
@@ -251,11 +285,11 @@ impl Drop for Exchange {
         if self.done {
             return;
         }
-        self.link.upstream.tally.end(false);
+        self.link.call_ended(false);
         self.leave_session();
         self.link.forget(&self.ids.upstream_id);
         if self.cancel_on_drop {
-            self.link.cancel_later(&self.ids.upstream_id);
+            self.link.cancel_later(&self.ids.upstream_id, None);
         }
     }
 }
@@ -293,6 +327,17 @@ fn restore_answer(message: &Message, ids: &Ids, status: StatusCode) -> Final {
             parts.push_back(message.bytes.slice(id.end as usize..));
         }
         _ => parts.push_back(message.bytes.clone()),
+    }
+    if let Some(at) = message.envelope.in_result.subscription_id
+        && let Some(id) = message.envelope.id
+        && ids.client_id != ids.upstream_id
+    {
+        // The end of a subscription names it once more.
+        let edit = |at| Edit {
+            at,
+            with: &ids.client_id,
+        };
+        parts = VecDeque::from([message.with(&mut [edit(id), edit(at)])]);
     }
     let is_result = message.kind() == Kind::Response;
     let status = if is_result {
@@ -358,13 +403,10 @@ impl Final {
     /// All of it as one message, for transports that carry whole messages.
     pub(crate) async fn collect(self, bytes_max: usize, server: &str) -> Result<Bytes, Fault> {
         let Final { mut parts, rest, .. } = self;
-        if let Some((mut body, _)) = rest {
+        if let Some(mut rest) = rest {
             let mut len: usize = parts.iter().map(Bytes::len).sum();
-            while let Some(chunk) = body.chunk().await {
-                let chunk = chunk.map_err(|error| Fault::Died {
-                    server: server.to_owned(),
-                    reason: error.to_string(),
-                })?;
+            while let Some(chunk) = rest.chunk().await {
+                let chunk = chunk?;
                 len += chunk.len();
                 if len > bytes_max {
                     return Err(Fault::Protocol {

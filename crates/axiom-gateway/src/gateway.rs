@@ -82,6 +82,11 @@ impl Gateway {
         let old = self.plan.load_full();
         let new = Arc::new(Plan::new(options, Some(&old), &self.hub, &self.runtime));
         self.plan.store(Arc::clone(&new));
+        if new.shows_otherwise_than(&old) {
+            for upstream in new.upstreams.values() {
+                self.hub.lists_changed(&upstream.name);
+            }
+        }
         for gone in old.gone_in(&new) {
             gone.stop("the server was removed from the configuration, or its configuration was changed");
             self.hub.lists_changed(&gone.name);
@@ -181,6 +186,7 @@ async fn sweep(gateway: std::sync::Weak<Gateway>) {
         for upstream in plan.upstreams.values() {
             upstream.sweep();
         }
+        plan.sweep();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::gateway::Gateway;
 use crate::message::Message;
 use crate::phase::{Caller, Reply, now, with_field};
 use crate::plan::{Endpoint, Scope};
-use crate::session::{Hello, Session};
+use crate::session::{Hello, Outlet, Session};
 use crate::upstream::{Link, Want, whole};
 
 /// What an endpoint of several servers offers. Each has a handler, whatever the servers behind it offer.
@@ -29,16 +29,24 @@ const GROUP_CAPABILITIES_MODERN: &str = concat!(
     "\"resources\":{\"listChanged\":true,\"subscribe\":true},\"tools\":{\"listChanged\":true}}"
 );
 
+/// What a client may say of itself. Real ones need a few hundred bytes.
+const HELLO_BYTES_MAX: usize = 64 << 10;
+
 /// Answers `initialize`: a new session, and the answer that tells the client of it.
 pub(crate) async fn initialize(
     gateway: &Gateway,
     endpoint: &Endpoint,
     message: &Message,
+    outlet: Outlet,
 ) -> Result<(Arc<Session>, Reply), Fault> {
     if gateway.is_draining() {
         return Err(Fault::ShuttingDown);
     }
     let session = gateway.sessions.begin(hello_of(endpoint, message)?);
+    if !matches!(outlet, Outlet::None) {
+        // Before a server can ask anything.
+        session.with(|state| state.outlet = outlet);
+    }
     let id = message.id().unwrap_or(b"null");
     let result = match &endpoint.scope {
         Scope::Group(group) => {
@@ -63,10 +71,11 @@ fn hello_of(endpoint: &Endpoint, message: &Message) -> Result<Hello, Fault> {
         Fault::InvalidParams("initialize needs params.protocolVersion, a string".to_owned())
     })?;
     let object = |span: Option<axiom_protocol::span::Span>| {
-        span.map(|span| message.slice(span))
+        // Copied: a session must not hold on to the whole message.
+        span.map(|span| Bytes::copy_from_slice(span.of(&message.bytes)))
             .filter(|bytes| bytes.starts_with(b"{"))
     };
-    Ok(Hello {
+    let hello = Hello {
         revision: Revision::parse(&asked)
             .filter(|revision| revision.era() == Era::Legacy)
             .unwrap_or(Revision::LATEST_LEGACY),
@@ -75,7 +84,13 @@ fn hello_of(endpoint: &Endpoint, message: &Message) -> Result<Hello, Fault> {
             Fault::InvalidParams("initialize needs params.capabilities, an object".to_owned())
         })?,
         client_info: object(param.client_info).unwrap_or_default(),
-    })
+    };
+    if hello.capabilities.len() + hello.client_info.len() > HELLO_BYTES_MAX {
+        return Err(Fault::InvalidParams(format!(
+            "capabilities and clientInfo together exceed {HELLO_BYTES_MAX} B"
+        )));
+    }
+    Ok(hello)
 }
 
 fn group_greeting(revision: Revision, servers: &[&str]) -> Vec<u8> {

@@ -114,9 +114,9 @@ impl Hub {
         // A modern notification names a subscription, which means nothing to a legacy client.
         let plain = without_subscription(message);
         for session in self.members(server) {
-            let wanted = match (&subscribers, link.owner()) {
+            let wanted = match (&subscribers, link.private_to) {
                 (Some(subscribers), _) => subscribers.contains(&session.id),
-                (None, Some(owner)) => owner.id == session.id,
+                (None, Some(owner)) => owner == session.id,
                 (None, None) => true,
             };
             if wanted {
@@ -136,10 +136,6 @@ impl Hub {
         for method in LIST_CHANGES {
             self.tell_listeners(server, method, None);
         }
-    }
-
-    pub(crate) fn link_lost(&self, _link: &Link) {
-        // The next call opens another link; lists are asked for again then. Nothing to say before.
     }
 
     fn members(&self, server: &str) -> Vec<Arc<Session>> {

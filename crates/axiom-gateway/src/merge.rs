@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use axiom_core::{spawn, time};
+use axiom_core::channel::oneshot;
+use axiom_core::{Task, spawn, time};
+use axiom_protocol::revision::Revision;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
@@ -18,7 +20,7 @@ use crate::fault::Fault;
 use crate::names;
 use crate::options::{Prefix, ViewOptions};
 use crate::seal::{Purpose, Sealer};
-use crate::session::Class;
+use crate::session::Audience;
 use crate::upstream::{Upstream, Want};
 
 /// Servers that share an endpoint.
@@ -28,15 +30,17 @@ pub(crate) struct Group {
     pub members: Vec<Arc<Upstream>>,
     pub prefix: Prefix,
     pub view: Option<ViewOptions>,
-    merged: RwLock<HashMap<(Class, ListKind), Arc<Merged>>>,
+    merged: RwLock<HashMap<(Audience, ListKind), Arc<Merged>>>,
 }
 
 /// One list of a group.
 #[derive(Debug)]
 pub(crate) struct Merged {
     kind: ListKind,
-    /// Each member's list; `None` if it could not be had.
-    parts: Vec<Option<Arc<Catalog>>>,
+    /// Each member's list.
+    parts: Vec<Part>,
+    /// Set when a list that was missing has come in.
+    stale: Arc<AtomicBool>,
     built: time::Instant,
     /// Shown key -> member and its own key.
     pub entries: HashMap<String, (usize, String)>,
@@ -47,6 +51,16 @@ pub(crate) struct Merged {
     /// Whole results for the usual case of a single page, by era.
     pub legacy: Bytes,
     pub modern: Bytes,
+}
+
+/// What is known of one member's list.
+#[derive(Debug)]
+enum Part {
+    Here(Arc<Catalog>),
+    /// Still being read, in a task of its own.
+    Late(Arc<Task>),
+    /// It could not be had.
+    Missing,
 }
 
 /// A client's first list waits this long for servers that are still starting. Clients give up after about a minute.
@@ -80,7 +94,7 @@ impl Group {
 
     /// The merged list as `want` sees it.
     pub(crate) async fn list(&self, want: &Want, kind: ListKind) -> Arc<Merged> {
-        let key = (want.class, kind);
+        let key = (want.audience(), kind);
         let last = self
             .merged
             .read()
@@ -92,8 +106,13 @@ impl Group {
         {
             return Arc::clone(last);
         }
-        let parts = self.collect(want, kind, last.as_deref()).await;
-        let merged = Arc::new(self.build(kind, parts));
+        let stale = Arc::new(AtomicBool::new(false));
+        let members = self.members.iter().enumerate().map(|(index, member)| {
+            let before = last.as_ref().and_then(|last| last.parts.get(index));
+            part(member, want, kind, before, &stale)
+        });
+        let parts = join_all(members).await;
+        let merged = Arc::new(self.build(kind, parts, stale));
         self.merged
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -101,33 +120,16 @@ impl Group {
         merged
     }
 
-    async fn collect(&self, want: &Want, kind: ListKind, last: Option<&Merged>) -> Vec<Option<Arc<Catalog>>> {
-        let parts = self.members.iter().enumerate().map(|(index, member)| async move {
-            let was_missing = last.is_some_and(|last| last.parts.get(index).is_none_or(Option::is_none));
-            let wait = if was_missing { NEXT_WAIT } else { FIRST_WAIT };
-            let part = time::timeout(wait, async {
-                let link = member.link(want).await?;
-                member.catalogs.get(&link, kind).await
-            })
-            .await;
-            match part {
-                Ok(Ok(catalog)) => Some(catalog),
-                Ok(Err(fault)) => {
-                    tracing::debug!(server = %member.name, list = kind.field(), %fault, "left out of a list");
-                    member.note_error(Some(fault.to_string()));
-                    await_comeback(member, want);
-                    None
-                }
-                Err(_) => {
-                    await_comeback(member, want);
-                    None
-                }
-            }
-        });
-        join_all(parts).await
+    /// Forgets lists that would not be served again as they are.
+    pub(crate) fn sweep(&self) {
+        let now = time::now();
+        self.merged
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, merged| merged.is_fresh(now));
     }
 
-    fn build(&self, kind: ListKind, parts: Vec<Option<Arc<Catalog>>>) -> Merged {
+    fn build(&self, kind: ListKind, parts: Vec<Part>, stale: Arc<AtomicBool>) -> Merged {
         let shown = self.shown_names(kind, &parts);
         let mut entries = HashMap::new();
         let mut items = Vec::new();
@@ -154,6 +156,7 @@ impl Group {
         let mut merged = Merged {
             kind,
             parts,
+            stale,
             built: time::now(),
             entries,
             ends,
@@ -166,7 +169,7 @@ impl Group {
     }
 
     /// The name each item goes by here, in the items' order; `None` for what this endpoint does not show.
-    fn shown_names(&self, kind: ListKind, parts: &[Option<Arc<Catalog>>]) -> Vec<Option<String>> {
+    fn shown_names(&self, kind: ListKind, parts: &[Part]) -> Vec<Option<String>> {
         let has_name = matches!(kind, ListKind::Tools | ListKind::Prompts);
         let mut counts: BTreeMap<&str, HashSet<usize>> = BTreeMap::new();
         if has_name && self.prefix == Prefix::Conflict {
@@ -206,20 +209,23 @@ impl Group {
 }
 
 /// All items with the index of the member they come from.
-fn items_of(parts: &[Option<Arc<Catalog>>]) -> impl Iterator<Item = (usize, &Item)> {
+fn items_of(parts: &[Part]) -> impl Iterator<Item = (usize, &Item)> {
     parts
         .iter()
         .enumerate()
-        .filter_map(|(index, part)| part.as_ref().map(|part| (index, part)))
-        .flat_map(|(index, part)| part.items.iter().map(move |item| (index, item)))
+        .filter_map(|(index, part)| part.catalog().map(|catalog| (index, catalog)))
+        .flat_map(|(index, catalog)| catalog.items.iter().map(move |item| (index, item)))
 }
 
 impl Merged {
     fn is_fresh(&self, now: time::Instant) -> bool {
-        self.parts.iter().all(|part| match part {
-            Some(catalog) => catalog.is_fresh(now),
-            None => now.saturating_duration_since(self.built) < REBUILD_AFTER,
-        })
+        let age = now.saturating_duration_since(self.built);
+        !self.stale.load(Ordering::Acquire)
+            && self.parts.iter().all(|part| match part {
+                Part::Here(catalog) => catalog.is_fresh(now),
+                Part::Late(task) => !task.is_finished() || age < REBUILD_AFTER,
+                Part::Missing => age < REBUILD_AFTER,
+            })
     }
 
     /// The result of a list request with this cursor.
@@ -258,7 +264,11 @@ impl Merged {
             page.extend_from_slice(format!(",\"nextCursor\":\"{next}\"").as_bytes());
         }
         if modern {
-            let private = self.parts.iter().flatten().any(|part| part.private);
+            let private = self
+                .parts
+                .iter()
+                .filter_map(Part::catalog)
+                .any(|part| part.private);
             let scope = if private { "private" } else { "public" };
             // Clients are told of changes; a time for which nothing can change is nobody's to promise.
             page.extend_from_slice(
@@ -294,25 +304,88 @@ impl Merged {
     }
 }
 
-/// Waits in the background for a server that was left out, and then says that the lists changed.
-fn await_comeback(member: &Arc<Upstream>, want: &Want) {
-    if member.comeback.swap(true, Ordering::AcqRel) {
+impl Part {
+    fn catalog(&self) -> Option<&Arc<Catalog>> {
+        match self {
+            Part::Here(catalog) => Some(catalog),
+            Part::Late(_) | Part::Missing => None,
+        }
+    }
+}
+
+/// One member's list. What takes too long goes on in the background and makes the merged list stale when it is there.
+async fn part(
+    member: &Arc<Upstream>,
+    want: &Want,
+    kind: ListKind,
+    before: Option<&Part>,
+    stale: &Arc<AtomicBool>,
+) -> Part {
+    if let Some(Part::Late(task)) = before
+        && !task.is_finished()
+    {
+        return Part::Late(Arc::clone(task));
+    }
+    let wait = match before {
+        Some(Part::Late(_) | Part::Missing) => NEXT_WAIT,
+        Some(Part::Here(_)) | None => FIRST_WAIT,
+    };
+    let given_up = Arc::new(AtomicBool::new(false));
+    let (tx, rx) = oneshot::channel();
+    let task = {
+        let (member, want) = (Arc::clone(member), want.clone());
+        let (stale, given_up) = (Arc::clone(stale), Arc::clone(&given_up));
+        spawn("read list", async move {
+            let result = async {
+                let link = member.link(&want).await?;
+                member.catalogs.get(&link, kind).await
+            }
+            .await;
+            let is_here = result.is_ok();
+            // Nobody waits for a late one.
+            let _late = tx.send(result).is_err();
+            if is_here && given_up.load(Ordering::Acquire) {
+                stale.store(true, Ordering::Release);
+                member.hub.lists_changed(&member.name);
+            }
+        })
+    };
+    match time::timeout(wait, rx).await {
+        Ok(Ok(Ok(catalog))) => Part::Here(catalog),
+        Ok(Ok(Err(fault))) => {
+            tracing::debug!(server = %member.name, list = kind.field(), %fault, "left out of a list");
+            member.note_error(Some(fault.to_string()));
+            await_comeback(member, want.revision);
+            Part::Missing
+        }
+        Ok(Err(_)) => Part::Missing,
+        Err(_) => {
+            given_up.store(true, Ordering::Release);
+            Part::Late(Arc::new(task))
+        }
+    }
+}
+
+/// Waits in the background for a server that is down, and then says that the lists changed.
+fn await_comeback(member: &Arc<Upstream>, revision: Revision) {
+    // One that others can use has refused this client only; waiting would not help.
+    if !member.live_links().is_empty() || member.comeback.swap(true, Ordering::AcqRel) {
         return;
     }
-    // Without the client's own capabilities: its session must not be kept alive by this wait.
-    let (member, want) = (Arc::clone(member), Want::plain(want.revision));
+    let member = Arc::clone(member);
     drop(spawn("await server", async move {
+        // Without the client's own capabilities: its session must not be kept alive by this wait.
+        let want = Want::plain(revision);
         for _ in 0..COMEBACK_TRIES {
+            time::sleep(COMEBACK_PAUSE).await;
+            if member.is_stopped() {
+                break;
+            }
             if member.link(&want).await.is_ok() {
                 member.hub.lists_changed(&member.name);
                 break;
             }
-            time::sleep(COMEBACK_PAUSE).await;
         }
-        clear(&member.comeback);
+        member.comeback.store(false, Ordering::Release);
     }));
-}
-
-fn clear(flag: &AtomicBool) {
-    flag.store(false, Ordering::Release);
 }

@@ -98,7 +98,7 @@ async fn check(
     if message.method() != Method::ToolsCall {
         return Ok(());
     }
-    let catalog = link.upstream.catalogs.get(link, ListKind::Tools).await?;
+    let catalog = link.upstream.catalogs.known(link, ListKind::Tools).await?;
     if catalog.headers.is_empty() {
         return Ok(());
     }
@@ -120,7 +120,7 @@ async fn from_arguments(
     if message.method() != Method::ToolsCall {
         return Ok(Vec::new());
     }
-    let catalog = link.upstream.catalogs.get(link, ListKind::Tools).await?;
+    let catalog = link.upstream.catalogs.known(link, ListKind::Tools).await?;
     let called = message.text(message.envelope.param.name).unwrap_or_default();
     let Some(tool) = catalog.headers.get(name.unwrap_or(&called)) else {
         return Ok(Vec::new());

@@ -90,6 +90,12 @@ pub(crate) async fn request(
     }
     match (caller.era(), message.method()) {
         (Era::Legacy, Method::Ping) => return Ok(now(id, b"{}")),
+        // In a batch, or again: the session has begun.
+        (Era::Legacy, Method::Initialize) => {
+            return Err(Fault::InvalidRequest(
+                "this session is initialized already".to_owned(),
+            ));
+        }
         (Era::Modern, Method::Initialize | Method::Ping | Method::SetLevel)
         | (Era::Modern, Method::ResourcesSubscribe | Method::ResourcesUnsubscribe) => {
             return Err(Fault::UnknownMethod {
@@ -108,6 +114,10 @@ pub(crate) async fn request(
     match route::find(endpoint, &want, message).await? {
         Route::Server { upstream, rename } => call(&upstream, caller, &want, message, rename).await,
         Route::FirstOf(upstreams) => first_of(&upstreams, caller, &want, message).await,
+        Route::OwnerOfTask(upstreams) => {
+            let owner = owner_of_task(&upstreams, &want, message).await?;
+            call(&owner, caller, &want, message, None).await
+        }
         Route::List(kind) => {
             let Scope::Group(group) = &endpoint.scope else {
                 return Err(Fault::UnknownMethod {
@@ -135,7 +145,9 @@ async fn call(
     rename: Option<(axiom_protocol::span::Span, String)>,
 ) -> Result<Reply, Fault> {
     let link = upstream.link(want).await?;
-    if let Some(reply) = subscribe::shared(&link, caller, message)? {
+    if link.era() == caller.era()
+        && let Some(reply) = subscribe::shared(&link, caller, message).await?
+    {
         return Ok(reply);
     }
     let mut exchange = send(&link, caller, message, rename.as_ref()).await?;
@@ -243,35 +255,69 @@ async fn first_of(
         }
     }
     match (last, fault) {
-        (Some(answer), _) => Ok(Reply::Now(answer)),
-        (None, Some(fault)) => Err(fault),
+        // One that could not be asked may be the one that knows.
+        (_, Some(fault)) => Err(fault),
+        (Some(answer), None) => Ok(Reply::Now(answer)),
         (None, None) => Err(Fault::InvalidParams("no server knows it".to_owned())),
     }
 }
 
+/// Who has a task: asked before anything is said that must reach its owner only.
+async fn owner_of_task(
+    upstreams: &[Arc<Upstream>],
+    want: &Want,
+    message: &Message,
+) -> Result<Arc<Upstream>, Fault> {
+    let task = message
+        .raw(message.envelope.param.task_id)
+        .ok_or_else(|| Fault::InvalidParams("params.taskId is missing".to_owned()))?;
+    for upstream in upstreams {
+        let Ok(link) = upstream.link(want).await else {
+            continue;
+        };
+        let params = match link.era() {
+            Era::Modern => bridge::modern_params_with(&[("taskId", task)]),
+            Era::Legacy => [b"{\"taskId\":", task, b"}"].concat(),
+        };
+        if link
+            .request("tasks/get", &params)
+            .await
+            .is_ok_and(|answer| answer.kind() == Kind::Response)
+        {
+            return Ok(Arc::clone(upstream));
+        }
+    }
+    Err(Fault::InvalidParams(
+        "no server that can be asked knows this task".to_owned(),
+    ))
+}
+
 /// A notification of a client. Nothing is answered; what cannot be delivered is logged.
-pub(crate) async fn notification(endpoint: &Endpoint, caller: &Caller, message: &Message) {
+///
+/// Nothing is waited for: one server that takes nothing must not hold up a client's other messages. Returns false for
+/// the cancellation of a call that is not on the wire (yet).
+pub(crate) fn notification(endpoint: &Endpoint, caller: &Caller, message: &Message) -> bool {
     let Some(session) = caller.session() else {
-        return;
+        return false;
     };
     match message.method() {
         Method::Cancelled => {
             let id = message.envelope.param.request_id.map(|at| message.slice(at));
             let call = id.and_then(|id| session.with(|state| state.calls.get(&id).cloned()));
-            if let Some(call) = call {
-                call.cancel(Some("the client cancelled it")).await;
-            }
+            let Some(call) = call else {
+                return false;
+            };
+            call.cancel(Some("the client cancelled it"));
         }
         Method::Initialized => {}
         // For the servers that have a link of this session's own; on a shared one it would speak for others too.
         _ => {
             for link in own_links(endpoint, session) {
-                if let Err(fault) = link.send(message.bytes.clone()).await {
-                    tracing::debug!(server = %link.upstream.name, %fault, "a notification could not be delivered");
-                }
+                link.send_later(message.bytes.clone());
             }
         }
     }
+    true
 }
 
 fn own_links(endpoint: &Endpoint, session: &Arc<Session>) -> Vec<Arc<Link>> {
@@ -290,7 +336,7 @@ fn own_links(endpoint: &Endpoint, session: &Arc<Session>) -> Vec<Arc<Link>> {
 }
 
 /// A client's answer to a server's question.
-pub(crate) async fn answer(session: &Session, message: &Message) -> Result<(), Fault> {
+pub(crate) fn answer(session: &Session, message: &Message) -> Result<(), Fault> {
     debug_assert!(matches!(message.kind(), Kind::Response | Kind::Error));
     let asked = message
         .id()
@@ -304,7 +350,8 @@ pub(crate) async fn answer(session: &Session, message: &Message) -> Result<(), F
         }]),
         None => message.bytes.clone(),
     };
-    asked.link.send(bytes).await
+    asked.link.send_later(bytes);
+    Ok(())
 }
 
 impl std::fmt::Debug for Call {
@@ -340,17 +387,25 @@ impl Call {
     pub(crate) async fn finish(mut self) -> Result<Final, Fault> {
         let bytes_max = self.exchange.link().limits().bytes_max;
         loop {
-            if let Step::Done(result) = self.next().await {
-                let answer = result?;
-                let (status, is_result) = (answer.status, answer.is_result);
-                let bytes = answer.collect(bytes_max, self.exchange.server()).await?;
-                return Ok(Final {
-                    status,
-                    is_result,
-                    ..Final::whole(bytes)
-                });
+            match self.next().await {
+                // A question of the server is among them, perhaps: it must reach the client all the same.
+                Step::Notice(notice) => self.exchange.divert(&notice),
+                Step::Done(result) => {
+                    let answer = result?;
+                    let (status, is_result) = (answer.status, answer.is_result);
+                    let bytes = answer.collect(bytes_max, self.exchange.server()).await?;
+                    return Ok(Final {
+                        status,
+                        is_result,
+                        ..Final::whole(bytes)
+                    });
+                }
             }
         }
+    }
+
+    pub(crate) fn is_subscription(&self) -> bool {
+        self.method == Method::SubscriptionsListen
     }
 
     pub(crate) fn exchange(&mut self) -> &mut Exchange {

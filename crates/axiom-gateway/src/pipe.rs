@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axiom_core::channel::{self, Sender};
-use axiom_core::{Draining, Task, spawn};
+use axiom_core::{Draining, Task, spawn, time};
 use axiom_protocol::envelope::{Kind, Limits};
 use axiom_protocol::method::Method;
 use axiom_transport::pipe::{Pipe, PipeReceiver, PipeSender};
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::accept::close_session;
 use crate::exchange::Step;
@@ -20,6 +21,7 @@ use crate::message::Message;
 use crate::phase::{self, Caller, Reply};
 use crate::plan::Endpoint;
 use crate::session::{Outlet, Session};
+use crate::subscribe;
 
 /// Messages that wait for a slow client; then the calls that produce them wait.
 const OUTBOX_MAX: usize = 256;
@@ -58,16 +60,18 @@ pub struct UnknownEndpoint {
 /// One client's conversation.
 struct Conversation {
     gateway: Arc<Gateway>,
-    endpoint: Arc<Endpoint>,
+    /// The endpoint's path. What stands behind it is looked up for each message: it changes with a reload.
+    path: String,
     outbox: Sender<Bytes>,
     session: Option<Arc<Session>>,
     calls: Arc<Calls>,
 }
 
 /// Requests in progress by the client's raw id. Aborting one gives its call up.
-#[derive(Default)]
 struct Calls {
     running: Mutex<HashMap<Bytes, Task>>,
+    /// One for each request that may still begin.
+    permits: Arc<Semaphore>,
 }
 
 pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Arc<Endpoint>, pipe: Pipe) {
@@ -75,16 +79,24 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Arc<Endpoint>, pipe: 
     let writer = spawn("write client", write(rx, pipe.tx));
     let mut conversation = Conversation {
         gateway: Arc::clone(&gateway),
-        endpoint,
+        path: endpoint.path.clone(),
         outbox,
         session: None,
-        calls: Arc::default(),
+        calls: Arc::new(Calls::new()),
     };
     tokio::select! {
         // cancel-safe: at a drain no further message is wanted
         () = conversation.read(pipe.rx) => {}
         // cancel-safe: nothing is consumed
         () = gateway.drain_begun() => {}
+    }
+    // Neither a client that has said all it wanted nor a shutdown takes answers away that are on their way.
+    let drain_timeout = gateway.plan().options.limits.drain_timeout;
+    if time::timeout(drain_timeout, conversation.calls.finished())
+        .await
+        .is_err()
+    {
+        tracing::warn!("a client's calls did not end in time; they were given up");
     }
     conversation.end();
     drop(conversation);
@@ -128,23 +140,30 @@ impl Conversation {
     }
 
     async fn take(&mut self, message: Message) {
+        let Some(endpoint) = self.gateway.plan().endpoint(&self.path).cloned() else {
+            if message.kind() == Kind::Request {
+                let gone = Fault::InvalidRequest(format!("{} was removed from the configuration", self.path));
+                self.say(Bytes::from(gone.body(message.id()))).await;
+            }
+            return;
+        };
         match message.kind() {
             Kind::Request if message.method() == Method::Initialize && !is_modern(&message) => {
-                self.welcome(&message).await;
+                self.welcome(&endpoint, &message).await;
             }
             Kind::Request => match self.caller(&message) {
-                Ok(caller) => self.start(caller, message).await,
+                Ok(caller) => self.start(endpoint, caller, message).await,
                 Err(fault) => self.say(Bytes::from(fault.body(message.id()))).await,
             },
-            Kind::Notification if message.method() == Method::Cancelled => self.cancel(&message).await,
+            Kind::Notification if message.method() == Method::Cancelled => self.cancel(&endpoint, &message),
             Kind::Notification => {
                 if let Some(session) = &self.session {
-                    phase::notification(&self.endpoint, &Caller::Legacy(Arc::clone(session)), &message).await;
+                    phase::notification(&endpoint, &Caller::Legacy(Arc::clone(session)), &message);
                 }
             }
             Kind::Response | Kind::Error => {
                 let answered = match &self.session {
-                    Some(session) => phase::answer(session, &message).await,
+                    Some(session) => phase::answer(session, &message),
                     None => Err(Fault::SessionRequired),
                 };
                 if let Err(fault) = answered {
@@ -154,10 +173,10 @@ impl Conversation {
         }
     }
 
-    async fn welcome(&mut self, message: &Message) {
-        match greet::initialize(&self.gateway, &self.endpoint, message).await {
+    async fn welcome(&mut self, endpoint: &Endpoint, message: &Message) {
+        let outlet = Outlet::Pipe(self.outbox.clone());
+        match greet::initialize(&self.gateway, endpoint, message, outlet).await {
             Ok((session, Reply::Now(answer))) => {
-                session.with(|state| state.outlet = Outlet::Pipe(self.outbox.clone()));
                 self.gateway.hub.join(&session);
                 self.session = Some(session);
                 if let Ok(bytes) = answer.collect(usize::MAX, "axiom").await {
@@ -185,36 +204,37 @@ impl Conversation {
     }
 
     /// Runs a request beside the others.
-    async fn start(&self, caller: Caller, message: Message) {
-        while self.calls.len() >= CALLS_MAX {
-            tokio::task::yield_now().await;
-        }
+    async fn start(&self, endpoint: Arc<Endpoint>, caller: Caller, message: Message) {
+        let Ok(permit) = Arc::clone(&self.calls.permits).acquire_owned().await else {
+            return;
+        };
         let id = message
             .envelope
             .id
             .map(|at| message.slice(at))
             .unwrap_or_default();
-        let (gateway, endpoint) = (Arc::clone(&self.gateway), Arc::clone(&self.endpoint));
+        let gateway = Arc::clone(&self.gateway);
         let (outbox, calls) = (self.outbox.clone(), Arc::clone(&self.calls));
         let key = id.clone();
+        // Held over the spawn: the task cannot leave the map before it is in it.
+        let mut running = self.calls.lock();
         let task = spawn("client request", async move {
             run(&gateway, &endpoint, &caller, &message, &outbox).await;
-            calls.remove(&key);
+            drop(calls.remove(&key));
+            drop(permit);
         });
-        self.calls.insert(id, task);
+        running.insert(id, task);
     }
 
-    /// The client gave a request up. A legacy call is found through its session, a modern one ends with its task.
-    async fn cancel(&self, message: &Message) {
+    /// The client gave a request up. A legacy call on the wire ends by itself, in order; any other ends with its task.
+    fn cancel(&self, endpoint: &Endpoint, message: &Message) {
         let Some(id) = message.envelope.param.request_id.map(|at| message.slice(at)) else {
             return;
         };
-        if let Some(session) = &self.session {
-            phase::notification(&self.endpoint, &Caller::Legacy(Arc::clone(session)), message).await;
-        }
-        if let Some(task) = self.calls.remove(&id)
-            && self.session.is_none()
-        {
+        let is_on_the_wire = self.session.as_ref().is_some_and(|session| {
+            phase::notification(endpoint, &Caller::Legacy(Arc::clone(session)), message)
+        });
+        if !is_on_the_wire && let Some(task) = self.calls.remove(&id) {
             task.abort();
         }
     }
@@ -228,7 +248,9 @@ impl Conversation {
         self.calls.abort_all();
         if let Some(session) = &self.session {
             session.with(|state| state.outlet = Outlet::None);
-            close_session(&self.gateway, &self.endpoint, session);
+            if let Some(endpoint) = self.gateway.plan().endpoint(&self.path) {
+                close_session(&self.gateway, endpoint, session);
+            }
         }
     }
 }
@@ -248,7 +270,15 @@ async fn run(
     let last = match phase::request(gateway, endpoint, caller, message).await {
         Ok(Reply::Now(answer)) => answer.collect(usize::MAX, "axiom").await.ok(),
         Ok(Reply::Call(mut call)) => loop {
-            match call.next().await {
+            let step = tokio::select! {
+                // cancel-safe: see `Call::next`
+                step = call.next() => step,
+                // A subscription would outlast every drain; it ends in order.
+                () = gateway.drain_begun(), if call.is_subscription() => {
+                    break Some(Bytes::from(subscribe::goodbye(id.unwrap_or(b"null"))));
+                }
+            };
+            match step {
                 Step::Notice(notice) => {
                     if outbox.send(notice).await.is_err() {
                         return;
@@ -278,9 +308,10 @@ async fn run(
 }
 
 impl Calls {
-    fn insert(&self, id: Bytes, task: Task) {
-        if !task.is_finished() {
-            self.lock().insert(id, task);
+    fn new() -> Calls {
+        Calls {
+            running: Mutex::default(),
+            permits: Arc::new(Semaphore::new(CALLS_MAX)),
         }
     }
 
@@ -288,8 +319,10 @@ impl Calls {
         self.lock().remove(id)
     }
 
-    fn len(&self) -> usize {
-        self.lock().len()
+    /// Waits until no request is in progress: all permits are back.
+    async fn finished(&self) {
+        let all = u32::try_from(CALLS_MAX).unwrap_or(u32::MAX);
+        drop(self.permits.acquire_many(all).await);
     }
 
     fn abort_all(&self) {

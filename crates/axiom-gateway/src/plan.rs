@@ -95,6 +95,20 @@ impl Plan {
         })
     }
 
+    /// True if names or views changed, so that lists differ although no server does.
+    pub(crate) fn shows_otherwise_than(&self, old: &Plan) -> bool {
+        self.options.prefix != old.options.prefix || self.options.views != old.options.views
+    }
+
+    /// Forgets merged lists that are out of date.
+    pub(crate) fn sweep(&self) {
+        for endpoint in self.endpoints.values() {
+            if let Scope::Group(group) = &endpoint.scope {
+                group.sweep();
+            }
+        }
+    }
+
     pub(crate) fn shows(&self, endpoint: &str, server: &str) -> bool {
         self.endpoint(endpoint)
             .is_some_and(|endpoint| match &endpoint.scope {

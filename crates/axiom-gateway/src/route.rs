@@ -23,6 +23,8 @@ pub(crate) enum Route {
     },
     /// To each of these in turn until one knows what is meant. Only for requests that change nothing.
     FirstOf(Vec<Arc<Upstream>>),
+    /// To the one of these that has the task which the message names.
+    OwnerOfTask(Vec<Arc<Upstream>>),
     /// Answered from the merged list.
     List(ListKind),
     /// To all, answered here.
@@ -51,10 +53,9 @@ pub(crate) async fn find(endpoint: &Endpoint, want: &Want, message: &Message) ->
         Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
             by_uri(group, want, message, param.uri).await
         }
-        // A task's id does not say whose it is, so those who have tasks are asked in turn.
-        Method::TasksGet | Method::TasksResult | Method::TasksCancel | Method::TasksUpdate => {
-            Ok(Route::FirstOf(group.members.clone()))
-        }
+        // A task's id does not say whose it is: everybody may be asked for it, but only its owner is told something.
+        Method::TasksGet | Method::TasksResult => Ok(Route::FirstOf(group.members.clone())),
+        Method::TasksCancel | Method::TasksUpdate => Ok(Route::OwnerOfTask(group.members.clone())),
         Method::SetLevel => Ok(Route::Everybody),
         method => match ListKind::of(method) {
             Some(kind) => Ok(Route::List(kind)),
@@ -155,6 +156,10 @@ async fn by_uri(group: &Group, want: &Want, message: &Message, at: Option<Span>)
             rename: None,
         }),
         [] if group.view.is_some() => Err(Fault::InvalidParams(format!("unknown resource: {uri}"))),
+        // A subscription that a server takes for a resource of another's would never hear anything.
+        [] if message.method() != Method::ResourcesRead => {
+            Err(Fault::InvalidParams(format!("unknown resource: {uri}")))
+        }
         // A server may know resources that it lists nowhere.
         [] => Ok(Route::FirstOf(group.members.clone())),
         _ => Ok(Route::FirstOf(

@@ -26,6 +26,9 @@ pub(crate) type SessionId = u128;
 /// Names everything about a client that a server may treat differently: revision and declared capabilities.
 pub(crate) type Class = u128;
 
+/// Who sees the same lists: everybody of a class, or the one session that has a link of its own.
+pub(crate) type Audience = (Class, Option<SessionId>);
+
 /// The fixed part of a legacy session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -108,6 +111,8 @@ pub(crate) enum Outlet {
     Pipe(channel::Sender<Bytes>),
 }
 
+/// Questions one client may have open. A person answers them; more is a server gone wild.
+const ASKED_MAX: usize = 256;
 /// Streams one session may have for resumption. More than a client opens; the oldest is forgotten.
 const STREAMS_MAX: usize = 32;
 
@@ -225,8 +230,13 @@ impl Session {
     }
 
     /// Notes a question of a server and returns the id under which the client will answer it.
-    pub(crate) fn ask(&self, link: &Arc<Link>, upstream_id: Bytes) -> u64 {
+    /// `None` if too many are open already.
+    pub(crate) fn ask(&self, link: &Arc<Link>, upstream_id: Bytes) -> Option<u64> {
         self.with(|state| {
+            state.asked.retain(|_, asked| !asked.link.is_down());
+            if state.asked.len() >= ASKED_MAX {
+                return None;
+            }
             state.asked_next += 1;
             state.asked.insert(
                 state.asked_next,
@@ -235,7 +245,7 @@ impl Session {
                     upstream_id,
                 },
             );
-            state.asked_next
+            Some(state.asked_next)
         })
     }
 

@@ -1,10 +1,11 @@
 //! What clients ask to be told: subscriptions of both eras, and log levels.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use axiom_core::mailbox::{Letters, mailbox};
-use axiom_core::{Task, spawn};
+use axiom_core::mailbox::{Letters, Mailbox, mailbox};
+use axiom_core::{Task, spawn, time};
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use axiom_protocol::revision::{Era, Revision};
@@ -25,6 +26,8 @@ use crate::upstream::{Link, Outgoing, Upstream, Want};
 
 /// News that wait for one slow subscriber; of more, the oldest are dropped.
 const NEWS_MAX: usize = 256;
+/// Pause before a broken upstream subscription is opened again.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(5);
 /// Resources in one subscription.
 const URIS_MAX: usize = 1_024;
 
@@ -47,20 +50,18 @@ pub(crate) async fn listen(
     endpoint: &Arc<Endpoint>,
     message: &Message,
 ) -> Result<Subscription, Fault> {
-    let mut wants = wants_of(message)?;
-    let mut watchers = Vec::new();
-    let mut honoured = Vec::new();
-    for uri in std::mem::take(&mut wants.uris) {
-        if let Some(watcher) = watch(endpoint, &uri).await {
-            watchers.extend(watcher);
-            honoured.push(uri);
-        }
-    }
-    wants.uris = honoured;
+    let acknowledged = wants_of(message)?;
     let (mailbox, letters) = mailbox(NEWS_MAX);
+    let mut wants = acknowledged.clone();
+    let watched = watch_all(endpoint, &acknowledged.uris, &mailbox).await;
+    let acknowledged = Wants {
+        uris: watched.uris,
+        ..acknowledged
+    };
+    wants.uris = watched.through_hub;
     let listener = Listener {
         endpoint: endpoint.path.clone(),
-        wants: wants.clone(),
+        wants,
         mailbox,
     };
     let key = gateway.hub.listen(listener);
@@ -72,12 +73,12 @@ pub(crate) async fn listen(
     let hub = Arc::clone(&gateway.hub);
     Ok(Subscription {
         id,
-        acknowledged: wants,
+        acknowledged,
         begun: false,
         letters,
         key,
         hub,
-        watchers,
+        watchers: watched.watchers,
     })
 }
 
@@ -113,55 +114,95 @@ fn wants_of(message: &Message) -> Result<Wants, Fault> {
     })
 }
 
-/// Makes the server that has `uri` tell us of its changes. `None` if no server is known to have it.
-async fn watch(endpoint: &Arc<Endpoint>, uri: &str) -> Option<Option<Task>> {
+/// The resources of a subscription that some server tells us of.
+#[derive(Default)]
+struct Watched {
+    uris: Vec<String>,
+    /// Those whose news come by the hub, with everybody else's: a legacy server tells each connection once.
+    through_hub: Vec<String>,
+    watchers: Vec<Task>,
+}
+
+/// Makes the servers that have `uris` tell us of their changes: one subscription for each server.
+async fn watch_all(endpoint: &Arc<Endpoint>, uris: &[String], mailbox: &Mailbox<News>) -> Watched {
     let want = Want::plain(Revision::MODERN);
-    let mut params = b"{\"uri\":".to_vec();
-    push_quoted(&mut params, uri);
-    params.push(b'}');
-    let question = Bytes::from(reply::request(b"1", "resources/read", &params));
-    let message = Message::scan(question, &axiom_protocol::envelope::Limits::default()).ok()?;
-    let Ok(Route::Server { upstream, .. }) = route::find(endpoint, &want, &message).await else {
-        return None;
-    };
-    let link = upstream.link(&want).await.ok()?;
-    match link.era() {
-        Era::Legacy => {
-            let answer = link.request("resources/subscribe", &params).await.ok()?;
-            answer.envelope.result.map(|_| None)
+    let mut by_server: BTreeMap<Arc<str>, (Arc<Upstream>, Vec<String>)> = BTreeMap::new();
+    for uri in uris {
+        if let Some(upstream) = owner_of(endpoint, &want, uri).await {
+            let of_server = by_server
+                .entry(Arc::clone(&upstream.name))
+                .or_insert_with(|| (upstream, Vec::new()));
+            of_server.1.push(uri.clone());
         }
-        Era::Modern => Some(Some(spawn("watch resource", follow(link, uri.to_owned())))),
+    }
+    let mut watched = Watched::default();
+    for (upstream, uris) in by_server.into_values() {
+        // A server that is down tells nothing; what it would have told is not acknowledged.
+        let Ok(link) = upstream.link(&want).await else {
+            continue;
+        };
+        if link.era() == Era::Modern {
+            watched.uris.extend(uris.iter().cloned());
+            let following = follow(link, uris, mailbox.clone());
+            watched.watchers.push(spawn("watch resources", following));
+            continue;
+        }
+        for uri in uris {
+            let params = serde_json::json!({ "uri": uri }).to_string();
+            let asked = link.request("resources/subscribe", params.as_bytes()).await;
+            if asked.is_ok_and(|answer| answer.envelope.result.is_some()) {
+                watched.through_hub.push(uri.clone());
+                watched.uris.push(uri);
+            }
+        }
+    }
+    watched
+}
+
+async fn owner_of(endpoint: &Arc<Endpoint>, want: &Want, uri: &str) -> Option<Arc<Upstream>> {
+    let params = serde_json::json!({ "uri": uri }).to_string();
+    let question = Bytes::from(reply::request(b"1", "resources/read", params.as_bytes()));
+    let message = Message::scan(question, &axiom_protocol::envelope::Limits::default()).ok()?;
+    match route::find(endpoint, want, &message).await {
+        Ok(Route::Server { upstream, .. }) => Some(upstream),
+        Ok(_) | Err(_) => None,
     }
 }
 
-/// Follows one resource of a modern server for as long as the subscription lives.
-async fn follow(link: Arc<Link>, uri: String) {
-    let mut filter = b"{\"resourceSubscriptions\":[".to_vec();
-    push_quoted(&mut filter, &uri);
-    filter.extend_from_slice(b"]}");
-    let params = bridge::modern_params_with(&[("notifications", &filter)]);
-    let bytes = Bytes::from(reply::request(
-        b"\"axiom-watch\"",
-        "subscriptions/listen",
-        &params,
-    ));
-    let Ok(message) = Message::scan(bytes, &link.limits()) else {
+/// Follows resources of one modern server for as long as the subscription lives.
+async fn follow(link: Arc<Link>, uris: Vec<String>, mailbox: Mailbox<News>) {
+    let filter = serde_json::json!({ "resourceSubscriptions": uris }).to_string();
+    let params = bridge::modern_params_with(&[("notifications", filter.as_bytes())]);
+    let request = reply::request(b"\"axiom-watch\"", "subscriptions/listen", &params);
+    let Ok(message) = Message::scan(Bytes::from(request), &link.limits()) else {
         return;
     };
-    let headers = bridge::modern_headers(&message, None);
-    let outgoing = Outgoing {
-        message: &message,
-        edits: Vec::new(),
-        headers,
-        session: None,
-    };
-    let Ok(mut exchange) = link.call(outgoing).await else {
-        return;
-    };
-    exchange.wait_forever();
-    while let Step::Notice(bytes) = exchange.next().await {
-        if let Ok(message) = Message::scan(bytes, &link.limits()) {
-            link.deliver(&message);
+    while !link.is_down() {
+        let outgoing = Outgoing {
+            message: &message,
+            edits: Vec::new(),
+            headers: bridge::modern_headers(&message, None),
+            session: None,
+        };
+        if let Ok(mut exchange) = link.call(outgoing).await {
+            exchange.wait_forever();
+            while let Step::Notice(bytes) = exchange.next().await {
+                if let Ok(notice) = Message::scan(bytes, &link.limits())
+                    && notice.method() == Method::ResourceUpdated
+                {
+                    let uri = notice.text(notice.envelope.param.uri).map(|uri| uri.into_owned());
+                    let method = Method::ResourceUpdated.as_str();
+                    // A subscriber who left aborts this task.
+                    let _left = mailbox.post_lossy(News { method, uri }).is_err();
+                }
+            }
+        }
+        time::sleep(FOLLOW_PAUSE).await;
+        for uri in &uris {
+            // What was missed meanwhile is not known: each may have changed.
+            let method = Method::ResourceUpdated.as_str();
+            let uri = Some(uri.clone());
+            let _left = mailbox.post_lossy(News { method, uri }).is_err();
         }
     }
 }
@@ -190,10 +231,7 @@ impl Subscription {
 
     /// The graceful end: the result of the request that opened the stream.
     pub(crate) fn goodbye(&self) -> Vec<u8> {
-        let mut result = b"{\"resultType\":\"complete\",".to_vec();
-        self.push_meta(&mut result);
-        result.push(b'}');
-        reply::result(&self.id, &result)
+        goodbye(&self.id)
     }
 
     fn acknowledgement(&self) -> Vec<u8> {
@@ -220,10 +258,22 @@ impl Subscription {
     }
 
     fn push_meta(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
-        out.extend_from_slice(&self.id);
-        out.push(b'}');
+        push_meta(out, &self.id);
     }
+}
+
+/// The graceful end of the subscription that request `id` opened.
+pub(crate) fn goodbye(id: &[u8]) -> Vec<u8> {
+    let mut result = b"{\"resultType\":\"complete\",".to_vec();
+    push_meta(&mut result, id);
+    result.push(b'}');
+    reply::result(id, &result)
+}
+
+fn push_meta(out: &mut Vec<u8>, id: &[u8]) {
+    out.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
+    out.extend_from_slice(id);
+    out.push(b'}');
 }
 
 impl Drop for Subscription {
@@ -235,30 +285,47 @@ impl Drop for Subscription {
     }
 }
 
-/// A legacy client's (un)subscription on a link: counted, so that a shared server is told once. `Some` is the answer
-/// where the server need not be asked.
-pub(crate) fn shared(link: &Arc<Link>, caller: &Caller, message: &Message) -> Result<Option<Reply>, Fault> {
-    let Some(session) = caller.session() else {
+/// A legacy client's (un)subscription on a link: counted, so that a shared server is told once, and noted only when the
+/// server agreed. `None` if the message is something else and goes on as usual.
+pub(crate) async fn shared(
+    link: &Arc<Link>,
+    caller: &Caller,
+    message: &Message,
+) -> Result<Option<Reply>, Fault> {
+    let (Some(session), Some(uri)) = (caller.session(), message.text(message.envelope.param.uri)) else {
+        if message.method() == Method::SetLevel {
+            note_level(caller, message);
+        }
         return Ok(None);
     };
     let id = message.id().unwrap_or(b"null");
-    let uri = message.text(message.envelope.param.uri);
-    let must_ask = match (message.method(), &uri) {
-        (Method::ResourcesSubscribe, Some(uri)) => {
-            session.with(|state| state.subscriptions.insert(uri.to_string()));
-            link.subscribe(session, uri)
-        }
-        (Method::ResourcesUnsubscribe, Some(uri)) => {
-            session.with(|state| state.subscriptions.remove(&**uri));
-            link.unsubscribe(session, uri)
-        }
-        (Method::SetLevel, _) => {
-            note_level(caller, message);
-            true
-        }
+    let is_asked = match message.method() {
+        Method::ResourcesSubscribe => link.has_subscribers(&uri),
+        Method::ResourcesUnsubscribe => !link.unsubscribe(session, &uri),
         _ => return Ok(None),
     };
-    Ok(if must_ask { None } else { Some(now(id, b"{}")) })
+    let reply = if is_asked {
+        now(id, b"{}")
+    } else {
+        let outgoing = Outgoing {
+            message,
+            edits: Vec::new(),
+            headers: Vec::new(),
+            session: Some(session),
+        };
+        let answer = link.call(outgoing).await?.finish().await?;
+        if !answer.is_result {
+            return Ok(Some(Reply::Now(answer)));
+        }
+        Reply::Now(answer)
+    };
+    if message.method() == Method::ResourcesSubscribe {
+        link.subscribe(session, &uri);
+        session.with(|state| state.subscriptions.insert(uri.into_owned()));
+    } else {
+        session.with(|state| state.subscriptions.remove(&*uri));
+    }
+    Ok(Some(reply))
 }
 
 fn note_level(caller: &Caller, message: &Message) {

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axiom_core::channel::watch;
@@ -20,10 +20,10 @@ use crate::catalog::Catalogs;
 use crate::fault::Fault;
 use crate::hub::Hub;
 use crate::options::{Limits, ServerOptions};
-use crate::session::{Class, Session, SessionId, class_of};
+use crate::session::{Audience, Class, Session, SessionId, class_of};
 
-pub(crate) use link::whole;
 pub(crate) use link::{Link, Outgoing};
+pub(crate) use link::{Subscriptions, whole};
 
 mod duplex;
 mod handshake;
@@ -48,6 +48,10 @@ pub(crate) struct Upstream {
     last_error: Mutex<Option<String>>,
     /// True while somebody waits in the background for the server to come up.
     pub(crate) comeback: AtomicBool,
+    /// Set for good when the server is removed or the gateway ends.
+    stopped: AtomicBool,
+    /// What was subscribed on links that died, for the ones that take their place.
+    lost_subscriptions: Mutex<HashMap<LinkKey, Subscriptions>>,
 }
 
 /// What a client needs from a server.
@@ -76,7 +80,7 @@ pub(crate) struct Speaks {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum LinkKey {
+pub(crate) enum LinkKey {
     Modern,
     Legacy { class: Class, owner: Option<SessionId> },
 }
@@ -121,6 +125,11 @@ impl Want {
         }
     }
 
+    /// Who sees the same lists as this one.
+    pub(crate) fn audience(&self) -> Audience {
+        (self.class, self.owner.as_ref().map(|session| session.id))
+    }
+
     fn key(&self) -> LinkKey {
         match self.revision.era() {
             Era::Modern => LinkKey::Modern,
@@ -152,6 +161,8 @@ impl Upstream {
             speaks: Mutex::default(),
             last_error: Mutex::default(),
             comeback: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            lost_subscriptions: Mutex::default(),
         })
     }
 
@@ -162,7 +173,14 @@ impl Upstream {
             Era::Modern if speaks.modern != Some(false) => match self.link_exactly(want).await {
                 // Inconclusive or refused: what is known by now decides.
                 Err(fault) if self.speaks().modern == Some(true) => Err(fault),
-                Err(_) => self.link_exactly(&Want::plain(Revision::LATEST_LEGACY)).await,
+                Err(_) => {
+                    let link = self.link_exactly(&Want::plain(Revision::LATEST_LEGACY)).await?;
+                    // It did not say so, but it takes what a legacy client says: it need not be probed again.
+                    if link.era() == Era::Legacy && self.speaks().modern.is_none() {
+                        self.learn(Era::Modern, false);
+                    }
+                    Ok(link)
+                }
                 up => up,
             },
             Era::Modern => self.link_exactly(&Want::plain(Revision::LATEST_LEGACY)).await,
@@ -208,14 +226,27 @@ impl Upstream {
         want: &Want,
     ) -> Result<Result<Arc<Link>, watch::Receiver<Option<Result<Arc<Link>, Fault>>>>, Fault> {
         let key = want.key();
+        if self.is_stopped() {
+            return Err(self.unavailable("it was removed from the configuration"));
+        }
         let mut links = self.lock_links();
         let mut attempts = 0;
         match links.get(&key) {
-            Some(Slot::Up(link)) if !link.is_down() => return Ok(Ok(Arc::clone(link))),
-            Some(Slot::Connecting(attempt)) => return Ok(Err(attempt.clone())),
+            Some(Slot::Up(link)) if !link.is_down() => {
+                if let Some(owner) = &want.owner {
+                    link.meet_owner(owner);
+                }
+                return Ok(Ok(Arc::clone(link)));
+            }
+            // An attempt that panicked has closed its channel without a result: begin anew.
+            Some(Slot::Connecting(attempt))
+                if attempt.has_changed().is_ok() || attempt.borrow().is_some() =>
+            {
+                return Ok(Err(attempt.clone()));
+            }
             Some(Slot::Down { fault, retry_at, .. }) if time::now() < *retry_at => return Err(fault.clone()),
             Some(Slot::Down { attempts: failed, .. }) => attempts = *failed,
-            Some(Slot::Up(_)) | None => {}
+            Some(Slot::Up(_) | Slot::Connecting(_)) | None => {}
         }
         let up = links
             .values()
@@ -271,7 +302,31 @@ impl Upstream {
                 }
             }
         };
-        self.lock_links().insert(key, slot);
+        let mut links = self.lock_links();
+        if self.is_stopped() {
+            // Removed while it was connecting: nobody will use it, and nobody else would end it.
+            drop(links);
+            if let Ok(link) = result {
+                link.stop("the server was removed from the configuration");
+            }
+            return;
+        }
+        if result.is_err() {
+            self.doubt(&key);
+        }
+        links.insert(key, slot);
+    }
+
+    /// A verdict is doubted when the server no longer lives up to it: it may have been replaced by another version.
+    fn doubt(&self, key: &LinkKey) {
+        let mut known = self.speaks.lock().unwrap_or_else(PoisonError::into_inner);
+        match key {
+            LinkKey::Modern => {
+                known.modern = known.modern.filter(|speaks| !speaks);
+                known.legacy = known.legacy.filter(|speaks| *speaks);
+            }
+            LinkKey::Legacy { .. } => known.modern = known.modern.filter(|speaks| *speaks),
+        }
     }
 
     /// Takes a link out of use. New calls open another one.
@@ -280,19 +335,16 @@ impl Upstream {
             .retain(|_, slot| !matches!(slot, Slot::Up(up) if std::ptr::eq(Arc::as_ptr(up), link)));
     }
 
-    /// Stops links that nobody can need any more: private ones whose session is gone or long idle.
+    /// Stops links that nobody needs: private ones whose session is gone or long idle, and shared ones of a kind of
+    /// client that has not been seen for long. The plain one stays, for lists and for news.
     pub(crate) fn sweep(&self) {
         let idle: Vec<Arc<Link>> = self
             .live_links()
             .into_iter()
-            .filter(|link| {
-                link.owner
-                    .as_ref()
-                    .is_some_and(|owner| self.is_abandoned(link, owner))
-            })
+            .filter(|link| self.is_abandoned(link))
             .collect();
         for link in idle {
-            tracing::info!(server = %self.name, "closing an idle private connection");
+            tracing::info!(server = %self.name, "closing an idle connection");
             self.retire(&link);
             link.stop("idle");
         }
@@ -302,22 +354,65 @@ impl Upstream {
         );
     }
 
-    fn is_abandoned(&self, link: &Link, owner: &Weak<Session>) -> bool {
-        let idle = link.idle() > self.options.idle_timeout;
-        match owner.upgrade() {
-            None => idle,
-            Some(session) => idle && !session.is_attached() && session.idle() > self.options.idle_timeout,
+    fn is_abandoned(&self, link: &Link) -> bool {
+        let idle_max = self.options.idle_timeout;
+        if link.is_busy() || link.idle() <= idle_max || link.era() == Era::Modern {
+            return false;
+        }
+        match link.private_to {
+            Some(_) => link
+                .owner()
+                .is_none_or(|session| !session.is_attached() && session.idle() > idle_max),
+            None => !link.is_plain() && link.has_no_subscribers(),
         }
     }
 
     /// Stops every link. Calls in flight end with a fault that gives `reason`.
     pub(crate) fn stop(&self, reason: &str) -> Vec<Arc<Link>> {
+        self.stopped.store(true, Ordering::Release);
         let links = self.live_links();
         self.lock_links().clear();
         for link in &links {
             link.stop(reason);
         }
         links
+    }
+
+    /// Keeps what was subscribed on a link that is gone.
+    fn keep_subscriptions(&self, link: &Link) {
+        let subscriptions =
+            std::mem::take(&mut *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner));
+        if !subscriptions.is_empty() {
+            self.lost_subscriptions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(link.key(), subscriptions);
+        }
+    }
+
+    /// Asks a new link for what was subscribed on the one before it. Clients believe that they are subscribed still.
+    fn resubscribe(&self, link: &Arc<Link>) {
+        let lost = self
+            .lost_subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&link.key());
+        let Some(lost) = lost else { return };
+        let uris: Vec<String> = lost.keys().cloned().collect();
+        *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+        let link = Arc::clone(link);
+        drop(spawn("subscribe again", async move {
+            for uri in uris {
+                let params = serde_json::json!({ "uri": uri }).to_string();
+                if let Err(fault) = link.request("resources/subscribe", params.as_bytes()).await {
+                    tracing::warn!(server = %link.upstream.name, uri, %fault, "a subscription was lost");
+                }
+            }
+        }));
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     pub(crate) fn live_links(&self) -> Vec<Arc<Link>> {

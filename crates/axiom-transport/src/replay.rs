@@ -86,7 +86,7 @@ impl ReplayStream {
     pub async fn room(&self) {
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
-            if state.attached && state.bytes >= self.shared.bytes_max && state.reading < state.next {
+            if state.attached && state.reading < state.next && state.bytes >= self.shared.bytes_max / 2 {
                 state.writer = Some(cx.waker().clone());
                 return Poll::Pending;
             }
@@ -111,6 +111,12 @@ impl ReplayStream {
             state.bytes += event.len();
             state.events.push_back(Bytes::from(event));
             while state.bytes > self.shared.bytes_max && state.events.len() > 1 {
+                let oldest = state.next - state.events.len() as u64;
+                let unread = state.attached && oldest >= state.reading;
+                // Whoever waits for room before a push overshoots by one message; who cannot wait gets twice the bound.
+                if unread && state.bytes <= 2 * self.shared.bytes_max {
+                    break;
+                }
                 let forgotten = state.events.pop_front().map_or(0, |event| event.len());
                 state.bytes -= forgotten;
             }
@@ -145,14 +151,14 @@ impl ReplayStream {
             let mut state = self.lock();
             state.reader += 1;
             state.attached = true;
-            state.reading = sequence + 1;
+            state.reading = sequence.saturating_add(1);
             (state.reader, state.waker.take())
         };
         wake(waker);
         ReplayReader {
             stream: self.clone(),
             reader,
-            next: sequence + 1,
+            next: sequence.saturating_add(1),
             prime,
         }
     }

@@ -109,6 +109,13 @@ struct Accepted {
     permit: OwnedSemaphorePermit,
 }
 
+/// A connection's place in the count of connections, and in a drain. A request that may be upgraded has it among its
+/// extensions: whoever goes on with the connection holds on to it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    _held: Arc<(OwnedSemaphorePermit, Draining)>,
+}
+
 async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> std::io::Result<Accepted> {
     let permit = Arc::clone(permits)
         .acquire_owned()
@@ -173,7 +180,13 @@ async fn serve_connection<F, Fut>(
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, %peer, "failed to register a connection"),
     };
-    let answer = service_fn(move |request| {
+    let place = Place {
+        _held: Arc::new((permit, draining.clone())),
+    };
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        if request.headers().contains_key(http::header::UPGRADE) {
+            request.extensions_mut().insert(place.clone());
+        }
         let response = service(request, peer);
         async move { Ok::<_, Infallible>(response.await) }
     });
@@ -197,5 +210,4 @@ async fn serve_connection<F, Fut>(
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "connection ended");
     }
-    drop(permit);
 }

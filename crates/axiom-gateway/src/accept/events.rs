@@ -12,7 +12,6 @@ use std::time::Duration;
 use axiom_core::channel::{self, Receiver, Sender};
 use axiom_core::{spawn, time};
 use axiom_protocol::revision::Revision;
-use axiom_transport::http_client::AnswerBody;
 use axiom_transport::replay::{ReplayReader, ReplayStream, Replayed};
 use axiom_transport::server::{Body, BodyError};
 use axiom_transport::sse;
@@ -20,11 +19,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::exchange::Step;
+use crate::exchange::{Rest, Step};
 use crate::gateway::Gateway;
 use crate::phase::{Call, Caller};
 use crate::session::Session;
-use crate::subscribe::Subscription;
+use crate::subscribe::{self, Subscription};
 
 /// Silence after which a comment is sent, so that nothing in between takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -47,7 +46,7 @@ pub(super) fn stream(
 ) -> Response<Body> {
     match caller {
         Caller::Legacy(session) => legacy(gateway, session, call, first, id),
-        Caller::Modern { .. } => modern(call, first, id),
+        Caller::Modern { .. } => modern(gateway, call, first, id),
     }
 }
 
@@ -62,15 +61,20 @@ fn legacy(
     let stream = session.open_stream(limits.replay_bytes_max);
     // An event without data breaks clients older than the revision that introduced it.
     let reader = stream.read(session.revision() >= Revision::V2025_11_25);
-    let session = Arc::clone(session);
+    let session = Arc::downgrade(session);
     drop(spawn("call stream", async move {
         if let Some(first) = first {
             stream.push(&first);
         }
         pump(call, &stream, id).await;
         stream.end();
+        // The session has it too; it alone decides how much is kept, and for how many calls.
+        let stream_id = stream.id();
+        drop(stream);
         time::sleep(limits.replay_ttl).await;
-        session.forget_stream(stream.id());
+        if let Some(session) = session.upgrade() {
+            session.forget_stream(stream_id);
+        }
     }));
     events(Body::stream(Replaying::new(reader, None)))
 }
@@ -110,8 +114,14 @@ pub(crate) async fn last_word(
     }
 }
 
-fn modern(mut call: Box<Call>, first: Option<Bytes>, id: Option<Bytes>) -> Response<Body> {
+fn modern(
+    gateway: &Arc<Gateway>,
+    mut call: Box<Call>,
+    first: Option<Bytes>,
+    id: Option<Bytes>,
+) -> Response<Body> {
     let (tx, rx) = channel::bounded(EVENTS_MAX);
+    let gateway = Arc::clone(gateway);
     drop(spawn("call stream", async move {
         let mut next = first.map(Step::Notice);
         loop {
@@ -122,6 +132,13 @@ fn modern(mut call: Box<Call>, first: Option<Bytes>, id: Option<Bytes>) -> Respo
                     step = call.next() => step,
                     // The client closed the stream: dropping the call cancels it.
                     () = tx.closed() => return,
+                    // A subscription would outlast every drain; it ends in order.
+                    () = gateway.drain_begun(), if call.is_subscription() => {
+                        let goodbye = subscribe::goodbye(id.as_deref().unwrap_or(b"null"));
+                        // A client that left needs no answer.
+                        let _left = tx.send(encoded(&goodbye)).await.is_err();
+                        return;
+                    }
                 },
             };
             match step {
@@ -308,20 +325,13 @@ impl HttpBody for Queued {
 /// A large answer on its way through: what is here, then the rest as it comes.
 pub(super) struct Passed {
     parts: VecDeque<Bytes>,
-    rest: AnswerBody,
-    len: Option<u64>,
+    rest: Rest,
     sent: u64,
 }
 
 impl Passed {
-    /// `len` is the length of the whole body, where it is known.
-    pub(super) fn new(parts: VecDeque<Bytes>, rest: AnswerBody, len: Option<u64>) -> Passed {
-        Passed {
-            parts,
-            rest,
-            len,
-            sent: 0,
-        }
+    pub(super) fn new(parts: VecDeque<Bytes>, rest: Rest) -> Passed {
+        Passed { parts, rest, sent: 0 }
     }
 }
 
@@ -343,15 +353,15 @@ impl HttpBody for Passed {
                     self.sent += chunk.len() as u64;
                     Ok(Frame::data(chunk))
                 }
-                Err(error) => Err(BodyError {
-                    reason: error.to_string(),
+                Err(fault) => Err(BodyError {
+                    reason: fault.to_string(),
                 }),
             })
         })
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.len.map_or_else(SizeHint::new, |len| {
+        self.rest.len.map_or_else(SizeHint::new, |len| {
             SizeHint::with_exact(len.saturating_sub(self.sent))
         })
     }

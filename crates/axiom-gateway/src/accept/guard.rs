@@ -8,7 +8,9 @@ use crate::options::Options;
 
 /// Refuses a request whose Host or Origin is neither a loopback name nor configured.
 pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
-    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = headers
+        .get(header::HOST)
+        .map(|value| value.to_str().unwrap_or("(not text)"));
     // HTTP/1.0 and hand-made requests may have no Host; a browser always sends one.
     if let Some(host) = host
         && !host_is_allowed(options, host)

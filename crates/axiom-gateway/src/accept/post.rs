@@ -27,6 +27,7 @@ use crate::identify::{self, Who, identify};
 use crate::message::Message;
 use crate::phase::{self, Call, Caller, Reply};
 use crate::plan::Endpoint;
+use crate::session::Outlet;
 
 /// Silence after which a response begins as a stream, so that nothing in between takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -151,7 +152,7 @@ async fn one(
             Err(fault) => refuse(&fault, id.as_deref(), modern),
         },
         Kind::Notification => {
-            phase::notification(endpoint, &caller, &message).await;
+            phase::notification(endpoint, &caller, &message);
             accepted()
         }
         Kind::Response | Kind::Error => match caller.session() {
@@ -160,7 +161,7 @@ async fn one(
                 None,
                 modern,
             ),
-            Some(session) => match phase::answer(session, &message).await {
+            Some(session) => match phase::answer(session, &message) {
                 Ok(()) => accepted(),
                 Err(fault) => refuse(&fault, None, modern),
             },
@@ -176,7 +177,7 @@ fn says_modern(headers: &HeaderMap) -> bool {
 }
 
 async fn newcomer(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, message: &Message) -> Response<Body> {
-    match greet::initialize(gateway, endpoint, message).await {
+    match greet::initialize(gateway, endpoint, message, Outlet::None).await {
         Ok((session, Reply::Now(answer))) => {
             let token = gateway.sessions.mint(&session);
             if session.interactive {
@@ -275,7 +276,7 @@ fn whole(answer: Final, modern: bool) -> Response<Body> {
     let body = match rest {
         None if parts.len() == 1 => Body::from(parts.pop_front().unwrap_or_default()),
         None => Body::Many(parts),
-        Some((rest, len)) => Body::stream(events::Passed::new(parts, rest, len)),
+        Some(rest) => Body::stream(events::Passed::new(parts, rest)),
     };
     json(status, body)
 }
@@ -347,12 +348,12 @@ async fn batch_item(
     let failed = |fault: &Fault| Some(Bytes::from(fault.body(message.id())));
     match message.kind() {
         Kind::Notification => {
-            phase::notification(endpoint, caller, &message).await;
+            phase::notification(endpoint, caller, &message);
             None
         }
         Kind::Response | Kind::Error => {
             if let Some(session) = caller.session()
-                && let Err(fault) = phase::answer(session, &message).await
+                && let Err(fault) = phase::answer(session, &message)
             {
                 tracing::debug!(%fault, "an answer in a batch could not be delivered");
             }

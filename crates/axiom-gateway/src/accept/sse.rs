@@ -41,7 +41,8 @@ pub(super) fn open(
     let (ours, theirs) = pipe::pair(MESSAGES_MAX);
     let (tx, rx) = channel::bounded(MESSAGES_MAX);
     let mut first = Vec::new();
-    let place = endpoint.path.replace("/mcp", "/message");
+    let front = endpoint.path.strip_suffix("/mcp").unwrap_or_default();
+    let place = format!("{front}/message");
     sse::encode(
         &mut first,
         Some("endpoint"),

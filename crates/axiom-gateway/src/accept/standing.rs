@@ -36,6 +36,10 @@ pub(super) fn open(gateway: &Arc<Gateway>, endpoint: &Endpoint, headers: &Header
         None => session
             .standing_stream(bytes_max)
             .map(|stream| stream.read(prime(&session))),
+        // The standing stream of a session that was forgotten meanwhile: nothing was sent on it, or it would be here.
+        Some(last) if last.starts_with("0-") && session.find_stream(0).is_none() => session
+            .standing_stream(bytes_max)
+            .map(|stream| stream.read(prime(&session))),
         Some(last) => parse_event_id(last).and_then(|(stream, sequence)| {
             Some(session.find_stream(stream)?.read_after(sequence, prime(&session)))
         }),
@@ -58,7 +62,7 @@ fn no_stream(endpoint: &Endpoint) -> Response<Body> {
         "{} speaks MCP: clients POST to it. A GET needs the Mcp-Session-Id of a session (revisions 2025-03-26 to \
          2025-11-25); HTTP+SSE clients of 2024-11-05 use {}\n",
         endpoint.path,
-        endpoint.path.replace("/mcp", "/sse")
+        format_args!("{}/sse", endpoint.path.strip_suffix("/mcp").unwrap_or_default())
     );
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, body);
     response
@@ -106,6 +110,9 @@ pub(crate) fn close(gateway: &Arc<Gateway>, endpoint: &Endpoint, session: &Arc<S
         Scope::One(upstream) => std::slice::from_ref(upstream),
         Scope::Group(group) => &group.members[..],
     };
+    for link in upstreams.iter().flat_map(|upstream| upstream.live_links()) {
+        link.unsubscribe_all(session);
+    }
     if !session.interactive {
         return;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axiom_core::spawn;
-use axiom_transport::server::Body;
+use axiom_transport::server::{Body, Place};
 use axiom_transport::websocket;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -48,7 +48,10 @@ pub(super) fn websocket(
     let bytes_max = gateway.plan().options.limits.message_bytes_max;
     let upgraded = hyper::upgrade::on(&mut request);
     let gateway = Arc::clone(gateway);
+    // The connection counts, and a drain waits for it, until the client has left.
+    let place = request.extensions_mut().remove::<Place>();
     drop(spawn("websocket client", async move {
+        let _place = place;
         match upgraded.await {
             Ok(io) => {
                 serve(

@@ -12,8 +12,9 @@ use axiom_protocol::envelope::{Kind, ReplyHead, ReplyScanner, peek_reply};
 use axiom_transport::http_client::{Answer, AnswerBody};
 use axiom_transport::sse::{Decoder, Event};
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
+use super::rest::Rest;
 use super::{Final, Ids, Step, Waiting, restore_answer, restore_notice};
 use crate::fault::Fault;
 use crate::message::Message;
@@ -34,8 +35,25 @@ const RESUME_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The head of an answer, and the link that was asked in the end (a re-initialised one, perhaps).
 #[derive(Debug)]
 pub(crate) struct Answered {
-    pub answer: Answer,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    /// What was read of the body already.
+    pub read: Bytes,
+    /// The rest of it.
+    pub body: Option<AnswerBody>,
     pub link: Arc<Link>,
+}
+
+impl Answered {
+    pub(crate) fn new(answer: Answer, link: Arc<Link>) -> Answered {
+        Answered {
+            status: answer.status,
+            headers: answer.headers,
+            read: Bytes::new(),
+            body: Some(answer.body),
+            link,
+        }
+    }
 }
 
 /// An answer being read.
@@ -50,6 +68,8 @@ enum Shape {
         body: Option<AnswerBody>,
         held: VecDeque<Bytes>,
         held_len: usize,
+        /// Bytes to await before looking for the id; raised when it stands behind a large result.
+        hold_max: usize,
     },
     Events {
         body: Option<AnswerBody>,
@@ -76,39 +96,40 @@ struct Place {
 
 impl HttpAnswer {
     pub(crate) fn new(answered: Answered) -> HttpAnswer {
-        let Answered { answer, link } = answered;
-        let kind = answer
-            .headers
+        let Answered {
+            status,
+            headers,
+            read,
+            body,
+            link,
+        } = answered;
+        let kind = headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .unwrap_or("")
             .to_ascii_lowercase();
-        let body = Some(answer.body);
         let bytes_max = link.upstream.limits.upstream_message_bytes_max;
-        let shape = if answer.status.is_success() && kind.starts_with("text/event-stream") {
+        let shape = if status.is_success() && kind.starts_with("text/event-stream") {
             Shape::Events {
                 body,
                 decoder: Box::new(Decoder::new(bytes_max)),
                 place: Box::default(),
             }
-        } else if answer.status == StatusCode::OK && kind.starts_with("application/json") {
+        } else if status == StatusCode::OK && kind.starts_with("application/json") {
             Shape::Json {
                 body,
                 held: VecDeque::new(),
                 held_len: 0,
+                hold_max: HOLD_BYTES_MAX,
             }
         } else {
             Shape::Other {
                 body,
-                held: Vec::new(),
+                held: read.to_vec(),
                 kind,
             }
         };
-        HttpAnswer {
-            link,
-            status: answer.status,
-            shape,
-        }
+        HttpAnswer { link, status, shape }
     }
 
     /// Cancel-safe: what was read is kept in `self`.
@@ -120,9 +141,12 @@ impl HttpAnswer {
     ) -> Step {
         let link = Arc::clone(&self.link);
         match &mut self.shape {
-            Shape::Json { body, held, held_len } => {
-                Step::Done(read_json(&link, body, held, held_len, ids).await)
-            }
+            Shape::Json {
+                body,
+                held,
+                held_len,
+                hold_max,
+            } => Step::Done(read_json(&link, body, held, held_len, hold_max, ids).await),
             Shape::Events { body, decoder, place } => {
                 read_event(&link, body, decoder, place, ids, session).await
             }
@@ -133,70 +157,89 @@ impl HttpAnswer {
     }
 }
 
+/// Cancel-safe: what was read is in `held`.
 async fn read_json(
-    link: &Link,
+    link: &Arc<Link>,
     body: &mut Option<AnswerBody>,
     held: &mut VecDeque<Bytes>,
     held_len: &mut usize,
+    hold_max: &mut usize,
     ids: &Ids,
 ) -> Result<Final, Fault> {
-    while *held_len <= HOLD_BYTES_MAX {
-        let Some(source) = body.as_mut() else { break };
-        match source.chunk().await {
-            Some(Ok(chunk)) => {
-                *held_len += chunk.len();
-                held.push_back(chunk);
+    loop {
+        while *held_len <= *hold_max {
+            let Some(source) = body.as_mut() else { break };
+            match source.chunk().await {
+                Some(Ok(chunk)) => {
+                    *held_len += chunk.len();
+                    held.push_back(chunk);
+                }
+                Some(Err(error)) => return Err(link.died(&error.to_string())),
+                None => *body = None,
             }
-            Some(Err(error)) => return Err(link.died(&error.to_string())),
-            None => *body = None,
         }
-    }
-    let parts = std::mem::take(held);
-    let total = body.as_ref().and_then(AnswerBody::content_length);
-    match find_id(&parts) {
-        Ok(at) => put_id(link, parts, at, ids, body.take(), total),
-        Err(None) if body.is_some() => {
-            // The id stands behind a result larger than we hold: read it all, within the limit, then look again.
-            read_whole(link, parts, body.take(), ids).await
+        let bytes_max = link.upstream.limits.upstream_message_bytes_max;
+        match find_id(held) {
+            Ok(found) => {
+                let total = body.as_ref().and_then(AnswerBody::content_length);
+                return put_id(link, std::mem::take(held), found, ids, body.take(), total);
+            }
+            // It stands behind a result larger than we like to hold: hold more, within the limit.
+            Err(None) if body.is_some() && *hold_max < bytes_max => *hold_max = bytes_max,
+            Err(None) => return Err(link.upstream.protocol_fault("its answer has no id")),
+            Err(Some(reason)) => return Err(link.upstream.protocol_fault(reason)),
         }
-        Err(None) => Err(link.upstream.protocol_fault("its answer has no id")),
-        Err(Some(reason)) => Err(link.upstream.protocol_fault(reason)),
     }
 }
 
-/// Absolute offsets of the id's token in the answer, or why there is none (`None`: not seen so far).
-fn find_id(parts: &VecDeque<Bytes>) -> Result<(usize, usize), Option<String>> {
+/// Where the id's token is in an answer, in bytes from its start, and what the answer is, if that was seen.
+struct Found {
+    start: usize,
+    end: usize,
+    kind: Option<Kind>,
+}
+
+/// Finds the id, or says why there is none (`None`: not seen so far).
+fn find_id(parts: &VecDeque<Bytes>) -> Result<Found, Option<String>> {
     let first = parts
         .front()
         .ok_or_else(|| Some("its answer is empty".to_owned()))?;
     match peek_reply(first) {
-        ReplyHead::Id { id, .. } => return Ok((id.start as usize, id.end as usize)),
+        ReplyHead::Id { id, kind: Some(kind) } => {
+            return Ok(Found {
+                start: id.start as usize,
+                end: id.end as usize,
+                kind: Some(kind),
+            });
+        }
         ReplyHead::NotAnObject => return Err(Some("its answer is no JSON object".to_owned())),
-        ReplyHead::NotInHead => {}
+        ReplyHead::Id { .. } | ReplyHead::NotInHead => {}
     }
     let mut scanner = ReplyScanner::new();
     for part in parts {
-        match scanner.feed(part) {
-            Ok(Some(at)) => {
-                let offset = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-                return Ok((offset(at.start), offset(at.end)));
-            }
-            Ok(None) => {}
-            Err(error) => return Err(Some(format!("its answer is not readable: {error}"))),
-        }
+        scanner
+            .feed(part)
+            .map_err(|error| Some(format!("its answer is not readable: {error}")))?;
     }
-    Err(None)
+    let at = scanner.id().ok_or(None)?;
+    let offset = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    Ok(Found {
+        start: offset(at.start),
+        end: offset(at.end),
+        kind: scanner.kind(),
+    })
 }
 
 /// Replaces the id, which may lie across parts, and leaves every other byte where it is.
 fn put_id(
-    link: &Link,
+    link: &Arc<Link>,
     parts: VecDeque<Bytes>,
-    (start, end): (usize, usize),
+    found: Found,
     ids: &Ids,
     rest: Option<AnswerBody>,
     total: Option<u64>,
 ) -> Result<Final, Fault> {
+    let Found { start, end, kind } = found;
     let mut seen = Vec::with_capacity(end.saturating_sub(start));
     let mut out = VecDeque::with_capacity(parts.len() + 2);
     let mut offset = 0;
@@ -226,45 +269,16 @@ fn put_id(
             String::from_utf8_lossy(&ids.upstream_id)
         )));
     }
+    if kind == Some(Kind::Request) {
+        return Err(link.upstream.protocol_fault("it answered with a request"));
+    }
     let total = total.map(|total| (total + ids.client_id.len() as u64).saturating_sub(seen.len() as u64));
-    // Whether a long answer is an error is not known without reading it; errors are short.
-    let is_result = rest.is_some() || !is_error(&out);
     Ok(Final {
         status: StatusCode::OK,
-        is_result,
+        is_result: kind != Some(Kind::Error),
         parts: out,
-        rest: rest.map(|body| (body, total)),
+        rest: rest.map(|body| Rest::new(body, total, link)),
     })
-}
-
-/// True for a JSON-RPC error, by a look at the first part.
-fn is_error(parts: &VecDeque<Bytes>) -> bool {
-    parts.iter().take(3).any(|part| {
-        let head = &part[..part.len().min(256)];
-        head.windows(8).any(|window| window == b"\"error\":")
-    })
-}
-
-async fn read_whole(
-    link: &Link,
-    parts: VecDeque<Bytes>,
-    body: Option<AnswerBody>,
-    ids: &Ids,
-) -> Result<Final, Fault> {
-    let bytes_max = link.upstream.limits.upstream_message_bytes_max;
-    let held = Final {
-        status: StatusCode::OK,
-        is_result: true,
-        parts,
-        rest: body.map(|body| (body, None)),
-    };
-    let whole = VecDeque::from([held.collect(bytes_max, &link.upstream.name).await?]);
-    match find_id(&whole) {
-        Ok(at) => put_id(link, whole, at, ids, None, None),
-        Err(reason) => Err(link
-            .upstream
-            .protocol_fault(reason.unwrap_or_else(|| "its answer has no id".to_owned()))),
-    }
 }
 
 async fn read_event(
@@ -279,6 +293,8 @@ async fn read_event(
         match decoder.next() {
             Ok(Some(event)) => {
                 place.note(&event);
+                // It is alive: only hanging up again and again without a word is given up.
+                place.resumes = 0;
                 if let Some(step) = take_event(link, event, ids, session) {
                     return step;
                 }

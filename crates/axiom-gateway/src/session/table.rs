@@ -25,6 +25,10 @@ pub(crate) struct SessionTable {
 const BARE_IDLE: Duration = Duration::from_secs(10);
 /// Capabilities and client info up to here travel in the id; with more, the id would strain clients' header limits.
 const SEALED_BYTES_MAX: usize = 3 << 10;
+/// Sessions kept because their id would be too long. At most 64 MiB of what clients say of themselves.
+const PINNED_MAX: usize = 1_024;
+/// Ended sessions that are remembered. Beyond, the ones that would expire first are forgotten.
+const ENDED_MAX: usize = 100_000;
 
 impl SessionTable {
     pub(crate) fn new(sealer: Arc<Sealer>, ttl: Duration) -> SessionTable {
@@ -48,6 +52,7 @@ impl SessionTable {
     pub(crate) fn mint(&self, session: &Arc<Session>) -> String {
         if session.pinned {
             let token = self.sealer.seal(Purpose::Session, &session.id.to_be_bytes());
+            self.make_room_for_pinned();
             self.remember(&token, session);
             return token;
         }
@@ -58,6 +63,18 @@ impl SessionTable {
             &session.hello,
         );
         self.sealer.seal(Purpose::Session, &plain)
+    }
+
+    /// Sessions that their ids cannot carry are few, or somebody makes them up: then the longest idle one goes.
+    fn make_room_for_pinned(&self) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        let pinned = live.iter().filter(|(_, session)| session.pinned);
+        if pinned.clone().count() >= PINNED_MAX {
+            let oldest = pinned.max_by_key(|(_, session)| session.idle());
+            if let Some(oldest) = oldest.map(|(token, _)| token.clone()) {
+                live.remove(&oldest);
+            }
+        }
     }
 
     /// Keeps the session object under its id: for one that something already refers to.
@@ -92,10 +109,14 @@ impl SessionTable {
     /// Ends a session for good.
     pub(crate) fn end(&self, token: &str) -> Option<Arc<Session>> {
         let session = self.find(token)?;
-        self.ended
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(session.id, clock_seconds() + self.ttl.as_secs());
+        let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+        if ended.len() >= ENDED_MAX
+            && let Some(oldest) = ended.iter().min_by_key(|(_, until)| **until).map(|(id, _)| *id)
+        {
+            ended.remove(&oldest);
+        }
+        ended.insert(session.id, clock_seconds() + self.ttl.as_secs());
+        drop(ended);
         self.live
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -111,7 +132,10 @@ impl SessionTable {
             let keep = Arc::strong_count(session) > 1 || session.is_attached();
             keep || (idle < BARE_IDLE) || (!session.is_bare() && idle < idle_max)
         });
-        live.shrink_to_fit();
+        // Rehashing is worth it only after a crowd has left.
+        if live.capacity() > 1_024 + 4 * live.len() {
+            live.shrink_to_fit();
+        }
         drop(live);
         let now = clock_seconds();
         self.ended

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use axiom_core::mailbox::{Mailbox, mailbox};
+use axiom_core::time;
 use axiom_protocol::envelope::{self, Kind};
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
@@ -90,10 +91,6 @@ impl Duplex {
         }
     }
 
-    pub(super) async fn notify(&self, bytes: Bytes) -> Result<(), Closed> {
-        self.tx.send(bytes).await
-    }
-
     pub(super) fn close(&self) {
         self.tx.close();
     }
@@ -154,8 +151,17 @@ impl Duplex {
             call,
             session.cloned(),
         );
-        if let Err(closed) = self.tx.send(bytes).await {
-            return Err(link_fault(link, &closed));
+        // A server that does not read is as silent as one that does not answer.
+        let silence = link.upstream.options.call_timeout;
+        match time::timeout(silence, self.tx.send(bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(closed)) => return Err(link_fault(link, &closed)),
+            Err(_) => {
+                return Err(Fault::Timeout {
+                    server: link.upstream.name.to_string(),
+                    after: silence,
+                });
+            }
         }
         if link.is_down() {
             return Err(link.fault());
@@ -181,7 +187,7 @@ impl Duplex {
         self.tx.close();
         for (_, pending) in self.lock().drain() {
             // A caller who is gone needs no answer.
-            let _gone = pending.mailbox.post(Letter::Down(fault.clone()), false).is_err();
+            let _gone = pending.mailbox.post(Letter::Down(fault.clone())).is_err();
         }
     }
 
@@ -202,10 +208,28 @@ impl Duplex {
                             .take(GARBAGE_CHARS)
                             .collect();
                         tracing::warn!(server = %server, %error, line, "a line that is no MCP was ignored");
+                        let answered = error.id.and_then(|at| parse_id(at.of(&bytes)));
+                        if let Some(id) = answered {
+                            let reason = format!("its answer is not readable: {error}");
+                            self.fail(
+                                id,
+                                Fault::Protocol {
+                                    server: server.to_string(),
+                                    reason,
+                                },
+                            );
+                        }
                     }
                 },
                 Err(closed) => return closed,
             }
+        }
+    }
+
+    fn fail(&self, id: u64, fault: Fault) {
+        if let Some(pending) = self.lock().remove(&id) {
+            // A caller who is gone needs no answer.
+            let _gone = pending.mailbox.post(Letter::Down(fault)).is_err();
         }
     }
 
@@ -225,7 +249,7 @@ impl Duplex {
         match pending {
             Some(pending) => {
                 // A caller who is gone needs no answer.
-                let _gone = pending.mailbox.post(Letter::Answer(message), false).is_err();
+                let _gone = pending.mailbox.post(Letter::Answer(message)).is_err();
             }
             None => {
                 tracing::debug!("an answer to no call in flight was dropped (cancelled earlier, perhaps)")
@@ -234,6 +258,21 @@ impl Duplex {
     }
 
     fn notice(&self, message: Message) {
+        if message.method() == Method::Cancelled {
+            // A modern server ends a subscription this way, too.
+            let ended = message.raw(message.envelope.param.request_id).and_then(parse_id);
+            let is_call = ended.is_some_and(|id| self.lock().contains_key(&id));
+            if let (Some(id), true) = (ended, is_call) {
+                let reason = "it gave the request up".to_owned();
+                return self.fail(
+                    id,
+                    Fault::Died {
+                        server: self.server(),
+                        reason,
+                    },
+                );
+            }
+        }
         if let Some(mailbox) = self.addressee(&message) {
             // A caller who is gone needs no notice.
             let _gone = mailbox.post_lossy(Letter::Notice(message)).is_err();
@@ -275,7 +314,7 @@ impl Duplex {
                 .filter(|(_, pending)| pending.session.is_some())
                 .collect();
             newest.sort_unstable_by_key(|(id, _)| **id);
-            let sole = newest.len() == 1 || link.owner.is_some();
+            let sole = newest.len() == 1 || link.private_to.is_some();
             newest
                 .pop()
                 .filter(|_| sole)
@@ -283,13 +322,21 @@ impl Duplex {
         };
         match caller {
             Some((mailbox, session)) => {
-                if let Some(question) = link.question(message, session.as_ref()) {
-                    // If the caller left, the server's own time-out ends the question.
-                    let _gone = mailbox.post(Letter::Question(question), false).is_err();
+                if let Some(question) = link.question(message, session.as_ref())
+                    && let Err(Letter::Question(question)) = mailbox.post(Letter::Question(question))
+                    && let Some(session) = session
+                {
+                    // The caller left just now; its client is still there to be asked.
+                    session.send(&question, link.upstream.limits.replay_bytes_max);
                 }
             }
             None => link.question_to_owner(message),
         }
+    }
+
+    fn server(&self) -> String {
+        let link = self.link.get().and_then(Weak::upgrade);
+        link.map_or_else(String::new, |link| link.upstream.name.to_string())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {

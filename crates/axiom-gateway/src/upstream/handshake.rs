@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axiom_core::{spawn, time};
+use axiom_core::{Task, spawn, time};
 use axiom_protocol::envelope::{self, Kind};
 use axiom_protocol::headers::MCP_SESSION_ID;
 use axiom_protocol::reply;
@@ -57,6 +57,7 @@ pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc
         _ => connect_pipe(upstream, want).await?,
     };
     listen::start(&link);
+    upstream.resubscribe(&link);
     let level = want
         .owner
         .as_ref()
@@ -72,6 +73,8 @@ pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc
 struct Opened {
     duplex: Arc<Duplex>,
     child: Option<Child>,
+    /// `None` once a link has taken over.
+    reader: Option<Task>,
 }
 
 async fn open(upstream: &Arc<Upstream>) -> Result<(Pipe, Option<Child>), Fault> {
@@ -116,7 +119,7 @@ async fn connect_pipe(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc<Link>
     let (link_tx, link_rx) = axiom_core::channel::oneshot::channel::<Arc<Link>>();
     let ended = Arc::clone(&duplex);
     let name = upstream.name.to_string();
-    drop(spawn("read server", async move {
+    let reader = spawn("read server", async move {
         let closed = reading.await;
         let fault = Fault::Died {
             server: name,
@@ -127,24 +130,42 @@ async fn connect_pipe(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc<Link>
         if let Ok(link) = link_rx.await {
             link.close(fault);
         }
-    }));
-    let opened = Opened { duplex, child };
-    match greet(upstream, want, &opened, &limits).await {
-        Ok((revision, greeting)) => {
-            let Opened { duplex, child } = opened;
-            let wire = Wire::Duplex(Arc::clone(&duplex));
-            let link = Arc::new(Link::new(upstream, revision, want, greeting, wire, child));
-            duplex.attach(&link);
-            // The reader may have ended already; then it finds the link here and closes it.
-            let _reader_gone = link_tx.send(Arc::clone(&link)).is_err();
-            Ok(link)
-        }
-        Err(fault) => {
-            opened.duplex.close();
-            if let Some(child) = opened.child {
-                drop(spawn("stop server process", child.stop()));
-            }
-            Err(fault)
+    });
+    let mut opened = Opened {
+        duplex,
+        child,
+        reader: Some(reader),
+    };
+    let (revision, greeting) = greet(upstream, want, &opened, &limits).await?;
+    let wire = Wire::Duplex(Arc::clone(&opened.duplex));
+    let link = Arc::new(Link::new(
+        upstream,
+        revision,
+        want,
+        greeting,
+        wire,
+        opened.child.take(),
+    ));
+    opened.reader = None;
+    // Before `initialized`: from then on the server may ask.
+    opened.duplex.attach(&link);
+    // The reader may have ended already; then it finds the link here and closes it.
+    let _reader_gone = link_tx.send(Arc::clone(&link)).is_err();
+    if revision.era() == Era::Legacy {
+        let initialized = Bytes::from(reply::notification("notifications/initialized", b"{}"));
+        link.send(initialized).await?;
+    }
+    Ok(link)
+}
+
+/// A handshake that fails or is given up leaves nothing behind.
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let Some(reader) = self.reader.take() else { return };
+        reader.abort();
+        self.duplex.close();
+        if let Some(child) = self.child.take() {
+            drop(spawn("stop server process", child.stop()));
         }
     }
 }
@@ -173,14 +194,7 @@ async fn greet(
                     if agreed.is_err() && answer.kind() == Kind::Error {
                         find_modern_only(upstream, limits).await;
                     }
-                    let (revision, greeting) = agreed?;
-                    let initialized = Bytes::from(reply::notification("notifications/initialized", b"{}"));
-                    opened
-                        .duplex
-                        .notify(initialized)
-                        .await
-                        .map_err(|closed| upstream.unavailable(&closed.to_string()))?;
-                    Ok((revision, greeting))
+                    agreed
                 }
                 Err(letter) => Err(before_link(upstream, letter)),
             }
@@ -276,7 +290,7 @@ async fn discover_http(upstream: &Arc<Upstream>, want: &Want, target: Target) ->
         .await
         .map_err(|error| upstream.unavailable(&error.to_string()))?;
     let status = answer.status;
-    if status.is_server_error() || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+    if says_nothing(status) {
         return Err(refused(upstream, answer).await);
     }
     match read_reply(upstream, answer).await {
@@ -313,7 +327,7 @@ async fn initialize_http(upstream: &Arc<Upstream>, want: &Want, target: Target) 
         // A server of 2024-11-05 takes POSTs elsewhere and answers on a GET stream.
         return connect_pipe(upstream, want).await.map_err(|_| refusal);
     }
-    if status.is_server_error() || matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+    if says_nothing(status) {
         return Err(refused(upstream, answer).await);
     }
     let message = read_reply(upstream, answer).await?;
@@ -343,6 +357,16 @@ async fn initialize_http(upstream: &Arc<Upstream>, want: &Want, target: Target) 
         Wire::Http(wire),
         None,
     )))
+}
+
+/// A status that says nothing about what the server speaks.
+fn says_nothing(status: StatusCode) -> bool {
+    use StatusCode as S;
+    status.is_server_error()
+        || matches!(
+            status,
+            S::UNAUTHORIZED | S::FORBIDDEN | S::TOO_MANY_REQUESTS | S::REQUEST_TIMEOUT
+        )
 }
 
 async fn refused(upstream: &Upstream, answer: Answer) -> Fault {

@@ -28,6 +28,8 @@ impl Link {
             | Method::ResourcesListChanged
             | Method::ResourceUpdated => self.upstream.hub.changed(self, message),
             Method::Cancelled => self.question_withdrawn(message),
+            // Late, for a call that has ended: its token is ours, and may mean another call to the client.
+            Method::Progress => {}
             _ => match self.owner() {
                 Some(owner) => owner.send(&message.bytes, self.upstream.limits.replay_bytes_max),
                 None => {
@@ -57,7 +59,10 @@ impl Link {
             );
             return None;
         };
-        let key = session.ask(self, Bytes::copy_from_slice(id));
+        let Some(key) = session.ask(self, Bytes::copy_from_slice(id)) else {
+            self.refuse(id, "too many questions to this client are open");
+            return None;
+        };
         let key = key.to_string();
         let at = message.envelope.id?;
         Some(message.with(&mut [Edit {
@@ -101,12 +106,30 @@ impl Link {
         }
     }
 
-    /// Notes that `session` wants to hear of `uri`; true if the server must be told, because nobody wanted it before.
-    pub(crate) fn subscribe(&self, session: &Session, uri: &str) -> bool {
+    /// True if the server has been told already that somebody wants to hear of `uri`.
+    pub(crate) fn has_subscribers(&self, uri: &str) -> bool {
+        self.subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(uri)
+    }
+
+    /// Notes that `session` wants to hear of `uri`, which the server knows by now.
+    pub(crate) fn subscribe(&self, session: &Session, uri: &str) {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        let subscribers = subscriptions.entry(uri.to_owned()).or_default();
-        subscribers.insert(session.id);
-        subscribers.len() == 1
+        subscriptions
+            .entry(uri.to_owned())
+            .or_default()
+            .insert(session.id);
+    }
+
+    /// The session has ended.
+    pub(crate) fn unsubscribe_all(&self, session: &Session) {
+        let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        // The server goes on telling us until somebody unsubscribes in so many words; that costs little.
+        for subscribers in subscriptions.values_mut() {
+            subscribers.remove(&session.id);
+        }
     }
 
     /// True if the server must be told, because nobody wants to hear of `uri` any more.

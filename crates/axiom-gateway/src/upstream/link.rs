@@ -1,11 +1,11 @@
 //! One live conversation with a server, and how a call is put on it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use axiom_core::{Task, spawn};
+use axiom_core::{Task, spawn, time};
 use axiom_protocol::codes;
 use axiom_protocol::envelope;
 use axiom_protocol::reply;
@@ -19,11 +19,11 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::duplex::Duplex;
 use super::wire::HttpWire;
-use super::{Upstream, Want};
-use crate::exchange::{Answered, CallState, Exchange, Ids, Source, Step};
+use super::{LinkKey, Upstream, Want};
+use crate::exchange::{CallState, Exchange, Ids, Source, Step};
 use crate::fault::Fault;
 use crate::message::Message;
-use crate::session::{Class, Session, SessionId, clock_seconds};
+use crate::session::{Audience, Class, Session, SessionId, clock_seconds};
 
 /// One live conversation with a server.
 pub(crate) struct Link {
@@ -33,14 +33,20 @@ pub(crate) struct Link {
     pub capabilities: Bytes,
     pub class: Class,
     /// The session that has this link for itself.
-    pub owner: Option<Weak<Session>>,
+    pub private_to: Option<SessionId>,
+    /// The same, to be reached. The object may come and go while the session lives on in its id.
+    owner: Mutex<Option<Weak<Session>>>,
     pub greeting: Greeting,
     pub(super) wire: Wire,
     /// Why it ended.
     down: OnceLock<Fault>,
     last_used: AtomicU64,
+    in_flight: AtomicU64,
+    /// Whether the server would be heard if it announced a change: always on a legacy pipe, elsewhere while its standing
+    /// stream is open.
+    listening: AtomicBool,
     /// Who wants to hear of which resource, on a link that several share.
-    pub subscriptions: Mutex<HashMap<String, HashSet<SessionId>>>,
+    pub subscriptions: Mutex<Subscriptions>,
     tasks: Mutex<Vec<Task>>,
     child: Mutex<Option<Child>>,
 }
@@ -52,6 +58,9 @@ pub(crate) struct Greeting {
     /// Parsed `capabilities`, for questions that are not on the call path.
     pub capabilities: serde_json::Value,
 }
+
+/// Resources by uri, and who wants to hear of them.
+pub(crate) type Subscriptions = HashMap<String, HashSet<SessionId>>;
 
 pub(super) enum Wire {
     Duplex(Arc<Duplex>),
@@ -68,6 +77,9 @@ pub(crate) struct Outgoing<'a> {
     /// The legacy session that sends it.
     pub session: Option<&'a Arc<Session>>,
 }
+
+/// Time for a server to take a message that gets no answer.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -109,16 +121,20 @@ impl Link {
         wire: Wire,
         child: Option<Child>,
     ) -> Link {
+        let listening = revision.era() == Era::Legacy && matches!(wire, Wire::Duplex(_));
         Link {
             upstream: Arc::clone(upstream),
             revision,
             capabilities: want.capabilities.clone(),
             class: want.class,
-            owner: want.owner.as_ref().map(Arc::downgrade),
+            private_to: want.owner.as_ref().map(|session| session.id),
+            owner: Mutex::new(want.owner.as_ref().map(Arc::downgrade)),
             greeting,
             wire,
             down: OnceLock::new(),
             last_used: AtomicU64::new(clock_seconds()),
+            in_flight: AtomicU64::new(0),
+            listening: AtomicBool::new(listening),
             subscriptions: Mutex::default(),
             tasks: Mutex::default(),
             child: Mutex::new(child),
@@ -165,7 +181,9 @@ impl Link {
         let mut client_token = None;
         let upstream_id = match wire.own_ids() {
             Some(id) => Bytes::from(id.to_string()),
-            None => client_id.clone(),
+            // Without a session any id will do, as long as the server gives it back as it is.
+            None if is_plain(&client_id) => client_id.clone(),
+            None => Bytes::from_static(b"1"),
         };
         if upstream_id != client_id {
             edits.extend(message.envelope.id.map(|at| Edit {
@@ -231,9 +249,18 @@ impl Link {
     /// Sends a message that gets no answer: a notification, or the client's answer to a server's question.
     pub(crate) async fn send(self: &Arc<Self>, bytes: Bytes) -> Result<(), Fault> {
         self.touch();
-        match &self.wire {
-            Wire::Duplex(duplex) => duplex.send(self, bytes).await,
-            Wire::Http(_) => super::wire::send(self, bytes).await,
+        let sent = async {
+            match &self.wire {
+                Wire::Duplex(duplex) => duplex.send(self, bytes).await,
+                Wire::Http(_) => super::wire::send(self, bytes).await,
+            }
+        };
+        match time::timeout(SEND_TIMEOUT, sent).await {
+            Ok(result) => result,
+            Err(_) => Err(Fault::Timeout {
+                server: self.upstream.name.to_string(),
+                after: SEND_TIMEOUT,
+            }),
         }
     }
 
@@ -258,21 +285,27 @@ impl Link {
     }
 
     /// Tells the server that nobody waits for call `upstream_id` any more. On modern HTTP, closing says it.
-    pub(crate) async fn cancel(self: &Arc<Self>, upstream_id: &[u8], reason: Option<&str>) {
-        if self.is_http() && self.era() == Era::Modern {
-            return;
-        }
-        let bytes = cancelled(upstream_id, reason);
-        if let Err(fault) = self.send(bytes).await {
-            tracing::debug!(server = %self.upstream.name, %fault, "a cancellation could not be delivered");
+    pub(crate) fn cancel_later(self: &Arc<Self>, upstream_id: &[u8], reason: Option<&str>) {
+        let closing_says_it = self.is_http() && self.era() == Era::Modern;
+        if !closing_says_it && !self.is_down() {
+            self.send_later(cancelled(upstream_id, reason));
         }
     }
 
-    pub(crate) fn cancel_later(self: &Arc<Self>, upstream_id: &[u8]) {
-        let closing_says_it = self.is_http() && self.era() == Era::Modern;
-        if !closing_says_it && !self.is_down() {
-            self.send_later(cancelled(upstream_id, None));
-        }
+    pub(crate) fn call_begun(&self) {
+        self.upstream.tally.begin();
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn call_ended(&self, fault: bool) {
+        self.upstream.tally.end(fault);
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// True while a call is on the link.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
     }
 
     /// Stops sorting answers to call `upstream_id`.
@@ -360,7 +393,7 @@ impl Link {
             ));
         }
         self.upstream.catalogs.link_lost(self);
-        self.upstream.hub.link_lost(self);
+        self.upstream.keep_subscriptions(self);
     }
 
     /// Ends the link on our side.
@@ -404,13 +437,64 @@ impl Link {
 
     /// The session that has this link for itself, while it lives.
     pub(crate) fn owner(&self) -> Option<Arc<Session>> {
-        self.owner.as_ref().and_then(Weak::upgrade)
+        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        owner.as_ref().and_then(Weak::upgrade)
+    }
+
+    /// The session of a private link is in use again.
+    pub(super) fn meet_owner(&self, session: &Arc<Session>) {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(session));
+    }
+
+    pub(super) fn key(&self) -> LinkKey {
+        match self.era() {
+            Era::Modern => LinkKey::Modern,
+            Era::Legacy => LinkKey::Legacy {
+                class: self.class,
+                owner: self.private_to,
+            },
+        }
+    }
+
+    pub(crate) fn audience(&self) -> Audience {
+        (self.class, self.private_to)
+    }
+
+    /// True for the link of clients that declare nothing, which the gateway uses itself.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.private_to.is_none()
+            && (self.era() == Era::Modern || self.class == Want::plain(Revision::LATEST_LEGACY).class)
+    }
+
+    pub(crate) fn has_no_subscribers(&self) -> bool {
+        self.subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
+    pub(crate) fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Acquire)
+    }
+
+    /// The server's standing stream was opened, or has ended. After the end, lists are no longer taken for current.
+    pub(super) fn set_listening(&self, listening: bool) {
+        if self.listening.swap(listening, Ordering::AcqRel) && !listening {
+            self.upstream.catalogs.unwatched(self);
+        }
     }
 }
 
-/// `Answered` is what a post gives; named here because `wire` and `exchange` meet in it.
-pub(super) fn answered(answer: Answer, link: Arc<Link>) -> Answered {
-    Answered { answer, link }
+/// True for ids that no JSON library changes: short integers, and strings without escapes or anything beyond ASCII.
+fn is_plain(id: &[u8]) -> bool {
+    match id {
+        [b'"', text @ .., b'"'] => text
+            .iter()
+            .all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\'),
+        [b'0'] => true,
+        [b'1'..=b'9', digits @ ..] => digits.len() < 15 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 fn cancelled(upstream_id: &[u8], reason: Option<&str>) -> Bytes {

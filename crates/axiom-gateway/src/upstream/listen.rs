@@ -10,9 +10,10 @@ use axiom_core::{spawn, time};
 use axiom_protocol::envelope::Kind;
 use axiom_protocol::reply;
 use axiom_protocol::revision::Era;
+use axiom_transport::http_client::Answer;
 use axiom_transport::sse::Decoder;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use super::link::{Link, Outgoing};
 use crate::bridge;
@@ -23,6 +24,8 @@ use crate::message::Message;
 /// First pause before a broken stream is opened again; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A stream that lived this long was a real one, even if it said nothing.
+const LASTED_MIN: Duration = Duration::from_secs(30);
 
 /// Starts what this link needs, for as long as it lives.
 pub(super) fn start(link: &Arc<Link>) {
@@ -44,14 +47,17 @@ async fn follow_get(link: Arc<Link>) {
     let mut last_event_id = None;
     let mut pause = PAUSE;
     while !link.is_down() {
+        let opened = time::now();
+        let mut heard = false;
         match link.get_stream(last_event_id.clone()).await {
-            Ok(answer) if answer.status == StatusCode::OK => {
-                pause = PAUSE;
+            Ok(answer) if is_event_stream(&answer) => {
+                link.set_listening(true);
                 let mut body = answer.body;
                 let mut decoder = Decoder::new(link.upstream.limits.upstream_message_bytes_max);
                 while let Some(Ok(chunk)) = body.chunk().await {
                     decoder.feed(chunk);
                     while let Ok(Some(event)) = decoder.next() {
+                        heard = true;
                         if event.id.is_some() {
                             last_event_id.clone_from(&event.id);
                         }
@@ -63,17 +69,36 @@ async fn follow_get(link: Arc<Link>) {
                         }
                     }
                 }
+                link.set_listening(false);
             }
-            // 405: the server offers no such stream. Anything else in the 400s will not get better either.
-            Ok(answer) if answer.status.is_client_error() => return,
+            // 405: the server offers no such stream. Anything else in the 400s, or a page, will not get better either.
+            Ok(answer) if !answer.status.is_server_error() => return,
             Ok(_) | Err(_) => {}
         }
-        time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
-        if last_event_id.is_none() {
+        let lasted = heard || opened.elapsed() >= LASTED_MIN;
+        pause_after(&mut pause, lasted).await;
+        if lasted && last_event_id.is_none() {
             changed_meanwhile(&link);
         }
     }
+}
+
+fn is_event_stream(answer: &Answer) -> bool {
+    answer.status == StatusCode::OK
+        && answer
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+/// Waits before the next attempt: ever longer while streams end as soon as they begin.
+async fn pause_after(pause: &mut Duration, lasted: bool) {
+    if lasted {
+        *pause = PAUSE;
+    }
+    time::sleep(*pause).await;
+    *pause = (*pause * 2).min(PAUSE_MAX);
 }
 
 fn take(link: &Arc<Link>, bytes: Bytes) {
@@ -93,15 +118,17 @@ fn take(link: &Arc<Link>, bytes: Bytes) {
 async fn follow_listen(link: Arc<Link>) {
     let mut pause = PAUSE;
     while !link.is_down() {
-        match listen_once(&link).await {
-            Some(true) => pause = PAUSE,
-            Some(false) => {}
-            // It refused: it has no such stream.
-            None => return,
+        let opened = time::now();
+        // `None`: it refused; it has no such stream.
+        let Some(begun) = listen_once(&link).await else {
+            return;
+        };
+        link.set_listening(false);
+        let lasted = begun && opened.elapsed() >= LASTED_MIN;
+        pause_after(&mut pause, lasted).await;
+        if begun {
+            changed_meanwhile(&link);
         }
-        time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
-        changed_meanwhile(&link);
     }
 }
 
@@ -140,6 +167,7 @@ async fn listen_once(link: &Arc<Link>) -> Option<bool> {
         match exchange.next().await {
             Step::Notice(bytes) => {
                 begun = true;
+                link.set_listening(true);
                 if let Ok(message) = Message::scan(bytes, &link.limits()) {
                     link.observe(&message);
                     link.deliver(&message);

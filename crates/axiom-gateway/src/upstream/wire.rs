@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::runtime::Handle;
 
 use super::Want;
-use super::link::{Link, Wire, answered};
+use super::link::{Link, Wire};
 use crate::exchange::Answered;
 use crate::fault::Fault;
 
@@ -26,6 +26,8 @@ pub(super) struct HttpWire {
     next_id: Option<AtomicU64>,
 }
 
+/// Bytes of a refusal that are worth reading.
+const ERROR_BYTES_MAX: usize = 64 << 10;
 /// The Accept header of every POST, as both eras demand.
 const ACCEPT_BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -109,20 +111,26 @@ pub(super) async fn post(
 ) -> Result<Answered, Fault> {
     let answer = post_once(&link, &headers, body.clone()).await?;
     let Wire::Http(wire) = &link.wire else {
-        return Ok(answered(answer, link));
+        return Ok(Answered::new(answer, link));
     };
     if !wire.has_session || !matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) {
-        return Ok(answered(answer, link));
+        return Ok(Answered::new(answer, link));
     }
-    let status = answer.status;
-    let text = answer.body.collect(4 << 10).await.unwrap_or_default();
-    if status == StatusCode::BAD_REQUEST && !mentions_session(&text) {
-        return Err(link.http_fault(status, &text));
+    let (status, head) = (answer.status, answer.headers);
+    let read = answer.body.collect(ERROR_BYTES_MAX).await.unwrap_or_default();
+    if status == StatusCode::BAD_REQUEST && !is_about_session(&read) {
+        return Ok(Answered {
+            status,
+            headers: head,
+            read,
+            body: None,
+            link,
+        });
     }
     tracing::info!(server = %link.upstream.name, "the server forgot our session; opening another");
     let fresh = reopen(&link).await?;
     let answer = post_once(&fresh, &headers, body).await?;
-    Ok(answered(answer, fresh))
+    Ok(Answered::new(answer, fresh))
 }
 
 /// A notification or an answer: the server only says that it took it.
@@ -154,10 +162,19 @@ async fn post_once(
 }
 
 /// Older reference servers answer 400 instead of 404 when they do not know the session.
-fn mentions_session(text: &[u8]) -> bool {
-    String::from_utf8_lossy(text)
-        .to_ascii_lowercase()
-        .contains("session")
+fn is_about_session(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
+    let says = |words: [&str; 2]| words.iter().all(|word| text.contains(word));
+    [
+        ["no valid", "session"],
+        ["invalid", "session"],
+        ["session", "not found"],
+        ["session", "expired"],
+        ["unknown", "session"],
+        ["server", "not initialized"],
+    ]
+    .into_iter()
+    .any(says)
 }
 
 async fn reopen(link: &Arc<Link>) -> Result<Arc<Link>, Fault> {

@@ -1,0 +1,60 @@
+//! The rest of a large answer, on its way while the client reads already.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axiom_core::time;
+use axiom_transport::http_client::AnswerBody;
+use bytes::Bytes;
+
+use crate::fault::Fault;
+use crate::upstream::Link;
+
+/// A body that must keep coming: silence ends it.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    body: AnswerBody,
+    /// Length of the whole answer as the client gets it, where the server said its own.
+    pub len: Option<u64>,
+    link: Arc<Link>,
+    silence: Duration,
+    timer: Option<Pin<Box<time::Sleep>>>,
+}
+
+impl Rest {
+    pub(crate) fn new(body: AnswerBody, len: Option<u64>, link: &Arc<Link>) -> Rest {
+        let silence = link.upstream.options.call_timeout;
+        Rest {
+            body,
+            len,
+            link: Arc::clone(link),
+            silence,
+            timer: None,
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is taken until it is returned.
+    pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, Fault>> {
+        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        if let Poll::Ready(chunk) = self.body.poll_chunk(cx) {
+            self.timer = None;
+            return Poll::Ready(chunk.map(|chunk| chunk.map_err(|error| self.link.died(&error.to_string()))));
+        }
+        let silence = self.silence;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep(silence)));
+        timer.as_mut().poll(cx).map(|()| {
+            Some(Err(Fault::Timeout {
+                server: self.link.upstream.name.to_string(),
+                after: silence,
+            }))
+        })
+    }
+}
