@@ -82,19 +82,21 @@ impl Gateway {
         let old = self.plan.load_full();
         let new = Arc::new(Plan::new(options, Some(&old), &self.hub, &self.runtime));
         self.plan.store(Arc::clone(&new));
-        if new.shows_otherwise_than(&old) {
-            for upstream in new.upstreams.values() {
-                self.hub.lists_changed(&upstream.name);
-            }
-        }
-        for gone in old.gone_in(&new) {
+        let gone: Vec<_> = old.gone_in(&new).collect();
+        let come: Vec<_> = new.gone_in(&old).collect();
+        for gone in &gone {
             gone.stop("the server was removed from the configuration, or its configuration was changed");
-            self.hub.lists_changed(&gone.name);
         }
-        for come in new.gone_in(&old) {
+        for come in &come {
             self.warm(come);
-            self.hub.lists_changed(&come.name);
         }
+        // Told once, whatever has changed. Who lost a server was shown it by the old plan.
+        let otherwise = new.shows_otherwise_than(&old);
+        self.hub.lists_changed_at(&|endpoint| {
+            otherwise
+                || gone.iter().any(|gone| old.shows(endpoint, &gone.name))
+                || come.iter().any(|come| new.shows(endpoint, &come.name))
+        });
     }
 
     /// Connects to every server in the background, so that the first client need not wait and errors show early.

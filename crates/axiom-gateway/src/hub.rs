@@ -113,7 +113,8 @@ impl Hub {
         let server = &link.upstream.name;
         // A modern notification names a subscription, which means nothing to a legacy client.
         let plain = without_subscription(message);
-        for session in self.members(server) {
+        let shows = |endpoint: &str| self.shows(endpoint, server);
+        for session in self.members(&shows) {
             let wanted = match (&subscribers, link.private_to) {
                 (Some(subscribers), _) => subscribers.contains(&session.id),
                 (None, Some(owner)) => owner == session.id,
@@ -123,32 +124,38 @@ impl Hub {
                 session.send(&plain, self.replay_bytes_max);
             }
         }
-        self.tell_listeners(server, message.method().as_str(), uri.as_deref());
+        self.tell_listeners(&shows, message.method().as_str(), uri.as_deref());
     }
 
-    /// All lists that contain `server` may have changed: it came, went, or was out of hearing.
+    /// All lists that contain `server` may have changed: it came up, or was out of hearing.
     pub(crate) fn lists_changed(&self, server: &str) {
-        for session in self.members(server) {
+        self.lists_changed_at(&|endpoint| self.shows(endpoint, server));
+    }
+
+    /// All lists of these endpoints may have changed.
+    pub(crate) fn lists_changed_at(&self, affected: &dyn Fn(&str) -> bool) {
+        for session in self.members(affected) {
             for method in LIST_CHANGES {
                 session.send(&reply::notification(method, b"{}"), self.replay_bytes_max);
             }
         }
         for method in LIST_CHANGES {
-            self.tell_listeners(server, method, None);
+            self.tell_listeners(affected, method, None);
         }
     }
 
-    fn members(&self, server: &str) -> Vec<Arc<Session>> {
+    /// Sessions at the endpoints that `shows` is true for.
+    fn members(&self, shows: &dyn Fn(&str) -> bool) -> Vec<Arc<Session>> {
         let mut sessions = lock(&self.sessions);
         sessions.retain(|_, session| session.strong_count() > 0);
         sessions
             .values()
             .filter_map(Weak::upgrade)
-            .filter(|session| self.shows(&session.hello.endpoint, server))
+            .filter(|session| shows(&session.hello.endpoint))
             .collect()
     }
 
-    fn tell_listeners(&self, server: &str, method: &'static str, uri: Option<&str>) {
+    fn tell_listeners(&self, shows: &dyn Fn(&str) -> bool, method: &'static str, uri: Option<&str>) {
         for listener in lock(&self.listeners).values() {
             let wanted = match uri {
                 Some(uri) => listener.wants.uris.iter().any(|wanted| wanted == uri),
@@ -159,7 +166,7 @@ impl Hub {
                     _ => false,
                 },
             };
-            if wanted && self.shows(&listener.endpoint, server) {
+            if wanted && shows(&listener.endpoint) {
                 // A listener who is gone is about to be removed.
                 let news = News {
                     method,
