@@ -1,0 +1,31 @@
+//! The gateway from the outside: scripted servers on one side, raw clients on the other. One file per story.
+//!
+//! Time is paused wherever no socket is involved: minutes of silence pass at once, and a message that never comes fails
+//! its test instead of hanging it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    reason = "tests spawn and make channels of their own; here everything is a test"
+)]
+
+mod client;
+mod http;
+mod server;
+mod stage;
+
+mod ids;
+mod questions;
+
+mod cancellation;
+mod death;
+mod timeouts;
+
+mod lists;
+mod subscriptions;
+
+mod bridge;
+
+mod reload;
+
+mod sessions;

@@ -1,0 +1,113 @@
+//! New options while clients are connected: what stays, what comes, what goes, and who is told.
+
+use std::time::Duration;
+
+use crate::client::{Client, call};
+use crate::http::Web;
+use crate::server::Server;
+use crate::stage::{Stage, json, options, tool_names};
+
+const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+
+#[tokio::test(start_paused = true)]
+async fn servers_come_go_and_change_under_a_connected_client() {
+    let [stays, goes, changes, comes] =
+        ["stays", "goes", "changes", "comes"].map(|name| Server::with_tools(name, &["x"]));
+    let stage = Stage::of(&[&stays, &goes, &changes]);
+    let mut client = Client::legacy(&stage, "/mcp").await;
+    assert_eq!(
+        tool_names(&client.asks(LIST).await),
+        ["changes__x", "goes__x", "stays__x"]
+    );
+    client.say(&call("\"stays\"", "stays__x")).await;
+    let surviving = stays.hears_of("tools/call").await;
+    for (id, server) in [("\"goes\"", &goes), ("\"changes\"", &changes)] {
+        client
+            .say(&call(id, &format!("{}__x", id.trim_matches('"'))))
+            .await;
+        server.hears_of("tools/call").await;
+    }
+
+    let mut reloaded = options(&[&stays, &changes, &comes]);
+    reloaded.servers.get_mut("changes").unwrap().call_timeout = Duration::from_secs(7);
+    stage.gateway.apply(reloaded);
+
+    // Their calls end with a reason; the lists have changed.
+    let mut ended = Vec::new();
+    let mut told = 0;
+    while ended.len() < 2 || told < 3 {
+        let message = json(&client.hears().await);
+        match message["method"].as_str() {
+            Some(method) => {
+                assert!(method.ends_with("/list_changed"), "{message}");
+                told += 1;
+            }
+            None => {
+                assert_eq!(message["error"]["data"]["server"], message["id"], "{message}");
+                let text = message["error"]["message"].as_str().unwrap();
+                assert!(text.contains("configuration"), "{text}");
+                ended.push(message["id"].clone());
+            }
+        }
+    }
+    surviving.answer(r#"{"content":["survived"]}"#).await;
+    let answer = loop {
+        let message = client.hears().await;
+        if !message.contains("/list_changed") {
+            break json(&message);
+        }
+    };
+    assert_eq!(
+        (&answer["id"], &answer["result"]["content"][0]),
+        (&json("\"stays\""), &json("\"survived\""))
+    );
+    assert_eq!(stays.line().number, 1, "its link was kept");
+    assert_eq!(changes.line().number, 2, "its link was replaced");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connected_pipe_client_sees_the_new_servers() {
+    let [old, new] = ["old", "new"].map(|name| Server::with_tools(name, &["x"]));
+    new.answers("tools/call", r#"{"content":[]}"#);
+    let stage = Stage::of(&[&old]);
+    let mut client = Client::legacy(&stage, "/mcp").await;
+    stage.gateway.apply(options(&[&new]));
+    for list in ["tools", "prompts", "resources"] {
+        assert_eq!(
+            client.hears().await,
+            format!(r#"{{"jsonrpc":"2.0","method":"notifications/{list}/list_changed","params":{{}}}}"#)
+        );
+    }
+    client.heard_nothing_else().await;
+    assert_eq!(tool_names(&client.asks(LIST).await), ["new__x"]);
+    assert_eq!(
+        client.asks(&call("2", "new__x")).await,
+        r#"{"jsonrpc":"2.0","id":2,"result":{"content":[]}}"#
+    );
+
+    // A server that only goes is news too.
+    stage.gateway.apply(options(&[]));
+    for _ in 0..3 {
+        assert!(client.hears().await.contains("/list_changed"));
+    }
+    assert_eq!(tool_names(&client.asks(LIST).await), [""; 0]);
+
+    // An unchanged configuration is none.
+    stage.gateway.apply(options(&[]));
+    client.heard_nothing_else().await;
+}
+
+#[tokio::test]
+async fn on_http_endpoints_come_and_go() {
+    let [old, new] = ["old", "new"].map(|name| Server::with_tools(name, &["x"]));
+    let stage = Stage::of(&[&old]);
+    let web = Web::open(&stage);
+    let session = web.session("/mcp", "2025-11-25").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    assert_eq!(web.post("/s/new/mcp", &[], "{}").await.status.as_u16(), 404);
+
+    stage.gateway.apply(options(&[&new]));
+    assert_eq!(web.post("/s/old/mcp", &[], "{}").await.status.as_u16(), 404);
+    let answer = web.post("/mcp", &headers, LIST).await.text().await;
+    assert_eq!(tool_names(&answer), ["new__x"], "the session outlives the reload");
+}

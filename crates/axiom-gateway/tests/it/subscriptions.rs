@@ -1,0 +1,174 @@
+//! Who asked for which news gets it, under the name that he gave it, and nobody else does.
+
+use std::sync::Arc;
+
+use crate::client::{Client, modern};
+use crate::server::{Heard, Server};
+use crate::stage::{Stage, json};
+
+fn of_uri(id: &str, method: &str, uri: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"uri":"{uri}"}}}}"#)
+}
+
+fn updated(uri: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"{uri}"}}}}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_shared_link_the_server_is_told_of_the_first_and_the_last() {
+    let server = Server::legacy("files", r#"{"resources":{"subscribe":true}}"#);
+    let stage = Stage::of(&[&server]);
+    let mut first = Client::legacy(&stage, "/s/files/mcp").await;
+    let mut second = Client::legacy(&stage, "/s/files/mcp").await;
+    let mut bystander = Client::legacy(&stage, "/s/files/mcp").await;
+    let done = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+
+    first.say(&of_uri("1", "resources/subscribe", "r://a")).await;
+    server.hears_of("resources/subscribe").await.answer("{}").await;
+    assert_eq!(first.hears().await, done);
+    assert_eq!(
+        second.asks(&of_uri("1", "resources/subscribe", "r://a")).await,
+        done
+    );
+
+    server.line().say(&updated("r://a")).await;
+    server.line().say(&updated("r://other")).await;
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.hears().await, updated("r://a"));
+        client.heard_nothing_else().await;
+    }
+    bystander.heard_nothing_else().await;
+
+    assert_eq!(
+        first.asks(&of_uri("1", "resources/unsubscribe", "r://a")).await,
+        done
+    );
+    server.line().say(&updated("r://a")).await;
+    assert_eq!(second.hears().await, updated("r://a"));
+    first.heard_nothing_else().await;
+
+    second.say(&of_uri("1", "resources/unsubscribe", "r://a")).await;
+    server.hears_of("resources/unsubscribe").await.answer("{}").await;
+    assert_eq!(second.hears().await, done);
+    server.heard_nothing_else().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_subscription_is_none() {
+    let server = Server::legacy("files", r#"{"resources":{"subscribe":true}}"#);
+    let stage = Stage::of(&[&server]);
+    for _ in 0..2 {
+        // Whoever comes second must not be told that all is well.
+        let mut client = Client::legacy(&stage, "/s/files/mcp").await;
+        client.say(&of_uri("1", "resources/subscribe", "r://a")).await;
+        let asked = server.hears_of("resources/subscribe").await;
+        asked
+            .refuse(r#"{"code":-32002,"message":"no such resource"}"#)
+            .await;
+        assert_eq!(json(&client.hears().await)["error"]["code"], -32002);
+    }
+}
+
+/// The request with which the gateway itself listens for what `field` names.
+async fn gateway_listens(server: &Arc<Server>, field: &str) -> Heard {
+    let heard = server.hears_of("subscriptions/listen").await;
+    assert!(
+        !heard.message["params"]["notifications"][field].is_null(),
+        "{}",
+        heard.raw
+    );
+    heard
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_modern_subscription_to_several_servers() {
+    let capabilities = r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#;
+    let server = Server::modern("files", capabilities);
+    server.answers(
+        "resources/list",
+        r#"{"resultType":"complete","resources":[{"uri":"r://a","name":"a"}],"ttlMs":0,"cacheScope":"public"}"#,
+    );
+    server.answers(
+        "resources/templates/list",
+        r#"{"resultType":"complete","resourceTemplates":[],"ttlMs":0,"cacheScope":"public"}"#,
+    );
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/mcp");
+    let mut other = Client::new(&stage, "/mcp");
+
+    client
+        .say(&modern(
+            "\"sub\"",
+            "subscriptions/listen",
+            r#"{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["r://a","r://nobody"]}}"#,
+        ))
+        .await;
+    let meta = |id: &str| format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
+    let acknowledged = |id: &str, honoured: &str| {
+        let meta = meta(id);
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{{meta},"notifications":{honoured}}}}}"#
+        )
+    };
+    // What no server has is not promised.
+    assert_eq!(
+        client.hears().await,
+        acknowledged(
+            "\"sub\"",
+            r#"{"toolsListChanged":true,"resourceSubscriptions":["r://a"]}"#
+        )
+    );
+    other
+        .say(&modern(
+            "5",
+            "subscriptions/listen",
+            r#"{"notifications":{"promptsListChanged":true}}"#,
+        ))
+        .await;
+    assert_eq!(
+        other.hears().await,
+        acknowledged("5", r#"{"promptsListChanged":true}"#)
+    );
+
+    let lists = gateway_listens(&server, "toolsListChanged").await;
+    let resource = gateway_listens(&server, "resourceSubscriptions").await;
+    assert_eq!(
+        resource.message["params"]["notifications"]["resourceSubscriptions"],
+        json(r#"["r://a"]"#)
+    );
+    for method in ["prompts/list_changed", "tools/list_changed"] {
+        let meta = meta(&lists.id().to_string());
+        lists
+            .line
+            .say(&format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/{method}","params":{{{meta}}}}}"#
+            ))
+            .await;
+    }
+    let news = |method: &str, fields: &str, id: &str| {
+        let meta = meta(id);
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/{method}","params":{{{fields}{meta}}}}}"#)
+    };
+    assert_eq!(client.hears().await, news("tools/list_changed", "", "\"sub\""));
+    assert_eq!(other.hears().await, news("prompts/list_changed", "", "5"));
+    let raw = news(
+        "resources/updated",
+        r#""uri":"r://a","#,
+        &resource.id().to_string(),
+    );
+    resource.line.say(&raw).await;
+    assert_eq!(
+        client.hears().await,
+        news("resources/updated", r#""uri":"r://a","#, "\"sub\"")
+    );
+
+    stage.shut_down();
+    for (client, id) in [(&mut client, "\"sub\""), (&mut other, "5")] {
+        let meta = meta(id);
+        assert_eq!(
+            client.hears().await,
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete",{meta}}}}}"#)
+        );
+        assert!(client.is_dismissed().await);
+    }
+}
