@@ -174,22 +174,19 @@ fn a_gateway_behind_a_gateway() {
 #[test]
 fn all_servers_of_a_gateway_behind_a_gateway() {
     let far = Gateway::start(&Config::new().stdio("dual", &servers::dual_stdio()));
-    let config = Config::new()
-        .url("far", &far.mcp())
-        .url("wire", &websocket(&far.url("/ws")));
-    let near = Gateway::start(&config);
-    let far_names = names(&far.mcp());
-    assert!(!far_names.is_empty());
-    let mut expected: Vec<String> = ["far", "wire"]
+    let expected: Vec<String> = names(&far.mcp())
         .iter()
-        .flat_map(|server| far_names.iter().map(move |name| format!("{server}__{name}")))
+        .map(|name| format!("far__{name}"))
         .collect();
-    expected.sort();
-    assert_eq!(names(&near.mcp()), expected);
-    for client in [Client::TsV1, Client::TsV2Legacy] {
-        all_features(client, &Way::Http(near.server("far")), "dual__");
-        all_features(client, &Way::Http(near.mcp()), "far__dual__");
-        all_features(client, &Way::Http(near.mcp()), "wire__dual__");
+    assert!(!expected.is_empty());
+    // One at a time: where two servers have the same resource, the first one answers.
+    for url in [far.mcp(), websocket(&far.url("/ws"))] {
+        let near = Gateway::start(&Config::new().url("far", &url));
+        assert_eq!(names(&near.mcp()), expected, "{url}");
+        for client in [Client::TsV1, Client::TsV2Legacy] {
+            all_features(client, &Way::Http(near.server("far")), "dual__");
+            all_features(client, &Way::Http(near.mcp()), "far__dual__");
+        }
     }
 }
 
