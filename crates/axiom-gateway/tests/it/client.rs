@@ -6,6 +6,7 @@ use axiom_core::Draining;
 use axiom_gateway::{Gateway, serve_pipe};
 use axiom_transport::pipe::{Pipe, pair};
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
 use crate::stage::{PATIENCE, Stage, json};
@@ -54,6 +55,12 @@ impl Client {
             .expect("the gateway said nothing more")
             .expect("the gateway ended the conversation");
         String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    /// A message that has come already.
+    pub(crate) fn has_heard(&mut self) -> Option<String> {
+        let bytes = self.pipe.rx.recv().now_or_never()?.ok()?;
+        Some(String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     /// Says something and hears what comes next.

@@ -15,6 +15,7 @@ mod server;
 mod stage;
 
 mod ids;
+mod outcomes;
 mod questions;
 
 mod cancellation;

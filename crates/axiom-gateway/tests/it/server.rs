@@ -167,9 +167,14 @@ impl Server {
         heard
     }
 
+    /// A message without fixed answer that has come already.
+    pub(crate) async fn has_heard(&self) -> Option<Heard> {
+        self.hearing.lock().await.try_recv().ok()
+    }
+
     /// Nothing waits for the test. Whatever is on its way must have arrived: the caller has seen a later message.
     pub(crate) async fn heard_nothing_else(&self) {
-        if let Ok(heard) = self.hearing.lock().await.try_recv() {
+        if let Some(heard) = self.has_heard().await {
             panic!("{} heard {}", self.name, heard.raw);
         }
     }
