@@ -24,12 +24,14 @@ pub(crate) struct Mirrored {
 
 impl Mirrored {
     pub(crate) fn of(headers: &HeaderMap) -> Mirrored {
-        let headers = headers
-            .iter()
-            .filter(|(name, _)| is_mirrored(name.as_str()))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        Mirrored { headers }
+        // Room for the usual two, without growing.
+        let mut mirrored = Vec::with_capacity(2);
+        for (name, value) in headers {
+            if is_mirrored(name.as_str()) {
+                mirrored.push((name.clone(), value.clone()));
+            }
+        }
+        Mirrored { headers: mirrored }
     }
 
     /// The same for a server that calls the thing by another name.
@@ -46,7 +48,8 @@ impl Mirrored {
 }
 
 fn is_mirrored(name: &str) -> bool {
-    name == MCP_METHOD || name == MCP_NAME || name.starts_with(MCP_PARAM_PREFIX)
+    // All begin with this, and most headers do not.
+    name.starts_with("mcp-") && (name == MCP_METHOD || name == MCP_NAME || name.starts_with(MCP_PARAM_PREFIX))
 }
 
 impl HeaderLookup for Mirrored {

@@ -240,6 +240,10 @@ fn put_id(
     total: Option<u64>,
 ) -> Result<Final, Fault> {
     let Found { start, end, kind } = found;
+    if ids.client_id == ids.upstream_id && is_at(&parts, start, end, &ids.upstream_id) {
+        // The common case of the modern era: nothing to put back.
+        return finished(link, parts, kind, rest, total);
+    }
     let mut seen = Vec::with_capacity(end.saturating_sub(start));
     let mut out = VecDeque::with_capacity(parts.len() + 2);
     let mut offset = 0;
@@ -269,14 +273,29 @@ fn put_id(
             String::from_utf8_lossy(&ids.upstream_id)
         )));
     }
+    let total = total.map(|total| (total + ids.client_id.len() as u64).saturating_sub(seen.len() as u64));
+    finished(link, out, kind, rest, total)
+}
+
+/// True if the id stands whole in the first part.
+fn is_at(parts: &VecDeque<Bytes>, start: usize, end: usize, id: &[u8]) -> bool {
+    parts.front().and_then(|first| first.get(start..end)) == Some(id)
+}
+
+fn finished(
+    link: &Arc<Link>,
+    parts: VecDeque<Bytes>,
+    kind: Option<Kind>,
+    rest: Option<AnswerBody>,
+    total: Option<u64>,
+) -> Result<Final, Fault> {
     if kind == Some(Kind::Request) {
         return Err(link.upstream.protocol_fault("it answered with a request"));
     }
-    let total = total.map(|total| (total + ids.client_id.len() as u64).saturating_sub(seen.len() as u64));
     Ok(Final {
         status: StatusCode::OK,
         is_result: kind != Some(Kind::Error),
-        parts: out,
+        parts,
         rest: rest.map(|body| Rest::new(body, total, link)),
     })
 }

@@ -18,9 +18,10 @@ use crate::fault::Fault;
 
 /// The HTTP side of a link.
 pub(super) struct HttpWire {
-    pub(super) target: Target,
-    /// Sent with every POST: content type, what we accept, revision, session.
-    headers: Vec<(HeaderName, HeaderValue)>,
+    /// For POSTs: with content type, what we accept, revision, session.
+    posting: Target,
+    /// For everything else: with revision and session.
+    asking: Target,
     has_session: bool,
     /// A session's requests need ids that are unique in it.
     next_id: Option<AtomicU64>,
@@ -35,7 +36,7 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 impl HttpWire {
     pub(super) fn new(target: Target, revision: Option<Revision>, session: Option<HeaderValue>) -> HttpWire {
-        let mut headers = vec![(header::CONTENT_TYPE, JSON), (header::ACCEPT, ACCEPT_BOTH)];
+        let mut headers = Vec::new();
         if let Some(revision) = revision {
             headers.push((
                 HeaderName::from_static(MCP_PROTOCOL_VERSION),
@@ -44,12 +45,13 @@ impl HttpWire {
         }
         let has_session = session.is_some();
         headers.extend(session.map(|id| (HeaderName::from_static(MCP_SESSION_ID), id)));
-        let next_id = has_session.then(|| AtomicU64::new(1));
+        let asking = target.with_headers(&headers);
+        let posting = asking.with_headers(&[(header::CONTENT_TYPE, JSON), (header::ACCEPT, ACCEPT_BOTH)]);
         HttpWire {
-            target,
-            headers,
+            posting,
+            asking,
             has_session,
-            next_id,
+            next_id: has_session.then(|| AtomicU64::new(1)),
         }
     }
 
@@ -65,23 +67,17 @@ impl HttpWire {
         extra: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> Result<Answer, HttpError> {
-        if extra.is_empty() {
-            return self.target.post(&self.headers, body).await;
-        }
-        let mut headers = self.headers.clone();
-        headers.extend_from_slice(extra);
-        self.target.post(&headers, body).await
+        self.posting.post(extra, body).await
     }
 
     pub(super) async fn get(&self, link: &Link, last_event_id: Option<Bytes>) -> Result<Answer, Fault> {
-        let mut headers: Vec<_> = self.headers.iter().skip(2).cloned().collect();
-        headers.push((header::ACCEPT, EVENTS));
+        let mut headers = vec![(header::ACCEPT, EVENTS)];
         if let Some(id) = last_event_id
             && let Ok(id) = HeaderValue::from_maybe_shared(id)
         {
             headers.push((HeaderName::from_static(LAST_EVENT_ID), id));
         }
-        self.target
+        self.asking
             .get(&headers)
             .await
             .map_err(|error| http_error(link, &error))
@@ -92,10 +88,9 @@ impl HttpWire {
         if !self.has_session {
             return;
         }
-        let target = self.target.clone();
-        let headers: Vec<_> = self.headers.iter().skip(2).cloned().collect();
+        let target = self.asking.clone();
         drop(spawn::spawn_on(runtime, "end session at server", async move {
-            if let Err(error) = target.delete(&headers).await {
+            if let Err(error) = target.delete(&[]).await {
                 tracing::debug!(%error, "a session could not be ended at its server");
             }
         }));

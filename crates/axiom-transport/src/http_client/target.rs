@@ -89,6 +89,27 @@ impl Target {
         Target::build(*pool_key, url, *https, host.clone(), *port, fixed.clone())
     }
 
+    /// The same server, path and pooled connections, with further headers on every request. They are rendered once, so a
+    /// request does not pay for them. A header that the target has already stays as it is.
+    pub fn with_headers(&self, headers: &[(HeaderName, HeaderValue)]) -> Target {
+        let Inner {
+            pool_key,
+            url,
+            https,
+            host,
+            port,
+            fixed,
+            ..
+        } = &*self.inner;
+        let mut all = fixed.clone();
+        for (name, value) in headers {
+            if !fixed.iter().any(|(fixed, _)| fixed == name) {
+                all.push((name.clone(), value.clone()));
+            }
+        }
+        Target::build(*pool_key, url.clone(), *https, host.clone(), *port, all)
+    }
+
     fn build(
         pool_key: u64,
         url: Url,
