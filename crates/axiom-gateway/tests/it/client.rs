@@ -69,6 +69,11 @@ impl Client {
         self.hears().await
     }
 
+    /// Ends its side; what it hears is still read.
+    pub(crate) fn says_no_more(&self) {
+        self.pipe.tx.close();
+    }
+
     /// Nothing came up to here: the answer to a ping is the next message.
     pub(crate) async fn heard_nothing_else(&mut self) {
         let next = self

@@ -29,4 +29,6 @@ mod bridge;
 
 mod reload;
 
+mod links;
 mod sessions;
+mod shutdown;

@@ -1,13 +1,12 @@
 //! Every call ends in exactly one outcome, and it is its own: random clients, servers, cancellations and deaths.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use axiom_gateway::options::Prefix;
 
 use crate::client::{Client, modern};
 use crate::server::{Heard, Server};
-use crate::stage::{Stage, json, options_with};
+use crate::stage::{Stage, json, options_with, settle};
 
 /// Small and good enough; the same on every machine.
 struct Dice(u64);
@@ -38,11 +37,6 @@ struct Caller {
 
 const STEPS: usize = 150;
 const TOOLS: [&str; 3] = ["alpha__x", "beta__x", "gamma__x"];
-
-/// Until everybody waits: paused time moves only then.
-async fn settle() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
 
 impl Caller {
     async fn call(&mut self, tag: usize, tool: &str) {

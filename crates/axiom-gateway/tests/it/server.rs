@@ -32,6 +32,8 @@ struct State {
     /// Raw `initialize` requests, one for each legacy conversation.
     greetings: Vec<String>,
     lines: VecDeque<Line>,
+    /// Conversations that the gateway has not ended.
+    open: usize,
     /// A server that is down: conversations end before they begin.
     down: bool,
     /// A server that never says anything.
@@ -136,6 +138,11 @@ impl Server {
         self.state.lock().unwrap().greetings.clone()
     }
 
+    /// Conversations that the gateway has not ended.
+    pub(crate) fn open_lines(&self) -> usize {
+        self.state.lock().unwrap().open
+    }
+
     /// The newest conversation.
     pub(crate) fn line(&self) -> Line {
         self.state
@@ -229,12 +236,14 @@ impl Builtin for Server {
                 return theirs;
             }
             state.lines.push_back(line.clone());
+            state.open += 1;
             line
         };
         tokio::spawn(async move {
             while let Ok(bytes) = rx.recv().await {
                 self.take(&line, String::from_utf8(bytes.to_vec()).unwrap()).await;
             }
+            self.state.lock().unwrap().open -= 1;
         });
         theirs
     }

@@ -1,6 +1,6 @@
 //! Legacy sessions on HTTP: batches, ends, and streams that are taken up again.
 
-use crate::client::call;
+use crate::client::{call, initialize};
 use crate::http::Web;
 use crate::server::Server;
 use crate::stage::{Stage, json};
@@ -139,6 +139,60 @@ async fn a_broken_stream_is_taken_up_where_it_broke() {
     assert_eq!(
         web.send("GET", "/s/files/mcp", &prying, "").await.status.as_u16(),
         400
+    );
+}
+
+#[tokio::test]
+async fn questions_travel_on_the_calls_stream_or_on_the_standing_one() {
+    let server = Server::legacy("files", r#"{"tools":{}}"#);
+    let stage = Stage::of(&[&server]);
+    let web = Web::open(&stage);
+    let hello = initialize("2025-11-25", r#"{"elicitation":{}}"#);
+    let welcome = web.post("/s/files/mcp", &[], &hello).await;
+    let session = welcome.headers["mcp-session-id"].to_str().unwrap().to_owned();
+    let headers = [("mcp-session-id", session.as_str())];
+    let question =
+        r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"\u00e4?"}}"#;
+
+    let mut standing = web.send("GET", "/s/files/mcp", &headers, "").await;
+    assert_eq!(standing.status.as_u16(), 200);
+    server.line().say(question).await;
+    answer_question(&web, &headers, &standing.event().await.1).await;
+    assert_eq!(
+        server.hears().await.raw,
+        r#"{"jsonrpc":"2.0","id":"q","result":{"action":"accept"}}"#
+    );
+
+    let request = call("1", "x");
+    let (asked, response) = tokio::join!(
+        async {
+            let asked = server.hears_of("tools/call").await;
+            asked.line.say(question).await;
+            asked
+        },
+        web.post("/s/files/mcp", &headers, &request)
+    );
+    let mut stream = response;
+    answer_question(&web, &headers, &stream.event().await.1).await;
+    assert_eq!(
+        server.hears().await.raw,
+        r#"{"jsonrpc":"2.0","id":"q","result":{"action":"accept"}}"#
+    );
+    asked.answer(r#"{"content":[]}"#).await;
+    assert_eq!(
+        stream.event().await.1,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#
+    );
+    assert_eq!(stream.text().await, "");
+}
+
+async fn answer_question(web: &Web, headers: &[(&str, &str)], question: &str) {
+    let id = &json(question)["id"];
+    assert_eq!(json(question)["params"]["message"], "ä?");
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"action":"accept"}}}}"#);
+    assert_eq!(
+        web.post("/s/files/mcp", headers, &answer).await.status.as_u16(),
+        202
     );
 }
 

@@ -44,6 +44,11 @@ impl Stage {
     }
 }
 
+/// Until everybody waits for something: paused time moves only then.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 /// Default options with these servers, each under its own name.
 pub(crate) fn options(servers: &[&Arc<Server>]) -> Options {
     let servers = servers

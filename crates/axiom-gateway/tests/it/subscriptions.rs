@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::client::{Client, modern};
 use crate::server::{Heard, Server};
-use crate::stage::{Stage, json};
+use crate::stage::{Stage, json, settle};
 
 fn of_uri(id: &str, method: &str, uri: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"uri":"{uri}"}}}}"#)
@@ -171,4 +171,66 @@ async fn a_modern_subscription_to_several_servers() {
         );
         assert!(client.is_dismissed().await);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_legacy_subscription_outlives_the_servers_death() {
+    let server = Server::legacy("files", r#"{"tools":{},"resources":{"subscribe":true}}"#);
+    server.answers("resources/subscribe", "{}");
+    server.answers("tools/call", r#"{"content":[]}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::legacy(&stage, "/s/files/mcp").await;
+    client.asks(&of_uri("1", "resources/subscribe", "r://a")).await;
+    server.line().die();
+    settle().await;
+    client.asks(&crate::client::call("2", "x")).await;
+    settle().await;
+    assert_eq!(
+        (server.line().number, server.times_asked("resources/subscribe")),
+        (2, 2)
+    );
+    server.line().say(&updated("r://a")).await;
+    assert_eq!(client.hears().await, updated("r://a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_single_servers_endpoint_the_subscription_is_the_servers_own() {
+    let server = Server::modern("files", "{}");
+    let stage = Stage::of(&[&server]);
+    let mut clients = [
+        Client::new(&stage, "/s/files/mcp"),
+        Client::new(&stage, "/s/files/mcp"),
+    ];
+    let mut heard = Vec::new();
+    for client in &mut clients {
+        client
+            .say(&modern(
+                "\"s\"",
+                "subscriptions/listen",
+                r#"{"notifications":{"toolsListChanged":true}}"#,
+            ))
+            .await;
+        heard.push(server.hears_of("subscriptions/listen").await);
+    }
+    let news = |method: &str, id: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/{method}","params":{{"n":1.0,"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}}}"#
+        )
+    };
+    for (client, heard) in clients.iter_mut().zip(&heard) {
+        for method in ["subscriptions/acknowledged", "tools/list_changed"] {
+            heard.line.say(&news(method, &heard.id().to_string())).await;
+            assert_eq!(client.hears().await, news(method, "\"s\""));
+        }
+    }
+    // One is ended by the server, the other by the shutdown, in the same words.
+    let goodbye = |id: &str| {
+        format!(r#"{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#)
+    };
+    heard[0].answer(&goodbye(&heard[0].id().to_string())).await;
+    let answer = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{}}}"#, goodbye(id));
+    assert_eq!(clients[0].hears().await, answer("\"s\""));
+    stage.shut_down();
+    assert_eq!(clients[1].hears().await, answer("\"s\""));
+    assert!(clients[1].is_dismissed().await);
 }
