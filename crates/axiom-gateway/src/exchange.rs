@@ -140,7 +140,11 @@ impl CallState {
         self.link.cancel_later(&self.upstream_id, reason);
     }
 
-    async fn wait_cancelled(&self) {
+    /// Waits until the client gives the call up.
+    ///
+    /// # Cancel safety
+    /// Safe: the flag stays set.
+    pub(crate) async fn wait_cancelled(&self) {
         while !self.cancelled.load(Ordering::Acquire) {
             // A permit is kept if the notification came between the load and here.
             self.wake.notified().await;

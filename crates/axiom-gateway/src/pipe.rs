@@ -299,6 +299,8 @@ async fn run(
                 () = gateway.drain_begun() => break Some(Bytes::from(subscription.goodbye())),
             }
         },
+        // A cancelled call gets no answer.
+        Err(Fault::Cancelled) => None,
         Err(fault) => Some(Bytes::from(fault.body(id))),
     };
     if let Some(last) = last {

@@ -149,6 +149,7 @@ async fn one(
     match message.kind() {
         Kind::Request => match phase::request(gateway, endpoint, &caller, &message).await {
             Ok(reply) => respond(gateway, &caller, reply, id).await,
+            Err(Fault::Cancelled) => events::nothing(),
             Err(fault) => refuse(&fault, id.as_deref(), modern),
         },
         Kind::Notification => {

@@ -144,16 +144,27 @@ impl Duplex {
         };
         let call = CallState::new(Arc::clone(link), upstream_id);
         // Made before the message is sent, so that a caller who gives up half-way leaves nothing behind.
-        let exchange = Exchange::new(
+        let mut exchange = Exchange::new(
             Arc::clone(link),
             Source::Letters(letters),
             ids,
-            call,
+            Arc::clone(&call),
             session.cloned(),
         );
         // A server that does not read is as silent as one that does not answer.
         let silence = link.upstream.options.call_timeout;
-        match time::timeout(silence, self.tx.send(bytes)).await {
+        let sent = tokio::select! {
+            biased;
+            // cancel-safe: a message is sent whole or not at all
+            sent = time::timeout(silence, self.tx.send(bytes)) => sent,
+            // cancel-safe: the flag stays set
+            () = call.wait_cancelled() => {
+                // Whoever cancelled it has told the server.
+                exchange.cancel_on_drop(false);
+                return Err(Fault::Cancelled);
+            }
+        };
+        match sent {
             Ok(Ok(())) => {}
             Ok(Err(closed)) => return Err(link_fault(link, &closed)),
             Err(_) => {
