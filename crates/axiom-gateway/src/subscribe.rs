@@ -22,6 +22,7 @@ use crate::message::Message;
 use crate::phase::{Caller, Reply, now};
 use crate::plan::{Endpoint, Scope};
 use crate::route::{self, Route};
+use crate::session::SessionId;
 use crate::upstream::{Link, Outgoing, Upstream, Want};
 
 /// News that wait for one slow subscriber; of more, the oldest are dropped.
@@ -42,6 +43,8 @@ pub(crate) struct Subscription {
     key: u64,
     hub: Arc<Hub>,
     watchers: Vec<Task>,
+    /// Held for their `Drop`.
+    _shares: Vec<Share>,
 }
 
 /// Opens `subscriptions/listen` on an endpoint of several servers.
@@ -53,7 +56,8 @@ pub(crate) async fn listen(
     let acknowledged = wants_of(message)?;
     let (mailbox, letters) = mailbox(NEWS_MAX);
     let mut wants = acknowledged.clone();
-    let watched = watch_all(endpoint, &acknowledged.uris, &mailbox).await;
+    let subscriber = u128::from_be_bytes(gateway.sealer.random_id());
+    let watched = watch_all(endpoint, &acknowledged.uris, &mailbox, subscriber).await;
     let acknowledged = Wants {
         uris: watched.uris,
         ..acknowledged
@@ -79,6 +83,7 @@ pub(crate) async fn listen(
         key,
         hub,
         watchers: watched.watchers,
+        _shares: watched.shares,
     })
 }
 
@@ -121,10 +126,41 @@ struct Watched {
     /// Those whose news come by the hub, with everybody else's: a legacy server tells each connection once.
     through_hub: Vec<String>,
     watchers: Vec<Task>,
+    shares: Vec<Share>,
+}
+
+/// A share in a legacy server's subscription to `uri`, which other clients may have too. Dropping it gives it up.
+#[derive(Debug)]
+struct Share {
+    upstream: Arc<Upstream>,
+    subscriber: SessionId,
+    uri: String,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        // Another link than at first, perhaps; it has taken the subscriptions over.
+        let Some(link) = self.upstream.live_link(&Want::plain(Revision::LATEST_LEGACY)) else {
+            return;
+        };
+        if link.unsubscribe(self.subscriber, &self.uri) {
+            let params = serde_json::json!({ "uri": self.uri }).to_string();
+            drop(spawn("unsubscribe", async move {
+                if let Err(fault) = link.request("resources/unsubscribe", params.as_bytes()).await {
+                    tracing::debug!(server = %link.upstream.name, %fault, "a server could not be unsubscribed from");
+                }
+            }));
+        }
+    }
 }
 
 /// Makes the servers that have `uris` tell us of their changes: one subscription for each server.
-async fn watch_all(endpoint: &Arc<Endpoint>, uris: &[String], mailbox: &Mailbox<News>) -> Watched {
+async fn watch_all(
+    endpoint: &Arc<Endpoint>,
+    uris: &[String],
+    mailbox: &Mailbox<News>,
+    subscriber: SessionId,
+) -> Watched {
     let want = Want::plain(Revision::MODERN);
     let mut by_server: BTreeMap<Arc<str>, (Arc<Upstream>, Vec<String>)> = BTreeMap::new();
     for uri in uris {
@@ -148,15 +184,26 @@ async fn watch_all(endpoint: &Arc<Endpoint>, uris: &[String], mailbox: &Mailbox<
             continue;
         }
         for uri in uris {
-            let params = serde_json::json!({ "uri": uri }).to_string();
-            let asked = link.request("resources/subscribe", params.as_bytes()).await;
-            if asked.is_ok_and(|answer| answer.envelope.result.is_some()) {
+            if link.has_subscribers(&uri) || is_subscribed(&link, &uri).await {
+                link.subscribe(subscriber, &uri);
+                watched.shares.push(Share {
+                    upstream: Arc::clone(&upstream),
+                    subscriber,
+                    uri: uri.clone(),
+                });
                 watched.through_hub.push(uri.clone());
                 watched.uris.push(uri);
             }
         }
     }
     watched
+}
+
+/// Asks a legacy server for news of `uri`; true if it agreed.
+async fn is_subscribed(link: &Arc<Link>, uri: &str) -> bool {
+    let params = serde_json::json!({ "uri": uri }).to_string();
+    let asked = link.request("resources/subscribe", params.as_bytes()).await;
+    asked.is_ok_and(|answer| answer.envelope.result.is_some())
 }
 
 async fn owner_of(endpoint: &Arc<Endpoint>, want: &Want, uri: &str) -> Option<Arc<Upstream>> {
@@ -301,7 +348,7 @@ pub(crate) async fn shared(
     let id = message.id().unwrap_or(b"null");
     let is_asked = match message.method() {
         Method::ResourcesSubscribe => link.has_subscribers(&uri),
-        Method::ResourcesUnsubscribe => !link.unsubscribe(session, &uri),
+        Method::ResourcesUnsubscribe => !link.unsubscribe(session.id, &uri),
         _ => return Ok(None),
     };
     let reply = if is_asked {
@@ -320,7 +367,7 @@ pub(crate) async fn shared(
         Reply::Now(answer)
     };
     if message.method() == Method::ResourcesSubscribe {
-        link.subscribe(session, &uri);
+        link.subscribe(session.id, &uri);
         session.with(|state| state.subscriptions.insert(uri.into_owned()));
     } else {
         session.with(|state| state.subscriptions.remove(&*uri));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::link::Link;
 use crate::catalog::ListKind;
 use crate::message::Message;
-use crate::session::Session;
+use crate::session::{Session, SessionId};
 
 impl Link {
     /// Draws the consequences of a notification for the gateway itself: a changed list is no longer served.
@@ -114,13 +114,13 @@ impl Link {
             .contains_key(uri)
     }
 
-    /// Notes that `session` wants to hear of `uri`, which the server knows by now.
-    pub(crate) fn subscribe(&self, session: &Session, uri: &str) {
+    /// Notes that `subscriber` wants to hear of `uri`, which the server knows by now.
+    pub(crate) fn subscribe(&self, subscriber: SessionId, uri: &str) {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         subscriptions
             .entry(uri.to_owned())
             .or_default()
-            .insert(session.id);
+            .insert(subscriber);
     }
 
     /// The session has ended.
@@ -133,12 +133,12 @@ impl Link {
     }
 
     /// True if the server must be told, because nobody wants to hear of `uri` any more.
-    pub(crate) fn unsubscribe(&self, session: &Session, uri: &str) -> bool {
+    pub(crate) fn unsubscribe(&self, subscriber: SessionId, uri: &str) -> bool {
         let mut subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(subscribers) = subscriptions.get_mut(uri) else {
             return true;
         };
-        subscribers.remove(&session.id);
+        subscribers.remove(&subscriber);
         let nobody = subscribers.is_empty();
         if nobody {
             subscriptions.remove(uri);
