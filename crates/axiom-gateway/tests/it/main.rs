@@ -16,6 +16,7 @@ mod stage;
 
 mod ids;
 mod outcomes;
+mod pressure;
 mod questions;
 
 mod cancellation;
@@ -29,6 +30,7 @@ mod bridge;
 
 mod reload;
 
+mod handshake;
 mod links;
 mod sessions;
 mod shutdown;

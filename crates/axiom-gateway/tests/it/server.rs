@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 use crate::stage::{PATIENCE, json};
 
-const BACKLOG: usize = 4_096;
+/// Messages on the way to a server or from it. Small, so that a server that does not read is noticed soon.
+const BACKLOG: usize = 16;
 
 /// One scripted server; a new conversation for each link the gateway opens.
 pub(crate) struct Server {
@@ -38,6 +39,8 @@ struct State {
     down: bool,
     /// A server that never says anything.
     mute: bool,
+    /// A server that reads nothing more.
+    stalled: bool,
 }
 
 /// A message the test has to deal with.
@@ -125,6 +128,11 @@ impl Server {
 
     pub(crate) fn set_mute(&self) {
         self.state.lock().unwrap().mute = true;
+    }
+
+    /// From now on nothing is read: after the next message, which nobody hears.
+    pub(crate) fn stall(&self) {
+        self.state.lock().unwrap().stalled = true;
     }
 
     /// How often `method` came, fixed answers included.
@@ -241,6 +249,10 @@ impl Builtin for Server {
         };
         tokio::spawn(async move {
             while let Ok(bytes) = rx.recv().await {
+                if self.state.lock().unwrap().stalled {
+                    // Held, not dropped: the conversation is still open.
+                    std::future::pending::<()>().await;
+                }
                 self.take(&line, String::from_utf8(bytes.to_vec()).unwrap()).await;
             }
             self.state.lock().unwrap().open -= 1;

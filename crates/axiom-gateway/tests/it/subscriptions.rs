@@ -234,3 +234,40 @@ async fn on_a_single_servers_endpoint_the_subscription_is_the_servers_own() {
     assert_eq!(clients[1].hears().await, answer("\"s\""));
     assert!(clients[1].is_dismissed().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_modern_subscriber_and_a_legacy_one_share_a_legacy_server() {
+    let server = Server::legacy("files", r#"{"resources":{"subscribe":true}}"#);
+    server.answers("resources/list", r#"{"resources":[{"uri":"r://a","name":"a"}]}"#);
+    server.answers("resources/templates/list", r#"{"resourceTemplates":[]}"#);
+    server.answers("resources/subscribe", "{}");
+    server.answers("resources/unsubscribe", "{}");
+    let stage = Stage::of(&[&server]);
+    let mut legacy = Client::legacy(&stage, "/mcp").await;
+    let mut young = Client::new(&stage, "/mcp");
+    legacy.asks(&of_uri("1", "resources/subscribe", "r://a")).await;
+    // The link of both: the modern client finds out on another one that this server is not modern.
+    let line = server.line();
+    young
+        .say(&modern(
+            "1",
+            "subscriptions/listen",
+            r#"{"notifications":{"resourceSubscriptions":["r://a"]}}"#,
+        ))
+        .await;
+    assert!(young.hears().await.contains("acknowledged"));
+
+    line.say(&updated("r://a")).await;
+    assert_eq!(legacy.hears().await, updated("r://a"));
+    assert_eq!(json(&young.hears().await)["params"]["uri"], "r://a");
+
+    // The one leaves, the other stays subscribed.
+    legacy.asks(&of_uri("2", "resources/unsubscribe", "r://a")).await;
+    assert_eq!(server.times_asked("resources/unsubscribe"), 0);
+    line.say(&updated("r://a")).await;
+    assert_eq!(json(&young.hears().await)["params"]["uri"], "r://a");
+    drop(young);
+    settle().await;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(server.times_asked("resources/unsubscribe"), 1);
+}
