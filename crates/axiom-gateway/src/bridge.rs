@@ -214,7 +214,7 @@ pub(crate) async fn answer(
             }
             message.bytes.to_vec()
         }
-        (_, None) => error_across(&message, client),
+        (_, None) => error_across(&message, method, client),
     };
     let is_result = message.envelope.result.is_some();
     Ok(Final {
@@ -226,12 +226,14 @@ pub(crate) async fn answer(
 }
 
 /// "Resource not found" has another code in each era.
-fn error_across(message: &Message, client: Era) -> Vec<u8> {
+fn error_across(message: &Message, method: Method, client: Era) -> Vec<u8> {
     let (Some(code), Some(error)) = (message.envelope.error_code, message.raw(message.envelope.error)) else {
         return message.bytes.to_vec();
     };
     let code: &[u8] = match (client, code) {
         (Era::Modern, -32002) => b"-32602",
+        // A read has no parameter besides the URI that could be invalid.
+        (Era::Legacy, -32602) if method == Method::ResourcesRead => b"-32002",
         (Era::Legacy, -32022..=-32020) => b"-32600",
         _ => return message.bytes.to_vec(),
     };
