@@ -57,6 +57,18 @@ async fn a_legacy_client_and_a_modern_server() {
     let text = answer["error"]["message"].as_str().unwrap();
     assert!(text.contains("2026-07-28"), "{text}");
 
+    client
+        .say(r#"{"jsonrpc":"2.0","id":5,"method":"resources/read","params":{"uri":"r://none"}}"#)
+        .await;
+    let asked = server.hears_of("resources/read").await;
+    asked
+        .refuse(r#"{"code":-32602,"message":"no such resource","data":{"uri":"r://none"}}"#)
+        .await;
+    assert_eq!(
+        json(&client.hears().await)["error"],
+        json(r#"{"code":-32002,"message":"no such resource","data":{"uri":"r://none"}}"#)
+    );
+
     client.say(&call("4", "x")).await;
     let asked = server.hears_of("tools/call").await;
     asked.refuse(r#"{"code":-32021,"message":"needs elicitation","data":{"requiredCapabilities":{"elicitation":{}}}}"#).await;

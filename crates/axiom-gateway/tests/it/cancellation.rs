@@ -140,6 +140,28 @@ async fn on_http_a_modern_client_cancels_by_leaving_and_a_legacy_one_does_not() 
     assert_eq!(told.message["params"]["requestId"], *second.id());
     assert_ne!(told.message["params"]["requestId"], *asked.id());
 
+    // The same when its stream has begun.
+    let request = request.replace(r#""_meta":{"#, r#""_meta":{"progressToken":"p","#);
+    let (asked, stream) = tokio::join!(
+        async {
+            let asked = server.hears_of("tools/call").await;
+            let token = &asked.message["params"]["_meta"]["progressToken"];
+            asked
+                .line
+                .say(&format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+                ))
+                .await;
+            asked
+        },
+        web.post("/s/files/mcp", &mirrored, &request)
+    );
+    let mut stream = stream;
+    assert!(stream.event().await.1.contains(r#""progressToken":"p""#));
+    drop(stream);
+    let told = server.hears_of("notifications/cancelled").await;
+    assert_eq!(told.message["params"]["requestId"], *asked.id());
+
     let third = {
         let waiting = web.post("/s/files/mcp", &headers, &legacy);
         tokio::pin!(waiting);

@@ -1,6 +1,7 @@
-//! Every call ends in exactly one outcome, and it is its own: random clients, servers, cancellations and deaths.
+//! Every call ends in exactly one outcome, and it is its own: random calls, answers, cancellations, deaths, reloads.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axiom_gateway::options::Prefix;
 
@@ -20,9 +21,11 @@ impl Dice {
     }
 
     fn take<T>(&mut self, from: &mut Vec<T>) -> Option<T> {
-        (!from.is_empty())
-            .then(|| from.len())
-            .map(|len| from.swap_remove(self.roll(len)))
+        if from.is_empty() {
+            return None;
+        }
+        let index = self.roll(from.len());
+        Some(from.swap_remove(index))
     }
 }
 
@@ -70,12 +73,18 @@ impl Caller {
     fn check(&mut self, seed: u64) {
         while let Some(raw) = self.client.has_heard() {
             let answer = json(&raw);
+            if answer["method"].is_string() {
+                // News of a reload.
+                continue;
+            }
             let id = usize::try_from(answer["id"].as_u64().unwrap()).unwrap();
             let (tag, _) = self.open.remove(&id).unwrap_or_else(|| {
                 panic!("seed {seed}: a second outcome, or one after none was asked: {raw}")
             });
             if answer.get("error").is_some() {
-                assert_eq!(answer["error"]["code"], 1003, "seed {seed}: {raw}");
+                // It died, or its options changed before the call was on its way.
+                let code = &answer["error"]["code"];
+                assert!(*code == 1003 || *code == 1001, "seed {seed}: {raw}");
             } else {
                 assert_eq!(
                     answer["result"]["content"][0], tag,
@@ -112,14 +121,20 @@ async fn play(seed: u64) {
     let mut waiting: Vec<Heard> = Vec::new();
     for tag in 0..STEPS {
         let who = dice.roll(callers.len());
-        match dice.roll(20) {
+        match dice.roll(40) {
             0 => {
+                let mut reloaded = stage.gateway.options();
+                let beta = reloaded.servers.get_mut("beta").unwrap();
+                beta.call_timeout += Duration::from_secs(1);
+                stage.gateway.apply(reloaded);
+            }
+            1 | 2 => {
                 if let Some(heard) = dice.take(&mut waiting) {
                     heard.line.die();
                 }
             }
-            1..=3 => callers[who].cancel(&mut dice).await,
-            4..=10 => {
+            3..=7 => callers[who].cancel(&mut dice).await,
+            8..=21 => {
                 if let Some(heard) = dice.take(&mut waiting) {
                     answer(&heard).await;
                     if dice.roll(5) == 0 {
