@@ -235,3 +235,27 @@ async fn a_list_without_end_hides_nobody_else() {
         "{status:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_list_is_not_waited_for_and_comes_in_late() {
+    let (good, slow) = (
+        Server::with_tools("good", &["a"]),
+        Server::legacy("slow", r#"{"tools":{"listChanged":true}}"#),
+    );
+    let stage = Stage::of(&[&good, &slow]);
+    let mut client = Client::legacy(&stage, "/mcp").await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(tool_names(&client.asks(LIST).await), ["good__a"]);
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    // It is not asked again while it is at it.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(tool_names(&client.asks(LIST).await), ["good__a"]);
+    let asked = slow.hears_of("tools/list").await;
+    slow.heard_nothing_else().await;
+    asked.answer(r#"{"tools":[{"name":"b"}]}"#).await;
+    for method in LIST_CHANGES {
+        assert_eq!(json(&client.hears().await)["method"], method);
+    }
+    assert_eq!(tool_names(&client.asks(LIST).await), ["good__a", "slow__b"]);
+    assert_eq!(slow.times_asked("tools/list"), 1);
+}

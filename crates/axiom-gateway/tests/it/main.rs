@@ -24,6 +24,7 @@ mod death;
 mod timeouts;
 
 mod lists;
+mod routes;
 mod subscriptions;
 
 mod bridge;
