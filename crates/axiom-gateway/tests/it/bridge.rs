@@ -166,3 +166,31 @@ async fn one_list_of_both_eras_for_clients_of_both() {
         assert_eq!(crate::stage::tool_names(&answer), ["new__b", "old__a"]);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn between_modern_sides_a_question_is_a_result_that_nobody_reads() {
+    let server = Server::modern("new", r#"{"tools":{}}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/mcp");
+    client
+        .say(&modern("1", "tools/call", r#"{"name":"new__x"}"#))
+        .await;
+    let asked = server.hears_of("tools/call").await;
+    let question = r#"{"resultType":"input_required","inputRequests":{"q":{"method":"elicitation/create","params":{ "n":1.0 }}},"requestState":"\u00e4=="}"#;
+    asked.answer(question).await;
+    assert_eq!(
+        client.hears().await,
+        format!(r#"{{"jsonrpc":"2.0","id":1,"result":{question}}}"#)
+    );
+    let retry = modern(
+        "2",
+        "tools/call",
+        r#"{"name":"new__x","inputResponses":{"q":{"action":"accept","content":{ "n":1.0 }}},"requestState":"\u00e4=="}"#,
+    );
+    client.say(&retry).await;
+    let asked = server.hears_of("tools/call").await;
+    let expected = retry
+        .replace("new__x", "x")
+        .replace(r#""id":2"#, &format!(r#""id":{}"#, asked.id()));
+    assert_eq!(asked.raw, expected);
+}

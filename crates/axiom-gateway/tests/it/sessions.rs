@@ -186,6 +186,38 @@ async fn questions_travel_on_the_calls_stream_or_on_the_standing_one() {
     assert_eq!(stream.text().await, "");
 }
 
+#[tokio::test]
+async fn the_standing_stream_keeps_what_its_client_missed_and_ends_with_the_session() {
+    let server = Server::with_tools("files", &["x"]);
+    let stage = Stage::of(&[&server]);
+    let web = Web::open(&stage);
+    let session = web.session("/s/files/mcp", "2025-11-25").await;
+    let headers = [("mcp-session-id", session.as_str())];
+    let changed = |n: usize| {
+        format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{{"n":{n}}}}}"#)
+    };
+
+    let mut standing = web.send("GET", "/s/files/mcp", &headers, "").await;
+    server.line().say(&changed(1)).await;
+    let (last, event) = standing.event().await;
+    assert_eq!(event, changed(1));
+    drop(standing);
+    server.line().say(&changed(2)).await;
+    server.line().say(&changed(3)).await;
+
+    let resuming = [headers[0], ("last-event-id", last.as_str())];
+    let mut resumed = web.send("GET", "/s/files/mcp", &resuming, "").await;
+    for n in [2, 3] {
+        assert_eq!(resumed.event().await.1, changed(n));
+    }
+    server.line().say(&changed(4)).await;
+    assert_eq!(resumed.event().await.1, changed(4));
+
+    let ended = web.send("DELETE", "/s/files/mcp", &headers, "").await;
+    assert_eq!(ended.status.as_u16(), 200);
+    assert_eq!(resumed.text().await, "");
+}
+
 async fn answer_question(web: &Web, headers: &[(&str, &str)], question: &str) {
     let id = &json(question)["id"];
     assert_eq!(json(question)["params"]["message"], "ä?");
