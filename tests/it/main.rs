@@ -8,6 +8,7 @@
 mod bed;
 
 mod first_minutes;
+mod readme;
 
 mod features;
 mod real_servers;
