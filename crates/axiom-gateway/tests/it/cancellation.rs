@@ -54,6 +54,24 @@ async fn a_legacy_client_cancels_and_may_use_the_id_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_its_server_to_start_can_be_cancelled() {
+    let server = Server::legacy("files", r#"{"tools":{}}"#);
+    server.set_mute();
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::legacy(&stage, "/mcp").await;
+    client.say(&call("1", "files__x")).await;
+    client.say(&call("2", "files__x")).await;
+    client.say(&cancelled("1")).await;
+    // Only the other one is answered when the start has failed.
+    let answer = json(&client.hears().await);
+    assert_eq!(
+        (&answer["id"], &answer["error"]["code"]),
+        (&json("2"), &json("1001"))
+    );
+    client.heard_nothing_else().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_modern_client_on_a_pipe_cancels() {
     let server = Server::modern("files", r#"{"tools":{}}"#);
     let stage = Stage::of(&[&server]);
