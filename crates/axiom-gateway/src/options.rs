@@ -179,7 +179,8 @@ pub struct Limits {
     pub replay_bytes_max: usize,
     /// How long a broken stream may be resumed.
     pub replay_ttl: Duration,
-    /// A legacy session ends after this long without a message.
+    /// A legacy session ends this long after it began. Its client must start another then, and not every client does so
+    /// by itself: this bounds how long a stolen id is good, it is not there to save memory.
     pub session_ttl: Duration,
     /// Time a client has to send its request head and body.
     pub request_timeout: Duration,
@@ -196,7 +197,7 @@ impl Default for Limits {
             depth_max: 256,
             replay_bytes_max: 1 << 20,
             replay_ttl: Duration::from_secs(300),
-            session_ttl: Duration::from_secs(24 * 3600),
+            session_ttl: Duration::from_secs(30 * 24 * 3600),
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }

@@ -74,8 +74,8 @@ pub struct Limits {
     /// How long a broken stream may be resumed.
     #[schemars(extend("default" = "5m"))]
     pub replay_ttl: Option<Time>,
-    /// A session of the revisions before 2026-07-28 ends after this long without a message.
-    #[schemars(extend("default" = "24h"))]
+    /// A session of the revisions before 2026-07-28 ends this long after it began; its client must start another then.
+    #[schemars(extend("default" = "30d"))]
     pub session_ttl: Option<Time>,
     /// Time a client has to send its request head and body.
     #[schemars(extend("default" = "30s"))]
