@@ -279,7 +279,16 @@ impl Exchange {
 
     fn leave_session(&self) {
         if let Some(session) = &self.session {
-            session.with(|state| state.calls.remove(&self.ids.client_id));
+            session.with(|state| {
+                // The client may have used the id again already.
+                let calls = &mut state.calls;
+                if calls
+                    .get(&self.ids.client_id)
+                    .is_some_and(|call| Arc::ptr_eq(call, &self.call))
+                {
+                    calls.remove(&self.ids.client_id);
+                }
+            });
         }
     }
 }

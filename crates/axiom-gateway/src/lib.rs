@@ -15,6 +15,7 @@ pub mod options;
 mod plan;
 
 mod accept;
+mod batch;
 mod identify;
 mod pipe;
 mod seal;

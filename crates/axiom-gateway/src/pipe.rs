@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axiom_core::channel::{self, Sender};
 use axiom_core::{Draining, Task, spawn, time};
-use axiom_protocol::envelope::{Kind, Limits};
+use axiom_protocol::envelope::{Kind, Limits, ScanError};
 use axiom_protocol::method::Method;
 use axiom_transport::pipe::{Pipe, PipeReceiver, PipeSender};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::accept::close_session;
+use crate::batch;
 use crate::exchange::Step;
 use crate::fault::Fault;
 use crate::gateway::Gateway;
@@ -130,11 +131,7 @@ impl Conversation {
             };
             match Message::scan(bytes.clone(), &limits) {
                 Ok(message) => self.take(message).await,
-                Err(error) => {
-                    let id = error.id.map(|at| at.of(&bytes).to_vec());
-                    self.say(Bytes::from(Fault::Unreadable(error).body(id.as_deref())))
-                        .await;
-                }
+                Err(error) => self.take_batch(&bytes, error, limits).await,
             }
         }
     }
@@ -171,6 +168,33 @@ impl Conversation {
                 }
             }
         }
+    }
+
+    /// What is no message may be a batch of them, which runs beside everything else.
+    async fn take_batch(&self, bytes: &Bytes, error: ScanError, limits: Limits) {
+        let endpoint = self.gateway.plan().endpoint(&self.path).cloned();
+        let (Ok(Some(items)), Some(session), Some(endpoint)) =
+            (batch::split(bytes, &limits), self.session.clone(), endpoint)
+        else {
+            let id = error.id.map(|at| at.of(bytes).to_vec());
+            return self
+                .say(Bytes::from(Fault::Unreadable(error).body(id.as_deref())))
+                .await;
+        };
+        let Ok(permit) = Arc::clone(&self.calls.permits).acquire_owned().await else {
+            return;
+        };
+        let (gateway, outbox) = (Arc::clone(&self.gateway), self.outbox.clone());
+        drop(spawn("client batch", async move {
+            let answer = match batch::handle(&gateway, &endpoint, session, items, &limits).await {
+                Ok(Some(parts)) => Vec::from(parts).concat(),
+                Ok(None) => return,
+                Err(fault) => fault.body(None),
+            };
+            // A client that left needs no answer.
+            let _left = outbox.send(Bytes::from(answer)).await.is_err();
+            drop(permit);
+        }));
     }
 
     async fn welcome(&mut self, endpoint: &Endpoint, message: &Message) {

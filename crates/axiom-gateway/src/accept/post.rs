@@ -3,7 +3,6 @@
 //! Which of the two is decided by what comes first: an answer makes a JSON response, a notification or a long silence
 //! makes a stream. So a quick call costs one plain response, whatever the server behind it prefers.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use axiom_core::{spawn, time};
 use axiom_protocol::envelope::{Kind, Limits};
 use axiom_protocol::headers::MCP_SESSION_ID;
 use axiom_protocol::revision::{Era, Revision};
-use axiom_protocol::split_batch;
 use axiom_transport::server::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -19,6 +17,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use super::{events, json};
+use crate::batch;
 use crate::exchange::{Final, Step};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
@@ -31,8 +30,6 @@ use crate::session::Outlet;
 
 /// Silence after which a response begins as a stream, so that nothing in between takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Messages in one batch.
-const BATCH_LEN_MAX: usize = 100;
 
 pub(super) async fn handle(
     gateway: &Arc<Gateway>,
@@ -60,14 +57,8 @@ pub(super) async fn handle(
     };
     match Message::scan(bytes.clone(), &scan_limits) {
         Ok(message) => one(gateway, &endpoint, &head.headers, message).await,
-        Err(error) => match split_batch(&bytes, &scan_limits, BATCH_LEN_MAX) {
-            Ok(Some(items)) => {
-                let items = items
-                    .into_iter()
-                    .map(|at| bytes.slice(at.start as usize..at.end as usize))
-                    .collect();
-                batch(gateway, &endpoint, &head.headers, items, &scan_limits).await
-            }
+        Err(error) => match batch::split(&bytes, &scan_limits) {
+            Ok(Some(items)) => several(gateway, &endpoint, &head.headers, items, &scan_limits).await,
             Ok(None) | Err(_) => {
                 let id = error.id.map(|at| at.of(&bytes).to_vec());
                 refuse(&Fault::Unreadable(error), id.as_deref(), false)
@@ -298,84 +289,20 @@ fn refuse(fault: &Fault, id: Option<&[u8]>, modern: bool) -> Response<Body> {
     response
 }
 
-/// A batch of 2025-03-26: each message on its own, the answers gathered into one array.
-async fn batch(
+async fn several(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
     headers: &HeaderMap,
     items: Vec<Bytes>,
     limits: &Limits,
 ) -> Response<Body> {
-    let session = match identify::session_of(&gateway.sessions, endpoint, headers) {
-        Ok(session) if session.revision() <= Revision::V2025_03_26 => session,
-        Ok(_) => {
-            let fault = Fault::InvalidRequest("batches were removed in revision 2025-06-18".to_owned());
-            return refuse(&fault, None, false);
-        }
-        Err(fault) => return refuse(&fault, None, false),
+    let answers = match identify::session_of(&gateway.sessions, endpoint, headers) {
+        Ok(session) => batch::handle(gateway, endpoint, session, items, limits).await,
+        Err(fault) => Err(fault),
     };
-    let caller = Caller::Legacy(session);
-    let answers = futures_util::future::join_all(items.into_iter().map(|item| {
-        let caller = &caller;
-        async move { batch_item(gateway, endpoint, caller, item, limits).await }
-    }))
-    .await;
-    let answers: Vec<Bytes> = answers.into_iter().flatten().collect();
-    if answers.is_empty() {
-        return accepted();
-    }
-    let mut parts = VecDeque::from([Bytes::from_static(b"[")]);
-    for (index, answer) in answers.into_iter().enumerate() {
-        if index > 0 {
-            parts.push_back(Bytes::from_static(b","));
-        }
-        parts.push_back(answer);
-    }
-    parts.push_back(Bytes::from_static(b"]"));
-    json(StatusCode::OK, Body::Many(parts))
-}
-
-async fn batch_item(
-    gateway: &Arc<Gateway>,
-    endpoint: &Arc<Endpoint>,
-    caller: &Caller,
-    item: Bytes,
-    limits: &Limits,
-) -> Option<Bytes> {
-    let message = match Message::scan(item, limits) {
-        Ok(message) => message,
-        Err(error) => return Some(Bytes::from(Fault::Unreadable(error).body(None))),
-    };
-    let failed = |fault: &Fault| Some(Bytes::from(fault.body(message.id())));
-    match message.kind() {
-        Kind::Notification => {
-            phase::notification(endpoint, caller, &message);
-            None
-        }
-        Kind::Response | Kind::Error => {
-            if let Some(session) = caller.session()
-                && let Err(fault) = phase::answer(session, &message)
-            {
-                tracing::debug!(%fault, "an answer in a batch could not be delivered");
-            }
-            None
-        }
-        Kind::Request => match phase::request(gateway, endpoint, caller, &message).await {
-            Ok(Reply::Now(answer)) => match answer.collect(usize::MAX, "axiom").await {
-                Ok(bytes) => Some(bytes),
-                Err(fault) => failed(&fault),
-            },
-            Ok(Reply::Call(mut call)) => {
-                call.exchange().cancel_on_drop(false);
-                match call.finish().await {
-                    Ok(answer) => answer.collect(usize::MAX, "axiom").await.ok(),
-                    Err(fault) => failed(&fault),
-                }
-            }
-            Ok(Reply::Subscription(_)) => {
-                failed(&Fault::InvalidRequest("no subscription in a batch".to_owned()))
-            }
-            Err(fault) => failed(&fault),
-        },
+    match answers {
+        Ok(Some(parts)) => json(StatusCode::OK, Body::Many(parts)),
+        Ok(None) => accepted(),
+        Err(fault) => refuse(&fault, None, false),
     }
 }

@@ -1,11 +1,28 @@
 //! Legacy sessions on HTTP: batches, ends, and streams that are taken up again.
 
-use crate::client::{call, initialize};
+use crate::client::{Client, call, initialize};
 use crate::http::Web;
 use crate::server::Server;
 use crate::stage::{Stage, json};
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
+
+#[tokio::test]
+async fn a_batch_on_a_pipe_is_answered_as_one() {
+    let server = Server::legacy("files", r#"{"tools":{}}"#);
+    server.answers("tools/call", r#"{"content":[]}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/mcp");
+    client.say(&initialize("2025-03-26", "{}")).await;
+    client.hears().await;
+    client.say(&format!("[{PING},{}]", call("2", "files__x"))).await;
+    let answers = json(&client.hears().await);
+    assert_eq!(answers[0], json(r#"{"jsonrpc":"2.0","id":"p","result":{}}"#));
+    assert_eq!(
+        answers[1],
+        json(r#"{"jsonrpc":"2.0","id":2,"result":{"content":[]}}"#)
+    );
+}
 
 #[tokio::test]
 async fn batches_belong_to_one_revision() {
