@@ -85,6 +85,12 @@ pub(crate) async fn request(
     message: &Message,
 ) -> Result<Reply, Fault> {
     let id = message.id().unwrap_or(b"null");
+    tracing::debug!(
+        endpoint = endpoint.path,
+        method = %message.method_text(),
+        session = caller.session().map(|session| session.short()),
+        "request"
+    );
     if gateway.is_draining() {
         return Err(Fault::ShuttingDown);
     }

@@ -133,7 +133,7 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     disabled.sort();
     // Views may stand before servers in the file, so their patterns are checked at the end.
     if let Some(node) = root.get("views") {
-        views::check_servers(decoder, node, &options, &disabled);
+        views::check_servers(decoder, node, root.get("servers"));
     }
     Config { options, disabled }
 }

@@ -7,6 +7,8 @@ pub use unix::Signals;
 
 #[cfg(unix)]
 mod unix {
+    use std::io::IsTerminal as _;
+
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
     use super::Failed;
@@ -17,6 +19,8 @@ mod unix {
         interrupt: Signal,
         terminate: Signal,
         hangup: Signal,
+        /// Whether a terminal was there at the start.
+        on_terminal: bool,
     }
 
     impl Signals {
@@ -27,6 +31,7 @@ mod unix {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
                 hangup: signal(SignalKind::hangup())?,
+                on_terminal: std::io::stderr().is_terminal(),
             })
         }
 
@@ -51,7 +56,12 @@ mod unix {
                 // cancel-safe, all: Signal::recv keeps the signal.
                 _ = self.interrupt.recv() => super::Asked::Stop,
                 _ = self.terminate.recv() => super::Asked::Stop,
-                _ = self.hangup.recv() => super::Asked::Reload,
+                // A terminal that was closed takes its programs along; it is gone by now, where one that merely sent the
+                // signal is still there.
+                _ = self.hangup.recv() => match self.on_terminal && !std::io::stderr().is_terminal() {
+                    true => super::Asked::Stop,
+                    false => super::Asked::Reload,
+                },
             }
         }
     }

@@ -83,13 +83,14 @@ fn is_qualified(pattern: &str) -> bool {
         .is_some_and(|(server, name)| !server.is_empty() && !name.is_empty())
 }
 
-/// Warns about patterns whose server part matches no configured server: a slip, or a server to come.
-pub(super) fn check_servers(decoder: &mut Decoder<'_>, node: &Node, options: &Options, disabled: &[String]) {
-    let servers: Vec<&str> = options
-        .servers
-        .keys()
-        .chain(disabled)
-        .map(String::as_str)
+/// Warns about patterns whose server part matches no server of the file: a slip, or a server to come. One that is there
+/// with a mistake of its own counts as there.
+pub(super) fn check_servers(decoder: &mut Decoder<'_>, node: &Node, servers: Option<&Node>) {
+    let servers: Vec<&str> = servers
+        .map(Node::entries)
+        .unwrap_or_default()
+        .iter()
+        .map(|entry| entry.key.as_str())
         .collect();
     for view in node.entries() {
         let include = view.node.get("include").map(|node| match &node.value {
