@@ -85,10 +85,19 @@ pub(crate) enum LinkKey {
     Legacy { class: Class, owner: Option<SessionId> },
 }
 
+/// A connection attempt under way: its result, once there is one.
+type Attempt = watch::Receiver<Option<Result<Arc<Link>, Fault>>>;
+
+/// What there is for a want.
+enum Found {
+    Link(Arc<Link>),
+    Attempt(Attempt),
+}
+
 /// A place for one link. All who want the same link wait for the same attempt.
 #[derive(Debug)]
 enum Slot {
-    Connecting(watch::Receiver<Option<Result<Arc<Link>, Fault>>>),
+    Connecting(Attempt),
     Up(Arc<Link>),
     /// The last attempt failed; until `retry_at` everybody gets its fault at once.
     Down {
@@ -205,8 +214,8 @@ impl Upstream {
 
     async fn link_exactly(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
         let mut attempt = match self.link_or_attempt(want)? {
-            Ok(link) => return Ok(link),
-            Err(attempt) => attempt,
+            Found::Link(link) => return Ok(link),
+            Found::Attempt(attempt) => attempt,
         };
         // cancel-safe: the attempt runs in a task of its own; a dropped waiter changes nothing
         let up = attempt
@@ -220,11 +229,7 @@ impl Upstream {
     }
 
     /// The link, or the attempt to wait for; starts one if there is none.
-    #[allow(clippy::type_complexity, reason = "used once, right above")]
-    fn link_or_attempt(
-        self: &Arc<Self>,
-        want: &Want,
-    ) -> Result<Result<Arc<Link>, watch::Receiver<Option<Result<Arc<Link>, Fault>>>>, Fault> {
+    fn link_or_attempt(self: &Arc<Self>, want: &Want) -> Result<Found, Fault> {
         let key = want.key();
         if self.is_stopped() {
             return Err(self.unavailable("it was removed from the configuration"));
@@ -236,13 +241,13 @@ impl Upstream {
                 if let Some(owner) = &want.owner {
                     link.meet_owner(owner);
                 }
-                return Ok(Ok(Arc::clone(link)));
+                return Ok(Found::Link(Arc::clone(link)));
             }
             // An attempt that panicked has closed its channel without a result: begin anew.
             Some(Slot::Connecting(attempt))
                 if attempt.has_changed().is_ok() || attempt.borrow().is_some() =>
             {
-                return Ok(Err(attempt.clone()));
+                return Ok(Found::Attempt(attempt.clone()));
             }
             Some(Slot::Down { fault, retry_at, .. }) if time::now() < *retry_at => return Err(fault.clone()),
             Some(Slot::Down { attempts: failed, .. }) => attempts = *failed,
@@ -268,7 +273,7 @@ impl Upstream {
             upstream.settle(key, attempts, &result);
             tx.send_replace(Some(result));
         }));
-        Ok(Err(rx))
+        Ok(Found::Attempt(rx))
     }
 
     async fn connect_in_time(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
