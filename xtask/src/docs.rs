@@ -26,10 +26,6 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
             cli::page(|arguments| ask(&axiom, arguments))?,
         ),
         ("docs/reference/configuration.md", configuration::page(&schema)),
-        (
-            "docs/reference/axiom.schema.json",
-            serde_json::to_string_pretty(&schema)? + "\n",
-        ),
     ];
     let mut stale = Vec::new();
     for (path, text) in &pages {

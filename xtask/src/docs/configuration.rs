@@ -10,7 +10,7 @@ pub(crate) fn page(schema: &Value) -> String {
     page.push_str(
         "\nOne file, `axiom.toml`; the same keys may be written as JSON. An unknown key is an error that names its line.\n\
          Durations are written like `30s`, `5m` or `1h30m`, sizes like `64KiB` or `4MiB`.\n\
-         An editor that knows JSON Schema can use [axiom.schema.json](axiom.schema.json).\n",
+         An editor that knows JSON Schema can use [axiom.schema.json](../../schema/axiom.schema.json).\n",
     );
     Schema { root: schema }.section(&mut page, "", schema);
     page
