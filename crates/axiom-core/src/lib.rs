@@ -4,9 +4,11 @@
 
 pub mod channel;
 pub mod drain;
+pub mod limit;
 pub mod mailbox;
 pub mod spawn;
 pub mod time;
 
 pub use drain::{Drain, Draining};
+pub use limit::Limit;
 pub use spawn::{Task, spawn};

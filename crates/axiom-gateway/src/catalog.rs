@@ -211,13 +211,9 @@ impl Catalogs {
             .cloned()
     }
 
-    /// The list as `link` saw it last, fresh or not, so that a call need not wait for a list.
-    pub(crate) async fn known(&self, link: &Arc<Link>, kind: ListKind) -> Result<Arc<Catalog>, Fault> {
-        let known = lock(&self.kept).get(&(link.audience(), kind)).cloned();
-        match known {
-            Some(known) => Ok(known),
-            None => self.get(link, kind).await,
-        }
+    /// The list as `link` saw it last, fresh or not.
+    pub(crate) fn kept(&self, link: &Link, kind: ListKind) -> Option<Arc<Catalog>> {
+        lock(&self.kept).get(&(link.audience(), kind)).cloned()
     }
 
     /// The list as last seen by anybody, fresh or not. For status pages.

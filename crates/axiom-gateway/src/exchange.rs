@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axiom_core::Limit;
 use axiom_core::mailbox::Letters;
-use axiom_core::time;
 use axiom_protocol::codes;
 use axiom_protocol::envelope::Kind;
 use axiom_protocol::method::Method;
@@ -75,7 +75,7 @@ pub(crate) struct Exchange {
     session: Option<Arc<Session>>,
     /// Silence after which the call is given up.
     silence: Duration,
-    deadline: Option<Pin<Box<time::Sleep>>>,
+    limit: Limit,
     done: bool,
     cancel_on_drop: bool,
 }
@@ -172,7 +172,7 @@ impl Exchange {
             call,
             session,
             silence,
-            deadline: None,
+            limit: Limit::new(silence),
             done: false,
             cancel_on_drop: true,
         }
@@ -190,6 +190,7 @@ impl Exchange {
     /// No limit on silence: for a subscription, which may have nothing to say for hours.
     pub(crate) fn wait_forever(&mut self) {
         self.silence = Duration::MAX;
+        self.limit = Limit::new(self.silence);
     }
 
     /// The outcome alone, whole. What comes before it goes to the client outside of the call.
@@ -236,7 +237,7 @@ impl Exchange {
         if let Step::Done(result) = &step {
             self.end(result);
         } else {
-            self.deadline = None;
+            self.limit = Limit::new(self.silence);
         }
         step
     }
@@ -244,9 +245,6 @@ impl Exchange {
     async fn next_in_time(&mut self) -> Step {
         let call = Arc::clone(&self.call);
         let silence = self.silence;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(time::sleep(silence)));
         let link = &self.link;
         tokio::select! {
             biased;
@@ -254,8 +252,8 @@ impl Exchange {
             step = next_from(&mut self.source, link, &self.ids, self.session.as_ref()) => step,
             // cancel-safe: the flag stays set
             () = call.wait_cancelled() => Step::Done(Err(Fault::Cancelled)),
-            // cancel-safe: the sleep is kept in self
-            () = deadline.as_mut() => {
+            // cancel-safe: the limit is kept in self
+            () = self.limit.reached() => {
                 // Not awaited: a server that is silent may not take this either.
                 link.cancel_later(&self.ids.upstream_id, Some("timeout"));
                 Step::Done(Err(Fault::Timeout { server: link.upstream.name.to_string(), after: silence }))

@@ -11,7 +11,7 @@ use axiom_protocol::revision::Era;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::bridge;
-use crate::catalog::ListKind;
+use crate::catalog::{Catalog, ListKind};
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::upstream::Link;
@@ -91,6 +91,14 @@ pub(crate) async fn headers(
     }
 }
 
+/// What the server's tools mirror: as it was seen last, so that a call seldom waits for a list.
+async fn tools_of(link: &Arc<Link>) -> Result<Arc<Catalog>, Fault> {
+    match link.upstream.catalogs.kept(link, ListKind::Tools) {
+        Some(catalog) => Ok(catalog),
+        None => Box::pin(link.upstream.catalogs.get(link, ListKind::Tools)).await,
+    }
+}
+
 /// Checks a client's headers against the arguments, where the tool mirrors any.
 async fn check(
     link: &Arc<Link>,
@@ -101,7 +109,7 @@ async fn check(
     if message.method() != Method::ToolsCall {
         return Ok(());
     }
-    let catalog = link.upstream.catalogs.known(link, ListKind::Tools).await?;
+    let catalog = tools_of(link).await?;
     if catalog.headers.is_empty() {
         return Ok(());
     }
@@ -123,7 +131,7 @@ async fn from_arguments(
     if message.method() != Method::ToolsCall {
         return Ok(Vec::new());
     }
-    let catalog = link.upstream.catalogs.known(link, ListKind::Tools).await?;
+    let catalog = tools_of(link).await?;
     let called = message.text(message.envelope.param.name).unwrap_or_default();
     let Some(tool) = catalog.headers.get(name.unwrap_or(&called)) else {
         return Ok(Vec::new());

@@ -78,6 +78,9 @@ impl Caller {
 }
 
 /// A request of an established client.
+///
+/// The future is one of a call's, and a call's future is kept small: it is moved and, with hundreds of calls in flight,
+/// falls out of the processor's caches. So everything that is not on the way of a plain call is boxed.
 pub(crate) async fn request(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
@@ -108,9 +111,9 @@ pub(crate) async fn request(
                 method: message.method_text().into_owned(),
             });
         }
-        (Era::Modern, Method::Discover) => return greet::discover(endpoint, caller, message).await,
+        (Era::Modern, Method::Discover) => return Box::pin(greet::discover(endpoint, caller, message)).await,
         (Era::Modern, Method::SubscriptionsListen) if matches!(endpoint.scope, Scope::Group(_)) => {
-            return subscribe::listen(gateway, endpoint, message)
+            return Box::pin(subscribe::listen(gateway, endpoint, message))
                 .await
                 .map(Reply::Subscription);
         }
@@ -119,10 +122,13 @@ pub(crate) async fn request(
     let want = caller.want();
     match route::find(endpoint, &want, message).await? {
         Route::Server { upstream, rename } => call(&upstream, caller, &want, message, rename).await,
-        Route::FirstOf(upstreams) => first_of(&upstreams, caller, &want, message).await,
+        Route::FirstOf(upstreams) => Box::pin(first_of(&upstreams, caller, &want, message)).await,
         Route::OwnerOfTask(upstreams) => {
-            let owner = owner_of_task(&upstreams, &want, message).await?;
-            call(&owner, caller, &want, message, None).await
+            Box::pin(async {
+                let owner = owner_of_task(&upstreams, &want, message).await?;
+                call(&owner, caller, &want, message, None).await
+            })
+            .await
         }
         Route::List(kind) => {
             let Scope::Group(group) = &endpoint.scope else {
@@ -150,13 +156,22 @@ async fn call(
     message: &Message,
     rename: Option<(axiom_protocol::span::Span, String)>,
 ) -> Result<Reply, Fault> {
-    let link = upstream.link(want).await?;
-    if link.era() == caller.era()
-        && let Some(reply) = subscribe::shared(&link, caller, message).await?
+    let link = match upstream.link_at_hand(want) {
+        Some(link) => link,
+        None => Box::pin(upstream.link(want)).await?,
+    };
+    let same_era = link.era() == caller.era();
+    if same_era
+        && subscribe::may_be_shared(message.method())
+        && let Some(reply) = Box::pin(subscribe::shared(&link, caller, message)).await?
     {
         return Ok(reply);
     }
-    let mut exchange = send(&link, caller, message, rename.as_ref()).await?;
+    let mut exchange = if same_era {
+        send(&link, caller, message, rename.as_ref()).await?
+    } else {
+        Box::pin(send_across(&link, caller, message, rename.as_ref())).await?
+    };
     if message.method() == Method::SubscriptionsListen {
         exchange.wait_forever();
     }
@@ -171,6 +186,7 @@ async fn call(
     })))
 }
 
+/// Within an era a message goes as it came, but for the name.
 async fn send(
     link: &Arc<Link>,
     caller: &Caller,
@@ -178,30 +194,49 @@ async fn send(
     rename: Option<&(axiom_protocol::span::Span, String)>,
 ) -> Result<Exchange, Fault> {
     let mut quoted = Vec::new();
-    let mut edits = Vec::new();
-    if let Some((at, name)) = rename {
-        axiom_protocol::text::push_quoted(&mut quoted, name);
-        edits.push(Edit {
-            at: *at,
-            with: &quoted,
-        });
-    }
-    let name = rename.map(|(_, name)| name.as_str());
-    if link.era() == caller.era() {
-        let headers = match caller {
-            Caller::Modern { mirrored } => mirror::headers(link, message, name, mirrored.as_ref()).await?,
-            Caller::Legacy(_) => Vec::new(),
-        };
-        return link
-            .call(Outgoing {
-                message,
-                edits,
-                headers,
-                session: caller.session(),
-            })
-            .await;
-    }
-    // Across eras the parameters change shape, so the rename goes first.
+    let edits = rename_edit(rename, &mut quoted);
+    let headers = match caller {
+        Caller::Modern { mirrored } => {
+            let name = rename.map(|(_, name)| name.as_str());
+            mirror::headers(link, message, name, mirrored.as_ref()).await?
+        }
+        Caller::Legacy(_) => Vec::new(),
+    };
+    link.call(Outgoing {
+        message,
+        edits,
+        headers,
+        session: caller.session(),
+    })
+    .await
+}
+
+fn rename_edit<'a>(
+    rename: Option<&(axiom_protocol::span::Span, String)>,
+    quoted: &'a mut Vec<u8>,
+) -> Vec<Edit<'a>> {
+    let Some((at, name)) = rename else {
+        return Vec::new();
+    };
+    axiom_protocol::text::push_quoted(quoted, name);
+    // Room for the id and the progress token, which follow.
+    let mut edits = Vec::with_capacity(3);
+    edits.push(Edit {
+        at: *at,
+        with: quoted,
+    });
+    edits
+}
+
+/// Across eras the parameters change shape, so the rename goes first.
+async fn send_across(
+    link: &Arc<Link>,
+    caller: &Caller,
+    message: &Message,
+    rename: Option<&(axiom_protocol::span::Span, String)>,
+) -> Result<Exchange, Fault> {
+    let mut quoted = Vec::new();
+    let mut edits = rename_edit(rename, &mut quoted);
     let renamed = if edits.is_empty() {
         message.clone()
     } else {

@@ -49,9 +49,9 @@ pub(crate) async fn find(endpoint: &Endpoint, want: &Want, message: &Message) ->
         Method::Complete if param.reference_name.is_some() => {
             by_name(group, want, message, ListKind::Prompts, param.reference_name).await
         }
-        Method::Complete => by_uri(group, want, message, param.reference_uri).await,
+        Method::Complete => Box::pin(by_uri(group, want, message, param.reference_uri)).await,
         Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-            by_uri(group, want, message, param.uri).await
+            Box::pin(by_uri(group, want, message, param.uri)).await
         }
         // A task's id does not say whose it is: everybody may be asked for it, but only its owner is told something.
         Method::TasksGet | Method::TasksResult => Ok(Route::FirstOf(group.members.clone())),
@@ -90,7 +90,7 @@ async fn by_name(
             rename: Some((at, name.to_owned())),
         });
     }
-    let merged = group.list(want, kind).await;
+    let merged = Box::pin(group.list(want, kind)).await;
     match merged.entries.get(&*shown) {
         Some((member, key)) => {
             let rename = (*key != *shown).then(|| (at, key.clone()));

@@ -332,6 +332,14 @@ impl Drop for Subscription {
     }
 }
 
+/// The methods that [`shared`] has a say in.
+pub(crate) fn may_be_shared(method: Method) -> bool {
+    matches!(
+        method,
+        Method::ResourcesSubscribe | Method::ResourcesUnsubscribe | Method::SetLevel
+    )
+}
+
 /// A legacy client's (un)subscription on a link: counted, so that a shared server is told once, and noted only when the
 /// server agreed. `None` if the message is something else and goes on as usual.
 pub(crate) async fn shared(

@@ -176,6 +176,8 @@ impl Upstream {
     }
 
     /// A link for `want`, of the era that the client speaks if the server does, else of the other one.
+    ///
+    /// See [`link_at_hand`](Upstream::link_at_hand) for the way that waits for nothing.
     pub(crate) async fn link(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
         let speaks = self.speaks();
         match want.revision.era() {
@@ -225,6 +227,25 @@ impl Upstream {
         match up {
             Ok(Some(result)) => result,
             Ok(None) | Err(_) => Err(self.unavailable("the connection attempt was given up")),
+        }
+    }
+
+    /// The link that [`link`](Upstream::link) would give, if that is known and up.
+    pub(crate) fn link_at_hand(self: &Arc<Self>, want: &Want) -> Option<Arc<Link>> {
+        let speaks = self.speaks();
+        let asked = match want.revision.era() {
+            Era::Modern => speaks.modern,
+            Era::Legacy => speaks.legacy,
+        };
+        let links = self.lock_links();
+        match links.get(&want.key()) {
+            Some(Slot::Up(link)) if asked != Some(false) && !link.is_down() && !self.is_stopped() => {
+                if let Some(owner) = &want.owner {
+                    link.meet_owner(owner);
+                }
+                Some(Arc::clone(link))
+            }
+            _ => None,
         }
     }
 

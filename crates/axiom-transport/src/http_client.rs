@@ -21,20 +21,19 @@ mod pool;
 mod target;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 pub use body::AnswerBody;
 pub(crate) use dial::dial;
 pub use error::{HttpError, TargetError};
+pub use head::Headers;
 pub use target::Target;
 
 /// The head of an answer, and its body still to be read.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
-    /// End-to-end headers. Those about this one connection (`connection`, `keep-alive`, `transfer-encoding`,
-    /// `content-length`, ...) have been consumed; see [`AnswerBody::content_length`].
-    pub headers: HeaderMap,
+    pub headers: Headers,
     pub body: AnswerBody,
 }
 

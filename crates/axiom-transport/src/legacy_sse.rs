@@ -71,18 +71,11 @@ async fn open(target: &Target, message_bytes_max: usize) -> Result<(Stream, Targ
             status: answer.status.as_u16(),
         });
     }
-    let content_type = answer
-        .headers
-        .get(header::CONTENT_TYPE)
-        .map_or(&b""[..], HeaderValue::as_bytes);
-    if !content_type
-        .to_ascii_lowercase()
-        .starts_with(b"text/event-stream")
-    {
-        let content_type = String::from_utf8_lossy(content_type).into_owned();
+    if !answer.headers.says("text/event-stream") {
+        let content_type = answer.headers.get(&header::CONTENT_TYPE).unwrap_or_default();
         return Err(SseConnectError::ContentType {
             at: at(),
-            content_type,
+            content_type: String::from_utf8_lossy(content_type).into_owned(),
         });
     }
     let mut stream = Stream {

@@ -128,7 +128,7 @@ impl Client {
         let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         let exchange = async {
             let answer = self.post(&request).await?;
-            let session_id = answer.headers.get(&SESSION_ID).cloned();
+            let session_id = answer.headers.value(&SESSION_ID);
             let mut messages = answer::Messages::of(answer).await?;
             loop {
                 let message = messages.next().await?;
@@ -199,11 +199,8 @@ pub async fn is_axiom(base: &str) -> bool {
     };
     match timeout(LOOK_TIMEOUT, target.get(&[])).await {
         Ok(Ok(answer)) => {
-            let server = answer
-                .headers
-                .get(header::SERVER)
-                .and_then(|value| value.to_str().ok());
-            server.is_some_and(|server| server == "axiom" || server.starts_with("axiom/"))
+            let server = answer.headers.get(&header::SERVER).unwrap_or_default();
+            server == b"axiom" || server.starts_with(b"axiom/")
         }
         _ => false,
     }

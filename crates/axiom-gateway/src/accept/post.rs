@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axiom_core::{spawn, time};
+use axiom_core::{Limit, spawn, time};
 use axiom_protocol::envelope::{Kind, Limits};
 use axiom_protocol::headers::MCP_SESSION_ID;
 use axiom_protocol::revision::{Era, Revision};
@@ -36,34 +36,55 @@ pub(super) async fn handle(
     endpoint: Arc<Endpoint>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let limits = gateway.plan().options.limits.clone();
+    // While a call waits for its server, neither the request nor anything read from it is held.
+    match take(gateway, &endpoint, request).await {
+        Taken::Answered(response) => response,
+        Taken::Waiting { call, caller, id } => respond(gateway, &caller, call, id).await,
+    }
+}
+
+/// What a request has come to as soon as it was understood.
+enum Taken {
+    Answered(Response<Body>),
+    Waiting {
+        call: Box<Call>,
+        caller: Caller,
+        id: Option<Bytes>,
+    },
+}
+
+async fn take(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, request: Request<Incoming>) -> Taken {
     let (head, body) = request.into_parts();
     if let Some(refusal) = refuse_media(&head.headers) {
-        return refusal;
+        return Taken::Answered(refusal);
     }
-    let bytes = match time::timeout(limits.request_timeout, read(body, limits.message_bytes_max)).await {
+    let (timeout, scan_limits) = {
+        let limits = &gateway.plan().options.limits;
+        let scan_limits = Limits {
+            bytes_max: limits.message_bytes_max,
+            depth_max: limits.depth_max,
+        };
+        (limits.request_timeout, scan_limits)
+    };
+    let bytes = match time::timeout(timeout, read(body, scan_limits.bytes_max)).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(fault)) => return refuse(&fault, None, false),
+        Ok(Err(fault)) => return Taken::Answered(refuse(&fault, None, false)),
         Err(_) => {
-            return super::text(
+            return Taken::Answered(super::text(
                 StatusCode::REQUEST_TIMEOUT,
                 "the request body did not arrive in time\n",
-            );
+            ));
         }
     };
-    let scan_limits = Limits {
-        bytes_max: limits.message_bytes_max,
-        depth_max: limits.depth_max,
-    };
     match Message::scan(bytes.clone(), &scan_limits) {
-        Ok(message) => one(gateway, &endpoint, &head.headers, message).await,
-        Err(error) => match batch::split(&bytes, &scan_limits) {
-            Ok(Some(items)) => several(gateway, &endpoint, &head.headers, items, &scan_limits).await,
+        Ok(message) => one(gateway, endpoint, &head.headers, &message).await,
+        Err(error) => Taken::Answered(match batch::split(&bytes, &scan_limits) {
+            Ok(Some(items)) => Box::pin(several(gateway, endpoint, &head.headers, items, &scan_limits)).await,
             Ok(None) | Err(_) => {
                 let id = error.id.map(|at| at.of(&bytes).to_vec());
                 refuse(&Fault::Unreadable(error), id.as_deref(), false)
             }
-        },
+        }),
     }
 }
 
@@ -128,23 +149,29 @@ async fn one(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
     headers: &HeaderMap,
-    message: Message,
-) -> Response<Body> {
-    let id = message.envelope.id.map(|at| message.slice(at));
+    message: &Message,
+) -> Taken {
     let modern = message.envelope.in_meta.protocol_version.is_some() || says_modern(headers);
-    let caller = match identify(&gateway.sessions, endpoint, headers, &message) {
+    let caller = match identify(&gateway.sessions, endpoint, headers, message) {
         Ok(Who::Caller(caller)) => caller,
-        Ok(Who::Newcomer) => return newcomer(gateway, endpoint, &message).await,
-        Err(fault) => return refuse(&fault, id.as_deref(), modern),
+        Ok(Who::Newcomer) => {
+            return Taken::Answered(Box::pin(newcomer(gateway, endpoint, message)).await);
+        }
+        Err(fault) => return Taken::Answered(refuse(&fault, message.id(), modern)),
     };
-    match message.kind() {
-        Kind::Request => match phase::request(gateway, endpoint, &caller, &message).await {
-            Ok(reply) => respond(gateway, &caller, reply, id).await,
+    Taken::Answered(match message.kind() {
+        Kind::Request => match phase::request(gateway, endpoint, &caller, message).await {
+            Ok(Reply::Call(call)) => {
+                let id = message.envelope.id.map(|at| message.slice(at));
+                return Taken::Waiting { call, caller, id };
+            }
+            Ok(Reply::Now(answer)) => whole(answer, caller.era() == Era::Modern),
+            Ok(Reply::Subscription(subscription)) => events::subscription(gateway, subscription),
             Err(Fault::Cancelled) => events::nothing(),
-            Err(fault) => refuse(&fault, id.as_deref(), modern),
+            Err(fault) => refuse(&fault, message.id(), modern),
         },
         Kind::Notification => {
-            phase::notification(endpoint, &caller, &message);
+            phase::notification(endpoint, &caller, message);
             accepted()
         }
         Kind::Response | Kind::Error => match caller.session() {
@@ -153,12 +180,12 @@ async fn one(
                 None,
                 modern,
             ),
-            Some(session) => match phase::answer(session, &message) {
+            Some(session) => match phase::answer(session, message) {
                 Ok(()) => accepted(),
                 Err(fault) => refuse(&fault, None, modern),
             },
         },
-    }
+    })
 }
 
 fn says_modern(headers: &HeaderMap) -> bool {
@@ -189,14 +216,14 @@ async fn newcomer(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, message: &Me
     }
 }
 
-/// The response to a request: JSON if the answer comes first, else a stream.
-async fn respond(gateway: &Arc<Gateway>, caller: &Caller, reply: Reply, id: Option<Bytes>) -> Response<Body> {
+/// The response to a call: JSON if the answer comes first, else a stream.
+async fn respond(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    call: Box<Call>,
+    id: Option<Bytes>,
+) -> Response<Body> {
     let modern = caller.era() == Era::Modern;
-    let call = match reply {
-        Reply::Now(answer) => return whole(answer, modern),
-        Reply::Subscription(subscription) => return events::subscription(gateway, subscription),
-        Reply::Call(call) => call,
-    };
     let mut call = Attended::new(call, modern);
     let Some(first) = call.first().await else {
         return events::stream(gateway, caller, call.take(), None, id);
@@ -233,7 +260,14 @@ impl Attended {
     /// The first step, or `None` after a long silence.
     async fn first(&mut self) -> Option<Step> {
         let call = self.call.as_mut()?;
-        time::timeout(SILENCE, call.next()).await.ok()
+        let mut silence = Limit::new(SILENCE);
+        tokio::select! {
+            biased;
+            // cancel-safe: what was received is kept in the call
+            step = call.next() => Some(step),
+            // cancel-safe: nothing is consumed
+            () = silence.reached() => None,
+        }
     }
 
     fn take(mut self) -> Box<Call> {

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use axiom_core::time;
 use axiom_protocol::envelope::{Kind, ReplyHead, ReplyScanner, peek_reply};
-use axiom_transport::http_client::{Answer, AnswerBody};
+use axiom_transport::http_client::{Answer, AnswerBody, Headers};
 use axiom_transport::sse::{Decoder, Event};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 
 use super::rest::Rest;
 use super::{Final, Ids, Step, Waiting, restore_answer, restore_notice};
@@ -36,7 +36,7 @@ const RESUME_PAUSE_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub status: StatusCode,
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// What was read of the body already.
     pub read: Bytes,
     /// The rest of it.
@@ -80,7 +80,7 @@ enum Shape {
     Other {
         body: Option<AnswerBody>,
         held: Vec<u8>,
-        kind: String,
+        is_json: bool,
     },
 }
 
@@ -103,19 +103,14 @@ impl HttpAnswer {
             body,
             link,
         } = answered;
-        let kind = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("")
-            .to_ascii_lowercase();
         let bytes_max = link.upstream.limits.upstream_message_bytes_max;
-        let shape = if status.is_success() && kind.starts_with("text/event-stream") {
+        let shape = if status.is_success() && headers.says("text/event-stream") {
             Shape::Events {
                 body,
                 decoder: Box::new(Decoder::new(bytes_max)),
                 place: Box::default(),
             }
-        } else if status == StatusCode::OK && kind.starts_with("application/json") {
+        } else if status == StatusCode::OK && headers.says("application/json") {
             Shape::Json {
                 body,
                 held: VecDeque::new(),
@@ -126,7 +121,7 @@ impl HttpAnswer {
             Shape::Other {
                 body,
                 held: read.to_vec(),
-                kind,
+                is_json: headers.says("application/json"),
             }
         };
         HttpAnswer { link, status, shape }
@@ -150,8 +145,8 @@ impl HttpAnswer {
             Shape::Events { body, decoder, place } => {
                 read_event(&link, body, decoder, place, ids, session).await
             }
-            Shape::Other { body, held, kind } => {
-                Step::Done(read_other(&link, self.status, body, held, kind, ids).await)
+            Shape::Other { body, held, is_json } => {
+                Step::Done(read_other(&link, self.status, body, held, *is_json, ids).await)
             }
         }
     }
@@ -440,7 +435,7 @@ async fn read_other(
     status: StatusCode,
     body: &mut Option<AnswerBody>,
     held: &mut Vec<u8>,
-    kind: &str,
+    is_json: bool,
     ids: &Ids,
 ) -> Result<Final, Fault> {
     while let Some(source) = body.as_mut() {
@@ -449,7 +444,7 @@ async fn read_other(
             Some(Ok(_) | Err(_)) | None => *body = None,
         }
     }
-    if kind.starts_with("application/json")
+    if is_json
         && let Ok(message) = Message::scan(Bytes::copy_from_slice(held), &link.limits())
         && message.kind() == Kind::Error
         && message

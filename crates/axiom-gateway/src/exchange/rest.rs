@@ -1,11 +1,10 @@
 //! The rest of a large answer, on its way while the client reads already.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axiom_core::time;
+use axiom_core::Limit;
 use axiom_transport::http_client::AnswerBody;
 use bytes::Bytes;
 
@@ -20,7 +19,7 @@ pub(crate) struct Rest {
     pub len: Option<u64>,
     link: Arc<Link>,
     silence: Duration,
-    timer: Option<Pin<Box<time::Sleep>>>,
+    limit: Limit,
 }
 
 impl Rest {
@@ -31,7 +30,7 @@ impl Rest {
             len,
             link: Arc::clone(link),
             silence,
-            timer: None,
+            limit: Limit::new(silence),
         }
     }
 
@@ -45,15 +44,13 @@ impl Rest {
 
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         if let Poll::Ready(chunk) = self.body.poll_chunk(cx) {
-            self.timer = None;
+            self.limit = Limit::new(self.silence);
             return Poll::Ready(chunk.map(|chunk| chunk.map_err(|error| self.link.died(&error.to_string()))));
         }
-        let silence = self.silence;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep(silence)));
-        timer.as_mut().poll(cx).map(|()| {
+        self.limit.poll_reached(cx).map(|()| {
             Some(Err(Fault::Timeout {
                 server: self.link.upstream.name.to_string(),
-                after: silence,
+                after: self.silence,
             }))
         })
     }

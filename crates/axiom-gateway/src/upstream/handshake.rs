@@ -27,7 +27,7 @@ use axiom_transport::pipe::Pipe;
 use axiom_transport::sse::Decoder;
 use axiom_transport::{legacy_sse, websocket};
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, StatusCode};
 
 use super::duplex::Duplex;
 use super::link::{Greeting, Link, Wire};
@@ -321,7 +321,7 @@ async fn initialize_http(upstream: &Arc<Upstream>, want: &Want, target: Target) 
         .await
         .map_err(|error| upstream.unavailable(&error.to_string()))?;
     let status = answer.status;
-    let session = answer.headers.get(MCP_SESSION_ID).cloned();
+    let session = answer.headers.value(&HeaderName::from_static(MCP_SESSION_ID));
     if matches!(status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
         let refusal = refused(upstream, answer).await;
         // A server of 2024-11-05 takes POSTs elsewhere and answers on a GET stream.
@@ -384,11 +384,7 @@ async fn refused(upstream: &Upstream, answer: Answer) -> Fault {
 /// The one JSON-RPC answer in an HTTP answer of either form.
 async fn read_reply(upstream: &Upstream, answer: Answer) -> Result<Message, Fault> {
     let bytes_max = upstream.limits.upstream_message_bytes_max;
-    let events = answer
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value: &HeaderValue| value.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("text/event-stream"));
+    let events = answer.headers.says("text/event-stream");
     let mut body = answer.body;
     if !events {
         let bytes = body

@@ -160,7 +160,8 @@ impl Link {
     pub(crate) async fn call(self: &Arc<Self>, outgoing: Outgoing<'_>) -> Result<Exchange, Fault> {
         self.touch();
         match &self.wire {
-            Wire::Duplex(duplex) => duplex.call(self, outgoing).await,
+            // Boxed: the other way is a mere function call.
+            Wire::Duplex(duplex) => Box::pin(duplex.call(self, outgoing)).await,
             Wire::Http(wire) => Ok(self.post_call(wire, outgoing)),
         }
     }

@@ -13,7 +13,7 @@ use axiom_protocol::revision::Era;
 use axiom_transport::http_client::Answer;
 use axiom_transport::sse::Decoder;
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::StatusCode;
 
 use super::link::{Link, Outgoing};
 use crate::bridge;
@@ -84,12 +84,7 @@ async fn follow_get(link: Arc<Link>) {
 }
 
 fn is_event_stream(answer: &Answer) -> bool {
-    answer.status == StatusCode::OK
-        && answer
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .is_some_and(|kind| kind.starts_with("text/event-stream"))
+    answer.status == StatusCode::OK && answer.headers.says("text/event-stream")
 }
 
 /// Waits before the next attempt: ever longer while streams end as soon as they begin.

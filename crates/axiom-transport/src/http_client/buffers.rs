@@ -1,17 +1,26 @@
-//! Large read buffers of this thread, to be used again.
+//! Buffers of this thread, to be used again.
 //!
-//! An idle connection should hold little memory, and an answer of 64 KiB should neither be read in eight pieces nor cost
-//! a fresh allocation, which the kernel has to fill with zeros page by page. So large buffers belong to the thread: a
-//! handful, whatever the number of connections.
+//! An idle connection should hold no memory, a call in flight little, and an answer of 64 KiB should neither be read in
+//! eight pieces nor cost a fresh allocation, which the kernel has to fill with zeros page by page. So buffers belong to the
+//! thread: a handful, whatever the number of connections, and what was used a moment ago is still in the caches.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::mem::MaybeUninit;
 
 use bytes::BytesMut;
 
 /// Buffers kept per thread: at most this many times 128 KiB.
 const SPARE_MAX: usize = 16;
 
+/// Room for one read of an answer that is likely small.
+pub(super) const LANDING_BYTES: usize = 8 * 1024;
+
+/// A rendered request larger than this is rare, and its memory is not kept.
+const REQUEST_BYTES_MAX: usize = 32 * 1024;
+
 thread_local! {
+    static LANDING: RefCell<[MaybeUninit<u8>; LANDING_BYTES]> = const { RefCell::new([MaybeUninit::uninit(); LANDING_BYTES]) };
+    static REQUEST: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -36,4 +45,22 @@ pub(super) fn give(buffer: BytesMut) {
             spare.insert(0, buffer);
         }
     });
+}
+
+/// Lends the room for one read to `read`, which copies what it wants to keep.
+pub(super) fn with_landing<T>(read: impl FnOnce(&mut [MaybeUninit<u8>]) -> T) -> T {
+    LANDING.with_borrow_mut(|landing| read(landing))
+}
+
+/// An empty buffer to render a request into.
+pub(super) fn take_request() -> Vec<u8> {
+    REQUEST.take()
+}
+
+/// Keeps the memory of a request that was sent.
+pub(super) fn give_request(mut request: Vec<u8>) {
+    if request.capacity() <= REQUEST_BYTES_MAX {
+        request.clear();
+        REQUEST.set(request);
+    }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderName, HeaderValue};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
 use super::Answer;
 use super::body::AnswerBody;
@@ -20,7 +20,7 @@ use super::head::{self, Head};
 use super::target::Target;
 
 /// Room for one read. Most answers fit; a longer body doubles it up to the maximum, to need fewer system calls.
-const READ_BYTES_MIN: usize = 8 * 1024;
+const READ_BYTES_MIN: usize = buffers::LANDING_BYTES;
 const READ_BYTES_MAX: usize = 128 * 1024;
 
 /// Up to this size a body is copied behind the head, so that one plain write sends both.
@@ -37,7 +37,7 @@ pub(super) struct Connection {
     read_bytes: usize,
     /// Received in this exchange.
     exchange_bytes: usize,
-    /// The request's head, and its body if that is small. Kept for its capacity.
+    /// What the socket did not take at once of the request.
     request: Vec<u8>,
 }
 
@@ -66,6 +66,7 @@ impl Connection {
         headers: &[(HeaderName, HeaderValue)],
         body: Option<Bytes>,
     ) -> Result<Answer, HttpError> {
+        self.request = buffers::take_request();
         let rest = self.render(target, method, headers, body);
         let mut sending = Sending {
             rest,
@@ -96,7 +97,6 @@ impl Connection {
         body: Option<Bytes>,
     ) -> Bytes {
         let out = &mut self.request;
-        out.clear();
         out.extend_from_slice(method.as_bytes());
         out.extend_from_slice(target.rendered());
         for (name, value) in headers {
@@ -123,6 +123,10 @@ impl Connection {
     fn poll_exchange(&mut self, cx: &mut Context<'_>, sending: &mut Sending) -> Poll<Result<Head, Failure>> {
         if !sending.is_over(&self.request) {
             self.write(cx, sending);
+            if sending.is_done(&self.request) {
+                buffers::give_request(mem::take(&mut self.request));
+                sending.sent = 0;
+            }
         }
         loop {
             let failure = match ready!(self.poll_fill(cx)) {
@@ -182,15 +186,32 @@ impl Connection {
 
     /// Reads once into `received`. `Ok(0)` is the end of the stream.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.make_room();
-        let room = self.room();
-        // The read future holds no state of its own, so a new one for each poll is the poll function tokio lacks.
-        let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(cx))?;
+        let (count, room) = if self.received.is_empty() && self.read_bytes == READ_BYTES_MIN {
+            ready!(self.poll_fill_little(cx))?
+        } else {
+            self.make_room();
+            let room = self.room();
+            // The read future holds no state of its own, so a new one for each poll is the poll function tokio lacks.
+            let count = ready!(pin!(self.stream.read_buf(&mut self.received)).poll(cx))?;
+            (count, room)
+        };
         self.exchange_bytes += count;
         if count == room {
             self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
         }
         Poll::Ready(Ok(count))
+    }
+
+    /// Reads an answer that is likely small into the thread's buffer and keeps a copy that is just as long. With hundreds
+    /// of calls in flight, room for a whole read in each would be more memory than the processor's caches hold.
+    fn poll_fill_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(usize, usize)>> {
+        buffers::with_landing(|landing| {
+            let mut landing = ReadBuf::uninit(landing);
+            let room = landing.capacity();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut landing))?;
+            self.received.extend_from_slice(landing.filled());
+            Poll::Ready(Ok((landing.filled().len(), room)))
+        })
     }
 
     fn make_room(&mut self) {
@@ -223,11 +244,11 @@ impl Connection {
             .max(self.read_bytes / 2)
             .clamp(READ_BYTES_MIN, READ_BYTES_MAX);
         self.exchange_bytes = 0;
+        let received = mem::take(&mut self.received);
         if self.read_bytes > READ_BYTES_MIN {
-            buffers::give(mem::take(&mut self.received));
+            buffers::give(received);
         }
-        self.request.clear();
-        self.request.shrink_to(READ_BYTES_MIN);
+        self.request = Vec::new();
     }
 }
 

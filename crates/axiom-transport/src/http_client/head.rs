@@ -4,11 +4,11 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::framing::Framing;
 
-/// The longest head we accept. Servers with large cookies or policies reach 16 KiB. Offsets into it fit in a `u16`.
+/// The longest head we accept. Servers with large cookies or policies reach 16 KiB.
 pub(super) const HEAD_BYTES_MAX: usize = u16::MAX as usize;
 
 /// The most header lines we accept.
@@ -18,7 +18,7 @@ const HEADERS_MAX: usize = 128;
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Headers,
     pub(super) framing: Framing,
     /// The connection may carry another exchange once the body is read.
     pub(super) reusable: bool,
@@ -60,64 +60,90 @@ fn parse_one(received: &mut BytesMut) -> Result<Option<Head>, &'static str> {
         Err(httparse::Error::TooManyHeaders) => return Err("it has too many headers"),
         Err(_) => return Err("its head does not parse"),
     };
+    if head_bytes > HEAD_BYTES_MAX {
+        return Err("its head is too long");
+    }
     let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or("its status is out of range")?;
-    let http_1_1 = response.version == Some(1);
-    // Where each header lies, so that the head can be split off and its values shared instead of copied.
-    let mut spans = [LineSpans::default(); HEADERS_MAX];
-    let lines = response.headers.iter();
-    let count = lines.len();
-    let start = received.as_ptr().addr();
-    for (spans, line) in spans.iter_mut().zip(lines) {
-        *spans = LineSpans {
-            name: span(line.name.as_bytes(), start)?,
-            value: span(line.value, start)?,
-        };
+    let mut about = AboutConnection::new(response.version == Some(1));
+    for line in response.headers.iter() {
+        about.note(line.name, line.value)?;
     }
-    let head = received.split_to(head_bytes).freeze();
-    let mut fields = Fields::new(count, http_1_1);
-    for LineSpans { name, value } in spans.iter().take(count) {
-        let name = head
-            .get(usize::from(name.0)..usize::from(name.1))
-            .unwrap_or_default();
-        fields.add(name, head.slice(usize::from(value.0)..usize::from(value.1)))?;
-    }
-    fields.finish(status).map(Some)
-}
-
-/// Start and end of a header's name and value within the head.
-#[derive(Debug, Clone, Copy, Default)]
-struct LineSpans {
-    name: (u16, u16),
-    value: (u16, u16),
-}
-
-fn span(part: &[u8], head_start: usize) -> Result<(u16, u16), &'static str> {
-    // An empty value may point anywhere.
-    let start = if part.is_empty() {
-        0
-    } else {
-        part.as_ptr().addr() - head_start
+    let (framing, reusable) = about.framing(status);
+    let idle_max = about.idle_max;
+    let headers = Headers {
+        head: received.split_to(head_bytes).freeze(),
     };
-    let end = u16::try_from(start + part.len()).map_err(|_| "its head is too long")?;
-    let start = u16::try_from(start).map_err(|_| "its head is too long")?;
-    Ok((start, end))
+    Ok(Some(Head {
+        status,
+        headers,
+        framing,
+        reusable,
+        idle_max,
+    }))
 }
 
-/// Collects header lines: those about the connection decide here, all others go to the caller.
-struct Fields {
-    headers: HeaderMap,
+/// The header lines of an answer, as they came. Few of them are ever looked at, so they are searched and not indexed.
+#[derive(Clone, Default)]
+pub struct Headers {
+    /// A head that has been parsed: every line is valid, none is folded.
+    head: Bytes,
+}
+
+impl Headers {
+    /// The value of the first line called `name`.
+    pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.iter()
+            .find(|(given, _)| given.eq_ignore_ascii_case(name.as_str().as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The same as a value to send on, which shares the head's memory.
+    pub fn value(&self, name: &HeaderName) -> Option<HeaderValue> {
+        let value = self.get(name)?;
+        HeaderValue::from_maybe_shared(self.head.slice_ref(value)).ok()
+    }
+
+    /// True if the body is of the media type `essence` (lower case, such as `application/json`), whatever its parameters.
+    pub fn says(&self, essence: &str) -> bool {
+        self.get(&header::CONTENT_TYPE).is_some_and(|given| {
+            let given = given.split(|byte| *byte == b';').next().unwrap_or_default();
+            given.trim_ascii().eq_ignore_ascii_case(essence.as_bytes())
+        })
+    }
+
+    /// Names and values in the order they came, those about the connection included.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut lines = self.head.split(|byte| *byte == b'\n');
+        // The status line.
+        lines.next();
+        lines.filter_map(|line| {
+            let colon = memchr::memchr(b':', line)?;
+            let (name, value) = line.split_at(colon);
+            Some((name, value.get(1..)?.trim_ascii()))
+        })
+    }
+}
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Values may be secrets.
+        let names = self.iter().map(|(name, _)| String::from_utf8_lossy(name));
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// What the head says of the connection and of where the body ends.
+struct AboutConnection {
     content_length: Option<u64>,
     chunked: bool,
     reusable: bool,
     idle_max: Option<Duration>,
 }
 
-impl Fields {
-    fn new(count: usize, http_1_1: bool) -> Self {
-        let headers = HeaderMap::with_capacity(count);
-        Fields {
-            headers,
+impl AboutConnection {
+    fn new(http_1_1: bool) -> Self {
+        AboutConnection {
             content_length: None,
             chunked: false,
             reusable: http_1_1,
@@ -125,28 +151,17 @@ impl Fields {
         }
     }
 
-    fn add(&mut self, name: &[u8], value: Bytes) -> Result<(), &'static str> {
-        let name = HeaderName::from_bytes(name).map_err(|_| "a header name is not valid")?;
-        match name {
-            header::CONTENT_LENGTH => self.content_length(&value),
-            header::TRANSFER_ENCODING => self.transfer_encoding(&value),
-            header::CONNECTION => {
-                self.connection(&value);
-                Ok(())
-            }
-            header::TE | header::TRAILER | header::UPGRADE => Ok(()),
-            name if name.as_str() == "keep-alive" => {
-                self.idle_max = idle_max(&value);
-                Ok(())
-            }
-            name if name.as_str() == "proxy-connection" => Ok(()),
-            name => {
-                let value =
-                    HeaderValue::from_maybe_shared(value).map_err(|_| "a header value is not valid")?;
-                let added = self.headers.try_append(name, value);
-                added.map(|_| ()).map_err(|_| "it has too many headers")
-            }
+    fn note(&mut self, name: &str, value: &[u8]) -> Result<(), &'static str> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        // By length first: most lines are none of these.
+        match name.len() {
+            14 if is("content-length") => self.content_length(value)?,
+            17 if is("transfer-encoding") => self.transfer_encoding(value)?,
+            10 if is("connection") => self.connection(value),
+            10 if is("keep-alive") => self.idle_max = idle_max(value),
+            _ => {}
         }
+        Ok(())
     }
 
     /// The same length twice is one length; two different ones are a broken or hostile server.
@@ -179,37 +194,18 @@ impl Fields {
         }
     }
 
-    fn finish(self, status: StatusCode) -> Result<Head, &'static str> {
-        let Fields {
-            headers,
-            content_length,
-            chunked,
-            mut reusable,
-            idle_max,
-        } = self;
+    /// Where the body ends, and whether the connection may be used again after it.
+    fn framing(&self, status: StatusCode) -> (Framing, bool) {
         let bodiless = status.is_informational()
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
-        let framing = match content_length {
-            _ if bodiless => Framing::Done,
+        match self.content_length {
+            _ if bodiless => (Framing::Done, self.reusable),
             // Both at once: chunked wins, and the connection is not trusted any further.
-            length if chunked => {
-                reusable &= length.is_none();
-                Framing::chunked()
-            }
-            Some(length) => Framing::length(length),
-            None => {
-                reusable = false;
-                Framing::UntilClose
-            }
-        };
-        Ok(Head {
-            status,
-            headers,
-            framing,
-            reusable,
-            idle_max,
-        })
+            length if self.chunked => (Framing::chunked(), self.reusable && length.is_none()),
+            Some(length) => (Framing::length(length), self.reusable),
+            None => (Framing::UntilClose, false),
+        }
     }
 }
 

@@ -293,7 +293,12 @@ async fn outcome(answer: &'static [u8]) -> String {
             headers,
             body,
         }) => {
-            let names: Vec<&str> = headers.keys().map(|name| name.as_str()).collect();
+            let about_connection = ["content-length", "transfer-encoding", "connection", "keep-alive"];
+            let mut names: Vec<String> = headers
+                .iter()
+                .map(|(name, _)| String::from_utf8_lossy(name).to_lowercase())
+                .collect();
+            names.retain(|name| !about_connection.contains(&name.as_str()));
             format!(
                 "{} {names:?} {:?}",
                 status.as_u16(),

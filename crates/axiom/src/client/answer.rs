@@ -2,7 +2,6 @@
 
 use axiom_transport::http_client::{Answer, AnswerBody};
 use axiom_transport::sse::Decoder;
-use http::header;
 use serde_json::Value as Json;
 
 use super::{ANSWER_BYTES_MAX, ClientError};
@@ -16,18 +15,7 @@ pub(super) enum Messages {
 
 impl Messages {
     pub(super) async fn of(answer: Answer) -> Result<Self, ClientError> {
-        let kind = answer
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let kind = kind
-            .unwrap_or_default()
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        if kind == "text/event-stream" {
+        if answer.headers.says("text/event-stream") {
             let decoder = Decoder::new(ANSWER_BYTES_MAX);
             return Ok(Messages::Stream(Box::new((answer.body, decoder))));
         }
