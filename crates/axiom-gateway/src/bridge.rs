@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use axiom_protocol::codes;
 use axiom_protocol::headers::{MCP_METHOD, MCP_NAME, encode_value};
 use axiom_protocol::method::Method;
 use axiom_protocol::revision::{Era, Revision};
@@ -16,6 +17,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::exchange::Final;
 use crate::fault::Fault;
+use crate::level;
 use crate::message::Message;
 use crate::upstream::Link;
 
@@ -177,7 +179,7 @@ fn is_cacheable(method: Method) -> bool {
 pub(crate) async fn answer(
     answer: Final,
     method: Method,
-    client: Era,
+    client: Revision,
     link: Arc<Link>,
 ) -> Result<Final, Fault> {
     let server = link.upstream.name.to_string();
@@ -187,13 +189,15 @@ pub(crate) async fn answer(
         server: server.clone(),
         reason: error.to_string(),
     })?;
-    let bytes = match (client, message.raw(message.envelope.result)) {
+    let bytes = match (client.era(), message.envelope.result) {
         (Era::Modern, Some(result)) => {
             let mut set: Vec<(&str, &[u8])> = vec![("resultType", b"\"complete\"")];
             if is_cacheable(method) {
                 set.extend([("ttlMs", &b"0"[..]), ("cacheScope", &b"\"private\""[..])]);
             }
-            let result = object_with(result, crate::upstream::whole(result), &set, &[]);
+            let meta = with_server_info(&message, &link);
+            set.extend(meta.as_deref().map(|meta| ("_meta", meta)));
+            let result = object_with(&message.bytes, result, &set, &[]);
             object_with(
                 &message.bytes,
                 message.envelope.object,
@@ -201,10 +205,11 @@ pub(crate) async fn answer(
                 &[],
             )
         }
-        (Era::Legacy, Some(_)) => {
-            if message
-                .text(message.envelope.in_result.result_type)
-                .is_some_and(|kind| kind != "complete")
+        (Era::Legacy, Some(result)) => {
+            if link.era() == Era::Modern
+                && message
+                    .text(message.envelope.in_result.result_type)
+                    .is_some_and(|kind| kind != "complete")
             {
                 return Err(Fault::NotBridged {
                     server,
@@ -212,9 +217,10 @@ pub(crate) async fn answer(
                     method: "a question to a client of an older revision".to_owned(),
                 });
             }
-            message.bytes.to_vec()
+            level::result(&message.bytes, result, method, client).unwrap_or_else(|| message.bytes.to_vec())
         }
-        (_, None) => error_across(&message, method, client),
+        (era, None) if era == link.era() => message.bytes.to_vec(),
+        (era, None) => error_across(&message, method, era),
     };
     let is_result = message.envelope.result.is_some();
     Ok(Final {
@@ -225,16 +231,29 @@ pub(crate) async fn answer(
     })
 }
 
-/// "Resource not found" has another code in each era.
+/// The result's `_meta` with who the server is, which a legacy server says only once.
+fn with_server_info(message: &Message, link: &Link) -> Option<Vec<u8>> {
+    let greeting = &link.greeting.result;
+    let info = axiom_protocol::walk::get(greeting, crate::upstream::whole(greeting), "serverInfo")?;
+    let meta = message.raw(message.envelope.in_result.meta).unwrap_or(b"{}");
+    let info = ("io.modelcontextprotocol/serverInfo", info.of(greeting));
+    Some(object_with(meta, crate::upstream::whole(meta), &[info], &[]))
+}
+
+/// What has another code in each era. Message and data stay; codes without a twin do, too.
 fn error_across(message: &Message, method: Method, client: Era) -> Vec<u8> {
     let (Some(code), Some(error)) = (message.envelope.error_code, message.raw(message.envelope.error)) else {
         return message.bytes.to_vec();
     };
     let code: &[u8] = match (client, code) {
-        (Era::Modern, -32002) => b"-32602",
+        (Era::Modern, codes::RESOURCE_NOT_FOUND_LEGACY) => b"-32602",
+        // The URLs are in the data, where a client that knows the older code finds them.
+        (Era::Modern, codes::URL_ELICITATION) => b"1007",
         // A read has no parameter besides the URI that could be invalid.
-        (Era::Legacy, -32602) if method == Method::ResourcesRead => b"-32002",
-        (Era::Legacy, -32022..=-32020) => b"-32600",
+        (Era::Legacy, codes::INVALID_PARAMS) if method == Method::ResourcesRead => b"-32002",
+        // As the legacy revisions answer `initialize` with a version that a server does not know.
+        (Era::Legacy, codes::UNSUPPORTED_VERSION) => b"-32602",
+        (Era::Legacy, codes::MISSING_CAPABILITY | codes::HEADER_MISMATCH) => b"-32600",
         _ => return message.bytes.to_vec(),
     };
     let error = object_with(error, crate::upstream::whole(error), &[("code", code)], &[]);

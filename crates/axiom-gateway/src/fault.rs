@@ -53,6 +53,11 @@ pub enum Fault {
         status: u16,
         reason: String,
     },
+    #[error(
+        "server '{server}' forgot the session (HTTP {status}): by the protocol the call was not executed, but what the \
+         server kept for the session is gone; a new one is open: see whether the call still makes sense, then send it again"
+    )]
+    SessionLost { server: String, status: u16 },
     #[error("server '{server}' has {links_max} connections in use, its limit")]
     Busy { server: String, links_max: usize },
     #[error("server '{server}' speaks only {speaks}, which cannot carry {method}")]
@@ -75,6 +80,7 @@ impl Fault {
             | Fault::Timeout { .. }
             | Fault::Protocol { .. }
             | Fault::Http { .. }
+            | Fault::SessionLost { .. }
             | Fault::NotBridged { .. } => Blame::Upstream,
             Fault::Busy { .. } | Fault::ShuttingDown => Blame::Gateway,
             _ => Blame::Client,
@@ -82,6 +88,9 @@ impl Fault {
     }
 
     /// True if the same request may succeed later and has certainly not been executed.
+    ///
+    /// Not so after `SessionLost`: that it was not executed is taken from the server's word, and what repeats it blindly
+    /// would do what the gateway has just refused to do.
     pub fn retry(&self) -> bool {
         matches!(
             self,
@@ -106,6 +115,7 @@ impl Fault {
             Fault::Died { .. } => codes::UPSTREAM_DIED,
             Fault::Timeout { .. } => codes::UPSTREAM_TIMEOUT,
             Fault::Protocol { .. } => codes::UPSTREAM_PROTOCOL,
+            Fault::SessionLost { .. } => codes::UPSTREAM_SESSION_LOST,
             Fault::Busy { .. } => codes::BUSY,
             Fault::NotBridged { .. } => codes::UNSUPPORTED_BY_UPSTREAM_ERA,
             Fault::Cancelled => codes::CANCELLED,
@@ -158,6 +168,7 @@ impl Fault {
             | Fault::Timeout { server, .. }
             | Fault::Protocol { server, .. }
             | Fault::Http { server, .. }
+            | Fault::SessionLost { server, .. }
             | Fault::Busy { server, .. }
             | Fault::NotBridged { server, .. } => {
                 Some(serde_json::json!({ "server": server, "retry": self.retry() }).to_string())

@@ -6,6 +6,7 @@
 //! phase      the driver: the only place with the whole flow     greet      initialize and server/discover
 //! route      method + name -> server                            merge      several servers' lists as one
 //! upstream   the connections to one server, era probing         bridge     between the eras
+//! level      what an older revision does not know, taken out or said in words
 //! exchange   one call in flight, until exactly one outcome      fault      every failure, its code and status
 //! subscribe  what clients want to be told                       hub        news from servers to clients
 //! ```
@@ -31,6 +32,7 @@ mod names;
 
 mod bridge;
 mod exchange;
+mod level;
 mod message;
 mod mirror;
 mod upstream;

@@ -14,6 +14,7 @@ use crate::exchange::{Exchange, Final, Step, Waiting};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::greet;
+use crate::level;
 use crate::message::Message;
 use crate::mirror::{self, Mirrored};
 use crate::plan::{Endpoint, Scope};
@@ -48,8 +49,8 @@ pub(crate) enum Reply {
 pub(crate) struct Call {
     exchange: Exchange,
     method: Method,
-    client: Era,
-    /// The server speaks the other era: its answer is converted.
+    client: Revision,
+    /// The server speaks the other era, or says what is new to the client: its answer is converted.
     bridged: bool,
     converting: Option<Waiting<Final>>,
 }
@@ -60,6 +61,11 @@ impl Caller {
             Caller::Modern { .. } => Era::Modern,
             Caller::Legacy(_) => Era::Legacy,
         }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.session()
+            .map_or(Revision::MODERN, |session| session.revision())
     }
 
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
@@ -175,8 +181,8 @@ async fn call(
     if message.method() == Method::SubscriptionsListen {
         exchange.wait_forever();
     }
-    let (method, client) = (message.method(), caller.era());
-    let bridged = link.era() != client;
+    let (method, client) = (message.method(), caller.revision());
+    let bridged = !same_era || level::concerns(method, client, link.revision);
     Ok(Reply::Call(Box::new(Call {
         exchange,
         method,

@@ -30,6 +30,7 @@ mod handshake;
 mod inbound;
 mod link;
 mod listen;
+mod stale;
 mod wire;
 
 /// One server behind the gateway.

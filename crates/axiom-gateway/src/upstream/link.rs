@@ -275,6 +275,13 @@ impl Link {
         }));
     }
 
+    /// A server's question as a client of an older revision can read it; `None` if that is as it is.
+    pub(super) fn levelled(&self, question: &Message, client: Revision) -> Option<Message> {
+        let params = question.envelope.params.filter(|_| client < self.revision)?;
+        let levelled = crate::level::question(&question.bytes, params, question.method(), client)?;
+        Message::scan(Bytes::from(levelled), &self.limits()).ok()
+    }
+
     /// Refuses a server's question.
     pub(super) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
         self.send_later(Bytes::from(reply::error(

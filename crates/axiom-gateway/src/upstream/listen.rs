@@ -45,6 +45,7 @@ fn announces_any(link: &Link) -> bool {
 
 async fn follow_get(link: Arc<Link>) {
     let mut last_event_id = None;
+    let mut was_open = false;
     let mut pause = PAUSE;
     while !link.is_down() {
         let opened = time::now();
@@ -52,6 +53,7 @@ async fn follow_get(link: Arc<Link>) {
         match link.get_stream(last_event_id.clone()).await {
             Ok(answer) if is_event_stream(&answer) => {
                 link.set_listening(true);
+                was_open = true;
                 let mut body = answer.body;
                 let mut decoder = Decoder::new(link.upstream.limits.upstream_message_bytes_max);
                 while let Some(Ok(chunk)) = body.chunk().await {
@@ -72,7 +74,12 @@ async fn follow_get(link: Arc<Link>) {
                 link.set_listening(false);
             }
             // 405: the server offers no such stream. Anything else in the 400s, or a page, will not get better either.
-            Ok(answer) if !answer.status.is_server_error() => return,
+            Ok(answer) if !answer.status.is_server_error() => {
+                if was_open {
+                    link.stream_refused(answer.status);
+                }
+                return;
+            }
             Ok(_) | Err(_) => {}
         }
         let lasted = heard || opened.elapsed() >= LASTED_MIN;

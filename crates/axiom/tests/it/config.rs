@@ -152,7 +152,7 @@ fn unknown_keys() {
        ·    ╰── not a key here
        ╰────
       help: the keys here are `command`, `env`, `cwd`, `url`, `transport`, `headers`, `start_timeout`,
-            `call_timeout`, `idle_timeout`, `links_max`, `list_ttl` and `disabled`
+            `call_timeout`, `idle_timeout`, `links_max`, `list_ttl`, `trust_annotations` and `disabled`
     error: axiom.toml has 2 errors
     "#);
     assert_snapshot!(check("unknown-view", "[views.v]\ninclude = []\nexclude = []\n"), @r#"
