@@ -510,7 +510,7 @@ fn modern(needed: Vec<(&'static str, BoxedStrategy<String>)>, cacheable: bool) -
     let meta = object(
         0,
         vec![
-            ("io.modelcontextprotocol/serverInfo", odd_object()),
+            ("io.modelcontextprotocol/serverInfo", one_of(&[r#"{"name":"s"}"#])),
             ("x-m", odd()),
         ],
     );
@@ -599,7 +599,8 @@ proptest! {
         let after = level(&before, method, client).expect("each result of 2026-07-28 has something new");
         check_result(&read(&after)["result"], method, client);
         prop_assert_eq!(level(&after, method, client), None, "nothing is left to do: {}", after);
-        prop_assert!(after.starts_with(r#" {"x":1.0, "id" : 1,"result":{"#) && after.ends_with(r#" ,"jsonrpc":"2.0"}"#));
+        let is_around = after.starts_with(r#" {"x":1.0, "id" : 1,"result":{"#) && after.ends_with(r#" ,"jsonrpc":"2.0"}"#);
+        prop_assert!(is_around, "{}", after);
     }
 
     /// A server of 2025-11-25 has fewer new fields; what its clients know stays, to the byte.

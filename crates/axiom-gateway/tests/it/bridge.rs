@@ -75,6 +75,76 @@ async fn a_legacy_client_and_a_modern_server() {
     let answer = json(&client.hears().await);
     assert_eq!(answer["error"]["code"], -32600);
     assert_eq!(answer["error"]["message"], "needs elicitation");
+    assert_eq!(
+        answer["error"]["data"],
+        json(r#"{"requiredCapabilities":{"elicitation":{}}}"#)
+    );
+    for (theirs, ours) in [
+        (-32020, -32600),
+        (-32022, -32602),
+        (-32602, -32602),
+        (-32000, -32000),
+        (7, 7),
+    ] {
+        client.say(&call("6", "x")).await;
+        let asked = server.hears_of("tools/call").await;
+        asked
+            .refuse(&format!(r#"{{"code":{theirs},"message":"m","data":[1.0]}}"#))
+            .await;
+        let answer = client.hears().await;
+        assert!(answer.contains(r#""data":[1.0]"#), "{answer}");
+        assert_eq!(json(&answer)["error"]["code"], ours);
+    }
+}
+
+/// A server may insist on a newer revision than the client's. The client is still spoken to in its own.
+#[tokio::test(start_paused = true)]
+async fn an_older_client_and_a_newer_legacy_server() {
+    let server = Server::legacy("old", r#"{"tools":{},"completions":{}}"#);
+    let stage = Stage::of(&[&server]);
+    for (path, prefix) in [("/s/old/mcp", ""), ("/mcp", "old__")] {
+        let mut client = Client::new(&stage, path);
+        let greeting = json(&client.asks(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#).await);
+        assert_eq!(greeting["result"]["protocolVersion"], "2024-11-05");
+        assert_eq!(greeting["result"]["capabilities"].get("completions"), None);
+        assert_eq!(greeting["result"]["serverInfo"].get("title"), None);
+        client
+            .say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+            .await;
+
+        client.say(&call("1", &format!("{prefix}x"))).await;
+        let asked = server.hears_of("tools/call").await;
+        asked
+            .answer(r#"{"content":[{"type":"resource_link","uri":"u:1","name":"n"}],"structuredContent":{"a":1.0},"x":1.0}"#)
+            .await;
+        let answer = client.hears().await;
+        assert_eq!(
+            answer,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"Resource link: n <u:1>"},{"type":"text","text":"{\"a\":1.0}"}],"x":1.0}}"#
+        );
+
+        // Errors have the same codes within an era.
+        client.say(&call("2", &format!("{prefix}x"))).await;
+        let asked = server.hears_of("tools/call").await;
+        asked.refuse(r#"{"code":-32602,"message":"m"}"#).await;
+        assert_eq!(json(&client.hears().await)["error"]["code"], -32602);
+
+        client
+            .say(r#"{"jsonrpc":"2.0","id":3,"method":"tools/list"}"#)
+            .await;
+        let asked = server.hears_of("tools/list").await;
+        asked
+            .answer(
+                r#"{"tools":[{"name":"x","title":"X","inputSchema":{"type":"object"},"annotations":{}}]}"#,
+            )
+            .await;
+        assert_eq!(
+            client.hears().await,
+            format!(
+                r#"{{"jsonrpc":"2.0","id":3,"result":{{"tools":[{{"name":"{prefix}x","inputSchema":{{"type":"object"}}}}]}}}}"#
+            )
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +188,10 @@ async fn a_modern_client_and_a_legacy_server() {
     let answer = json(&client.hears().await);
     assert_eq!(
         answer["result"],
-        json(r#"{"content":[],"isError":true,"resultType":"complete"}"#)
+        json(
+            r#"{"content":[],"isError":true,"resultType":"complete",
+                "_meta":{"io.modelcontextprotocol/serverInfo":{"name":"old","version":"1"}}}"#
+        )
     );
 
     client
@@ -133,6 +206,18 @@ async fn a_modern_client_and_a_legacy_server() {
         answer["error"],
         json(r#"{"code":-32602,"message":"no such resource","data":{"uri":"r://none"}}"#)
     );
+
+    client.say(&modern("5", "tools/call", r#"{"name":"x"}"#)).await;
+    let asked = server.hears_of("tools/call").await;
+    asked
+        .refuse(r#"{"code":-32042,"message":"sign in first","data":{"elicitations":[{"mode":"url","url":"https://a.example"}]}}"#)
+        .await;
+    let error = &json(&client.hears().await)["error"];
+    assert_eq!(
+        (&error["code"], &error["message"]),
+        (&json("1007"), &json("\"sign in first\""))
+    );
+    assert_eq!(error["data"]["elicitations"][0]["url"], "https://a.example");
 
     // A method without a legacy twin is refused here, by name.
     let answer = json(&client.asks(&modern("4", "tasks/get", r#"{"taskId":"t"}"#)).await);
