@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use axiom_tests::child::Running;
 use axiom_tests::config::Config;
 use axiom_tests::gateway::Gateway;
-use axiom_tests::peer::{Peer as _, Reply, Session, split};
+use axiom_tests::peer::{Peer as _, Reply, Session, finish, message, split};
 use axiom_tests::{bed, servers, wait};
 use rustix::process::Signal;
 use serde_json::json;
@@ -157,6 +157,26 @@ fn a_call_under_way_is_not_repeated() {
     shop.restart();
     assert!(session.ask("tools/list", "{}").result.is_some());
     assert_eq!(shop.ran("hang"), 1);
+}
+
+/// The stream of a call can be taken up again, but not at a server that has forgotten the session.
+#[test]
+fn a_stream_that_cannot_be_resumed() {
+    let (mut server, url) = servers::dual_http();
+    let gateway = Gateway::start(&Config::new().url("shop", &url));
+    let session = Session::open(&gateway.server("shop"));
+    let slow = json!({ "name": "test_slow", "arguments": {}, "_meta": { "progressToken": "p" } });
+    let mut answer = session.send(&session.request(message("7", "tools/call", &slow.to_string())));
+    let progress = answer.next_message().expect("the call reports once");
+    assert!(progress.contains("notifications/progress"), "{progress}");
+    server.signal(Signal::KILL);
+    let (_server, _) = servers::dual_http_on(split(&url).0.port());
+    let reply = finish("7", &mut answer);
+    assert_eq!(reply.code(), DIED, "{:?}", reply.error);
+    assert!(reply.message().contains("may or may not"), "{}", reply.message());
+    // The loss is known by now: the next call does not have to meet it.
+    let params = r#"{"name":"test_simple_text","arguments":{}}"#;
+    assert!(session.ask_as("8", "tools/call", params).result.is_some());
 }
 
 /// A server that has a stream for news is found to have forgotten the session before the next call meets it.

@@ -354,7 +354,10 @@ impl Link {
     pub(crate) fn http_fault(&self, status: StatusCode, body: &[u8]) -> Fault {
         let server = self.upstream.name.to_string();
         if status.is_success() {
-            let reason = format!("HTTP {} where an answer was due", status.as_u16());
+            let reason = format!(
+                "HTTP {} where an answer was due; the call may or may not have taken effect",
+                status.as_u16()
+            );
             return Fault::Protocol { server, reason };
         }
         let hint = match status.as_u16() {

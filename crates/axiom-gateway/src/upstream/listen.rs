@@ -45,7 +45,7 @@ fn announces_any(link: &Link) -> bool {
 
 async fn follow_get(link: Arc<Link>) {
     let mut last_event_id = None;
-    let mut was_open = false;
+    let mut is_first = true;
     let mut pause = PAUSE;
     while !link.is_down() {
         let opened = time::now();
@@ -53,7 +53,6 @@ async fn follow_get(link: Arc<Link>) {
         match link.get_stream(last_event_id.clone()).await {
             Ok(answer) if is_event_stream(&answer) => {
                 link.set_listening(true);
-                was_open = true;
                 let mut body = answer.body;
                 let mut decoder = Decoder::new(link.upstream.limits.upstream_message_bytes_max);
                 while let Some(Ok(chunk)) = body.chunk().await {
@@ -75,13 +74,16 @@ async fn follow_get(link: Arc<Link>) {
             }
             // 405: the server offers no such stream. Anything else in the 400s, or a page, will not get better either.
             Ok(answer) if !answer.status.is_server_error() => {
-                if was_open {
+                if !is_first {
+                    // It did not refuse the one before. (Not every server sends the head of a stream before it has news, so
+                    // that one may have looked like no answer at all.)
                     link.stream_refused(answer.status);
                 }
                 return;
             }
             Ok(_) | Err(_) => {}
         }
+        is_first = false;
         let lasted = heard || opened.elapsed() >= LASTED_MIN;
         pause_after(&mut pause, lasted).await;
         if lasted && last_event_id.is_none() {
