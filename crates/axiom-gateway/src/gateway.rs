@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::hub::Hub;
 use crate::options::Options;
+use crate::parking::Parking;
 use crate::plan::Plan;
 use crate::seal::Sealer;
 use crate::session::SessionTable;
@@ -26,6 +27,7 @@ pub struct Gateway {
     pub(crate) hub: Arc<Hub>,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) sessions: SessionTable,
+    pub(crate) parking: Arc<Parking>,
     runtime: Handle,
     draining: AtomicBool,
     drain_begun: Notify,
@@ -54,12 +56,15 @@ impl Gateway {
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
         let sealer = Arc::new(Sealer::new());
         let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
+        let (parked_max, parked_ttl) = (options.limits.parked_max, options.limits.parked_ttl);
+        let parking = Arc::new(Parking::new(Arc::clone(&sealer), parked_max, parked_ttl));
         let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &runtime));
         let gateway = Arc::new(Gateway {
             plan,
             hub,
             sealer,
             sessions,
+            parking,
             runtime,
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
@@ -185,6 +190,7 @@ async fn sweep(gateway: std::sync::Weak<Gateway>) {
             .map(|server| server.idle_timeout)
             .max();
         gateway.sessions.sweep(idle_max.unwrap_or(SWEEP_PAUSE));
+        gateway.parking.sweep();
         for upstream in plan.upstreams.values() {
             upstream.sweep();
         }
