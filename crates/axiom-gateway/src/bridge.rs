@@ -11,6 +11,8 @@ use axiom_protocol::headers::{MCP_METHOD, MCP_NAME, encode_value};
 use axiom_protocol::method::Method;
 use axiom_protocol::revision::{Era, Revision};
 use axiom_protocol::rewrite::object_with;
+use axiom_protocol::span::Span;
+use axiom_protocol::tool_headers;
 use axiom_protocol::walk;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -246,6 +248,11 @@ pub(crate) async fn answer(
             .filter(|_| link.era() == Era::Modern)
         {
             None | Some("complete") => {
+                let callable = (method == Method::ToolsList && link.is_http() && link.era() == Era::Modern)
+                    .then(|| without_uncallable(&message, &link))
+                    .flatten();
+                let message = callable.as_ref().unwrap_or(&message);
+                let result = message.envelope.result.unwrap_or(result);
                 let levelled = level::result(&message.bytes, result, method, client);
                 levelled.unwrap_or_else(|| message.bytes.to_vec())
             }
@@ -287,6 +294,41 @@ fn with_server_info(message: &Message, link: &Link) -> Option<Vec<u8>> {
     let meta = message.raw(message.envelope.in_result.meta).unwrap_or(b"{}");
     let info = ("io.modelcontextprotocol/serverInfo", info.of(greeting));
     Some(object_with(meta, whole(meta), &[info], &[]))
+}
+
+/// A list of tools without those whose mirrored headers break the rules: a call to one could not be made. `None` if
+/// there are none.
+fn without_uncallable(message: &Message, link: &Link) -> Option<Message> {
+    let raw = &message.bytes;
+    let tools = message
+        .envelope
+        .result
+        .and_then(|result| walk::get(raw, result, "tools"))
+        .filter(|tools| tools.of(raw).starts_with(b"["));
+    let (result, tools) = (message.envelope.result?, tools?);
+    let is_callable = |tool: &Span| match walk::get(raw, *tool, "inputSchema") {
+        Some(schema) => match tool_headers::compile(raw, schema) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(server = %link.upstream.name, %error, "a tool was left out");
+                false
+            }
+        },
+        None => true,
+    };
+    let all: Vec<Span> = walk::elements(raw, tools).collect();
+    let callable: Vec<&[u8]> = all
+        .iter()
+        .filter(|tool| is_callable(tool))
+        .map(|tool| tool.of(raw))
+        .collect();
+    if callable.len() == all.len() {
+        return None;
+    }
+    let tools = [b"[", &callable.join(&b","[..])[..], b"]"].concat();
+    let result = object_with(result.of(raw), whole(result.of(raw)), &[("tools", &tools)], &[]);
+    let bytes = object_with(raw, message.envelope.object, &[("result", &result)], &[]);
+    Message::scan(Bytes::from(bytes), &link.limits()).ok()
 }
 
 /// What has another code in each era. Message and data stay; codes without a twin do, too.

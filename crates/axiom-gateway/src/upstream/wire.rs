@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::runtime::Handle;
 
+use super::asides::Asides;
 use super::link::{Link, Wire};
 use super::stale;
 use crate::exchange::Answered;
@@ -25,6 +26,7 @@ pub(super) struct HttpWire {
     has_session: bool,
     /// A session's requests need ids that are unique in it.
     next_id: Option<AtomicU64>,
+    asides: Arc<Asides>,
 }
 
 /// Bytes of a refusal that are worth reading.
@@ -52,6 +54,7 @@ impl HttpWire {
             asking,
             has_session,
             next_id: has_session.then(|| AtomicU64::new(1)),
+            asides: Arc::default(),
         }
     }
 
@@ -72,6 +75,10 @@ impl HttpWire {
 
     pub(super) fn has_session(&self) -> bool {
         self.has_session
+    }
+
+    pub(super) fn asides(&self) -> &Arc<Asides> {
+        &self.asides
     }
 
     pub(super) async fn post(
