@@ -40,7 +40,7 @@ pub(crate) enum Reply {
     Now(Final),
     /// On its way at a server.
     Call(Box<Call>),
-    /// A stream of news (`subscriptions/listen` on an endpoint of several servers).
+    /// A stream of news (`subscriptions/listen`) that is put together here.
     Subscription(Subscription),
 }
 
@@ -112,10 +112,10 @@ pub(crate) async fn request(
             });
         }
         (Era::Modern, Method::Discover) => return Box::pin(greet::discover(endpoint, caller, message)).await,
-        (Era::Modern, Method::SubscriptionsListen) if matches!(endpoint.scope, Scope::Group(_)) => {
-            return Box::pin(subscribe::listen(gateway, endpoint, message))
-                .await
-                .map(Reply::Subscription);
+        (Era::Modern, Method::SubscriptionsListen) => {
+            if let Some(subscription) = Box::pin(subscribe::listen(gateway, endpoint, message)).await? {
+                return Ok(Reply::Subscription(subscription));
+            }
         }
         _ => {}
     }
@@ -142,7 +142,7 @@ pub(crate) async fn request(
             Ok(now_bytes(id, result))
         }
         Route::Everybody => {
-            subscribe::set_level(endpoint, caller, message);
+            subscribe::set_level(endpoint, caller, message)?;
             Ok(now(id, b"{}"))
         }
     }
@@ -161,8 +161,7 @@ async fn call(
         None => Box::pin(upstream.link(want)).await?,
     };
     let same_era = link.era() == caller.era();
-    if same_era
-        && subscribe::may_be_shared(message.method())
+    if subscribe::may_be_shared(message.method())
         && let Some(reply) = Box::pin(subscribe::shared(&link, caller, message)).await?
     {
         return Ok(reply);
@@ -250,11 +249,7 @@ async fn send_across(
         None => (Bytes::new(), None),
     };
     if link.era() == Era::Legacy && !bridge::has_legacy_twin(message.method()) {
-        return Err(Fault::NotBridged {
-            server: link.upstream.name.to_string(),
-            speaks: link.revision.as_str(),
-            method: message.method_text().into_owned(),
-        });
+        return Err(Fault::not_carried(link, message));
     }
     let bridged = bridge::request(&renamed, link, &info, level.as_deref())?;
     let mirrored = match caller {

@@ -56,8 +56,8 @@ pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc
         }
         _ => connect_pipe(upstream, want).await?,
     };
-    listen::start(&link);
-    upstream.resubscribe(&link);
+    let missed = upstream.inherit(&link);
+    listen::start(&link, missed);
     let level = want
         .owner
         .as_ref()
