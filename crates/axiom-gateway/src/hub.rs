@@ -302,12 +302,12 @@ fn without_subscription(message: &Message) -> Bytes {
         &[],
         &["io.modelcontextprotocol/subscriptionId"],
     );
-    let params = axiom_protocol::rewrite::object_with(
-        params,
-        crate::upstream::whole(params),
-        &[("_meta", &meta)],
-        &[],
-    );
+    let (set, remove): (&[_], &[_]) = if meta == b"{}" {
+        (&[], &["_meta"])
+    } else {
+        (&[("_meta", &meta[..])], &[])
+    };
+    let params = axiom_protocol::rewrite::object_with(params, crate::upstream::whole(params), set, remove);
     Bytes::from(axiom_protocol::rewrite::object_with(
         &message.bytes,
         message.envelope.object,

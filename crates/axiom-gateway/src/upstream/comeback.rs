@@ -101,7 +101,9 @@ impl Upstream {
         let is_alive = |id: SessionId| id == DESK || self.hub.is_alive(id);
         lock(&self.remains.missed).retain(|owner| owner.is_none_or(is_alive));
         lock(&self.remains.subscriptions).retain(|key, _| match key {
-            LinkKey::Legacy { owner: Some(owner), .. } => is_alive(*owner),
+            LinkKey::Legacy {
+                owner: Some(owner), ..
+            } => is_alive(*owner),
             LinkKey::Legacy { owner: None, .. } | LinkKey::Modern => true,
         });
         for link in self.live_links() {

@@ -177,7 +177,8 @@ impl Desk {
         let mut promised = self.promised.subscribe();
         let made = promised.wait_for(|promised| promised.version >= version).await;
         // The sender lives as long as this desk.
-        made.map(|promised| Arc::clone(&promised.uris)).unwrap_or_default()
+        made.map(|promised| Arc::clone(&promised.uris))
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Orders> {
@@ -251,11 +252,15 @@ impl Upstream {
     }
 
     fn reconcile_later(&self, link: Arc<Link>, uris: Vec<String>) {
-        drop(spawn::spawn_on(&self.runtime, "subscribe at server", async move {
-            for uri in uris {
-                reconcile(&link, &uri).await;
-            }
-        }));
+        drop(spawn::spawn_on(
+            &self.runtime,
+            "subscribe at server",
+            async move {
+                for uri in uris {
+                    reconcile(&link, &uri).await;
+                }
+            },
+        ));
     }
 
     /// Tells a new conversation of everything that is on order. A modern server hears of it in its subscription.
@@ -386,7 +391,10 @@ mod tests {
         let early = time::timeout(Duration::from_secs(1), desk.promised(second)).await;
         assert!(early.is_err(), "what was promised before says nothing of r://b");
         desk.promise(second, BTreeSet::from(["r://a".to_owned()]));
-        assert!(!desk.promised(second).await.contains("r://b"), "the server refused it");
+        assert!(
+            !desk.promised(second).await.contains("r://b"),
+            "the server refused it"
+        );
         // Who comes later with what is there already need not wait.
         let third = desk.order(Reader::Stream(3), &uris(&["r://a"])).unwrap();
         assert!(desk.promised(third).await.contains("r://a"));
@@ -399,7 +407,8 @@ mod tests {
     fn sessions_that_are_no_more_want_nothing() {
         let desk = Desk::default();
         for id in [7, 8] {
-            desk.order(Reader::Session(id), &uris(&[&format!("r://{id}")])).unwrap();
+            desk.order(Reader::Session(id), &uris(&[&format!("r://{id}")]))
+                .unwrap();
         }
         desk.sweep(&|id| id == 7);
         assert_eq!(desk.orders().1, BTreeSet::from(["r://7".to_owned()]));

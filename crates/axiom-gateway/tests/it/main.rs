@@ -24,6 +24,7 @@ mod death;
 mod timeouts;
 
 mod lists;
+mod news;
 mod routes;
 mod subscriptions;
 
