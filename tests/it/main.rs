@@ -19,6 +19,7 @@ mod views;
 mod bridge;
 mod command_line;
 mod desktop_client;
+mod news;
 mod older_transports;
 
 mod bad_input;

@@ -27,6 +27,8 @@ pub(super) struct Remains {
 
 /// A link that lived this long was a real one.
 const LASTED_MIN: Duration = Duration::from_secs(30);
+/// Time for a new link to take over what was subscribed. Its first call waits so long.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause before a lost link is opened again; doubles while links end soon, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -87,13 +89,18 @@ impl Upstream {
 
     /// Asks a new link for what it inherited and for what is on order. Clients believe that they are subscribed still.
     pub(super) async fn subscribe_again(&self, link: &Arc<Link>) {
-        let inherited: Vec<String> = lock(&link.subscriptions).keys().cloned().collect();
-        for uri in inherited {
-            if !tell(link, "resources/subscribe", &uri).await {
-                tracing::warn!(server = %self.name, uri, "a subscription was lost");
+        let asking = async {
+            let inherited: Vec<String> = lock(&link.subscriptions).keys().cloned().collect();
+            for uri in inherited {
+                if !tell(link, "resources/subscribe", &uri).await {
+                    tracing::warn!(server = %self.name, uri, "a subscription was lost");
+                }
             }
+            self.order_all(link).await;
+        };
+        if time::timeout(SUBSCRIBE_TIMEOUT, asking).await.is_err() {
+            tracing::warn!(server = %self.name, "subscriptions were lost: the server did not take them in time");
         }
-        self.order_all(link).await;
     }
 
     /// Forgets what no session will ask for any more.

@@ -92,8 +92,9 @@ pub(crate) struct Outgoing<'a> {
     pub session: Option<&'a Arc<Session>>,
 }
 
-/// Time for the standing stream to open before a subscription counts without it.
-const STANDING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for the standing stream to open before a subscription counts without it. Many servers have opened it long before:
+/// they send not even the head until there is an event.
+pub(super) const STANDING_TIMEOUT: Duration = Duration::from_millis(300);
 /// Time for a server to take a message that gets no answer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::comeback::changed_meanwhile;
-use super::link::{Link, Outgoing, Standing};
+use super::link::{Link, Outgoing, STANDING_TIMEOUT, Standing};
 use crate::bridge;
 use crate::exchange::{Exchange, Step};
 use crate::message::Message;
@@ -40,7 +40,10 @@ const OVERLAP: Duration = Duration::from_secs(1);
 /// Starts what this link needs, for as long as it lives. `missed` if it takes the place of one that was lost.
 pub(super) fn start(link: &Arc<Link>, missed: bool) {
     let task = match link.era() {
-        Era::Legacy => spawn("server stream", hear_legacy(Arc::clone(link), missed)),
+        Era::Legacy if link.is_http() => spawn("server stream", follow_get(Arc::clone(link), missed)),
+        // A pipe needs no stream.
+        Era::Legacy if missed => return changed_meanwhile(link),
+        Era::Legacy => return,
         Era::Modern if link.greeting.announces_any() || link.greeting.tells_of_resources() => {
             spawn("server subscription", follow_listen(Arc::clone(link), missed))
         }
@@ -49,30 +52,31 @@ pub(super) fn start(link: &Arc<Link>, missed: bool) {
     link.keep_task(task);
 }
 
-async fn hear_legacy(link: Arc<Link>, missed: bool) {
-    // Before the stream: what is told when the stream is open counts from there on.
-    link.upstream.subscribe_again(&link).await;
-    if link.is_http() {
-        follow_get(&link, missed).await;
-        link.set_standing(Standing::Closed);
-    } else if missed {
-        changed_meanwhile(&link);
-    }
-}
-
-async fn follow_get(link: &Arc<Link>, mut missed: bool) {
+async fn follow_get(link: Arc<Link>, mut missed: bool) {
     let mut last_event_id = None;
     let mut pause = PAUSE;
-    let mut was_open = false;
+    // Once the server was asked and did not refuse; a refusal after that has another reason.
+    let mut was_taken = false;
     while !link.is_down() {
         let opened = time::now();
         let mut heard = false;
-        match link.get_stream(last_event_id.clone()).await {
+        let mut asking = Box::pin(link.get_stream(last_event_id.clone()));
+        let answer = match time::timeout(STANDING_TIMEOUT, &mut asking).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                was_taken = true;
+                if std::mem::take(&mut missed) {
+                    changed_meanwhile(&link);
+                }
+                asking.await
+            }
+        };
+        match answer {
             Ok(answer) if is_event_stream(&answer) => {
-                was_open = true;
+                was_taken = true;
                 link.set_standing(Standing::Open);
                 if std::mem::take(&mut missed) {
-                    changed_meanwhile(link);
+                    changed_meanwhile(&link);
                 }
                 let mut body = answer.body;
                 let mut decoder = Decoder::new(link.upstream.limits.upstream_message_bytes_max);
@@ -87,27 +91,27 @@ async fn follow_get(link: &Arc<Link>, mut missed: bool) {
                             pause = retry.min(PAUSE_MAX);
                         }
                         if !event.data.is_empty() {
-                            take(link, event.data);
+                            take(&link, event.data);
                         }
                     }
                 }
                 link.set_standing(Standing::Closed);
             }
-            // It had the stream and has it no longer: it was started anew and knows nothing of our session.
-            Ok(answer) if was_open && !answer.status.is_server_error() => {
+            // It took the request before: it was started anew meanwhile, and knows nothing of our session.
+            Ok(answer) if was_taken && !answer.status.is_server_error() => {
                 return link.close(link.died("the server forgot the session"));
             }
             // 405: the server offers no such stream. Anything else in the 400s, or a page, will not get better either.
             Ok(answer) if !answer.status.is_server_error() => {
                 if missed {
-                    changed_meanwhile(link);
+                    changed_meanwhile(&link);
                 }
-                return;
+                return link.set_standing(Standing::Closed);
             }
             Ok(_) | Err(_) => link.set_standing(Standing::Closed),
         }
         let lasted = heard || opened.elapsed() >= LASTED_MIN;
-        missed |= lasted && last_event_id.is_none();
+        missed |= (lasted || was_taken) && last_event_id.is_none();
         pause_after(&mut pause, lasted).await;
     }
 }
