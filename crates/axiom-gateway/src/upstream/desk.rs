@@ -347,7 +347,7 @@ mod tests {
             random ^= random << 17;
             let reader = random % 5;
             let uri = format!("r://{}", (random >> 8) % 7);
-            let key = if reader % 2 == 0 {
+            let key = if reader.is_multiple_of(2) {
                 Reader::Session(u128::from(reader))
             } else {
                 Reader::Stream(reader)
@@ -375,7 +375,7 @@ mod tests {
             for uri in &wanted {
                 let mut sessions = desk.sessions_of(uri);
                 sessions.sort_unstable();
-                let of_model = model.iter().filter(|(reader, at)| at == uri && reader % 2 == 0);
+                let of_model = model.iter().filter(|(reader, at)| at == uri && reader.is_multiple_of(2));
                 let of_model: Vec<SessionId> = of_model.map(|(reader, _)| u128::from(*reader)).collect();
                 assert_eq!(sessions, of_model, "step {step}");
             }
