@@ -4,6 +4,7 @@
 //! What is expected to fail stands in `tests/conformance`, each line with its reason. The suite is strict about such a
 //! file: a failure or a warning that is not in it is an error, and so is a line whose check passes.
 
+mod client_side;
 mod suite;
 
 use axiom_tests::child::Running;

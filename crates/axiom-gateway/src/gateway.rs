@@ -13,7 +13,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::hub::Hub;
-use crate::options::Options;
+use crate::options::{Endpoint, Options};
+use crate::parking::Parking;
 use crate::plan::Plan;
 use crate::seal::Sealer;
 use crate::session::SessionTable;
@@ -26,6 +27,7 @@ pub struct Gateway {
     pub(crate) hub: Arc<Hub>,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) sessions: SessionTable,
+    pub(crate) parking: Arc<Parking>,
     runtime: Handle,
     draining: AtomicBool,
     drain_begun: Notify,
@@ -54,12 +56,15 @@ impl Gateway {
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
         let sealer = Arc::new(Sealer::new());
         let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
+        let (parked_max, parked_ttl) = (options.limits.parked_max, options.limits.parked_ttl);
+        let parking = Arc::new(Parking::new(Arc::clone(&sealer), parked_max, parked_ttl));
         let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &runtime));
         let gateway = Arc::new(Gateway {
             plan,
             hub,
             sealer,
             sessions,
+            parking,
             runtime,
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
@@ -109,7 +114,13 @@ impl Gateway {
     fn warm(self: &Arc<Self>, upstream: &Arc<Upstream>) {
         let upstream = Arc::clone(upstream);
         drop(spawn::spawn_on(&self.runtime, "warm up", async move {
-            let want = Want::plain(Revision::LATEST_LEGACY);
+            // On HTTP an answer to one era binds nothing; a process is bound to the era of its first message, and most
+            // clients have sessions.
+            let first = match upstream.options.endpoint {
+                Endpoint::Http { .. } => Revision::MODERN,
+                _ => Revision::LATEST_LEGACY,
+            };
+            let want = Want::plain(first);
             // A failure is kept as the server's last error, where status pages show it.
             let Ok(link) = upstream.link(&want).await else {
                 return;
@@ -185,6 +196,7 @@ async fn sweep(gateway: std::sync::Weak<Gateway>) {
             .map(|server| server.idle_timeout)
             .max();
         gateway.sessions.sweep(idle_max.unwrap_or(SWEEP_PAUSE));
+        gateway.parking.sweep();
         for upstream in plan.upstreams.values() {
             upstream.sweep();
         }

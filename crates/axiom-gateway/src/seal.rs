@@ -14,6 +14,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub(crate) enum Purpose {
     Session,
     Cursor,
+    /// A call that waits for its client.
+    Parked,
 }
 
 impl Purpose {
@@ -21,6 +23,7 @@ impl Purpose {
         match self {
             Purpose::Session => b"axiom session 1",
             Purpose::Cursor => b"axiom cursor 1",
+            Purpose::Parked => b"axiom parked 1",
         }
     }
 }

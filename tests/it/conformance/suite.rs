@@ -1,6 +1,6 @@
 //! Runs the suite's program, and reads what it says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use axiom_tests::bed;
@@ -78,73 +78,98 @@ pub(super) struct Scored {
 
 /// Runs the server scenarios that a revision scores against what is at the URL.
 pub(super) fn server(url: &str, revision: Revision, expected_failures: &str) -> Scored {
-    let required = revision.required("server");
-    let output = bed::scratch("conformance");
-    let mut command = program("server");
-    command.args(["--url", url, "--requirements", revision.name(), "-o"]);
-    command.arg(&output);
     let expected = Expected::read(expected_failures);
-    command.arg("--expected-failures").arg(&expected.path);
+    let output = bed::scratch("conformance");
+    let mut command = program("server", &expected, &output);
+    command.args(["--url", url, "--requirements", revision.name()]);
     let mut running = Running::start("the conformance suite", &mut command);
-    let lines = running.stdout.all();
-    let status = running.ended();
-    // `✓ name: n passed, n failed`, for the scenarios that are not scored too.
-    let marked = lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("✓ ")?.split(':').next());
-    let scored = Scored {
-        passed: marked
-            .filter(|name| required.iter().any(|required| required == name))
-            .count(),
+    let required = revision.required("server");
+    let passed = passed(&mut running, &expected, &required, &output);
+    Scored {
+        passed: passed.len(),
         of: required.len(),
-    };
-    assert!(
-        status.success(),
-        "{scored:?}, not as {} has it:\n{}\n{}",
-        expected.path,
-        verdict(&lines),
-        flaws(&output, |name| required
-            .iter()
-            .any(|required| name.starts_with(&format!("server-{required}-20"))))
-    );
-    expected.all_happened(&lines);
-    scored
+    }
 }
 
-/// A command of the suite's program.
-pub(super) fn program(side: &str) -> Command {
+/// A command of the suite's program. It writes a folder for each scenario into `output`.
+pub(super) fn program(side: &str, expected: &Expected, output: &Path) -> Command {
     let mut command = Command::new(bed::node());
     command
         .arg(bed::npm("@modelcontextprotocol/conformance/dist/index.js"))
-        .arg(side);
+        .arg(side)
+        .args(["--expected-failures", &expected.path])
+        .arg("-o")
+        .arg(output);
     command
 }
 
-/// What the suite says at its end about the file of expected failures.
-fn verdict(lines: &[String]) -> String {
+/// Waits for the suite's end, and tells which of the required scenarios passed. Panics when anything but the expected has
+/// failed, or when the expected has not.
+pub(super) fn passed<'a>(
+    running: &mut Running,
+    expected: &Expected,
+    required: &'a [String],
+    output: &Path,
+) -> Vec<&'a String> {
+    let lines = running.stdout.all();
+    let status = running.ended();
+    // `✓ name: n passed, n failed`, for the scenarios that are not scored too.
+    let marked: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("✓ ")?.split(':').next())
+        .collect();
+    let passed: Vec<&String> = required
+        .iter()
+        .filter(|required| marked.contains(&required.as_str()))
+        .collect();
     let total = lines.iter().rposition(|line| line.starts_with("Total:"));
-    lines[total.unwrap_or_default()..].join("\n")
+    assert!(
+        status.success(),
+        "{} of {} passed, but not as {} has it:\n{}\n{}",
+        passed.len(),
+        required.len(),
+        expected.path,
+        lines[total.unwrap_or_default()..].join("\n"),
+        flaws(output, required)
+    );
+    expected.all_happened(&lines);
+    passed
 }
 
-/// Each check in the suite's output that is not a success, and why.
-pub(super) fn flaws(output: &Path, wanted: impl Fn(&str) -> bool) -> String {
+/// Each check of a required scenario that is not a success, and why.
+fn flaws(output: &Path, required: &[String]) -> String {
     let mut flaws = String::new();
-    let entries = std::fs::read_dir(output).expect("the suite writes its results");
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !wanted(&name) {
+    for scenario in required {
+        let Some(folder) = folder_of(output, scenario) else {
             continue;
-        }
-        let text = std::fs::read_to_string(entry.path().join("checks.json")).expect("a scenario has checks");
+        };
+        let text = std::fs::read_to_string(folder.join("checks.json")).expect("a scenario has checks");
         let checks: Vec<Value> = serde_json::from_str(&text).expect("checks are JSON");
         for check in &checks {
             if check["status"] == "FAILURE" || check["status"] == "WARNING" {
                 flaws.push_str(&format!(
-                    "{name}: {} {} {}\n  {}\n",
+                    "{scenario}: {} {} {}\n  {}\n",
                     check["status"], check["id"], check["errorMessage"], check["details"]
                 ));
             }
         }
     }
     flaws
+}
+
+/// Where the suite keeps what it saw of a scenario: `server-<scenario>-<time>`, and without the first part for a client.
+pub(super) fn folder_of(output: &Path, scenario: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(output).expect("the suite writes its results");
+    let mut folders = entries.flatten().map(|entry| entry.path());
+    folders.find(|folder| {
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let name = name.strip_prefix("server-").unwrap_or(&name);
+        // A time begins with its century; another scenario's name goes on with a word.
+        name.strip_prefix(scenario)
+            .is_some_and(|rest| rest.starts_with("-20"))
+    })
 }

@@ -1,4 +1,4 @@
-// Tools that answer in one go, and those that ask their client something while a session call runs.
+// Tools that answer in one go, and those that ask their client one thing first.
 
 import { setTimeout as pause } from 'node:timers/promises';
 

@@ -121,6 +121,7 @@ async fn counted(link: &Arc<Link>, caller: &Caller, message: &Message) -> Result
             edits: Vec::new(),
             headers: Vec::new(),
             session: Some(session),
+            takes_questions: false,
         };
         let answer = link.call(outgoing).await?.finish().await?;
         if !answer.is_result {

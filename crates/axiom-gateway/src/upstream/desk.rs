@@ -375,7 +375,9 @@ mod tests {
             for uri in &wanted {
                 let mut sessions = desk.sessions_of(uri);
                 sessions.sort_unstable();
-                let of_model = model.iter().filter(|(reader, at)| at == uri && reader.is_multiple_of(2));
+                let of_model = model
+                    .iter()
+                    .filter(|(reader, at)| at == uri && reader.is_multiple_of(2));
                 let of_model: Vec<SessionId> = of_model.map(|(reader, _)| u128::from(*reader)).collect();
                 assert_eq!(sessions, of_model, "step {step}");
             }

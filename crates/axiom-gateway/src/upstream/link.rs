@@ -22,10 +22,11 @@ use super::desk::DESK;
 use super::duplex::Duplex;
 use super::wire::HttpWire;
 use super::{LinkKey, Upstream, Want};
+use crate::call::severity;
 use crate::exchange::{CallState, Exchange, Ids, Source, Step};
 use crate::fault::Fault;
 use crate::message::Message;
-use crate::session::{Audience, Class, Session, SessionId, clock_seconds};
+use crate::session::{Audience, Class, Session, SessionId, can_be_asked, clock_seconds};
 
 /// One live conversation with a server.
 pub(crate) struct Link {
@@ -51,6 +52,8 @@ pub(crate) struct Link {
     pub subscriptions: Mutex<Subscriptions>,
     /// Whoever holds it tells the server what is subscribed to by the desk.
     pub(super) telling: tokio::sync::Mutex<()>,
+    /// The log level that the server was told last.
+    told_level: Mutex<Option<String>>,
     tasks: Mutex<Vec<Task>>,
     child: Mutex<Option<Child>>,
 }
@@ -90,11 +93,13 @@ pub(crate) struct Outgoing<'a> {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The legacy session that sends it.
     pub session: Option<&'a Arc<Session>>,
+    /// Whether what the server asks meanwhile is a step of the call ([`Heard::Asked`](crate::exchange::Heard::Asked)): its client answers by calling again.
+    pub takes_questions: bool,
 }
 
 /// Time for the standing stream to open before a subscription counts without it. Many servers have opened it long before:
 /// they send not even the head until there is an event.
-pub(super) const STANDING_TIMEOUT: Duration = Duration::from_millis(300);
+pub(super) const STANDING_TIMEOUT: Duration = Duration::from_millis(200);
 /// Time for a server to take a message that gets no answer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -173,6 +178,7 @@ impl Link {
             begun: time::now(),
             subscriptions: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
+            told_level: Mutex::default(),
             tasks: Mutex::default(),
             child: Mutex::new(child),
         }
@@ -180,6 +186,11 @@ impl Link {
 
     pub(crate) fn era(&self) -> Era {
         self.revision.era()
+    }
+
+    /// True if the server was told of a client that can be asked something.
+    pub(super) fn can_ask(&self) -> bool {
+        can_be_asked(&self.capabilities)
     }
 
     pub(crate) fn is_http(&self) -> bool {
@@ -210,6 +221,7 @@ impl Link {
             mut edits,
             headers,
             session,
+            takes_questions,
         } = outgoing;
         let client_id = message
             .envelope
@@ -254,6 +266,7 @@ impl Link {
             ids,
             call,
             session.cloned(),
+            takes_questions.then(|| wire.asides().listen()),
         )
     }
 
@@ -271,6 +284,7 @@ impl Link {
             edits: Vec::new(),
             headers,
             session: None,
+            takes_questions: false,
         };
         let mut exchange = self.call(outgoing).await?;
         let answer = loop {
@@ -282,6 +296,25 @@ impl Link {
         let limits = self.limits();
         let bytes = answer.collect(limits.bytes_max, &self.upstream.name).await?;
         Message::scan(bytes, &limits).map_err(|error| self.upstream.protocol_fault(error.to_string()))
+    }
+
+    /// Makes a session server log at `level` at least. Its calls are filtered each by its own.
+    pub(crate) async fn tell_level(self: &Arc<Self>, level: &str) {
+        {
+            let mut told = self.told_level.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.greeting.has("logging")
+                || told
+                    .as_deref()
+                    .is_some_and(|told| severity(told) <= severity(level))
+            {
+                return;
+            }
+            *told = Some(level.to_owned());
+        }
+        let params = serde_json::json!({ "level": level }).to_string();
+        if let Err(fault) = self.request("logging/setLevel", params.as_bytes()).await {
+            tracing::debug!(server = %self.upstream.name, %fault, "the log level could not be set");
+        }
     }
 
     /// Sends a message that gets no answer: a notification, or the client's answer to a server's question.
@@ -313,7 +346,7 @@ impl Link {
     }
 
     /// Refuses a server's question.
-    pub(super) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
+    pub(crate) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
         self.send_later(Bytes::from(reply::error(
             Some(id),
             codes::METHOD_NOT_FOUND,
@@ -327,6 +360,26 @@ impl Link {
         let closing_says_it = self.is_http() && self.era() == Era::Modern;
         if !closing_says_it && !self.is_down() {
             self.send_later(cancelled(upstream_id, reason));
+        }
+    }
+
+    /// A question on a standing stream: for the one call that it can belong to, or for the session that owns the link.
+    pub(super) fn question_aside(self: &Arc<Self>, message: Message) {
+        let message = match &self.wire {
+            Wire::Http(wire) if self.private_to.is_none() => match wire.asides().take(message) {
+                Ok(()) => return,
+                Err(message) => *message,
+            },
+            _ => message,
+        };
+        self.question_to_owner(&message);
+    }
+
+    /// Notes that call `upstream_id` waits for its client to come back (or no longer does): what the server asks in the
+    /// meantime is more likely about another call.
+    pub(crate) fn set_parked(&self, upstream_id: &[u8], parked: bool) {
+        if let Wire::Duplex(duplex) = &self.wire {
+            duplex.set_parked(upstream_id, parked);
         }
     }
 

@@ -38,7 +38,10 @@ const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(60);
 const OVERLAP: Duration = Duration::from_secs(1);
 
 /// Starts what this link needs, for as long as it lives. `missed` if it takes the place of one that was lost.
-pub(super) fn start(link: &Arc<Link>, missed: bool) {
+///
+/// A server may ask on its standing stream, and what it asks before somebody listens is lost. So where a client can be
+/// asked, this waits until the stream is open, or known not to exist, for a moment at most.
+pub(super) async fn start(link: &Arc<Link>, missed: bool) {
     let task = match link.era() {
         Era::Legacy if link.is_http() => spawn("server stream", follow_get(Arc::clone(link), missed)),
         // A pipe needs no stream.
@@ -50,6 +53,9 @@ pub(super) fn start(link: &Arc<Link>, missed: bool) {
         Era::Modern => return link.set_standing(Standing::Closed),
     };
     link.keep_task(task);
+    if link.era() == Era::Legacy && link.can_ask() {
+        link.standing_settled().await;
+    }
 }
 
 async fn follow_get(link: Arc<Link>, mut missed: bool) {
@@ -60,6 +66,7 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
     while !link.is_down() {
         let opened = time::now();
         let mut heard = false;
+        let taken_before = was_taken;
         let mut asking = Box::pin(link.get_stream(last_event_id.clone()));
         let answer = match time::timeout(STANDING_TIMEOUT, &mut asking).await {
             Ok(answer) => answer,
@@ -71,6 +78,7 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
                 asking.await
             }
         };
+        let broken = answer.is_err();
         match answer {
             Ok(answer) if is_event_stream(&answer) => {
                 was_taken = true;
@@ -98,7 +106,10 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
                 link.set_standing(Standing::Closed);
             }
             // It took the request before: it was started anew meanwhile, and knows nothing of our session.
-            Ok(answer) if was_taken && !answer.status.is_server_error() => {
+            Ok(answer)
+                if taken_before
+                    && matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) =>
+            {
                 return link.close(link.died("the server forgot the session"));
             }
             // 405: the server offers no such stream. Anything else in the 400s, or a page, will not get better either.
@@ -111,7 +122,7 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
             Ok(_) | Err(_) => link.set_standing(Standing::Closed),
         }
         let lasted = heard || opened.elapsed() >= LASTED_MIN;
-        missed |= (lasted || was_taken) && last_event_id.is_none();
+        missed |= (lasted || broken && was_taken) && last_event_id.is_none();
         pause_after(&mut pause, lasted).await;
     }
 }
@@ -136,7 +147,7 @@ fn take(link: &Arc<Link>, bytes: Bytes) {
                 link.observe(&message);
                 link.deliver(&message);
             }
-            Kind::Request => link.question_to_owner(&message),
+            Kind::Request => link.question_aside(message),
             Kind::Response | Kind::Error => tracing::debug!("an answer on a standing stream was dropped"),
         },
         Err(error) => tracing::warn!(server = %link.upstream.name, %error, "an unreadable event was ignored"),
@@ -255,6 +266,7 @@ async fn ask(link: &Arc<Link>, filter: &str, uris: &BTreeSet<String>, number: u6
         edits: Vec::new(),
         headers: bridge::modern_headers(&message, None),
         session: None,
+        takes_questions: false,
     };
     let Ok(mut exchange) = link.call(outgoing).await else {
         return Asked::Broken;
