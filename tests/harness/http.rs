@@ -144,6 +144,12 @@ impl Answer {
             .is_some_and(|value| value.starts_with("text/event-stream"))
     }
 
+    /// The connection, for a test that hangs up while another thread reads.
+    pub fn connection(&self) -> TcpStream {
+        let stream = self.body.get_ref().stream.get_ref();
+        stream.try_clone().expect("a socket can be shared")
+    }
+
     /// The whole body.
     pub fn bytes(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -20,6 +20,7 @@ mod bridge;
 mod command_line;
 mod desktop_client;
 mod levels;
+mod news;
 mod older_transports;
 
 mod bad_input;

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use axiom_protocol::codes;
 use axiom_protocol::envelope::ScanError;
+use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use axiom_protocol::revision::Revision;
 use http::StatusCode;
+
+use crate::message::Message;
+use crate::upstream::Link;
 
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +95,20 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A modern request for a legacy server that has nothing like it: one that the modern revision has, or one that
+    /// nobody knows.
+    pub(crate) fn not_carried(link: &Link, message: &Message) -> Fault {
+        let method = message.method_text().into_owned();
+        match message.method() {
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => Fault::NotBridged {
+                server: link.upstream.name.to_string(),
+                speaks: link.revision.as_str(),
+                method,
+            },
+            _ => Fault::UnknownMethod { method },
+        }
+    }
+
     pub fn blame(&self) -> Blame {
         match self {
             Fault::Unavailable { .. }

@@ -19,6 +19,8 @@ use crate::plan::{Endpoint, Scope};
 use crate::session::{Hello, Outlet, Session};
 use crate::upstream::{Link, Want, whole};
 
+mod capabilities;
+
 /// What an endpoint of several servers offers. Each has a handler, whatever the servers behind it offer.
 const GROUP_CAPABILITIES: &str = concat!(
     "{\"completions\":{},\"logging\":{},\"prompts\":{\"listChanged\":true},",
@@ -130,10 +132,15 @@ fn one_greeting(link: &Link, revision: Revision) -> Vec<u8> {
                     axiom_protocol::walk::get(result, meta, "io.modelcontextprotocol/serverInfo")
                 })
                 .map_or(OUR_INFO.as_bytes(), |info| info.of(result));
+            let offered = capabilities::for_legacy(&link.greeting.capabilities).to_string();
             object_with(
                 result,
                 whole(result),
-                &[("protocolVersion", version.as_bytes()), ("serverInfo", info)],
+                &[
+                    ("protocolVersion", version.as_bytes()),
+                    ("capabilities", offered.as_bytes()),
+                    ("serverInfo", info),
+                ],
                 &["resultType", "supportedVersions", "ttlMs", "cacheScope", "_meta"],
             )
         }
@@ -163,7 +170,7 @@ pub(crate) async fn discover(
             "supportedVersions",
             format!("[{}]", supported_versions()).as_bytes(),
         ),
-        Era::Legacy => one_discovery(result),
+        Era::Legacy => one_discovery(&link),
     };
     Ok(now(id, &discovery))
 }
@@ -180,10 +187,14 @@ fn group_discovery(servers: &[&str]) -> Vec<u8> {
 }
 
 /// What a legacy server said at `initialize`, in the words of `server/discover`.
-fn one_discovery(greeting: &Bytes) -> Vec<u8> {
+fn one_discovery(link: &Link) -> Vec<u8> {
+    let greeting = &link.greeting.result;
     let info = axiom_protocol::walk::get(greeting, whole(greeting), "serverInfo")
         .map_or(OUR_INFO.as_bytes(), |info| info.of(greeting));
-    let meta = [b"{\"io.modelcontextprotocol/serverInfo\":", info, b"}"].concat();
+    let meta = axiom_protocol::walk::get(greeting, whole(greeting), "_meta");
+    let meta = meta.map_or(&b"{}"[..], |meta| meta.of(greeting));
+    let meta = with_field(meta, "io.modelcontextprotocol/serverInfo", info);
+    let offered = capabilities::for_modern(&link.greeting.capabilities).to_string();
     let versions = format!("[{}]", supported_versions());
     object_with(
         greeting,
@@ -191,6 +202,7 @@ fn one_discovery(greeting: &Bytes) -> Vec<u8> {
         &[
             ("resultType", b"\"complete\""),
             ("supportedVersions", versions.as_bytes()),
+            ("capabilities", offered.as_bytes()),
             ("ttlMs", b"0"),
             ("cacheScope", b"\"private\""),
             ("_meta", &meta),

@@ -54,7 +54,7 @@ pub(crate) enum Reply {
     Now(Final),
     /// On its way at a server.
     Call(Box<Call>),
-    /// A stream of news (`subscriptions/listen` on an endpoint of several servers).
+    /// A stream of news (`subscriptions/listen`) that is put together here.
     Subscription(Subscription),
 }
 
@@ -138,10 +138,10 @@ async fn attempt(
             });
         }
         (Era::Modern, Method::Discover) => return Box::pin(greet::discover(endpoint, caller, message)).await,
-        (Era::Modern, Method::SubscriptionsListen) if matches!(endpoint.scope, Scope::Group(_)) => {
-            return Box::pin(subscribe::listen(gateway, endpoint, message))
-                .await
-                .map(Reply::Subscription);
+        (Era::Modern, Method::SubscriptionsListen) => {
+            if let Some(subscription) = Box::pin(subscribe::listen(gateway, endpoint, message)).await? {
+                return Ok(Reply::Subscription(subscription));
+            }
         }
         _ => {}
     }
@@ -175,7 +175,7 @@ async fn attempt(
             Ok(now_bytes(id, result))
         }
         Route::Everybody => {
-            subscribe::set_level(endpoint, caller, message);
+            subscribe::set_level(endpoint, caller, message)?;
             Ok(now(id, b"{}"))
         }
     }
@@ -193,13 +193,13 @@ async fn call(asked: &Request<'_>, upstream: &Arc<Upstream>, rename: Option<Rena
         Some(link) => link,
         None => Box::pin(upstream.link(want)).await?,
     };
-    if link.era() != caller.era() {
-        return Box::pin(across::call(asked, link, rename.as_ref())).await;
-    }
     if subscribe::may_be_shared(message.method())
         && let Some(reply) = Box::pin(subscribe::shared(&link, caller, message)).await?
     {
         return Ok(reply);
+    }
+    if link.era() != caller.era() {
+        return Box::pin(across::call(asked, link, rename.as_ref())).await;
     }
     let mut exchange = send(&link, caller, message, rename.as_ref()).await?;
     if message.method() == Method::SubscriptionsListen {

@@ -23,10 +23,14 @@ use crate::options::{Limits, ServerOptions};
 use crate::session::{Audience, Class, Session, SessionId, class_of};
 
 pub(crate) use asides::Aside;
-pub(crate) use link::{Link, Outgoing};
-pub(crate) use link::{Subscriptions, whole};
+use comeback::Remains;
+use desk::Desk;
+pub(crate) use desk::{Reader, Share};
+pub(crate) use link::{Link, Outgoing, whole};
 
 mod asides;
+mod comeback;
+mod desk;
 mod duplex;
 mod handshake;
 mod inbound;
@@ -53,8 +57,9 @@ pub(crate) struct Upstream {
     pub(crate) comeback: AtomicBool,
     /// Set for good when the server is removed or the gateway ends.
     stopped: AtomicBool,
-    /// What was subscribed on links that died, for the ones that take their place.
-    lost_subscriptions: Mutex<HashMap<LinkKey, Subscriptions>>,
+    /// What clients want to hear of its resources.
+    pub(crate) desk: Desk,
+    remains: Remains,
 }
 
 /// What a client needs from a server.
@@ -187,7 +192,8 @@ impl Upstream {
             last_error: Mutex::default(),
             comeback: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
-            lost_subscriptions: Mutex::default(),
+            desk: Desk::default(),
+            remains: Remains::default(),
         })
     }
 
@@ -390,6 +396,7 @@ impl Upstream {
             self.retire(&link);
             link.stop("idle");
         }
+        self.sweep_remains();
         let now = time::now();
         self.lock_links().retain(
             |_, slot| !matches!(slot, Slot::Down { retry_at, .. } if *retry_at + RETRY_PAUSE_MAX < now),
@@ -417,40 +424,8 @@ impl Upstream {
         for link in &links {
             link.stop(reason);
         }
+        self.hub.dismiss(&self.desk.streams());
         links
-    }
-
-    /// Keeps what was subscribed on a link that is gone.
-    fn keep_subscriptions(&self, link: &Link) {
-        let subscriptions =
-            std::mem::take(&mut *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner));
-        if !subscriptions.is_empty() {
-            self.lost_subscriptions
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(link.key(), subscriptions);
-        }
-    }
-
-    /// Asks a new link for what was subscribed on the one before it. Clients believe that they are subscribed still.
-    fn resubscribe(&self, link: &Arc<Link>) {
-        let lost = self
-            .lost_subscriptions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&link.key());
-        let Some(lost) = lost else { return };
-        let uris: Vec<String> = lost.keys().cloned().collect();
-        *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner) = lost;
-        let link = Arc::clone(link);
-        drop(spawn("subscribe again", async move {
-            for uri in uris {
-                let params = serde_json::json!({ "uri": uri }).to_string();
-                if let Err(fault) = link.request("resources/subscribe", params.as_bytes()).await {
-                    tracing::warn!(server = %link.upstream.name, uri, %fault, "a subscription was lost");
-                }
-            }
-        }));
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::gateway::Gateway;
 use crate::identify::session_of;
 use crate::plan::{Endpoint, Scope};
 use crate::session::Session;
-use crate::upstream::Want;
+use crate::upstream::{Reader, Want};
 
 /// GET: the standing stream of the session, or with `Last-Event-ID` the rest of the stream that broke.
 pub(super) fn open(gateway: &Arc<Gateway>, endpoint: &Endpoint, headers: &HeaderMap) -> Response<Body> {
@@ -110,6 +110,9 @@ pub(crate) fn close(gateway: &Arc<Gateway>, endpoint: &Endpoint, session: &Arc<S
         Scope::One(upstream) => std::slice::from_ref(upstream),
         Scope::Group(group) => &group.members[..],
     };
+    for upstream in upstreams {
+        upstream.unwatch(Reader::Session(session.id), None);
+    }
     for link in upstreams.iter().flat_map(|upstream| upstream.live_links()) {
         link.unsubscribe_all(session);
     }
