@@ -65,6 +65,15 @@ pub enum Fault {
     Cancelled,
     #[error("the gateway is shutting down")]
     ShuttingDown,
+    #[error(
+        "the gateway replica that has this session ended during the request, which may or may not have taken effect"
+    )]
+    ReplicaDied,
+    #[error(
+        "the call that this requestState continues is lost with the gateway replica that held it: whether it took \
+         effect is unknown; start it again only if doing it twice is safe"
+    )]
+    CallLost,
 }
 
 impl Fault {
@@ -76,7 +85,7 @@ impl Fault {
             | Fault::Protocol { .. }
             | Fault::Http { .. }
             | Fault::NotBridged { .. } => Blame::Upstream,
-            Fault::Busy { .. } | Fault::ShuttingDown => Blame::Gateway,
+            Fault::Busy { .. } | Fault::ShuttingDown | Fault::ReplicaDied | Fault::CallLost => Blame::Gateway,
             _ => Blame::Client,
         }
     }
@@ -96,14 +105,14 @@ impl Fault {
             Fault::TooLarge { .. } | Fault::InvalidRequest(_) | Fault::SessionRequired => {
                 codes::INVALID_REQUEST
             }
-            Fault::InvalidParams(_) => codes::INVALID_PARAMS,
+            Fault::InvalidParams(_) | Fault::CallLost => codes::INVALID_PARAMS,
             Fault::UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
             Fault::HeaderMismatch(_) => codes::HEADER_MISMATCH,
             Fault::UnsupportedVersion { .. } => codes::UNSUPPORTED_VERSION,
             // What the reference servers answer, so that clients recognise it.
             Fault::SessionUnknown => -32001,
             Fault::Unavailable { .. } | Fault::Http { .. } => codes::UPSTREAM_UNAVAILABLE,
-            Fault::Died { .. } => codes::UPSTREAM_DIED,
+            Fault::Died { .. } | Fault::ReplicaDied => codes::UPSTREAM_DIED,
             Fault::Timeout { .. } => codes::UPSTREAM_TIMEOUT,
             Fault::Protocol { .. } => codes::UPSTREAM_PROTOCOL,
             Fault::Busy { .. } => codes::BUSY,
@@ -122,7 +131,7 @@ impl Fault {
             | Fault::HeaderMismatch(_)
             | Fault::UnsupportedVersion { .. }
             | Fault::SessionRequired => StatusCode::BAD_REQUEST,
-            Fault::InvalidParams(_) if modern => StatusCode::BAD_REQUEST,
+            Fault::InvalidParams(_) | Fault::CallLost if modern => StatusCode::BAD_REQUEST,
             Fault::UnknownMethod { .. } if modern => StatusCode::NOT_FOUND,
             Fault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Fault::SessionUnknown => StatusCode::NOT_FOUND,

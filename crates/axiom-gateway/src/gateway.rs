@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::hub::Hub;
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::replica::Replicas;
 use crate::seal::Sealer;
 use crate::session::SessionTable;
 use crate::status::{self, ServerStatus};
@@ -26,6 +27,7 @@ pub struct Gateway {
     pub(crate) hub: Arc<Hub>,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) sessions: SessionTable,
+    pub(crate) replicas: Replicas,
     runtime: Handle,
     draining: AtomicBool,
     drain_begun: Notify,
@@ -52,7 +54,7 @@ impl Gateway {
     pub fn new(options: Options) -> Arc<Gateway> {
         let runtime = Handle::current();
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
-        let sealer = Arc::new(Sealer::new());
+        let sealer = Arc::new(Sealer::new(&options.keys, options.advertise.as_deref()));
         let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
         let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &runtime));
         let gateway = Arc::new(Gateway {
@@ -60,6 +62,7 @@ impl Gateway {
             hub,
             sealer,
             sessions,
+            replicas: Replicas::default(),
             runtime,
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
@@ -79,6 +82,8 @@ impl Gateway {
     /// clients are told that the lists changed. The listener and the limits of open connections stay as they are.
     pub fn apply(self: &Arc<Self>, options: Options) {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sealer.apply(&options.keys, options.advertise.as_deref());
+        self.sessions.forget_without_key();
         let old = self.plan.load_full();
         let new = Arc::new(Plan::new(options, Some(&old), &self.hub, &self.runtime));
         self.plan.store(Arc::clone(&new));
