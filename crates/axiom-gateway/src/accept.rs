@@ -98,7 +98,7 @@ async fn handle(
     let door = door_of(path);
     if let Err(refusal) = guard::check(&plan.options, request.headers()) {
         // Another replica has checked its client, and knows this one by an address that clients need not know.
-        let is_hop = matches!(door, Some((_, Door::Streamable)))
+        let is_hop = matches!(door, Some((_, Door::Streamable | Door::SseMessage)))
             && replica::is_hop(&gateway.sealer, request.headers());
         if !is_hop {
             return *refusal;

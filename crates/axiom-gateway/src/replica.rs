@@ -12,6 +12,7 @@
 //! | any session: answers, notifications but `initialized`; batches   | there             |
 //! | any session: cancellation of a call                              | where the call is |
 //! | any session: every other request                                 | here              |
+//! | 2024-11-05: a message to an HTTP+SSE stream                      | there             |
 //! | 2026-07-28: `requestState` of a parked call                      | there             |
 //!
 //! A replica that is gone is not looked for: the client starts again. One that is slow is waited for.
@@ -30,6 +31,7 @@ use axiom_transport::server::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use url::Url;
 
 use crate::fault::Fault;
 use crate::gateway::Gateway;
@@ -47,14 +49,14 @@ mod relay;
 /// The ways to other replicas, so that connections to them are used again.
 #[derive(Debug, Default)]
 pub(crate) struct Replicas {
-    /// By URL of an endpoint there.
+    /// By base URL.
     targets: Mutex<HashMap<String, Target>>,
 }
 
 /// A replica in the same cluster accepts within milliseconds. One that does not is gone, and its client should start again
 /// rather than wait.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Replicas times endpoints that are remembered. Addresses change for ever where replicas come and go.
+/// Replicas that are remembered. Where they come and go, so do their addresses.
 const TARGETS_MAX: usize = 1_024;
 
 /// Why a replica did not answer.
@@ -120,6 +122,11 @@ fn owner_of_unknown(sealer: &Sealer, headers: &HeaderMap, fault: &Fault) -> Opti
     replica(sealer.owner(Purpose::Session, token))
 }
 
+/// The replica that has the stream of an HTTP+SSE client, by the id in the place it POSTs to.
+pub(crate) fn owner_of_stream(sealer: &Sealer, id: &str) -> Option<Arc<str>> {
+    replica(sealer.owner(Purpose::Sse, id))
+}
+
 fn replica(owner: Owner) -> Option<Arc<str>> {
     match owner {
         Owner::Replica(owner) => Some(owner),
@@ -158,7 +165,8 @@ pub(crate) async fn forward(
     body: Bytes,
 ) -> Result<Response<Body>, Lost> {
     let path = head.uri.path();
-    let Some(target) = gateway.replicas.target(&format!("{owner}{path}")) else {
+    let place = head.uri.path_and_query().map_or(path, |place| place.as_str());
+    let Some(target) = gateway.replicas.target(owner, place) else {
         return Err(Lost::Gone);
     };
     let headers = headers_for(&gateway.sealer, head, &body);
@@ -200,18 +208,69 @@ fn is_passed_on(name: &HeaderName) -> bool {
 }
 
 impl Replicas {
-    /// `None` for a URL that is none. It comes from a replica's configuration, where it was one.
-    fn target(&self, url: &str) -> Option<Target> {
+    /// A place at a replica. `None` for a URL that is none; it was one in that replica's configuration.
+    fn target(&self, owner: &str, place: &str) -> Option<Target> {
+        let url = Url::parse(&format!("{owner}{place}")).ok()?;
+        // No critical section leaves the map half-changed.
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(target) = targets.get(url) {
-            return Some(target.clone());
+        if let Some(target) = targets.get(owner) {
+            return Some(target.with_url(url));
         }
-        let target = Target::parse(url, &BTreeMap::new()).ok()?;
+        let target = Target::parse(owner, &BTreeMap::new()).ok()?;
         let target = target.with_dial_timeout(DIAL_TIMEOUT);
         if targets.len() >= TARGETS_MAX {
             targets.clear();
         }
-        targets.insert(url.to_owned(), target.clone());
-        Some(target)
+        targets.insert(owner.to_owned(), target.clone());
+        Some(target.with_url(url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Options, SealKey};
+    use axiom_protocol::envelope::Limits;
+
+    fn message(text: &str) -> Message {
+        Message::scan(Bytes::from(text.to_owned()), &Limits::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_parked_call_is_continued_where_it_is() {
+        let keys = vec![SealKey::random()];
+        let [here, there] = ["http://a:1", "http://b:2"].map(|base| Sealer::new(&keys, Some(base)));
+        let gateway = Gateway::new(Options {
+            keys,
+            advertise: Some("http://a:1".to_owned()),
+            ..Options::default()
+        });
+        let check = |state: &str, expected: Option<&str>| {
+            let text = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","requestState":"{state}"}}}}"#
+            );
+            let modern = Ok(Who::Caller(Caller::Modern { mirrored: None }));
+            let owner = owner_of(&gateway, &HeaderMap::new(), &modern, &message(&text));
+            assert_eq!(owner.as_deref(), expected, "{state}");
+        };
+        check(&there.seal(Purpose::Parked, b"7"), Some("http://b:2"));
+        check(&here.seal(Purpose::Parked, b"7"), None);
+        check(&there.seal(Purpose::Session, b"7"), None);
+        check("a server's own", None);
+        check("", None);
+    }
+
+    #[test]
+    fn what_a_lost_replica_means() {
+        let code = |lost: Lost, era: Era| {
+            let fault = lost.fault(era);
+            (fault.code(), fault.status(era == Era::Modern).as_u16())
+        };
+        assert_eq!(code(Lost::Gone, Era::Legacy), (-32001, 404));
+        assert_eq!(code(Lost::Died, Era::Legacy), (1003, 200));
+        for lost in [Lost::Gone, Lost::Died] {
+            assert_eq!(code(lost, Era::Modern), (-32602, 400));
+            assert!(lost.fault(Era::Modern).to_string().contains("unknown"));
+        }
     }
 }

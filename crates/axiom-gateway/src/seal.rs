@@ -27,6 +27,8 @@ mod key;
 pub(crate) enum Purpose {
     Session,
     Cursor,
+    /// The place where an HTTP+SSE client POSTs to.
+    Sse,
     /// A call that waits for its client to come back.
     Parked,
     /// A request on its way from one replica to another.
@@ -38,6 +40,7 @@ impl Purpose {
         match self {
             Purpose::Session => b"axiom session 2",
             Purpose::Cursor => b"axiom cursor 2",
+            Purpose::Sse => b"axiom sse 1",
             Purpose::Parked => b"axiom parked 1",
             Purpose::Hop => b"axiom hop 1",
         }
@@ -257,7 +260,7 @@ mod tests {
         let sealer = Sealer::default();
         let token = sealer.seal(Purpose::Session, b"state");
         assert!(opens(&sealer, &token));
-        for purpose in [Purpose::Cursor, Purpose::Parked, Purpose::Hop] {
+        for purpose in [Purpose::Cursor, Purpose::Sse, Purpose::Parked, Purpose::Hop] {
             assert_eq!(sealer.open(purpose, &token), None, "{purpose:?}");
         }
         assert_eq!(Sealer::default().open(Purpose::Session, &token), None);

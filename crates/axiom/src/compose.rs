@@ -70,6 +70,7 @@ fn demo_config() -> Config {
             ..Options::default()
         },
         disabled: Vec::new(),
+        key_file: None,
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Reload {
     path: PathBuf,
     /// The text that was read last, good or not: nothing is told twice.
     text: String,
+    /// What was wrong with the files when they were read last.
+    complaint: String,
     applied: Options,
     /// The address that the text asks for; not always the one that is served.
     listen: SocketAddr,
@@ -35,6 +37,7 @@ impl Reload {
         Reload {
             path,
             text,
+            complaint: String::new(),
             applied: Options {
                 listen: served,
                 ..config.options
@@ -50,8 +53,9 @@ impl Reload {
             Ok(loaded) => loaded,
             Err(error) => {
                 let now = fs_err::read_to_string(&self.path).unwrap_or_default();
-                if now != self.text {
-                    let details = error.details(terminal.look());
+                let details = error.details(terminal.look());
+                let complaint = format!("{details}{error}");
+                if now != self.text || complaint != self.complaint {
                     if !details.is_empty() {
                         terminal.say(details.trim_end());
                     }
@@ -60,18 +64,23 @@ impl Reload {
                         terminal.red("error:")
                     ));
                     self.text = now;
+                    self.complaint = complaint;
                 }
                 return;
             }
         };
         let was_same = loaded.text == self.text;
         self.text = loaded.text;
+        self.complaint.clear();
         let mut options = loaded.config.options;
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
         let changes = diff::changes(&self.applied, &options);
         if was_same && changes.is_empty() {
             return;
         }
+        // Told when it is so: whoever reads it may count on it.
+        self.applied = options.clone();
+        gateway.apply(options);
         if !loaded.warnings.is_empty() {
             terminal.say(render(&loaded.warnings, &file, &self.text, terminal.look()).trim_end());
         }
@@ -87,7 +96,5 @@ impl Reload {
             self.listen = listen;
             terminal.say(format_args!("  gateway.listen = \"{listen}\" needs a restart"));
         }
-        self.applied = options.clone();
-        gateway.apply(options);
     }
 }

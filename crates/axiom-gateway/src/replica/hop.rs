@@ -63,7 +63,8 @@ fn digest(head: &Parts, body: &[u8]) -> Vec<u8> {
     let mut context = Context::new(&SHA256);
     let session = head.headers.get(MCP_SESSION_ID);
     let session = session.map(HeaderValue::as_bytes).unwrap_or_default();
-    for part in [head.method.as_str().as_bytes(), head.uri.path().as_bytes(), session] {
+    let place = head.uri.path_and_query().map_or("", |place| place.as_str());
+    for part in [head.method.as_str().as_bytes(), place.as_bytes(), session] {
         context.update(part);
         context.update(b"\n");
     }

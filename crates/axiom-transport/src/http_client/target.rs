@@ -80,7 +80,7 @@ impl Target {
     }
 
     /// Another path on the same server, with the same headers and the same pooled connections.
-    pub(crate) fn with_url(&self, url: Url) -> Target {
+    pub fn with_url(&self, url: Url) -> Target {
         let Inner {
             pool_key,
             https,
