@@ -163,7 +163,7 @@ impl Answer {
     }
 
     /// Reads what is left; true if the connection was cut before the end.
-    pub fn is_cut(mut self) -> bool {
+    pub fn was_cut(mut self) -> bool {
         self.body.read_to_end(&mut Vec::new()).is_err()
     }
 

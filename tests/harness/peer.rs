@@ -148,7 +148,9 @@ impl Session {
             initialized: Value::Null,
         };
         let body = message("0", "initialize", &initialize_params(version, capabilities));
-        let mut answer = Request::post(&session.path, body).header("host", host).send(address);
+        let mut answer = Request::post(&session.path, body)
+            .header("host", host)
+            .send(address);
         session.id = answer.header("mcp-session-id").map(str::to_owned);
         let reply = finish("0", &mut answer);
         session.initialized = reply.value();

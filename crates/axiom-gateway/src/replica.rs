@@ -186,7 +186,11 @@ pub(crate) async fn forward(
 }
 
 fn lost(error: &HttpError) -> Lost {
-    if error.retry_is_safe() { Lost::Gone } else { Lost::Died }
+    if error.retry_is_safe() {
+        Lost::Gone
+    } else {
+        Lost::Died
+    }
 }
 
 /// What the client said in headers, as far as the owner must know it, and the sign that this is a hop.

@@ -17,8 +17,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 
-pub use key::{SealKey, SealKeyError};
 use key::{ID_LEN, KeyId};
+pub use key::{SealKey, SealKeyError};
 
 mod key;
 
@@ -278,7 +278,11 @@ mod tests {
                     let mut changed = token.clone().into_bytes();
                     changed[index] = other;
                     let changed = String::from_utf8(changed).unwrap();
-                    assert_eq!(sealer.open(Purpose::Session, &changed), None, "{changed} for {token}");
+                    assert_eq!(
+                        sealer.open(Purpose::Session, &changed),
+                        None,
+                        "{changed} for {token}"
+                    );
                 }
             }
             for longer in [

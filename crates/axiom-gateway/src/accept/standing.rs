@@ -83,11 +83,7 @@ fn no_stream(endpoint: &Endpoint) -> Response<Body> {
 }
 
 /// DELETE: the client ends its session. What only it used at servers is ended too.
-pub(super) async fn end_session(
-    gateway: &Arc<Gateway>,
-    endpoint: &Endpoint,
-    head: &Parts,
-) -> Response<Body> {
+pub(super) async fn end_session(gateway: &Arc<Gateway>, endpoint: &Endpoint, head: &Parts) -> Response<Body> {
     let headers = &head.headers;
     if let Some(refusal) = refuse_modern(headers) {
         return refusal;

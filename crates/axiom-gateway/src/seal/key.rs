@@ -46,8 +46,8 @@ impl SealKey {
     /// What is wrong with it, without showing it.
     pub fn parse(text: &str) -> Result<SealKey, SealKeyError> {
         let bytes = STANDARD.decode(text).map_err(|_| SealKeyError::NotBase64)?;
-        let bytes =
-            <[u8; KEY_LEN]>::try_from(&bytes[..]).map_err(|_| SealKeyError::WrongLength { got: bytes.len() })?;
+        let bytes = <[u8; KEY_LEN]>::try_from(&bytes[..])
+            .map_err(|_| SealKeyError::WrongLength { got: bytes.len() })?;
         Ok(SealKey { bytes })
     }
 

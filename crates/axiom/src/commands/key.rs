@@ -48,7 +48,9 @@ fn append(path: &Path, key: &str) -> std::io::Result<usize> {
     } else {
         "\n"
     };
-    options.open(path)?.write_all(format!("{glue}{key}\n").as_bytes())?;
+    options
+        .open(path)?
+        .write_all(format!("{glue}{key}\n").as_bytes())?;
     let is_key = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
     Ok(before.lines().filter(is_key).count() + 1)
 }

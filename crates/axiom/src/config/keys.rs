@@ -62,7 +62,8 @@ pub(super) fn load(file: &KeyFile, path: &Path) -> Result<(Vec<SealKey>, Option<
         Problem::error(&file.span, message, "the file of keys")
             .help("`axiom key new --into FILE` puts a fresh key into a file")
     };
-    let text = fs_err::read_to_string(path).map_err(|error| failed(format!("`gateway.key_file`: {error}")))?;
+    let text =
+        fs_err::read_to_string(path).map_err(|error| failed(format!("`gateway.key_file`: {error}")))?;
     let shown = path.display();
     let keys = parse(&text).map_err(|error| failed(format!("`gateway.key_file`: in {shown} {error}")))?;
     let warning = is_open_to_others(path).then(|| {
@@ -108,7 +109,10 @@ mod tests {
             ),
             (format!("{a}\n{b}\n{a}"), "line 3 is the same key as line 1"),
         ] {
-            assert_eq!(parse(&text).map_err(|error| error.to_string()), Err(why.to_owned()));
+            assert_eq!(
+                parse(&text).map_err(|error| error.to_string()),
+                Err(why.to_owned())
+            );
         }
         let many: String = (0..=KEYS_MAX)
             .map(|_| SealKey::random().to_text() + "\n")
