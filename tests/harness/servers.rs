@@ -272,6 +272,19 @@ pub fn modern_only_http() -> (Running, String) {
     listening("the server of 2026-07-28 alone", &mut command)
 }
 
+/// A server of the session revisions alone, as a child process.
+pub fn legacy_only_stdio() -> Vec<String> {
+    let script = bed::ours("servers/legacy_only.mjs");
+    vec![bed::node(), script, "stdio".to_owned()]
+}
+
+/// A server of the session revisions alone over HTTP, and its URL.
+pub fn legacy_only_http() -> (Running, String) {
+    let mut command = Command::new(bed::node());
+    command.arg(bed::ours("servers/legacy_only.mjs")).arg("http");
+    listening("the server of the session revisions alone", &mut command)
+}
+
 /// A server of the test kit that has one fault, over stdio.
 pub fn faulty(fault: &str, arguments: &[&str]) -> Vec<String> {
     let program = bed::built("axiom-faulty").display().to_string();

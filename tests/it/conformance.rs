@@ -1,127 +1,99 @@
-//! The official conformance suite, against the dual-era server itself and through the gateway.
+//! The official conformance suite: its server scenarios as a matrix of clients, servers and transports, and its client
+//! scenarios with the gateway between client and scenario.
+//!
+//! What is expected to fail stands in `tests/conformance`, each line with its reason. The suite is strict about such a
+//! file: a failure or a warning that is not in it is an error, and so is a line whose check passes.
 
-use std::path::Path;
-use std::process::Command;
+mod client_side;
+mod suite;
 
 use axiom_tests::child::Running;
 use axiom_tests::config::Config;
 use axiom_tests::gateway::Gateway;
-use axiom_tests::{bed, servers};
-use serde_json::Value;
+use axiom_tests::servers;
 
-/// What the suite counts, and what of it passed.
-#[derive(Debug, PartialEq, Eq)]
-struct Scored {
-    passed: usize,
-    of: usize,
+use suite::Revision::{self, Legacy, Modern};
+use suite::Scored;
+
+/// A line is a test: which scenarios, to which server, on which way, how many pass, and the file of what may fail.
+macro_rules! cells {
+    ($($test:ident: $revision:ident, $server:ident, $way:ident, $passed:literal of $of:literal, $file:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            let expected = Scored { passed: $passed, of: $of };
+            assert_eq!(passed($revision, Server::$server, Way::$way, $file), expected);
+        })*
+    };
 }
 
-const MODERN: (&str, Scored) = ("2026-07-28", Scored { passed: 37, of: 37 });
-const LEGACY: (&str, Scored) = ("2025-11-25", Scored { passed: 30, of: 30 });
-
-#[test]
-fn the_server_itself_passes() {
-    let (_server, url) = servers::dual_http();
-    for (revision, all) in [MODERN, LEGACY] {
-        assert_eq!(suite(&url, revision), all, "{revision}");
-    }
+cells! {
+    // What the servers can do by themselves.
+    modern_direct:                    Modern, Dual,       Direct, 37 of 37, "nothing";
+    legacy_direct:                    Legacy, Dual,       Direct, 30 of 30, "nothing";
+    modern_direct_to_a_modern_server: Modern, ModernOnly, Direct, 37 of 37, "nothing";
+    legacy_direct_to_a_legacy_server: Legacy, LegacyOnly, Direct, 30 of 30, "nothing";
+    // Client and server have an era in common.
+    modern_through_the_gateway:       Modern, Dual,       Http,   37 of 37, "nothing";
+    modern_to_a_child_process:        Modern, Dual,       Stdio,  37 of 37, "nothing";
+    modern_to_a_modern_server:        Modern, ModernOnly, Http,   37 of 37, "nothing";
+    modern_to_a_modern_child_process: Modern, ModernOnly, Stdio,  37 of 37, "nothing";
+    legacy_through_the_gateway:       Legacy, Dual,       Http,   30 of 30, "nothing";
+    legacy_to_a_child_process:        Legacy, Dual,       Stdio,  30 of 30, "nothing";
+    legacy_to_a_legacy_server:        Legacy, LegacyOnly, Http,   30 of 30, "nothing";
+    legacy_to_a_legacy_child_process: Legacy, LegacyOnly, Stdio,  30 of 30, "nothing";
+    // Only the gateway makes them understand each other.
+    modern_to_a_legacy_server:        Modern, LegacyOnly, Http,   26 of 37, "modern-to-legacy";
+    modern_to_a_legacy_child_process: Modern, LegacyOnly, Stdio,  26 of 37, "modern-to-legacy";
+    legacy_to_a_modern_server:        Legacy, ModernOnly, Http,   22 of 30, "legacy-to-modern";
+    legacy_to_a_modern_child_process: Legacy, ModernOnly, Stdio,  22 of 30, "legacy-to-modern";
 }
 
-#[test]
-fn modern_through_the_gateway() {
-    let (_server, url) = servers::dual_http();
-    let gateway = Gateway::start(&Config::new().url("dual", &url));
-    assert_eq!(suite(&gateway.server("dual"), MODERN.0), MODERN.1);
+/// Which clients a server understands.
+#[derive(Clone, Copy)]
+enum Server {
+    Dual,
+    ModernOnly,
+    LegacyOnly,
 }
 
-#[test]
-fn legacy_through_the_gateway() {
-    let (_server, url) = servers::dual_http();
-    let gateway = Gateway::start(&Config::new().url("dual", &url));
-    assert_eq!(suite(&gateway.server("dual"), LEGACY.0), LEGACY.1);
+/// How the suite reaches the server: past the gateway, or through it and then by this transport.
+#[derive(Clone, Copy)]
+enum Way {
+    Direct,
+    Http,
+    Stdio,
 }
 
-#[test]
-fn both_through_the_gateway_to_a_child_process() {
-    let gateway = Gateway::start(&Config::new().stdio("dual", &servers::dual_stdio()));
-    for (revision, all) in [MODERN, LEGACY] {
-        assert_eq!(suite(&gateway.server("dual"), revision), all, "{revision}");
-    }
-}
-
-/// Runs the scenarios that a revision requires, and those that it only looks at.
-fn suite(url: &str, revision: &str) -> Scored {
-    let mut command = Command::new(bed::node());
-    command.arg(bed::npm("@modelcontextprotocol/conformance/dist/index.js"));
-    command.args(["server", "--url", url, "--requirements", revision]);
-    let output = bed::scratch("conformance");
-    command.arg("-o").arg(&output);
-    if revision == MODERN.0 {
-        // Names unscored scenarios only; see the file.
-        command
-            .arg("--expected-failures")
-            .arg(bed::ours("conformance/expected-failures.yaml"));
-    }
-    let mut running = Running::start("the conformance suite", &mut command);
-    let lines = running.stdout.all();
-    let status = running.ended();
-    let scored = scored(&lines, revision);
-    assert!(
-        status.success(),
-        "{revision}: {scored:?}\n{}",
-        failures(&output, revision)
-    );
-    scored
-}
-
-/// `✓ name: n passed, n failed` of each scenario that the revision requires of a server.
-fn scored(lines: &[String], revision: &str) -> Scored {
-    let required = required(revision);
-    let passed = lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("✓ ")?.split(':').next());
-    let passed = passed.filter(|name| required.iter().any(|required| required == name));
-    Scored {
-        passed: passed.count(),
-        of: required.len(),
-    }
-}
-
-/// The list under `server:` in the suite's own file of requirements.
-fn required(revision: &str) -> Vec<String> {
-    let path = bed::npm(&format!(
-        "@modelcontextprotocol/conformance/requirements/{revision}.yaml"
-    ));
-    let text = std::fs::read_to_string(path).expect("the suite says what it requires");
-    let lines = text.lines().skip_while(|line| *line != "server:").skip(1);
-    lines
-        .map_while(|line| line.strip_prefix("  - "))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// The failed checks of required scenarios, and why each failed.
-fn failures(output: &Path, revision: &str) -> String {
-    let mut failures = String::new();
-    for entry in std::fs::read_dir(output)
-        .expect("the suite writes its results")
-        .flatten()
-    {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !required(revision)
-            .iter()
-            .any(|required| name.starts_with(&format!("server-{required}-20")))
-        {
-            continue;
-        }
-        let text = std::fs::read_to_string(entry.path().join("checks.json")).expect("a scenario has checks");
-        let checks: Vec<Value> = serde_json::from_str(&text).expect("checks are JSON");
-        for check in checks.iter().filter(|check| check["status"] == "FAILURE") {
-            failures.push_str(&format!(
-                "{name}: {} {}\n  {}\n",
-                check["id"], check["errorMessage"], check["details"]
-            ));
+impl Server {
+    fn http(self) -> (Running, String) {
+        match self {
+            Server::Dual => servers::dual_http(),
+            Server::ModernOnly => servers::modern_only_http(),
+            Server::LegacyOnly => servers::legacy_only_http(),
         }
     }
-    failures
+
+    fn stdio(self) -> Vec<String> {
+        match self {
+            Server::Dual => servers::dual_stdio(),
+            Server::ModernOnly => servers::modern_only_stdio(),
+            Server::LegacyOnly => servers::legacy_only_stdio(),
+        }
+    }
+}
+
+fn passed(revision: Revision, server: Server, way: Way, file: &str) -> Scored {
+    let (_server, config) = match way {
+        Way::Direct => {
+            let (_server, url) = server.http();
+            return suite::server(&url, revision, file);
+        }
+        Way::Http => {
+            let (running, url) = server.http();
+            (Some(running), Config::new().url("server", &url))
+        }
+        Way::Stdio => (None, Config::new().stdio("server", &server.stdio())),
+    };
+    let gateway = Gateway::start(&config);
+    suite::server(&gateway.server("server"), revision, file)
 }

@@ -3,22 +3,16 @@
 //   node modern_only.mjs http    prints {"event":"listening","mcp":URL} when it listens, on a port it picks
 //   node modern_only.mjs stdio
 
-import { createServer } from 'node:http';
-
-import { toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHandler, InMemoryServerEventBus } from '@modelcontextprotocol/server';
 import { serveStdio } from '@modelcontextprotocol/server/stdio';
 
 import { build } from './everything/build.mjs';
+import { listen } from './everything/http.mjs';
 
 if (process.argv[2] === 'stdio') {
     serveStdio(context => build(context), { legacy: 'reject' });
 } else {
     const bus = new InMemoryServerEventBus();
     const handler = createMcpHandler(context => build(context, bus), { legacy: 'reject', bus });
-    const server = createServer(toNodeHandler(handler));
-    server.listen(0, '127.0.0.1', () => {
-        const mcp = `http://127.0.0.1:${server.address().port}/mcp`;
-        console.log(JSON.stringify({ event: 'listening', mcp }));
-    });
+    console.log(JSON.stringify({ event: 'listening', mcp: await listen(handler, 0) }));
 }

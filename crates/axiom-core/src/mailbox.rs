@@ -66,6 +66,11 @@ impl<T> Mailbox<T> {
         self.put(letter, false)
     }
 
+    /// True if nobody will read another letter.
+    pub fn is_abandoned(&self) -> bool {
+        lock(&self.shared).reader_gone
+    }
+
     fn put(&self, letter: T, lossy: bool) -> Result<(), T> {
         let waker = {
             let mut shared = lock(&self.shared);

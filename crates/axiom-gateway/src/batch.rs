@@ -108,7 +108,7 @@ async fn request(
     let answer = match phase::request(gateway, endpoint, caller, message).await? {
         Reply::Now(answer) => answer,
         Reply::Call(mut call) => {
-            call.exchange().cancel_on_drop(false);
+            call.cancel_on_drop(false);
             call.finish().await?
         }
         Reply::Subscription(_) => {

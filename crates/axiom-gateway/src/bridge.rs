@@ -1,8 +1,7 @@
 //! Between the eras: a request of one era made readable to a server of the other, and the answer back.
 //!
-//! Here is what needs no state: lists, calls, reads, prompts, completion. What would need a server to ask the client in
-//! the middle of a call (elicitation, sampling, roots) is not carried across eras yet: the other side is not told of
-//! such capabilities, and a server that asks all the same gives a clear error.
+//! Here is what needs no state: the shape of requests, answers and errors. What a server asks its client in the middle
+//! of a call (elicitation, sampling, roots) is carried across in [`crate::call`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,13 +10,16 @@ use axiom_protocol::headers::{MCP_METHOD, MCP_NAME, encode_value};
 use axiom_protocol::method::Method;
 use axiom_protocol::revision::{Era, Revision};
 use axiom_protocol::rewrite::object_with;
+use axiom_protocol::walk;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
+use crate::call::{Converted, is_visit_first};
 use crate::exchange::Final;
 use crate::fault::Fault;
 use crate::message::Message;
-use crate::upstream::Link;
+use crate::session::Session;
+use crate::upstream::{Link, whole};
 
 /// How the gateway introduces itself to servers and clients.
 pub(crate) const OUR_INFO: &str = concat!(
@@ -32,6 +34,9 @@ const META_INFO: &str = "io.modelcontextprotocol/clientInfo";
 const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// Keys of a modern request's `_meta` that mean nothing to a legacy server.
 const MODERN_META: [&str; 4] = [META_VERSION, META_CAPABILITIES, META_INFO, META_LOG_LEVEL];
+
+/// Fields of a modern request by which its client comes back with answers.
+const MODERN_PARAMS: [&str; 2] = ["inputResponses", "requestState"];
 
 /// `params` with the `_meta` that every modern request carries, for requests of the gateway's own.
 pub(crate) fn modern_params() -> Vec<u8> {
@@ -50,23 +55,23 @@ pub(crate) fn modern_params_with(fields: &[(&str, &[u8])]) -> Vec<u8> {
         params.push(b',');
     }
     params.extend_from_slice(b"\"_meta\":");
-    params.extend_from_slice(&modern_meta(OUR_INFO.as_bytes(), None));
+    params.extend_from_slice(&modern_meta(OUR_INFO.as_bytes(), b"{}", None));
     params.push(b'}');
     params
 }
 
-fn modern_meta(info: &[u8], log_level: Option<&str>) -> Vec<u8> {
+fn modern_meta(info: &[u8], capabilities: &[u8], log_level: Option<&str>) -> Vec<u8> {
     let level = log_level.map(|level| serde_json::Value::from(level).to_string());
     let version = format!("\"{}\"", Revision::MODERN.as_str());
     let mut set: Vec<(&str, &[u8])> = vec![
         (META_VERSION, version.as_bytes()),
-        (META_CAPABILITIES, b"{}"),
+        (META_CAPABILITIES, capabilities),
         (META_INFO, info),
     ];
     if let Some(level) = &level {
         set.push((META_LOG_LEVEL, level.as_bytes()));
     }
-    object_with(b"{}", crate::upstream::whole(b"{}"), &set, &[])
+    object_with(b"{}", whole(b"{}"), &set, &[])
 }
 
 /// The headers a modern HTTP server demands besides the version: what the body says, mirrored.
@@ -91,15 +96,43 @@ pub(crate) fn modern_headers(message: &Message, name: Option<&str>) -> Vec<(Head
     headers
 }
 
+/// What a client with a session said of itself, in each request to a modern server.
+#[derive(Debug, Default)]
+pub(crate) struct Introduction {
+    pub info: Bytes,
+    pub capabilities: Vec<u8>,
+    pub log_level: Option<String>,
+}
+
+impl Introduction {
+    pub(crate) fn of(session: &Session) -> Introduction {
+        Introduction {
+            info: session.hello.client_info.clone(),
+            capabilities: to_modern_capabilities(&session.hello.capabilities),
+            log_level: session.with(|state| state.log_level.clone()),
+        }
+    }
+}
+
+/// Capabilities without what 2026-07-28 does not know or what the gateway cannot keep.
+fn to_modern_capabilities(capabilities: &[u8]) -> Vec<u8> {
+    let is_object = |key: &str| {
+        walk::get(capabilities, whole(capabilities), key)
+            .is_some_and(|at| at.of(capabilities).starts_with(b"{"))
+    };
+    // Changes of roots have no notification there.
+    let roots: &[(&str, &[u8])] = if is_object("roots") {
+        &[("roots", b"{}")]
+    } else {
+        &[]
+    };
+    object_with(capabilities, whole(capabilities), roots, &["tasks"])
+}
+
 /// A request for a link of the other era.
-pub(crate) fn request(
-    message: &Message,
-    link: &Link,
-    client_info: &[u8],
-    log_level: Option<&str>,
-) -> Result<Message, Fault> {
+pub(crate) fn request(message: &Message, link: &Link, client: &Introduction) -> Result<Message, Fault> {
     let params = match link.era() {
-        Era::Modern => to_modern(message, client_info, log_level),
+        Era::Modern => to_modern(message, client),
         Era::Legacy => to_legacy(message),
     };
     let bytes = object_with(
@@ -111,34 +144,31 @@ pub(crate) fn request(
     Message::scan(Bytes::from(bytes), &link.limits()).map_err(Fault::Unreadable)
 }
 
-fn to_modern(message: &Message, client_info: &[u8], log_level: Option<&str>) -> Vec<u8> {
-    let added = modern_meta(
-        if client_info.is_empty() {
-            OUR_INFO.as_bytes()
-        } else {
-            client_info
-        },
-        log_level,
-    );
+fn to_modern(message: &Message, client: &Introduction) -> Vec<u8> {
+    let info = if client.info.is_empty() {
+        OUR_INFO.as_bytes()
+    } else {
+        &client.info
+    };
+    let added = modern_meta(info, &client.capabilities, client.log_level.as_deref());
     let meta = match message.raw(message.envelope.meta) {
         None => added,
         Some(old) => {
-            let fields: Vec<(String, &[u8])> =
-                axiom_protocol::walk::members(&added, crate::upstream::whole(&added))
-                    .filter_map(|(key, value)| {
-                        Some((
-                            axiom_protocol::text::text(&added, key)?.into_owned(),
-                            value.of(&added),
-                        ))
-                    })
-                    .collect();
+            let fields: Vec<(String, &[u8])> = walk::members(&added, whole(&added))
+                .filter_map(|(key, value)| {
+                    Some((
+                        axiom_protocol::text::text(&added, key)?.into_owned(),
+                        value.of(&added),
+                    ))
+                })
+                .collect();
             let set: Vec<(&str, &[u8])> = fields.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-            object_with(old, crate::upstream::whole(old), &set, &[])
+            object_with(old, whole(old), &set, &[])
         }
     };
     match message.raw(message.envelope.params) {
-        Some(params) => object_with(params, crate::upstream::whole(params), &[("_meta", &meta)], &[]),
-        None => object_with(b"{}", crate::upstream::whole(b"{}"), &[("_meta", &meta)], &[]),
+        Some(params) => object_with(params, whole(params), &[("_meta", &meta)], &[]),
+        None => object_with(b"{}", whole(b"{}"), &[("_meta", &meta)], &[]),
     }
 }
 
@@ -147,16 +177,21 @@ fn to_legacy(message: &Message) -> Vec<u8> {
         return b"{}".to_vec();
     };
     let Some(meta) = message.raw(message.envelope.meta) else {
-        return params.to_vec();
+        return object_with(params, whole(params), &[], &MODERN_PARAMS);
     };
-    let kept = object_with(meta, crate::upstream::whole(meta), &[], &MODERN_META);
+    let kept = object_with(meta, whole(meta), &[], &MODERN_META);
     if kept
         .iter()
         .all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
     {
-        object_with(params, crate::upstream::whole(params), &[], &["_meta"])
+        object_with(
+            params,
+            whole(params),
+            &[],
+            &["_meta", MODERN_PARAMS[0], MODERN_PARAMS[1]],
+        )
     } else {
-        object_with(params, crate::upstream::whole(params), &[("_meta", &kept)], &[])
+        object_with(params, whole(params), &[("_meta", &kept)], &MODERN_PARAMS)
     }
 }
 
@@ -179,7 +214,7 @@ pub(crate) async fn answer(
     method: Method,
     client: Era,
     link: Arc<Link>,
-) -> Result<Final, Fault> {
+) -> Result<Converted, Fault> {
     let server = link.upstream.name.to_string();
     let status = answer.status;
     let bytes = answer.collect(link.limits().bytes_max, &server).await?;
@@ -193,7 +228,7 @@ pub(crate) async fn answer(
             if is_cacheable(method) {
                 set.extend([("ttlMs", &b"0"[..]), ("cacheScope", &b"\"private\""[..])]);
             }
-            let result = object_with(result, crate::upstream::whole(result), &set, &[]);
+            let result = object_with(result, whole(result), &set, &[]);
             object_with(
                 &message.bytes,
                 message.envelope.object,
@@ -201,28 +236,36 @@ pub(crate) async fn answer(
                 &[],
             )
         }
-        (Era::Legacy, Some(_)) => {
-            if message
-                .text(message.envelope.in_result.result_type)
-                .is_some_and(|kind| kind != "complete")
-            {
+        (Era::Legacy, Some(_)) => match message.text(message.envelope.in_result.result_type).as_deref() {
+            None | Some("complete") => message.bytes.to_vec(),
+            Some("input_required") => {
+                return Ok(Converted::InputRequired(message.result().unwrap_or_default()));
+            }
+            Some(other) => {
                 return Err(Fault::NotBridged {
                     server,
                     speaks: "2026-07-28",
-                    method: "a question to a client of an older revision".to_owned(),
+                    method: format!("an answer of the type {other} to a client of an older revision"),
                 });
             }
-            message.bytes.to_vec()
+        },
+        (Era::Modern, None) if is_visit_first(message.envelope.error_code) => {
+            let data = message
+                .envelope
+                .error
+                .and_then(|error| walk::get(&message.bytes, error, "data"));
+            let data = data.map(|at| message.slice(at)).unwrap_or_default();
+            return Ok(Converted::VisitFirst(data));
         }
         (_, None) => error_across(&message, method, client),
     };
     let is_result = message.envelope.result.is_some();
-    Ok(Final {
+    Ok(Converted::Final(Final {
         status,
         is_result,
         parts: VecDeque::from([Bytes::from(bytes)]),
         rest: None,
-    })
+    }))
 }
 
 /// "Resource not found" has another code in each era.
@@ -237,7 +280,7 @@ fn error_across(message: &Message, method: Method, client: Era) -> Vec<u8> {
         (Era::Legacy, -32022..=-32020) => b"-32600",
         _ => return message.bytes.to_vec(),
     };
-    let error = object_with(error, crate::upstream::whole(error), &[("code", code)], &[]);
+    let error = object_with(error, whole(error), &[("code", code)], &[]);
     object_with(&message.bytes, message.envelope.object, &[("error", &error)], &[])
 }
 

@@ -41,6 +41,22 @@ pub(crate) enum Step {
     Done(Result<Final, Fault>),
 }
 
+/// What a server says in a call.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Step(Step),
+    /// A question to a client that answers by calling again; only where [`Outgoing`] takes questions.
+    ///
+    /// [`Outgoing`]: crate::upstream::Outgoing
+    Asked(Box<Message>),
+}
+
+impl From<Step> for Heard {
+    fn from(step: Step) -> Heard {
+        Heard::Step(step)
+    }
+}
+
 /// A server's whole answer, with the client's id in it.
 #[derive(Debug)]
 pub(crate) struct Final {
@@ -57,8 +73,8 @@ pub(crate) struct Final {
 /// A call that can be found by others: by the client to cancel it.
 #[derive(Debug)]
 pub(crate) struct CallState {
-    pub link: Arc<Link>,
-    pub upstream_id: Bytes,
+    /// Where it is on its way, and under which id.
+    at: Option<(Arc<Link>, Bytes)>,
     cancelled: AtomicBool,
     wake: Notify,
 }
@@ -73,11 +89,23 @@ pub(crate) struct Exchange {
     call: Arc<CallState>,
     /// The legacy session that made the call.
     session: Option<Arc<Session>>,
+    takes_questions: bool,
     /// Silence after which the call is given up.
     silence: Duration,
     limit: Limit,
     done: bool,
     cancel_on_drop: bool,
+}
+
+/// Who answers what a server asks in the middle of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asker<'a> {
+    /// Nobody: the call is the gateway's own, or its client cannot be asked.
+    Nobody,
+    /// A legacy client, in its session.
+    Session(&'a Arc<Session>),
+    /// A modern client, by calling again.
+    Caller,
 }
 
 /// How the client and the server name the same call.
@@ -109,6 +137,8 @@ pub(crate) enum Letter {
     Notice(Message),
     /// A question to the client, already under the id the client will answer to.
     Question(Bytes),
+    /// A question as the server asked it.
+    Asked(Box<Message>),
     Answer(Message),
     Down(Fault),
 }
@@ -125,9 +155,17 @@ impl std::fmt::Debug for Source {
 
 impl CallState {
     pub(crate) fn new(link: Arc<Link>, upstream_id: Bytes) -> Arc<CallState> {
+        CallState::at(Some((link, upstream_id)))
+    }
+
+    /// A call that waits for its own client.
+    pub(crate) fn at_no_server() -> Arc<CallState> {
+        CallState::at(None)
+    }
+
+    fn at(at: Option<(Arc<Link>, Bytes)>) -> Arc<CallState> {
         Arc::new(CallState {
-            link,
-            upstream_id,
+            at,
             cancelled: AtomicBool::new(false),
             wake: Notify::new(),
         })
@@ -137,7 +175,9 @@ impl CallState {
     pub(crate) fn cancel(&self, reason: Option<&str>) {
         self.cancelled.store(true, Ordering::Release);
         self.wake.notify_one();
-        self.link.cancel_later(&self.upstream_id, reason);
+        if let Some((link, upstream_id)) = &self.at {
+            link.cancel_later(upstream_id, reason);
+        }
     }
 
     /// Waits until the client gives the call up.
@@ -159,6 +199,7 @@ impl Exchange {
         ids: Ids,
         call: Arc<CallState>,
         session: Option<Arc<Session>>,
+        takes_questions: bool,
     ) -> Exchange {
         link.call_begun();
         if let Some(session) = &session {
@@ -171,6 +212,7 @@ impl Exchange {
             ids,
             call,
             session,
+            takes_questions,
             silence,
             limit: Limit::new(silence),
             done: false,
@@ -220,6 +262,24 @@ impl Exchange {
         }
     }
 
+    /// The same call, asked for again by its client: what comes is under the new request's id and progress token.
+    pub(crate) fn taken_up_by(&mut self, client_id: Bytes, client_token: Option<Bytes>) {
+        self.ids.client_id = client_id;
+        // Without a token in the first request the server has none to report under.
+        if self.ids.client_token.is_some() {
+            self.ids.client_token = client_token;
+        }
+        self.limit = Limit::new(self.silence);
+    }
+
+    pub(crate) fn client_id(&self) -> Bytes {
+        self.ids.client_id.clone()
+    }
+
+    pub(crate) fn upstream_id(&self) -> &Bytes {
+        &self.ids.upstream_id
+    }
+
     pub(crate) fn server(&self) -> &str {
         &self.link.upstream.name
     }
@@ -233,30 +293,45 @@ impl Exchange {
     /// # Cancel safety
     /// Safe: everything received is kept in `self` until it is returned.
     pub(crate) async fn next(&mut self) -> Step {
-        let step = self.next_in_time().await;
-        if let Step::Done(result) = &step {
+        loop {
+            if let Heard::Step(step) = self.hear().await {
+                return step;
+            }
+            debug_assert!(self.takes_questions, "nobody else is asked here");
+        }
+    }
+
+    /// Like [`next`](Exchange::next), for callers who take questions.
+    pub(crate) async fn hear(&mut self) -> Heard {
+        let heard = self.hear_in_time().await;
+        if let Heard::Step(Step::Done(result)) = &heard {
             self.end(result);
         } else {
             self.limit = Limit::new(self.silence);
         }
-        step
+        heard
     }
 
-    async fn next_in_time(&mut self) -> Step {
+    async fn hear_in_time(&mut self) -> Heard {
         let call = Arc::clone(&self.call);
         let silence = self.silence;
         let link = &self.link;
+        let asker = match &self.session {
+            Some(session) => Asker::Session(session),
+            None if self.takes_questions => Asker::Caller,
+            None => Asker::Nobody,
+        };
         tokio::select! {
             biased;
             // cancel-safe: see `next_from`
-            step = next_from(&mut self.source, link, &self.ids, self.session.as_ref()) => step,
+            step = next_from(&mut self.source, &self.ids, asker) => step,
             // cancel-safe: the flag stays set
-            () = call.wait_cancelled() => Step::Done(Err(Fault::Cancelled)),
+            () = call.wait_cancelled() => Step::Done(Err(Fault::Cancelled)).into(),
             // cancel-safe: the limit is kept in self
             () = self.limit.reached() => {
                 // Not awaited: a server that is silent may not take this either.
                 link.cancel_later(&self.ids.upstream_id, Some("timeout"));
-                Step::Done(Err(Fault::Timeout { server: link.upstream.name.to_string(), after: silence }))
+                Step::Done(Err(Fault::Timeout { server: link.upstream.name.to_string(), after: silence })).into()
             }
         }
     }
@@ -306,26 +381,28 @@ impl Drop for Exchange {
 }
 
 /// Cancel-safe: a source keeps what it has received until this returns it.
-async fn next_from(source: &mut Source, link: &Arc<Link>, ids: &Ids, session: Option<&Arc<Session>>) -> Step {
+async fn next_from(source: &mut Source, ids: &Ids, asker: Asker<'_>) -> Heard {
     loop {
         match source {
             Source::Letters(letters) => return from_letter(letters.next().await, ids),
             Source::Posting(posting) => match posting.as_mut().await {
                 Ok(answered) => *source = Source::Answer(Box::new(HttpAnswer::new(answered))),
-                Err(fault) => return Step::Done(Err(fault)),
+                Err(fault) => return Step::Done(Err(fault)).into(),
             },
-            Source::Answer(answer) => return answer.next(link, ids, session).await,
+            Source::Answer(answer) => return answer.next(ids, asker).await,
         }
     }
 }
 
-fn from_letter(letter: Letter, ids: &Ids) -> Step {
-    match letter {
+fn from_letter(letter: Letter, ids: &Ids) -> Heard {
+    let step = match letter {
         Letter::Notice(message) => Step::Notice(restore_notice(&message, ids)),
         Letter::Question(bytes) => Step::Notice(bytes),
+        Letter::Asked(message) => return Heard::Asked(message),
         Letter::Answer(message) => Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK))),
         Letter::Down(fault) => Step::Done(Err(fault)),
-    }
+    };
+    step.into()
 }
 
 /// A response with the client's id in place of ours.

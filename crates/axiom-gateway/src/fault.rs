@@ -61,6 +61,24 @@ pub enum Fault {
         speaks: &'static str,
         method: String,
     },
+    #[error(
+        "server '{server}' needs the client capability {} for this call, and the request does not declare it",
+        capability_name(required)
+    )]
+    MissingCapability {
+        server: String,
+        /// As `data.requiredCapabilities`, e.g. `{"sampling":{}}`.
+        required: &'static str,
+    },
+    #[error("{parked_max} calls wait for answers of their clients, the limit")]
+    TooManyParked { parked_max: usize },
+    #[error(
+        "the call that params.requestState continues is not waiting here any more (it was answered, timed out, or the \
+         gateway was restarted): whether it took effect is unknown; call again without requestState to start anew"
+    )]
+    StateLost,
+    #[error("the client did not answer {method}: {reason}")]
+    NotAnswered { method: String, reason: String },
     #[error("the call was cancelled")]
     Cancelled,
     #[error("the gateway is shutting down")]
@@ -69,11 +87,6 @@ pub enum Fault {
         "the gateway replica that has this session ended during the request, which may or may not have taken effect"
     )]
     ReplicaDied,
-    #[error(
-        "the call that this requestState continues is lost with the gateway replica that held it: whether it took \
-         effect is unknown; start it again only if doing it twice is safe"
-    )]
-    CallLost,
 }
 
 impl Fault {
@@ -85,7 +98,9 @@ impl Fault {
             | Fault::Protocol { .. }
             | Fault::Http { .. }
             | Fault::NotBridged { .. } => Blame::Upstream,
-            Fault::Busy { .. } | Fault::ShuttingDown | Fault::ReplicaDied | Fault::CallLost => Blame::Gateway,
+            Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::ShuttingDown | Fault::ReplicaDied => {
+                Blame::Gateway
+            }
             _ => Blame::Client,
         }
     }
@@ -105,7 +120,7 @@ impl Fault {
             Fault::TooLarge { .. } | Fault::InvalidRequest(_) | Fault::SessionRequired => {
                 codes::INVALID_REQUEST
             }
-            Fault::InvalidParams(_) | Fault::CallLost => codes::INVALID_PARAMS,
+            Fault::InvalidParams(_) => codes::INVALID_PARAMS,
             Fault::UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
             Fault::HeaderMismatch(_) => codes::HEADER_MISMATCH,
             Fault::UnsupportedVersion { .. } => codes::UNSUPPORTED_VERSION,
@@ -115,7 +130,10 @@ impl Fault {
             Fault::Died { .. } | Fault::ReplicaDied => codes::UPSTREAM_DIED,
             Fault::Timeout { .. } => codes::UPSTREAM_TIMEOUT,
             Fault::Protocol { .. } => codes::UPSTREAM_PROTOCOL,
-            Fault::Busy { .. } => codes::BUSY,
+            Fault::Busy { .. } | Fault::TooManyParked { .. } => codes::BUSY,
+            Fault::MissingCapability { .. } => codes::MISSING_CAPABILITY,
+            Fault::StateLost => codes::STATE_LOST,
+            Fault::NotAnswered { .. } => codes::INVALID_REQUEST,
             Fault::NotBridged { .. } => codes::UNSUPPORTED_BY_UPSTREAM_ERA,
             Fault::Cancelled => codes::CANCELLED,
             Fault::ShuttingDown => codes::SHUTTING_DOWN,
@@ -130,8 +148,9 @@ impl Fault {
             | Fault::InvalidRequest(_)
             | Fault::HeaderMismatch(_)
             | Fault::UnsupportedVersion { .. }
+            | Fault::MissingCapability { .. }
             | Fault::SessionRequired => StatusCode::BAD_REQUEST,
-            Fault::InvalidParams(_) | Fault::CallLost if modern => StatusCode::BAD_REQUEST,
+            Fault::InvalidParams(_) if modern => StatusCode::BAD_REQUEST,
             Fault::UnknownMethod { .. } if modern => StatusCode::NOT_FOUND,
             Fault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Fault::SessionUnknown => StatusCode::NOT_FOUND,
@@ -162,6 +181,9 @@ impl Fault {
                     .collect();
                 Some(serde_json::json!({ "supported": supported, "requested": requested }).to_string())
             }
+            Fault::MissingCapability { required, .. } => {
+                Some(format!("{{\"requiredCapabilities\":{required}}}"))
+            }
             Fault::Unavailable { server, .. }
             | Fault::Died { server, .. }
             | Fault::Timeout { server, .. }
@@ -174,4 +196,8 @@ impl Fault {
             _ => None,
         }
     }
+}
+
+fn capability_name(required: &str) -> &str {
+    required.split('"').nth(1).unwrap_or_default()
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::hub::Hub;
 use crate::options::Options;
+use crate::parking::Parking;
 use crate::plan::Plan;
 use crate::replica::Replicas;
 use crate::seal::Sealer;
@@ -27,6 +28,7 @@ pub struct Gateway {
     pub(crate) hub: Arc<Hub>,
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) sessions: SessionTable,
+    pub(crate) parking: Arc<Parking>,
     pub(crate) replicas: Replicas,
     runtime: Handle,
     draining: AtomicBool,
@@ -56,12 +58,15 @@ impl Gateway {
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
         let sealer = Arc::new(Sealer::new(&options.keys, options.advertise.as_deref()));
         let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
+        let (parked_max, parked_ttl) = (options.limits.parked_max, options.limits.parked_ttl);
+        let parking = Arc::new(Parking::new(Arc::clone(&sealer), parked_max, parked_ttl));
         let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &runtime));
         let gateway = Arc::new(Gateway {
             plan,
             hub,
             sealer,
             sessions,
+            parking,
             replicas: Replicas::default(),
             runtime,
             draining: AtomicBool::new(false),
@@ -190,6 +195,7 @@ async fn sweep(gateway: std::sync::Weak<Gateway>) {
             .map(|server| server.idle_timeout)
             .max();
         gateway.sessions.sweep(idle_max.unwrap_or(SWEEP_PAUSE));
+        gateway.parking.sweep();
         for upstream in plan.upstreams.values() {
             upstream.sweep();
         }

@@ -7,7 +7,8 @@
 //! phase      the driver: the only place with the whole flow     greet      initialize and server/discover
 //! route      method + name -> server                            merge      several servers' lists as one
 //! upstream   the connections to one server, era probing         bridge     between the eras
-//! exchange   one call in flight, until exactly one outcome      fault      every failure, its code and status
+//! call       one call, read by its client                       parking    calls that wait for their clients
+//! exchange   its way to a server and back, exactly one outcome  fault      every failure, its code and status
 //! subscribe  what clients want to be told                       hub        news from servers to clients
 //! ```
 
@@ -32,9 +33,11 @@ mod merge;
 mod names;
 
 mod bridge;
+mod call;
 mod exchange;
 mod message;
 mod mirror;
+mod parking;
 mod upstream;
 
 mod hub;

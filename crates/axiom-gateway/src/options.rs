@@ -193,6 +193,10 @@ pub struct Limits {
     /// A legacy session ends this long after it began. Its client must start another then, and not every client does so
     /// by itself: this bounds how long a stolen id is good, it is not there to save memory.
     pub session_ttl: Duration,
+    /// Calls that wait for answers of their clients. Beyond, a call that asks something ends.
+    pub parked_max: usize,
+    /// How long such a call waits: a person may have to be found.
+    pub parked_ttl: Duration,
     /// Time a client has to send its request head and body.
     pub request_timeout: Duration,
     /// Time running calls get to finish at shutdown.
@@ -209,6 +213,8 @@ impl Default for Limits {
             replay_bytes_max: 1 << 20,
             replay_ttl: Duration::from_secs(300),
             session_ttl: Duration::from_secs(30 * 24 * 3600),
+            parked_max: 1_000,
+            parked_ttl: Duration::from_secs(600),
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }

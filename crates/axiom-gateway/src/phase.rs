@@ -10,7 +10,8 @@ use axiom_protocol::rewrite::{Edit, object_with};
 use bytes::Bytes;
 
 use crate::bridge;
-use crate::exchange::{Exchange, Final, Step, Waiting};
+use crate::call::Call;
+use crate::exchange::{Exchange, Final};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::greet;
@@ -18,9 +19,21 @@ use crate::message::Message;
 use crate::mirror::{self, Mirrored};
 use crate::plan::{Endpoint, Scope};
 use crate::route::{self, Route};
-use crate::session::Session;
+use crate::session::{Answer, Asked, Session};
 use crate::subscribe::{self, Subscription};
 use crate::upstream::{Link, Outgoing, Upstream, Want, whole};
+
+mod across;
+
+/// A request on its way to a server.
+#[derive(Debug, Clone, Copy)]
+struct Request<'a> {
+    gateway: &'a Arc<Gateway>,
+    endpoint: &'a Arc<Endpoint>,
+    caller: &'a Caller,
+    want: &'a Want,
+    message: &'a Message,
+}
 
 /// Who sends a message, as far as it is known when it arrives.
 #[derive(Debug, Clone)]
@@ -42,16 +55,6 @@ pub(crate) enum Reply {
     Call(Box<Call>),
     /// A stream of news (`subscriptions/listen` on an endpoint of several servers).
     Subscription(Subscription),
-}
-
-/// A call at a server, and how its answer is to be read by the client.
-pub(crate) struct Call {
-    exchange: Exchange,
-    method: Method,
-    client: Era,
-    /// The server speaks the other era: its answer is converted.
-    bridged: bool,
-    converting: Option<Waiting<Final>>,
 }
 
 impl Caller {
@@ -120,13 +123,20 @@ pub(crate) async fn request(
         _ => {}
     }
     let want = caller.want();
+    let asked = Request {
+        gateway,
+        endpoint,
+        caller,
+        want: &want,
+        message,
+    };
     match route::find(endpoint, &want, message).await? {
-        Route::Server { upstream, rename } => call(&upstream, caller, &want, message, rename).await,
-        Route::FirstOf(upstreams) => Box::pin(first_of(&upstreams, caller, &want, message)).await,
+        Route::Server { upstream, rename } => call(&asked, &upstream, rename).await,
+        Route::FirstOf(upstreams) => Box::pin(first_of(&asked, &upstreams)).await,
         Route::OwnerOfTask(upstreams) => {
             Box::pin(async {
                 let owner = owner_of_task(&upstreams, &want, message).await?;
-                call(&owner, caller, &want, message, None).await
+                call(&asked, &owner, None).await
             })
             .await
         }
@@ -149,41 +159,30 @@ pub(crate) async fn request(
 }
 
 /// Calls one server: find a link, make the message fit it, put it on the wire.
-async fn call(
-    upstream: &Arc<Upstream>,
-    caller: &Caller,
-    want: &Want,
-    message: &Message,
-    rename: Option<(axiom_protocol::span::Span, String)>,
-) -> Result<Reply, Fault> {
+async fn call(asked: &Request<'_>, upstream: &Arc<Upstream>, rename: Option<Rename>) -> Result<Reply, Fault> {
+    let Request {
+        caller,
+        want,
+        message,
+        ..
+    } = *asked;
     let link = match upstream.link_at_hand(want) {
         Some(link) => link,
         None => Box::pin(upstream.link(want)).await?,
     };
-    let same_era = link.era() == caller.era();
-    if same_era
-        && subscribe::may_be_shared(message.method())
+    if link.era() != caller.era() {
+        return Box::pin(across::call(asked, link, rename.as_ref())).await;
+    }
+    if subscribe::may_be_shared(message.method())
         && let Some(reply) = Box::pin(subscribe::shared(&link, caller, message)).await?
     {
         return Ok(reply);
     }
-    let mut exchange = if same_era {
-        send(&link, caller, message, rename.as_ref()).await?
-    } else {
-        Box::pin(send_across(&link, caller, message, rename.as_ref())).await?
-    };
+    let mut exchange = send(&link, caller, message, rename.as_ref()).await?;
     if message.method() == Method::SubscriptionsListen {
         exchange.wait_forever();
     }
-    let (method, client) = (message.method(), caller.era());
-    let bridged = link.era() != client;
-    Ok(Reply::Call(Box::new(Call {
-        exchange,
-        method,
-        client,
-        bridged,
-        converting: None,
-    })))
+    Ok(Reply::Call(Box::new(Call::straight(exchange, message.method()))))
 }
 
 /// Within an era a message goes as it came, but for the name.
@@ -191,7 +190,7 @@ async fn send(
     link: &Arc<Link>,
     caller: &Caller,
     message: &Message,
-    rename: Option<&(axiom_protocol::span::Span, String)>,
+    rename: Option<&Rename>,
 ) -> Result<Exchange, Fault> {
     let mut quoted = Vec::new();
     let edits = rename_edit(rename, &mut quoted);
@@ -207,14 +206,15 @@ async fn send(
         edits,
         headers,
         session: caller.session(),
+        takes_questions: false,
     })
     .await
 }
 
-fn rename_edit<'a>(
-    rename: Option<&(axiom_protocol::span::Span, String)>,
-    quoted: &'a mut Vec<u8>,
-) -> Vec<Edit<'a>> {
+/// The name by which the server knows what is called, and where the message says it.
+type Rename = (axiom_protocol::span::Span, String);
+
+fn rename_edit<'a>(rename: Option<&Rename>, quoted: &'a mut Vec<u8>) -> Vec<Edit<'a>> {
     let Some((at, name)) = rename else {
         return Vec::new();
     };
@@ -228,60 +228,12 @@ fn rename_edit<'a>(
     edits
 }
 
-/// Across eras the parameters change shape, so the rename goes first.
-async fn send_across(
-    link: &Arc<Link>,
-    caller: &Caller,
-    message: &Message,
-    rename: Option<&(axiom_protocol::span::Span, String)>,
-) -> Result<Exchange, Fault> {
-    let mut quoted = Vec::new();
-    let mut edits = rename_edit(rename, &mut quoted);
-    let renamed = if edits.is_empty() {
-        message.clone()
-    } else {
-        Message::scan(message.with(&mut edits), &link.limits()).map_err(Fault::Unreadable)?
-    };
-    let (info, level) = match caller.session() {
-        Some(session) => (
-            session.hello.client_info.clone(),
-            session.with(|state| state.log_level.clone()),
-        ),
-        None => (Bytes::new(), None),
-    };
-    if link.era() == Era::Legacy && !bridge::has_legacy_twin(message.method()) {
-        return Err(Fault::NotBridged {
-            server: link.upstream.name.to_string(),
-            speaks: link.revision.as_str(),
-            method: message.method_text().into_owned(),
-        });
-    }
-    let bridged = bridge::request(&renamed, link, &info, level.as_deref())?;
-    let mirrored = match caller {
-        Caller::Modern { mirrored } => mirrored.as_ref(),
-        Caller::Legacy(_) => None,
-    };
-    let headers = mirror::headers(link, &bridged, None, mirrored).await?;
-    link.call(Outgoing {
-        message: &bridged,
-        edits: Vec::new(),
-        headers,
-        session: caller.session(),
-    })
-    .await
-}
-
 /// Asks servers in turn until one does not say "not found".
-async fn first_of(
-    upstreams: &[Arc<Upstream>],
-    caller: &Caller,
-    want: &Want,
-    message: &Message,
-) -> Result<Reply, Fault> {
+async fn first_of(asked: &Request<'_>, upstreams: &[Arc<Upstream>]) -> Result<Reply, Fault> {
     let mut last = None;
     let mut fault = None;
     for upstream in upstreams {
-        let reply = match call(upstream, caller, want, message, None).await {
+        let reply = match call(asked, upstream, None).await {
             Ok(Reply::Call(call)) => *call,
             Ok(other) => return Ok(other),
             Err(error) => {
@@ -384,74 +336,24 @@ pub(crate) fn answer(session: &Session, message: &Message) -> Result<(), Fault> 
         .and_then(|id| std::str::from_utf8(id).ok()?.parse().ok())
         .and_then(|id| session.answered(id))
         .ok_or_else(|| Fault::InvalidRequest("an answer to no open question".to_owned()))?;
-    let bytes = match message.envelope.id {
-        Some(at) => message.with(&mut [Edit {
-            at,
-            with: &asked.upstream_id,
-        }]),
-        None => message.bytes.clone(),
-    };
-    asked.link.send_later(bytes);
+    match asked {
+        Asked::ByServer { link, upstream_id } => {
+            let bytes = match message.envelope.id {
+                Some(at) => message.with(&mut [Edit {
+                    at,
+                    with: &upstream_id,
+                }]),
+                None => message.bytes.clone(),
+            };
+            link.send_later(bytes);
+        }
+        Asked::ForCall { key, answers } => {
+            let message = message.clone();
+            // The call may have ended just now.
+            let _ended = answers.post(Answer { key, message }).is_err();
+        }
+    }
     Ok(())
-}
-
-impl std::fmt::Debug for Call {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call")
-            .field("exchange", &self.exchange)
-            .field("method", &self.method)
-            .finish()
-    }
-}
-
-impl Call {
-    /// What comes next of the call, readable to the client.
-    ///
-    /// # Cancel safety
-    /// Safe: what was received is kept in `self`, an answer under conversion too.
-    pub(crate) async fn next(&mut self) -> Step {
-        loop {
-            if let Some(converting) = self.converting.as_mut() {
-                return Step::Done(converting.as_mut().await);
-            }
-            match self.exchange.next().await {
-                Step::Done(Ok(answer)) if self.bridged => {
-                    let link = Arc::clone(self.exchange.link());
-                    self.converting = Some(Box::pin(bridge::answer(answer, self.method, self.client, link)));
-                }
-                step => return step,
-            }
-        }
-    }
-
-    /// The outcome, without what comes before it.
-    pub(crate) async fn finish(mut self) -> Result<Final, Fault> {
-        let bytes_max = self.exchange.link().limits().bytes_max;
-        loop {
-            match self.next().await {
-                // A question of the server is among them, perhaps: it must reach the client all the same.
-                Step::Notice(notice) => self.exchange.divert(&notice),
-                Step::Done(result) => {
-                    let answer = result?;
-                    let (status, is_result) = (answer.status, answer.is_result);
-                    let bytes = answer.collect(bytes_max, self.exchange.server()).await?;
-                    return Ok(Final {
-                        status,
-                        is_result,
-                        ..Final::whole(bytes)
-                    });
-                }
-            }
-        }
-    }
-
-    pub(crate) fn is_subscription(&self) -> bool {
-        self.method == Method::SubscriptionsListen
-    }
-
-    pub(crate) fn exchange(&mut self) -> &mut Exchange {
-        &mut self.exchange
-    }
 }
 
 /// An answer made here.

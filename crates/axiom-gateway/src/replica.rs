@@ -75,7 +75,7 @@ impl Lost {
             // Its session went with the replica, so `initialize` comes next.
             (Era::Legacy, Lost::Gone) => Fault::SessionUnknown,
             (Era::Legacy, Lost::Died) => Fault::ReplicaDied,
-            (Era::Modern, _) => Fault::CallLost,
+            (Era::Modern, _) => Fault::StateLost,
         }
     }
 }
@@ -273,8 +273,7 @@ mod tests {
         assert_eq!(code(Lost::Gone, Era::Legacy), (-32001, 404));
         assert_eq!(code(Lost::Died, Era::Legacy), (1003, 200));
         for lost in [Lost::Gone, Lost::Died] {
-            assert_eq!(code(lost, Era::Modern), (-32602, 400));
-            assert!(lost.fault(Era::Modern).to_string().contains("unknown"));
+            assert_eq!(code(lost, Era::Modern), (1010, 200));
         }
     }
 }

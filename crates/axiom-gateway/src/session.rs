@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use axiom_core::mailbox::Mailbox;
 use axiom_core::{channel, time};
 use axiom_protocol::revision::Revision;
 use axiom_transport::replay::ReplayStream;
 use bytes::Bytes;
 
 use crate::exchange::CallState;
+use crate::message::Message;
 use crate::upstream::Link;
 
 pub(crate) use table::SessionTable;
@@ -96,12 +98,24 @@ pub(crate) struct State {
     pub log_level: Option<String>,
 }
 
-/// A server's request that waits for the client's answer.
-#[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub link: Arc<Link>,
-    /// The id under which the server waits.
-    pub upstream_id: Bytes,
+/// A question that waits for the client's answer.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// A server's own request.
+    ByServer {
+        link: Arc<Link>,
+        /// The id under which the server waits.
+        upstream_id: Bytes,
+    },
+    /// Asked here for a server that cannot ask: `key` names the question in that server's `inputRequests`.
+    ForCall { key: Arc<str>, answers: Mailbox<Answer> },
+}
+
+/// What the client said to a question of [`Asked::ForCall`].
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub key: Arc<str>,
+    pub message: Message,
 }
 
 /// The way to a client outside of any call.
@@ -240,22 +254,15 @@ impl Session {
         })
     }
 
-    /// Notes a question of a server and returns the id under which the client will answer it.
-    /// `None` if too many are open already.
-    pub(crate) fn ask(&self, link: &Arc<Link>, upstream_id: Bytes) -> Option<u64> {
+    /// Notes a question and returns the id under which the client will answer it. `None` if too many are open already.
+    pub(crate) fn ask(&self, asked: Asked) -> Option<u64> {
         self.with(|state| {
-            state.asked.retain(|_, asked| !asked.link.is_down());
+            state.asked.retain(|_, asked| !asked.is_moot());
             if state.asked.len() >= ASKED_MAX {
                 return None;
             }
             state.asked_next += 1;
-            state.asked.insert(
-                state.asked_next,
-                Asked {
-                    link: Arc::clone(link),
-                    upstream_id,
-                },
-            );
+            state.asked.insert(state.asked_next, asked);
             Some(state.asked_next)
         })
     }
@@ -272,6 +279,16 @@ impl Session {
     fn lock(&self) -> MutexGuard<'_, Option<Box<State>>> {
         // No critical section leaves the state half-changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asked {
+    /// True if nobody waits for the answer any more.
+    fn is_moot(&self) -> bool {
+        match self {
+            Asked::ByServer { link, .. } => link.is_down(),
+            Asked::ForCall { answers, .. } => answers.is_abandoned(),
+        }
     }
 }
 

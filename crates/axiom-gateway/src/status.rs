@@ -40,6 +40,8 @@ pub struct ServerStatus {
     pub calls: u64,
     pub faults: u64,
     pub in_flight: u64,
+    /// Of those, the calls that wait for an answer of their client.
+    pub parked: u64,
 }
 
 pub(crate) fn of(upstream: &Arc<Upstream>) -> ServerStatus {
@@ -81,6 +83,7 @@ pub(crate) fn of(upstream: &Arc<Upstream>) -> ServerStatus {
         calls: upstream.tally.calls.load(Ordering::Relaxed),
         faults: upstream.tally.faults.load(Ordering::Relaxed),
         in_flight: upstream.tally.in_flight.load(Ordering::Relaxed),
+        parked: upstream.tally.parked.load(Ordering::Relaxed),
     }
 }
 

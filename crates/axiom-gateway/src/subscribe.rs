@@ -230,6 +230,7 @@ async fn follow(link: Arc<Link>, uris: Vec<String>, mailbox: Mailbox<News>) {
             edits: Vec::new(),
             headers: bridge::modern_headers(&message, None),
             session: None,
+            takes_questions: false,
         };
         if let Ok(mut exchange) = link.call(outgoing).await {
             exchange.wait_forever();
@@ -367,6 +368,7 @@ pub(crate) async fn shared(
             edits: Vec::new(),
             headers: Vec::new(),
             session: Some(session),
+            takes_questions: false,
         };
         let answer = link.call(outgoing).await?.finish().await?;
         if !answer.is_result {

@@ -70,6 +70,8 @@ pub(crate) struct Tally {
     pub calls: AtomicU64,
     pub faults: AtomicU64,
     pub in_flight: AtomicU64,
+    /// Calls that wait for their clients; a part of those in flight.
+    pub parked: AtomicU64,
 }
 
 /// Eras a server is known to speak. `None` is "not tried, or the trial was inconclusive".
@@ -119,6 +121,17 @@ impl Want {
             capabilities: session.hello.capabilities.clone(),
             class: session.class,
             owner: session.interactive.then(|| Arc::clone(session)),
+        }
+    }
+
+    /// What a modern client that declares `capabilities` wants of a session server: shared by all that declare the same.
+    pub(crate) fn declaring(capabilities: Bytes) -> Want {
+        let revision = Revision::LATEST_LEGACY;
+        Want {
+            revision,
+            class: class_of(revision, &capabilities),
+            capabilities,
+            owner: None,
         }
     }
 
@@ -502,6 +515,14 @@ impl Upstream {
 }
 
 impl Tally {
+    pub(crate) fn parked(&self) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unparked(&self) {
+        self.parked.fetch_sub(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn begin(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);

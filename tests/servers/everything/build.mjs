@@ -29,8 +29,8 @@ export function build({ era }, bus) {
     const events = era === 'legacy' ? sessionEvents(server) : serverEvents(server);
     const changes = bus === undefined ? events : busChanges(bus);
     if (bus !== undefined && era === 'legacy') server.server.onclose = bus.subscribe(event => told(events, event));
-    addTools(server, changes);
-    addRounds(server, codec);
+    addTools(server, era, changes);
+    addRounds(server, era, codec);
     addResources(server);
     addPrompts(server);
     return server;

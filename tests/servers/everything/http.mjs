@@ -1,4 +1,4 @@
-// One endpoint for both eras: stateless requests go to the SDK's per-request handler, everything else to a session.
+// Over HTTP: stateless requests go to the SDK's per-request handler, everything else to a session.
 
 import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -17,19 +17,25 @@ export function serveHttp(port) {
     const bus = new InMemoryServerEventBus();
     const modern = createMcpHandler(context => build(context, bus), { legacy: 'reject', bus });
     const sessions = new Sessions(bus);
-    const handle = toNodeHandler({
-        fetch: async request => ((await isLegacyRequest(request)) ? sessions.fetch(request) : modern.fetch(request))
-    });
+    const fetch = async request => ((await isLegacyRequest(request)) ? sessions.fetch(request) : modern.fetch(request));
+    return listen({ fetch }, port);
+}
+
+// Serves on the loopback address, to callers that know that it is one.
+export function listen(handler, port) {
+    const handle = toNodeHandler(handler);
     const hostIsLocal = localhostHostValidation();
     const originIsLocal = localhostOriginValidation();
     const server = createServer((request, response) => {
         if (hostIsLocal(request, response) && originIsLocal(request, response)) handle(request, response);
     });
-    return new Promise(resolve => server.listen(port, '127.0.0.1', () => resolve(server)));
+    return new Promise(resolve =>
+        server.listen(port, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}/mcp`))
+    );
 }
 
 // A session per `initialize`, as the revisions up to 2025-11-25 have it.
-class Sessions {
+export class Sessions {
     #bus;
     #transports = new Map();
 

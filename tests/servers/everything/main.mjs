@@ -14,6 +14,5 @@ const [mode = 'http', port = '0'] = process.argv.slice(2);
 if (mode === 'stdio') {
     serveStdio(context => build(context));
 } else {
-    const server = await serveHttp(Number(port));
-    console.log(JSON.stringify({ event: 'listening', mcp: `http://127.0.0.1:${server.address().port}/mcp` }));
+    console.log(JSON.stringify({ event: 'listening', mcp: await serveHttp(Number(port)) }));
 }

@@ -24,11 +24,11 @@ const roots = (ctx, key) => {
     return response.kind === 'roots' ? response.roots : undefined;
 };
 
-export function addRounds(server, codec) {
+export function addRounds(server, era, codec) {
     const tool = (name, description, answer) => server.registerTool(name, { description }, answer);
     oneRound(tool);
     withState(tool, codec);
-    byCapability(tool);
+    byCapability(server, era, tool);
     prompt(server);
 }
 
@@ -113,15 +113,19 @@ function withState(tool, codec) {
     });
 }
 
-function byCapability(tool) {
-    // The SDK answers -32021 for us when the client did not declare sampling.
-    tool('test_missing_capability', 'Needs a client that declares sampling', ctx => {
+function byCapability(server, era, tool) {
+    const question = sample('Are you there?', 10).params;
+    tool('test_missing_capability', 'Needs a client that declares sampling', async ctx => {
+        // Asks without a look at what the client declared, as session servers do; whoever receives it must refuse.
+        if (era === 'legacy') return say((await ctx.mcpReq.requestSampling(question)).content.text);
+        // The SDK answers -32021 for us when the client did not declare sampling.
         const content = sampled(ctx, 'answer');
-        if (content === undefined) return inputRequired({ inputRequests: { answer: sample('Are you there?', 10) } });
+        if (content === undefined) return inputRequired({ inputRequests: { answer: inputRequired.createMessage(question) } });
         return say(content.text);
     });
     tool('test_input_required_result_capabilities', 'Asks only what this client can answer', ctx => {
-        const declared = ctx.mcpReq.envelope?.[CLIENT_CAPABILITIES] ?? {};
+        const declared =
+            era === 'legacy' ? server.server.getClientCapabilities() : ctx.mcpReq.envelope[CLIENT_CAPABILITIES];
         const inputRequests = {
             ...(declared.elicitation && { user_name: ask('What is your name?', 'name') }),
             ...(declared.sampling && { greeting: sample('Generate a greeting', 50) }),

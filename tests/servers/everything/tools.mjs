@@ -1,8 +1,8 @@
-// Tools that answer in one go, and those that ask their client something while a session call runs.
+// Tools that answer in one go, and those that ask their client one thing first.
 
 import { setTimeout as pause } from 'node:timers/promises';
 
-import { fromJsonSchema } from '@modelcontextprotocol/server';
+import { fromJsonSchema, inputRequired, inputResponse } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 
 import { audio, image, PNG, say, text } from './media.mjs';
@@ -10,11 +10,11 @@ import { audio, image, PNG, say, text } from './media.mjs';
 // Of all calls in this process: an instance lives for one request only.
 const cancelled = { count: 0, waiting: [] };
 
-export function addTools(server, changes) {
+export function addTools(server, era, changes) {
     const tool = (name, description, answer) => server.registerTool(name, { description }, answer);
     content(tool);
     notifications(tool);
-    questions(server);
+    questions(server, era);
     schemas(server);
     mutations(server, tool, changes);
 }
@@ -104,23 +104,40 @@ function notifications(tool) {
     });
 }
 
-// Requests from server to client inside a call exist only before 2026-07-28; see rounds.mjs for its successor.
-function questions(server) {
+// One question in the middle of a call. Before 2026-07-28 the server asks its client and waits; since then the answer is
+// `input_required`, and the same call comes again with the response.
+const ASK = {
+    legacy: {
+        sampling: (ctx, params, then) => ctx.mcpReq.requestSampling(params).then(then),
+        elicitation: (ctx, params, then) => ctx.mcpReq.elicitInput(params).then(then)
+    },
+    modern: {
+        sampling: (ctx, params, then) => answered(ctx, then) ?? asked(inputRequired.createMessage(params)),
+        elicitation: (ctx, params, then) => answered(ctx, then) ?? asked(inputRequired.elicit(params))
+    }
+};
+const asked = question => inputRequired({ inputRequests: { question } });
+const answered = (ctx, then) => {
+    const { kind, result, ...elicited } = inputResponse(ctx.mcpReq.inputResponses, 'question');
+    return kind === 'missing' ? undefined : then(result ?? elicited);
+};
+
+function questions(server, era) {
+    const ask = ASK[era];
     server.registerTool(
         'test_sampling',
         { description: 'Asks the client to sample', inputSchema: z.object({ prompt: z.string() }) },
-        async ({ prompt }, ctx) => {
-            const messages = [{ role: 'user', content: text(prompt) }];
-            const { content } = await ctx.mcpReq.requestSampling({ messages, maxTokens: 100 });
-            return say(`LLM response: ${content.type === 'text' ? content.text : content.type}`);
-        }
+        ({ prompt }, ctx) =>
+            ask.sampling(ctx, { messages: [{ role: 'user', content: text(prompt) }], maxTokens: 100 }, ({ content }) =>
+                say(`LLM response: ${content.type === 'text' ? content.text : content.type}`)
+            )
     );
     const elicit = (name, description, input, params, answer) =>
-        server.registerTool(name, { description, ...input }, async (...args) => {
-            const ctx = args.at(-1);
-            const result = await ctx.mcpReq.elicitInput(params(args[0]));
-            return say(answer(result.action, JSON.stringify(result.content)));
-        });
+        server.registerTool(name, { description, ...input }, (...args) =>
+            ask.elicitation(args.at(-1), params(args[0]), ({ action, content }) =>
+                say(answer(action, JSON.stringify(content)))
+            )
+        );
     const completed = (action, given) => `Elicitation completed: action=${action}, content=${given}`;
     elicit(
         'test_elicitation',

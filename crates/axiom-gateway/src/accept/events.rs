@@ -19,9 +19,10 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::call::Call;
 use crate::exchange::{Rest, Step};
 use crate::gateway::Gateway;
-use crate::phase::{Call, Caller};
+use crate::phase::Caller;
 use crate::session::Session;
 use crate::subscribe::{self, Subscription};
 
@@ -101,8 +102,8 @@ pub(crate) async fn last_word(
     result: Result<crate::exchange::Final, crate::fault::Fault>,
     id: Option<&[u8]>,
 ) -> Option<Bytes> {
-    let server = call.exchange().server().to_owned();
-    let bytes_max = call.exchange().link().limits().bytes_max;
+    let server = call.server().to_owned();
+    let bytes_max = call.link().limits().bytes_max;
     let whole = match result {
         Ok(answer) => answer.collect(bytes_max, &server).await,
         Err(fault) => Err(fault),

@@ -19,13 +19,14 @@ use hyper::body::{Body as _, Incoming};
 
 use super::{events, json};
 use crate::batch;
+use crate::call::Call;
 use crate::exchange::{Final, Step};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::greet;
 use crate::identify::{self, Who, identify};
 use crate::message::Message;
-use crate::phase::{self, Call, Caller, Reply};
+use crate::phase::{self, Caller, Reply};
 use crate::plan::Endpoint;
 use crate::replica::{self, Arrival, Lost};
 use crate::session::Outlet;
@@ -291,7 +292,7 @@ struct Attended {
 
 impl Attended {
     fn new(mut call: Box<Call>, modern: bool) -> Attended {
-        call.exchange().cancel_on_drop(modern);
+        call.cancel_on_drop(modern);
         Attended { call: Some(call) }
     }
 
@@ -320,7 +321,7 @@ impl Attended {
 impl Drop for Attended {
     fn drop(&mut self) {
         let Some(mut call) = self.call.take() else { return };
-        if !call.exchange().cancels_on_drop() {
+        if !call.cancels_on_drop() {
             drop(spawn("finish abandoned call", async move {
                 while let Step::Notice(_) = call.next().await {}
             }));

@@ -15,10 +15,9 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::rest::Rest;
-use super::{Final, Ids, Step, Waiting, restore_answer, restore_notice};
+use super::{Asker, Final, Heard, Ids, Step, Waiting, restore_answer, restore_notice};
 use crate::fault::Fault;
 use crate::message::Message;
-use crate::session::Session;
 use crate::upstream::Link;
 
 /// Bytes of a JSON answer that are awaited before the client gets its head. Up to here a server that breaks off still
@@ -128,12 +127,7 @@ impl HttpAnswer {
     }
 
     /// Cancel-safe: what was read is kept in `self`.
-    pub(crate) async fn next(
-        &mut self,
-        _link: &Arc<Link>,
-        ids: &Ids,
-        session: Option<&Arc<Session>>,
-    ) -> Step {
+    pub(crate) async fn next(&mut self, ids: &Ids, asker: Asker<'_>) -> Heard {
         let link = Arc::clone(&self.link);
         match &mut self.shape {
             Shape::Json {
@@ -141,12 +135,12 @@ impl HttpAnswer {
                 held,
                 held_len,
                 hold_max,
-            } => Step::Done(read_json(&link, body, held, held_len, hold_max, ids).await),
+            } => Step::Done(read_json(&link, body, held, held_len, hold_max, ids).await).into(),
             Shape::Events { body, decoder, place } => {
-                read_event(&link, body, decoder, place, ids, session).await
+                read_event(&link, body, decoder, place, ids, asker).await
             }
             Shape::Other { body, held, is_json } => {
-                Step::Done(read_other(&link, self.status, body, held, *is_json, ids).await)
+                Step::Done(read_other(&link, self.status, body, held, *is_json, ids).await).into()
             }
         }
     }
@@ -301,21 +295,21 @@ async fn read_event(
     decoder: &mut Decoder,
     place: &mut Place,
     ids: &Ids,
-    session: Option<&Arc<Session>>,
-) -> Step {
+    asker: Asker<'_>,
+) -> Heard {
     loop {
         match decoder.next() {
             Ok(Some(event)) => {
                 place.note(&event);
                 // It is alive: only hanging up again and again without a word is given up.
                 place.resumes = 0;
-                if let Some(step) = take_event(link, event, ids, session) {
-                    return step;
+                if let Some(heard) = take_event(link, event, ids, asker) {
+                    return heard;
                 }
                 continue;
             }
             Ok(None) => {}
-            Err(error) => return Step::Done(Err(link.upstream.protocol_fault(error.to_string()))),
+            Err(error) => return Step::Done(Err(link.upstream.protocol_fault(error.to_string()))).into(),
         }
         let broken = match body.as_mut() {
             Some(source) => match source.chunk().await {
@@ -334,27 +328,28 @@ async fn read_event(
                 *body = Some(answer.body);
                 *decoder = Decoder::new(link.upstream.limits.upstream_message_bytes_max);
             }
-            Err(fault) => return Step::Done(Err(fault)),
+            Err(fault) => return Step::Done(Err(fault)).into(),
         }
     }
 }
 
 /// What one event means for the call; `None` if it is not for the client.
-fn take_event(link: &Arc<Link>, event: Event, ids: &Ids, session: Option<&Arc<Session>>) -> Option<Step> {
+fn take_event(link: &Arc<Link>, event: Event, ids: &Ids, asker: Asker<'_>) -> Option<Heard> {
     if event.data.is_empty() {
         return None;
     }
     let message = match Message::scan(event.data, &link.limits()) {
         Ok(message) => message,
         Err(error) => {
-            return Some(Step::Done(Err(link
+            let fault = link
                 .upstream
-                .protocol_fault(format!("an event is not readable: {error}")))));
+                .protocol_fault(format!("an event is not readable: {error}"));
+            return Some(Step::Done(Err(fault)).into());
         }
     };
-    match message.kind() {
+    let step = match message.kind() {
         Kind::Response | Kind::Error if message.id() == Some(&ids.upstream_id[..]) => {
-            Some(Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK))))
+            Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK)))
         }
         // Some servers answer what they could not read with an error without id: it can only mean this call.
         Kind::Error if message.id().is_none_or(|id| id == b"null") => {
@@ -366,20 +361,26 @@ fn take_event(link: &Arc<Link>, event: Event, ids: &Ids, session: Option<&Arc<Se
                 &[],
             ));
             match Message::scan(message.bytes, &link.limits()) {
-                Ok(message) => Some(Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK)))),
-                Err(error) => Some(Step::Done(Err(link.upstream.protocol_fault(error.to_string())))),
+                Ok(message) => Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK))),
+                Err(error) => Step::Done(Err(link.upstream.protocol_fault(error.to_string()))),
             }
         }
         Kind::Response | Kind::Error => {
             tracing::warn!(server = %link.upstream.name, "an answer to another call was dropped");
-            None
+            return None;
         }
         Kind::Notification => {
             link.observe(&message);
-            Some(Step::Notice(restore_notice(&message, ids)))
+            Step::Notice(restore_notice(&message, ids))
         }
-        Kind::Request => link.question(&message, session).map(Step::Notice),
-    }
+        Kind::Request => match asker {
+            Asker::Caller if link.is_ping(&message) => return None,
+            Asker::Caller => return Some(Heard::Asked(Box::new(message))),
+            Asker::Session(session) => Step::Notice(link.question(&message, Some(session))?),
+            Asker::Nobody => Step::Notice(link.question(&message, None)?),
+        },
+    };
+    Some(step.into())
 }
 
 impl Place {

@@ -37,6 +37,10 @@ struct Pending {
     session: Option<Arc<Session>>,
     /// Whether log lines may belong to the call. A modern one says so itself.
     takes_logs: bool,
+    /// Whether the server's questions are steps of the call.
+    takes_questions: bool,
+    /// It has asked, and its client has not come back yet.
+    is_parked: bool,
 }
 
 /// Notices that wait for one slow client. Progress is lossy by nature: of more, the oldest are dropped.
@@ -74,6 +78,8 @@ impl Duplex {
                 mailbox,
                 session: None,
                 takes_logs: false,
+                takes_questions: false,
+                is_parked: false,
             },
         );
         let bytes = Bytes::from(reply::request(id.to_string().as_bytes(), method, params));
@@ -86,7 +92,7 @@ impl Duplex {
             match letters.next().await {
                 Letter::Answer(message) => return Ok(message),
                 Letter::Down(fault) => return Err(Letter::Down(fault)),
-                Letter::Notice(_) | Letter::Question(_) => {}
+                Letter::Notice(_) | Letter::Question(_) | Letter::Asked(_) => {}
             }
         }
     }
@@ -105,6 +111,7 @@ impl Duplex {
             message,
             mut edits,
             session,
+            takes_questions,
             ..
         } = outgoing;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -135,6 +142,8 @@ impl Duplex {
                 mailbox,
                 session: session.cloned(),
                 takes_logs: link.era() == Era::Legacy || message.envelope.in_meta.log_level.is_some(),
+                takes_questions,
+                is_parked: false,
             },
         );
         let ids = Ids {
@@ -150,6 +159,7 @@ impl Duplex {
             ids,
             Arc::clone(&call),
             session.cloned(),
+            takes_questions,
         );
         // A server that does not read is as silent as one that does not answer.
         let silence = link.upstream.options.call_timeout;
@@ -190,6 +200,14 @@ impl Duplex {
     pub(super) fn forget(&self, upstream_id: &[u8]) {
         if let Some(id) = parse_id(upstream_id) {
             self.lock().remove(&id);
+        }
+    }
+
+    pub(super) fn set_parked(&self, upstream_id: &[u8], parked: bool) {
+        if let Some(id) = parse_id(upstream_id)
+            && let Some(pending) = self.lock().get_mut(&id)
+        {
+            pending.is_parked = parked;
         }
     }
 
@@ -248,7 +266,7 @@ impl Duplex {
         match message.kind() {
             Kind::Response | Kind::Error => self.answer(message),
             Kind::Notification => self.notice(message),
-            Kind::Request => self.question(&message),
+            Kind::Request => self.question(message),
         }
     }
 
@@ -314,10 +332,15 @@ impl Duplex {
 
     /// A server's question on a pipe names no call. On a private link it goes with any call of its owner; on a shared
     /// one only a single call in flight makes clear who is meant.
-    fn question(&self, message: &Message) {
+    fn question(&self, message: Message) {
         let Some(link) = self.link.get().and_then(Weak::upgrade) else {
             return;
         };
+        let message = match self.asked_of_caller(&link, message) {
+            None => return,
+            Some(message) => message,
+        };
+        let message = &message;
         let caller = {
             let pending = self.lock();
             let mut newest: Vec<(&u64, &Pending)> = pending
@@ -343,6 +366,38 @@ impl Duplex {
             }
             None => link.question_to_owner(message),
         }
+    }
+
+    /// Gives a question to the one call that it can belong to, where clients answer by calling again. Gives it back if
+    /// there is no such call.
+    fn asked_of_caller(&self, link: &Arc<Link>, message: Message) -> Option<Message> {
+        let pending = self.lock();
+        let mut callers: Vec<&Pending> = pending.values().filter(|call| call.takes_questions).collect();
+        if callers.is_empty() {
+            return Some(message);
+        }
+        if callers.iter().any(|call| !call.is_parked) {
+            callers.retain(|call| !call.is_parked);
+        }
+        let mailbox = match callers[..] {
+            [only] => Some(only.mailbox.clone()),
+            _ => None,
+        };
+        drop(pending);
+        if link.is_ping(&message) {
+            return None;
+        }
+        let id = message.id().unwrap_or_default().to_vec();
+        let posted = mailbox.map(|mailbox| mailbox.post(Letter::Asked(Box::new(message))).is_ok());
+        match posted {
+            Some(true) => {}
+            Some(false) => link.refuse(&id, "the call has ended"),
+            None => link.refuse(
+                &id,
+                "several calls are in progress: it is not clear whose client is asked",
+            ),
+        }
+        None
     }
 
     fn server(&self) -> String {

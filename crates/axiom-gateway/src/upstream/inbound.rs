@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::link::Link;
 use crate::catalog::ListKind;
 use crate::message::Message;
-use crate::session::{Session, SessionId};
+use crate::session::{Asked, Session, SessionId};
 
 impl Link {
     /// Draws the consequences of a notification for the gateway itself: a changed list is no longer served.
@@ -48,8 +48,7 @@ impl Link {
         session: Option<&Arc<Session>>,
     ) -> Option<Bytes> {
         let id = message.id()?;
-        if message.method() == Method::Ping {
-            self.send_later(Bytes::from(reply::result(id, b"{}")));
+        if self.is_ping(message) {
             return None;
         }
         let Some(session) = session else {
@@ -59,7 +58,11 @@ impl Link {
             );
             return None;
         };
-        let Some(key) = session.ask(self, Bytes::copy_from_slice(id)) else {
+        let asked = Asked::ByServer {
+            link: Arc::clone(self),
+            upstream_id: Bytes::copy_from_slice(id),
+        };
+        let Some(key) = session.ask(asked) else {
             self.refuse(id, "too many questions to this client are open");
             return None;
         };
@@ -69,6 +72,15 @@ impl Link {
             at,
             with: key.as_bytes(),
         }]))
+    }
+
+    /// Answers a server that only wants to know whether somebody is there; false for any other question.
+    pub(crate) fn is_ping(self: &Arc<Self>, message: &Message) -> bool {
+        let is_ping = message.method() == Method::Ping;
+        if let (true, Some(id)) = (is_ping, message.id()) {
+            self.send_later(Bytes::from(reply::result(id, b"{}")));
+        }
+        is_ping
     }
 
     /// A question outside of any call: for the session that owns the link.
@@ -91,7 +103,10 @@ impl Link {
             let key = state
                 .asked
                 .iter()
-                .find(|(_, asked)| Arc::ptr_eq(&asked.link, self) && asked.upstream_id == upstream_id)
+                .find(|(_, asked)| {
+                    matches!(asked, Asked::ByServer { link, upstream_id: waiting }
+                        if Arc::ptr_eq(link, self) && waiting == upstream_id)
+                })
                 .map(|(key, _)| *key)?;
             state.asked.remove(&key);
             Some(key)

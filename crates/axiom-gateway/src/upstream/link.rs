@@ -20,6 +20,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::duplex::Duplex;
 use super::wire::HttpWire;
 use super::{LinkKey, Upstream, Want};
+use crate::call::severity;
 use crate::exchange::{CallState, Exchange, Ids, Source, Step};
 use crate::fault::Fault;
 use crate::message::Message;
@@ -47,6 +48,8 @@ pub(crate) struct Link {
     listening: AtomicBool,
     /// Who wants to hear of which resource, on a link that several share.
     pub subscriptions: Mutex<Subscriptions>,
+    /// The log level that the server was told last.
+    told_level: Mutex<Option<String>>,
     tasks: Mutex<Vec<Task>>,
     child: Mutex<Option<Child>>,
 }
@@ -76,6 +79,8 @@ pub(crate) struct Outgoing<'a> {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The legacy session that sends it.
     pub session: Option<&'a Arc<Session>>,
+    /// Whether what the server asks meanwhile is a step of the call ([`Heard::Asked`](crate::exchange::Heard::Asked)): its client answers by calling again.
+    pub takes_questions: bool,
 }
 
 /// Time for a server to take a message that gets no answer.
@@ -136,6 +141,7 @@ impl Link {
             in_flight: AtomicU64::new(0),
             listening: AtomicBool::new(listening),
             subscriptions: Mutex::default(),
+            told_level: Mutex::default(),
             tasks: Mutex::default(),
             child: Mutex::new(child),
         }
@@ -173,6 +179,7 @@ impl Link {
             mut edits,
             headers,
             session,
+            takes_questions,
         } = outgoing;
         let client_id = message
             .envelope
@@ -217,6 +224,7 @@ impl Link {
             ids,
             call,
             session.cloned(),
+            takes_questions,
         )
     }
 
@@ -234,6 +242,7 @@ impl Link {
             edits: Vec::new(),
             headers,
             session: None,
+            takes_questions: false,
         };
         let mut exchange = self.call(outgoing).await?;
         let answer = loop {
@@ -245,6 +254,25 @@ impl Link {
         let limits = self.limits();
         let bytes = answer.collect(limits.bytes_max, &self.upstream.name).await?;
         Message::scan(bytes, &limits).map_err(|error| self.upstream.protocol_fault(error.to_string()))
+    }
+
+    /// Makes a session server log at `level` at least. Its calls are filtered each by its own.
+    pub(crate) async fn tell_level(self: &Arc<Self>, level: &str) {
+        {
+            let mut told = self.told_level.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.greeting.has("logging")
+                || told
+                    .as_deref()
+                    .is_some_and(|told| severity(told) <= severity(level))
+            {
+                return;
+            }
+            *told = Some(level.to_owned());
+        }
+        let params = serde_json::json!({ "level": level }).to_string();
+        if let Err(fault) = self.request("logging/setLevel", params.as_bytes()).await {
+            tracing::debug!(server = %self.upstream.name, %fault, "the log level could not be set");
+        }
     }
 
     /// Sends a message that gets no answer: a notification, or the client's answer to a server's question.
@@ -276,7 +304,7 @@ impl Link {
     }
 
     /// Refuses a server's question.
-    pub(super) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
+    pub(crate) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
         self.send_later(Bytes::from(reply::error(
             Some(id),
             codes::METHOD_NOT_FOUND,
@@ -290,6 +318,14 @@ impl Link {
         let closing_says_it = self.is_http() && self.era() == Era::Modern;
         if !closing_says_it && !self.is_down() {
             self.send_later(cancelled(upstream_id, reason));
+        }
+    }
+
+    /// Notes that call `upstream_id` waits for its client to come back (or no longer does): what the server asks in the
+    /// meantime is more likely about another call.
+    pub(crate) fn set_parked(&self, upstream_id: &[u8], parked: bool) {
+        if let Wire::Duplex(duplex) = &self.wire {
+            duplex.set_parked(upstream_id, parked);
         }
     }
 

@@ -154,6 +154,7 @@ async fn listen_once(link: &Arc<Link>) -> Option<bool> {
         edits: Vec::new(),
         headers,
         session: None,
+        takes_questions: false,
     };
     let mut exchange = link.call(outgoing).await.ok()?;
     exchange.wait_forever();

@@ -18,6 +18,7 @@ mod ids;
 mod outcomes;
 mod pressure;
 mod questions;
+mod questions_across;
 
 mod cancellation;
 mod death;

@@ -201,6 +201,8 @@ pub(crate) const LIMIT_KEYS: &[&str] = &[
     "replay_bytes_max",
     "replay_ttl",
     "session_ttl",
+    "parked_max",
+    "parked_ttl",
     "request_timeout",
     "drain_timeout",
 ];
@@ -209,6 +211,9 @@ pub(crate) const LIMIT_KEYS: &[&str] = &[
 const DEPTH_MAX: usize = 4_096;
 /// Twice the file descriptors that Linux grants a process by default at most.
 const CONNECTIONS_MAX: usize = 1 << 20;
+
+/// Each holds a connection to its server, or a place on one.
+const PARKED_MAX: usize = 1 << 20;
 
 fn limits(decoder: &mut Decoder<'_>, node: &Node, limits: &mut Limits) {
     for entry in decoder.table(node, "`gateway.limits`") {
@@ -237,6 +242,8 @@ fn limits(decoder: &mut Decoder<'_>, node: &Node, limits: &mut Limits) {
                 &mut limits.session_ttl,
                 decoder.duration(node, key, Zero::Refused),
             ),
+            "parked_max" => set(&mut limits.parked_max, decoder.count(node, key, PARKED_MAX)),
+            "parked_ttl" => set(&mut limits.parked_ttl, decoder.duration(node, key, Zero::Refused)),
             "request_timeout" => set(
                 &mut limits.request_timeout,
                 decoder.duration(node, key, Zero::Refused),

@@ -83,6 +83,12 @@ pub struct Limits {
     /// A session of the revisions before 2026-07-28 ends this long after it began; its client must start another then.
     #[schemars(extend("default" = "30d"))]
     pub session_ttl: Option<Time>,
+    /// Calls that wait for answers of their clients, on servers of a revision before 2026-07-28. Beyond, such a call fails.
+    #[schemars(range(min = 1, max = 1_048_576), extend("default" = 1000))]
+    pub parked_max: Option<u32>,
+    /// How long such a call waits for its client's answer.
+    #[schemars(extend("default" = "10m"))]
+    pub parked_ttl: Option<Time>,
     /// Time a client has to send its request head and body.
     #[schemars(extend("default" = "30s"))]
     pub request_timeout: Option<Time>,

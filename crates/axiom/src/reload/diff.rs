@@ -113,6 +113,8 @@ fn limits(old: &Limits, new: &Limits) -> Vec<&'static str> {
         ("replay_bytes_max", old.replay_bytes_max == new.replay_bytes_max),
         ("replay_ttl", old.replay_ttl == new.replay_ttl),
         ("session_ttl", old.session_ttl == new.session_ttl),
+        ("parked_max", old.parked_max == new.parked_max),
+        ("parked_ttl", old.parked_ttl == new.parked_ttl),
         ("request_timeout", old.request_timeout == new.request_timeout),
         ("drain_timeout", old.drain_timeout == new.drain_timeout),
     ])

@@ -1,0 +1,219 @@
+//! A call at a server, and how its answer is to be read by the client.
+//!
+//! Within an era a call is one exchange and its answer passes as it is. Across eras the answer is converted, and a server
+//! that asks its client something asks in the other era's way: see `park` (a session server, a modern client) and
+//! `rounds` (a modern server, a client with a session).
+
+use std::sync::Arc;
+
+use axiom_core::time;
+use axiom_protocol::method::Method;
+use bytes::Bytes;
+
+use crate::exchange::{Exchange, Final, Step, Waiting};
+use crate::fault::Fault;
+use crate::upstream::Link;
+
+pub(crate) use park::{Declared, Park, answer_open, ask_again, is_visit_first, severity};
+pub(crate) use rounds::Rounds;
+
+mod park;
+mod rounds;
+
+/// A call at a server.
+pub(crate) struct Call {
+    link: Arc<Link>,
+    /// Taken out when the call is parked, which is its last step here.
+    exchange: Option<Exchange>,
+    method: Method,
+    across: Option<Box<Across>>,
+}
+
+/// What a call across eras needs besides.
+pub(crate) struct Across {
+    side: Side,
+    converting: Option<Waiting<Converted>>,
+}
+
+/// Which way across.
+pub(crate) enum Side {
+    /// A modern client, a session server.
+    Park(Park),
+    /// A client with a session, a modern server.
+    Rounds(Rounds),
+}
+
+/// An answer of the other era.
+#[derive(Debug)]
+pub(crate) enum Converted {
+    /// Readable to the client.
+    Final(Final),
+    /// A modern server wants to know something first: the `result`.
+    InputRequired(Bytes),
+    /// A session server wants the user to visit pages first: the error's `data`.
+    VisitFirst(Bytes),
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call")
+            .field("exchange", &self.exchange)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    /// A call whose answer the client reads as it is.
+    pub(crate) fn straight(exchange: Exchange, method: Method) -> Call {
+        Call {
+            link: Arc::clone(exchange.link()),
+            exchange: Some(exchange),
+            method,
+            across: None,
+        }
+    }
+
+    pub(crate) fn across(exchange: Exchange, method: Method, side: Side) -> Call {
+        let across = Across {
+            side,
+            converting: None,
+        };
+        Call {
+            across: Some(Box::new(across)),
+            ..Call::straight(exchange, method)
+        }
+    }
+
+    /// What comes next of the call, readable to the client.
+    ///
+    /// # Cancel safety
+    /// Safe: what was received is kept in `self`, an answer under conversion too.
+    pub(crate) async fn next(&mut self) -> Step {
+        match (&mut self.across, &mut self.exchange) {
+            (None, Some(exchange)) => exchange.next().await,
+            (Some(_), _) => Box::pin(self.next_across()).await,
+            // Nothing comes after the last step.
+            (None, None) => std::future::pending().await,
+        }
+    }
+
+    async fn next_across(&mut self) -> Step {
+        let Some(across) = self.across.as_mut() else {
+            return std::future::pending().await;
+        };
+        loop {
+            if let Some(converting) = across.converting.as_mut() {
+                let converted = converting.as_mut().await;
+                across.converting = None;
+                let step = match (converted, &mut across.side) {
+                    (Err(fault), _) => Step::Done(Err(fault)),
+                    (Ok(Converted::Final(answer)), _) => Step::Done(Ok(answer)),
+                    (Ok(Converted::InputRequired(result)), Side::Rounds(rounds)) => {
+                        match rounds.begin(&self.link, &result) {
+                            Ok(()) => continue,
+                            Err(fault) => Step::Done(Err(fault)),
+                        }
+                    }
+                    (Ok(Converted::VisitFirst(data)), Side::Park(park)) => {
+                        let ids = self.exchange.as_ref().map(Exchange::client_id);
+                        Step::Done(park.visit_first(&self.link, ids.unwrap_or_default(), &data))
+                    }
+                    (Ok(Converted::InputRequired(_) | Converted::VisitFirst(_)), _) => Step::Done(Err(self
+                        .link
+                        .upstream
+                        .protocol_fault("it answered in another era's way"))),
+                };
+                return step;
+            }
+            let step = match &mut across.side {
+                Side::Park(park) => park.next(&mut self.exchange).await,
+                Side::Rounds(rounds) => match rounds.next(&self.link, &mut self.exchange).await {
+                    Some(step) => step,
+                    // The server was asked again, with the client's answers.
+                    None => continue,
+                },
+            };
+            match step {
+                // A parked call's last word is the gateway's own.
+                Step::Done(Ok(answer)) if self.exchange.is_some() => {
+                    let link = Arc::clone(&self.link);
+                    let reader = across.side.reader();
+                    let converting = crate::bridge::answer(answer, self.method, reader, link);
+                    across.converting = Some(Box::pin(converting));
+                }
+                step => return step,
+            }
+        }
+    }
+
+    /// The outcome, without what comes before it.
+    pub(crate) async fn finish(mut self) -> Result<Final, Fault> {
+        let bytes_max = self.link.limits().bytes_max;
+        loop {
+            match self.next().await {
+                // A question of the server is among them, perhaps: it must reach the client all the same.
+                Step::Notice(notice) => self.divert(&notice),
+                Step::Done(result) => {
+                    let answer = result?;
+                    let (status, is_result) = (answer.status, answer.is_result);
+                    let bytes = answer.collect(bytes_max, self.server()).await?;
+                    return Ok(Final {
+                        status,
+                        is_result,
+                        ..Final::whole(bytes)
+                    });
+                }
+            }
+        }
+    }
+
+    fn divert(&self, notice: &[u8]) {
+        match (&self.exchange, self.across.as_ref().map(|across| &across.side)) {
+            (_, Some(Side::Rounds(rounds))) => rounds.divert(notice, &self.link),
+            (Some(exchange), _) => exchange.divert(notice),
+            (None, _) => {}
+        }
+    }
+
+    pub(crate) fn is_subscription(&self) -> bool {
+        self.method == Method::SubscriptionsListen
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    pub(crate) fn server(&self) -> &str {
+        &self.link.upstream.name
+    }
+
+    /// Whether giving the call up by dropping this tells the server to stop.
+    pub(crate) fn cancel_on_drop(&mut self, cancel: bool) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.cancel_on_drop(cancel);
+        }
+    }
+
+    /// True if dropping the call would tell the server to stop, or has nothing to stop.
+    pub(crate) fn cancels_on_drop(&self) -> bool {
+        self.exchange.as_ref().is_none_or(Exchange::cancels_on_drop)
+    }
+}
+
+impl Side {
+    /// The era that reads the answer.
+    fn reader(&self) -> axiom_protocol::revision::Era {
+        use axiom_protocol::revision::Era;
+        match self {
+            Side::Park(_) => Era::Modern,
+            Side::Rounds(_) => Era::Legacy,
+        }
+    }
+}
+
+/// The pause in which questions that a server asks in one breath are gathered.
+const ONE_BREATH: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// A sleep to be kept while others are waited for too.
+type Pause = std::pin::Pin<Box<time::Sleep>>;

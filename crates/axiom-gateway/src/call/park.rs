@@ -1,0 +1,384 @@
+//! A modern client at a session server: what the server asks in the middle of the call becomes the call's answer
+//! (`input_required`), and the call itself is parked until the client calls again.
+
+use std::sync::Arc;
+
+use axiom_core::time;
+use axiom_protocol::method::Method;
+use axiom_protocol::rewrite::object_with;
+use axiom_protocol::text::push_quoted;
+use axiom_protocol::walk;
+use axiom_protocol::{codes, reply};
+use bytes::Bytes;
+
+use super::{ONE_BREATH, Pause};
+use crate::exchange::{Exchange, Final, Heard, Step};
+use crate::fault::Fault;
+use crate::message::Message;
+use crate::parking::{Bound, Parked, Parking, Question, bound_to};
+use crate::plan::Endpoint;
+use crate::upstream::{Link, whole};
+
+/// The client's side of such a call.
+pub(crate) struct Park {
+    parking: Arc<Parking>,
+    endpoint: Arc<Endpoint>,
+    /// The client's request, which a state is bound to.
+    request: Message,
+    declared: Declared,
+    /// The least severe log level the client wants; without one it wants no log lines.
+    log_level: Option<String>,
+    /// What the server has asked and nobody has answered yet.
+    open: Vec<Question>,
+    round: u32,
+    /// Runs while more questions may follow.
+    breath: Option<Pause>,
+}
+
+/// Whether a client can be asked, and what.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Declared {
+    pub form: bool,
+    pub url: bool,
+    pub sampling: bool,
+    pub roots: bool,
+}
+
+impl Declared {
+    /// What a request's `clientCapabilities` declare. An `elicitation` that names no mode means forms.
+    pub(crate) fn of(message: &Message) -> Declared {
+        let Some(capabilities) = message.envelope.in_meta.client_capabilities else {
+            return Declared::default();
+        };
+        let raw = &message.bytes;
+        let get = |key| walk::get(raw, capabilities, key);
+        let elicitation = get("elicitation").filter(|at| at.of(raw).starts_with(b"{"));
+        let mode = |key| elicitation.is_some_and(|at| walk::get(raw, at, key).is_some());
+        Declared {
+            form: elicitation.is_some() && (mode("form") || !mode("url")),
+            url: mode("url"),
+            sampling: get("sampling").is_some(),
+            roots: get("roots").is_some(),
+        }
+    }
+
+    /// The `capabilities` to declare at `initialize`, one text for equal declarations.
+    pub(crate) fn capabilities(self) -> Bytes {
+        let elicitation = match (self.form, self.url) {
+            (true, true) => "\"elicitation\":{\"form\":{},\"url\":{}},",
+            (true, false) => "\"elicitation\":{},",
+            (false, true) => "\"elicitation\":{\"url\":{}},",
+            (false, false) => "",
+        };
+        let sampling = if self.sampling { "\"sampling\":{}," } else { "" };
+        let roots = if self.roots { "\"roots\":{}," } else { "" };
+        let fields = format!("{elicitation}{roots}{sampling}");
+        Bytes::from(format!("{{{}}}", fields.trim_end_matches(',')))
+    }
+
+    /// What is missing for the client to be asked this, as `requiredCapabilities`.
+    fn missing_for(self, question: &Message) -> Option<&'static str> {
+        let (has, required) = match question.method() {
+            Method::Elicit if is_url(question) => (self.url, "{\"elicitation\":{\"url\":{}}}"),
+            Method::Elicit => (self.form, "{\"elicitation\":{}}"),
+            Method::CreateMessage => (self.sampling, "{\"sampling\":{}}"),
+            Method::RootsList => (self.roots, "{\"roots\":{}}"),
+            _ => return None,
+        };
+        (!has).then_some(required)
+    }
+}
+
+fn is_url(question: &Message) -> bool {
+    let params = question.envelope.params;
+    params
+        .and_then(|params| walk::get(&question.bytes, params, "mode"))
+        .is_some_and(|mode| mode.of(&question.bytes) == b"\"url\"")
+}
+
+impl Park {
+    pub(crate) fn new(parking: &Arc<Parking>, endpoint: &Arc<Endpoint>, message: &Message) -> Park {
+        Park {
+            parking: Arc::clone(parking),
+            endpoint: Arc::clone(endpoint),
+            request: message.clone(),
+            declared: Declared::of(message),
+            log_level: message
+                .text(message.envelope.in_meta.log_level)
+                .map(std::borrow::Cow::into_owned),
+            open: Vec::new(),
+            round: 0,
+            breath: None,
+        }
+    }
+
+    /// Cancel-safe: questions are kept in `self`.
+    pub(super) async fn next(&mut self, exchange: &mut Option<Exchange>) -> Step {
+        loop {
+            let Some(on_its_way) = exchange.as_mut() else {
+                return std::future::pending().await;
+            };
+            let heard = match self.breath.as_mut() {
+                None => on_its_way.hear().await,
+                Some(breath) => tokio::select! {
+                    biased;
+                    // cancel-safe: see `Exchange::next`
+                    heard = on_its_way.hear() => heard,
+                    // cancel-safe: the pause is kept in self
+                    () = breath.as_mut() => {
+                        self.breath = None;
+                        let Some(exchange) = exchange.take() else { continue };
+                        return Step::Done(self.park(exchange));
+                    }
+                },
+            };
+            match heard {
+                Heard::Asked(question) => {
+                    let link = Arc::clone(on_its_way.link());
+                    if let Err(fault) = self.note(&link, &question) {
+                        // Dropping it cancels the call at the server.
+                        drop(exchange.take());
+                        return Step::Done(Err(fault));
+                    }
+                }
+                Heard::Step(Step::Notice(notice)) if !self.wants(&notice, on_its_way.link()) => {}
+                Heard::Step(step) => return step,
+            }
+        }
+    }
+
+    /// Keeps a question for the client, or refuses it.
+    fn note(&mut self, link: &Arc<Link>, question: &Message) -> Result<(), Fault> {
+        let id = question.id().unwrap_or_default();
+        if let Some(required) = self.declared.missing_for(question) {
+            link.refuse(id, "the client of this call cannot be asked this");
+            return Err(Fault::MissingCapability {
+                server: link.upstream.name.to_string(),
+                required,
+            });
+        }
+        let method = question.method();
+        if !matches!(method, Method::Elicit | Method::CreateMessage | Method::RootsList) {
+            link.refuse(id, "a client of 2026-07-28 cannot be asked this");
+            return Ok(());
+        }
+        self.open.push(Question {
+            key: format!("{}-{}-{}", name_of(method), self.round + 1, self.open.len() + 1),
+            upstream_id: Bytes::copy_from_slice(id),
+            ask: Bytes::from(ask(question)),
+        });
+        self.breath = Some(Box::pin(time::sleep(ONE_BREATH)));
+        Ok(())
+    }
+
+    /// Sends the client away with what the server asked, and keeps the call.
+    fn park(&mut self, exchange: Exchange) -> Result<Final, Fault> {
+        let id = exchange.client_id();
+        let open = std::mem::take(&mut self.open);
+        let requests = input_requests(&open);
+        let state = self.parking.park(exchange, open, self.round + 1, &self.bound())?;
+        Ok(input_required(&id, &requests, &state))
+    }
+
+    /// A call that its client has come back to. Its answers are on their way to the server already.
+    pub(crate) fn resumed(
+        parking: &Arc<Parking>,
+        endpoint: &Arc<Endpoint>,
+        message: &Message,
+        round: u32,
+    ) -> Park {
+        Park {
+            round,
+            ..Park::new(parking, endpoint, message)
+        }
+    }
+
+    fn bound(&self) -> Bound {
+        bound_to(&self.endpoint.path, &self.request)
+    }
+
+    /// The server wants the user to visit pages before it is asked again; the call itself is over.
+    pub(super) fn visit_first(
+        &self,
+        link: &Arc<Link>,
+        client_id: Bytes,
+        data: &[u8],
+    ) -> Result<Final, Fault> {
+        if !self.declared.url {
+            return Err(Fault::MissingCapability {
+                server: link.upstream.name.to_string(),
+                required: "{\"elicitation\":{\"url\":{}}}",
+            });
+        }
+        let open: Vec<Question> = walk::get(data, whole(data), "elicitations")
+            .filter(|list| list.of(data).starts_with(b"["))
+            .into_iter()
+            .flat_map(|list| walk::elements(data, list))
+            .filter(|item| item.of(data).starts_with(b"{"))
+            .enumerate()
+            .map(|(index, item)| {
+                let mut ask = b"{\"method\":\"elicitation/create\",\"params\":".to_vec();
+                ask.extend_from_slice(&object_with(
+                    item.of(data),
+                    whole(item.of(data)),
+                    &[("mode", b"\"url\"")],
+                    &["elicitationId"],
+                ));
+                ask.push(b'}');
+                Question {
+                    key: format!("visit-{}", index + 1),
+                    upstream_id: Bytes::new(),
+                    ask: Bytes::from(ask),
+                }
+            })
+            .collect();
+        if open.is_empty() {
+            return Err(link
+                .upstream
+                .protocol_fault("it asks for a visit and names no page"));
+        }
+        let state = self.parking.afresh(&self.bound());
+        Ok(input_required(&client_id, &input_requests(&open), &state))
+    }
+
+    /// A modern client hears only what belongs to its request: progress, and log lines if it asked for them.
+    fn wants(&self, notice: &Bytes, link: &Arc<Link>) -> bool {
+        let Ok(message) = Message::scan(notice.clone(), &link.limits()) else {
+            return false;
+        };
+        match message.method() {
+            Method::Progress => true,
+            Method::LogMessage => self.log_level.as_deref().is_some_and(|least| {
+                let level = message.text(message.envelope.param.level);
+                severity(level.as_deref().unwrap_or_default()) >= severity(least)
+            }),
+            _ => {
+                link.deliver(&message);
+                false
+            }
+        }
+    }
+}
+
+/// Answers the open questions of a claimed call from `inputResponses`. What is left open must be asked again.
+pub(crate) async fn answer_open(parked: &mut Parked, message: &Message) -> Result<(), Fault> {
+    let raw = &message.bytes;
+    let responses = message.envelope.param.input_responses;
+    let mut still_open = Vec::new();
+    for question in std::mem::take(&mut parked.open) {
+        let given = responses
+            .filter(|at| at.of(raw).starts_with(b"{"))
+            .and_then(|at| walk::get(raw, at, &question.key))
+            .map(|at| at.of(raw))
+            .filter(|value| value.starts_with(b"{"));
+        match given {
+            Some(value) => {
+                let answer = Bytes::from(reply::result(&question.upstream_id, value));
+                parked.exchange.link().send(answer).await?;
+            }
+            None => still_open.push(question),
+        }
+    }
+    parked.open = still_open;
+    Ok(())
+}
+
+/// What a client gets that left questions open.
+pub(crate) fn ask_again(
+    parking: &Parking,
+    parked: Parked,
+    client_id: &[u8],
+    bound: &Bound,
+) -> Result<Final, Fault> {
+    let requests = input_requests(&parked.open);
+    let state = parking.park(parked.exchange, parked.open, parked.round + 1, bound)?;
+    Ok(input_required(client_id, &requests, &state))
+}
+
+fn name_of(method: Method) -> &'static str {
+    match method {
+        Method::CreateMessage => "sampling",
+        Method::RootsList => "roots",
+        _ => "elicitation",
+    }
+}
+
+/// `{"method":...,"params":...}` without what only means something between the server and us.
+fn ask(question: &Message) -> Vec<u8> {
+    let mut ask = b"{\"method\":".to_vec();
+    ask.extend_from_slice(question.raw(question.envelope.method_span).unwrap_or(b"\"\""));
+    if let Some(params) = question.raw(question.envelope.params) {
+        let meta = question.raw(question.envelope.meta).map(|meta| {
+            let meta = object_with(meta, whole(meta), &[], &["progressToken"]);
+            (!is_empty(&meta)).then_some(meta)
+        });
+        let mut remove: Vec<&str> = ["elicitationId", "task"]
+            .into_iter()
+            .filter(|key| walk::get(params, whole(params), key).is_some())
+            .collect();
+        let mut set: Vec<(&str, &[u8])> = Vec::new();
+        match &meta {
+            Some(Some(meta)) => set.push(("_meta", meta)),
+            Some(None) => remove.push("_meta"),
+            None => {}
+        }
+        let params = if set.is_empty() && remove.is_empty() {
+            params.to_vec()
+        } else {
+            object_with(params, whole(params), &set, &remove)
+        };
+        if !(question.method() == Method::RootsList && is_empty(&params)) {
+            ask.extend_from_slice(b",\"params\":");
+            ask.extend_from_slice(&params);
+        }
+    }
+    ask.push(b'}');
+    ask
+}
+
+fn is_empty(object: &[u8]) -> bool {
+    walk::members(object, whole(object)).next().is_none()
+}
+
+fn input_requests(open: &[Question]) -> Vec<u8> {
+    let mut requests = b"{".to_vec();
+    for (index, question) in open.iter().enumerate() {
+        if index > 0 {
+            requests.push(b',');
+        }
+        push_quoted(&mut requests, &question.key);
+        requests.push(b':');
+        requests.extend_from_slice(&question.ask);
+    }
+    requests.push(b'}');
+    requests
+}
+
+fn input_required(client_id: &[u8], requests: &[u8], state: &str) -> Final {
+    let mut result = b"{\"resultType\":\"input_required\",\"inputRequests\":".to_vec();
+    result.extend_from_slice(requests);
+    result.extend_from_slice(b",\"requestState\":");
+    push_quoted(&mut result, state);
+    result.push(b'}');
+    Final::whole(Bytes::from(reply::result(client_id, &result)))
+}
+
+/// RFC 5424's order, which MCP's levels follow; unknown ones count as the least severe.
+pub(crate) fn severity(level: &str) -> usize {
+    const LEVELS: [&str; 8] = [
+        "debug",
+        "info",
+        "notice",
+        "warning",
+        "error",
+        "critical",
+        "alert",
+        "emergency",
+    ];
+    LEVELS.iter().position(|known| *known == level).unwrap_or(0)
+}
+
+/// True for a session server's error that sends the user to pages first.
+pub(crate) fn is_visit_first(code: Option<i64>) -> bool {
+    code == Some(codes::URL_ELICITATION)
+}

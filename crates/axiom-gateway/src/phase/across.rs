@@ -1,0 +1,164 @@
+//! A call at a server of the other era.
+
+use std::sync::Arc;
+
+use axiom_protocol::method::Method;
+use axiom_protocol::revision::Era;
+use axiom_protocol::text::text;
+
+use super::{Caller, Rename, Reply, Request, rename_edit};
+use crate::bridge::{self, Introduction};
+use crate::call::{Call, Declared, Park, Rounds, Side, answer_open, ask_again};
+use crate::fault::Fault;
+use crate::message::Message;
+use crate::mirror;
+use crate::parking::{Bound, Claimed, Parked, bound_to};
+use crate::upstream::{Link, Outgoing, Want};
+
+/// The methods in which a server may ask its client something.
+fn may_ask(method: Method) -> bool {
+    matches!(
+        method,
+        Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead
+    )
+}
+
+pub(super) async fn call(
+    asked: &Request<'_>,
+    link: Arc<Link>,
+    rename: Option<&Rename>,
+) -> Result<Reply, Fault> {
+    match asked.caller {
+        Caller::Modern { .. } => at_session_server(asked, link, rename).await,
+        Caller::Legacy(_) => at_modern_server(asked, &link, rename).await,
+    }
+}
+
+/// A modern client's call. It may be one that is on its way already, with the answers that its server waits for.
+async fn at_session_server(
+    asked: &Request<'_>,
+    plain: Arc<Link>,
+    rename: Option<&Rename>,
+) -> Result<Reply, Fault> {
+    let message = asked.message;
+    if !bridge::has_legacy_twin(message.method()) {
+        return Err(Fault::NotBridged {
+            server: plain.upstream.name.to_string(),
+            speaks: plain.revision.as_str(),
+            method: message.method_text().into_owned(),
+        });
+    }
+    if may_ask(message.method())
+        && let Some(at) = message.envelope.param.request_state
+    {
+        let bound = bound_to(&asked.endpoint.path, message);
+        let state = text(&message.bytes, at).unwrap_or_default();
+        if let Claimed::Parked(parked) = asked.gateway.parking.claim(&state, &bound)? {
+            return resume(asked, *parked, &bound).await;
+        }
+    }
+    // A session server learns at `initialize` what its client can be asked, so there is a link for each declaration.
+    let declared = Declared::of(message).capabilities();
+    let link = match declared == plain.capabilities {
+        true => plain,
+        false => plain.upstream.link(&Want::declaring(declared)).await?,
+    };
+    if let Some(level) = message.text(message.envelope.in_meta.log_level) {
+        link.tell_level(&level).await;
+    }
+    let outgoing = fit(asked, &link, rename, &Introduction::default())?;
+    // What the client mirrored is checked here: the server cannot.
+    let Caller::Modern { mirrored } = asked.caller else {
+        return Err(Fault::Cancelled);
+    };
+    mirror::headers(&link, &outgoing, None, mirrored.as_ref()).await?;
+    let exchange = link
+        .call(Outgoing {
+            message: &outgoing,
+            edits: Vec::new(),
+            headers: Vec::new(),
+            session: None,
+            takes_questions: may_ask(message.method()),
+        })
+        .await?;
+    let park = Park::new(&asked.gateway.parking, asked.endpoint, message);
+    Ok(Reply::Call(Box::new(Call::across(
+        exchange,
+        message.method(),
+        Side::Park(park),
+    ))))
+}
+
+/// The client has come back: its answers go to the server, and the call goes on under the new request's id.
+async fn resume(asked: &Request<'_>, mut parked: Parked, bound: &Bound) -> Result<Reply, Fault> {
+    let message = asked.message;
+    let id = message
+        .envelope
+        .id
+        .map(|at| message.slice(at))
+        .unwrap_or_default();
+    answer_open(&mut parked, message).await?;
+    let parking = &asked.gateway.parking;
+    if !parked.open.is_empty() {
+        return ask_again(parking, parked, &id, bound).map(Reply::Now);
+    }
+    let token = message
+        .envelope
+        .in_meta
+        .progress_token
+        .map(|at| message.slice(at));
+    parked.exchange.taken_up_by(id, token);
+    let park = Park::resumed(parking, asked.endpoint, message, parked.round);
+    Ok(Reply::Call(Box::new(Call::across(
+        parked.exchange,
+        message.method(),
+        Side::Park(park),
+    ))))
+}
+
+/// The call of a client with a session, who is introduced to the server in each request.
+async fn at_modern_server(
+    asked: &Request<'_>,
+    link: &Arc<Link>,
+    rename: Option<&Rename>,
+) -> Result<Reply, Fault> {
+    let Caller::Legacy(session) = asked.caller else {
+        return Err(Fault::Cancelled);
+    };
+    let outgoing = fit(asked, link, rename, &Introduction::of(session))?;
+    let headers = mirror::headers(link, &outgoing, None, None).await?;
+    let exchange = link
+        .call(Outgoing {
+            message: &outgoing,
+            edits: Vec::new(),
+            headers: headers.clone(),
+            session: Some(session),
+            takes_questions: false,
+        })
+        .await?;
+    let patience = asked.gateway.parking.ttl();
+    let rounds = Rounds::new(session, outgoing, headers, patience);
+    Ok(Reply::Call(Box::new(Call::across(
+        exchange,
+        asked.message.method(),
+        Side::Rounds(rounds),
+    ))))
+}
+
+/// The message as a server of the other era reads it. Its parameters change shape, so the rename goes first.
+fn fit(
+    asked: &Request<'_>,
+    link: &Link,
+    rename: Option<&Rename>,
+    client: &Introduction,
+) -> Result<Message, Fault> {
+    debug_assert_ne!(link.era(), asked.caller.era());
+    debug_assert!(link.era() == Era::Modern || client.info.is_empty());
+    let mut quoted = Vec::new();
+    let mut edits = rename_edit(rename, &mut quoted);
+    if edits.is_empty() {
+        return bridge::request(asked.message, link, client);
+    }
+    let renamed = Message::scan(asked.message.with(&mut edits), &link.limits()).map_err(Fault::Unreadable)?;
+    bridge::request(&renamed, link, client)
+}
