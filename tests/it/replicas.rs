@@ -3,14 +3,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use axiom_tests::bed;
 use axiom_tests::client::{Client, Way};
 use axiom_tests::config::{Config, put};
 use axiom_tests::gateway::Gateway;
 use axiom_tests::http::{Answer, Request};
-use axiom_tests::peer::{LATEST_LEGACY, Peer as _, Session, finish, message};
+use axiom_tests::peer::{LATEST_LEGACY, Peer as _, Session, Stateless, finish, message};
 use axiom_tests::{servers, wait};
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn key_file() -> PathBuf {
     file
 }
 
-fn new_key(file: &PathBuf) {
+fn new_key(file: &Path) {
     let made = std::process::Command::new(bed::built("axiom"))
         .args(["key", "new", "--into"])
         .arg(file)
@@ -38,15 +38,19 @@ fn new_key(file: &PathBuf) {
     assert!(made.status.success(), "{made:?}");
 }
 
-fn with_keys(keys: &PathBuf) -> Config {
+fn with_keys(keys: &Path) -> Config {
     let line = format!("key_file = {}", json!(keys));
     Config::new().stdio("dual", &servers::dual_stdio()).gateway(&line)
 }
 
 /// A replica that others reach where it listens.
-fn replica(keys: &PathBuf) -> Gateway {
+fn replica(keys: &Path) -> Gateway {
+    replica_with(with_keys(keys))
+}
+
+fn replica_with(config: Config) -> Gateway {
     let address = free_address();
-    let config = with_keys(keys).gateway(&format!("advertise = \"http://{address}\""));
+    let config = config.gateway(&format!("advertise = \"http://{address}\""));
     Gateway::start_at(&config, address)
 }
 
@@ -226,11 +230,11 @@ fn without_body(session: &Session, method: &str) -> Request {
 fn a_session_too_long_for_its_id_is_found() {
     let keys = key_file();
     let [a, b] = [replica(&keys), replica(&keys)];
-    let capabilities = json!({ "experimental": { "long": "x".repeat(4 << 10) } });
+    let capabilities = json!({ "experimental": { "long": { "text": "x".repeat(4 << 10) } } });
     let session = Session::open_as(&a.server("dual"), LATEST_LEGACY, &capabilities);
     assert_eq!(simple_text(&mut at(&session, &b)), SIMPLE_TEXT);
     let ended = at(&session, &b).send(&without_body(&session, "DELETE"));
-    assert_eq!(ended.status, 200);
+    assert_eq!((ended.status, passed_on(&b)), (200, 2));
     let reply = at(&session, &b).call("test_simple_text", &json!({}));
     assert_eq!(reply.status, 404);
 }
@@ -283,6 +287,84 @@ fn an_owner_lost_in_the_middle_of_a_call() {
     let reply = finish("9", &mut asking);
     assert_eq!((reply.status, reply.code()), (200, 1003), "{}", reply.message());
     assert!(reply.message().contains("may or may not have taken effect"));
+}
+
+/// A tool with an effect that asks in the middle of a call.
+fn counted(keys: &Path, runs: &Path) -> Gateway {
+    let script = bed::ours("servers/counted.mjs");
+    let command = [bed::node(), script, runs.display().to_string()];
+    replica_with(with_keys(keys).stdio("counted", &command))
+}
+
+fn runs_of(file: &Path) -> usize {
+    std::fs::read_to_string(file).unwrap_or_default().lines().count()
+}
+
+fn stateless(gateway: &Gateway) -> Stateless {
+    let mut client = Stateless::new(&gateway.server("counted"));
+    client.capabilities = json!({ "elicitation": {} });
+    client
+}
+
+/// The same request with the answers to what was asked.
+fn answered(asked: &Value) -> String {
+    let key = asked["inputRequests"]
+        .as_object()
+        .and_then(|asked| asked.keys().next());
+    let key = key.unwrap_or_else(|| panic!("nothing is asked in {asked}"));
+    let answer = json!({ "action": "accept", "content": { "name": "Ada" } });
+    json!({ "name": "run", "arguments": {}, "requestState": asked["requestState"], "inputResponses": { key: answer } })
+        .to_string()
+}
+
+#[test]
+fn a_parked_call_is_continued_through_another_replica() {
+    let (keys, runs) = (key_file(), bed::scratch("runs").join("runs"));
+    let [a, b] = [counted(&keys, &runs), counted(&keys, &runs)];
+    let asked = stateless(&a).call("run", &json!({})).value();
+    assert_eq!(asked["resultType"], "input_required", "{asked}");
+    assert_eq!(runs_of(&runs), 1);
+    let params = answered(&asked);
+    let reply = stateless(&b).ask("tools/call", &params);
+    assert_eq!(reply.text(), "Ada: 1");
+    assert_eq!(passed_on(&b), 1);
+    for gateway in [&a, &b] {
+        let again = stateless(gateway).ask("tools/call", &params);
+        assert_eq!(again.code(), 1010, "it was answered: {}", again.message());
+    }
+    assert_eq!(runs_of(&runs), 1);
+}
+
+#[test]
+fn a_parked_call_whose_replica_is_lost() {
+    let (keys, runs) = (key_file(), bed::scratch("runs").join("runs"));
+    let [a, b] = [counted(&keys, &runs), counted(&keys, &runs)];
+    let asked = stateless(&a).call("run", &json!({})).value();
+    a.kill();
+    let lost = stateless(&b).ask("tools/call", &answered(&asked));
+    assert_eq!(lost.code(), 1010, "{}", lost.message());
+    assert!(lost.message().contains("whether it took effect is unknown"));
+    assert_eq!(runs_of(&runs), 1, "nobody ran it again");
+}
+
+#[test]
+fn a_changed_state_of_a_parked_call_goes_nowhere() {
+    let (keys, runs) = (key_file(), bed::scratch("runs").join("runs"));
+    let [a, b] = [counted(&keys, &runs), counted(&keys, &runs)];
+    let tampered = |asked: &Value| {
+        let mut asked = asked.clone();
+        let state = asked["requestState"].as_str().expect("a state is text");
+        asked["requestState"] = format!("{state}-TAMPERED").into();
+        answered(&asked)
+    };
+    let asked = stateless(&a).call("run", &json!({})).value();
+    let refused = stateless(&b).ask("tools/call", &tampered(&asked));
+    assert_eq!(refused.code(), -32602, "{}", refused.message());
+    assert_eq!((passed_on(&b), runs_of(&runs)), (0, 1));
+    assert_eq!(
+        stateless(&b).ask("tools/call", &answered(&asked)).text(),
+        "Ada: 1"
+    );
 }
 
 #[test]

@@ -249,6 +249,8 @@ impl SealKey {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn opens(sealer: &Sealer, token: &str) -> bool {
@@ -293,8 +295,9 @@ mod tests {
             ] {
                 assert_eq!(sealer.open(Purpose::Session, &longer), None, "{longer}");
             }
-            for shorter in 0..token.len() {
-                assert_eq!(sealer.open(Purpose::Session, &token[..shorter]), None);
+            for len in 0..token.len() {
+                let shorter: String = token.chars().take(len).collect();
+                assert_eq!(sealer.open(Purpose::Session, &shorter), None);
             }
         }
     }
@@ -321,7 +324,7 @@ mod tests {
         let [old, new] = [SealKey::random(), SealKey::random()];
         let sealer = Sealer::new(&[], None);
         let of_process = sealer.seal(Purpose::Session, b"state");
-        sealer.apply(&[old.clone()], None);
+        sealer.apply(from_ref(&old), None);
         let by_old = sealer.seal(Purpose::Session, b"state");
         assert!(opens(&sealer, &of_process), "a key was configured meanwhile");
         // Rotation: a new line first.
@@ -329,11 +332,11 @@ mod tests {
         let by_new = sealer.seal(Purpose::Session, b"state");
         assert!(opens(&sealer, &by_old) && opens(&sealer, &by_new));
         // The old line is taken away.
-        sealer.apply(&[new.clone()], None);
+        sealer.apply(from_ref(&new), None);
         assert!(!opens(&sealer, &by_old) && opens(&sealer, &by_new));
         assert!(!sealer.has_key_of(&by_old) && sealer.has_key_of(&by_new));
         // Another process with the same key, and one that only opens with it.
-        assert!(opens(&Sealer::new(&[new.clone()], None), &by_new));
+        assert!(opens(&Sealer::new(from_ref(&new), None), &by_new));
         assert!(opens(&Sealer::new(&[old.clone(), new], None), &by_new));
         assert!(!opens(&Sealer::new(&[old], None), &by_new));
     }

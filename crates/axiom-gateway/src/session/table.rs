@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn a_session_ends_with_its_key() {
         let [old, new] = [SealKey::random(), SealKey::random()];
-        let sealer = Arc::new(Sealer::new(&[old.clone()], None));
+        let sealer = Arc::new(Sealer::new(std::slice::from_ref(&old), None));
         let table = SessionTable::new(Arc::clone(&sealer), Duration::from_secs(60));
         let token = table.mint(&table.begin(hello()));
         let _in_use = table.find(&token).unwrap();
