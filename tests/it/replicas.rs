@@ -416,6 +416,76 @@ fn a_slow_owner_is_not_a_lost_one() {
     });
 }
 
+/// One that does not accept a connection, as behind a cut network, is lost soon.
+#[test]
+fn an_owner_out_of_reach() {
+    let keys = key_file();
+    let owner = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = owner.local_addr().unwrap();
+    // Where the queue of connections is full, the kernel lets further ones wait.
+    rustix::net::listen(&owner, 0).unwrap();
+    let patience = std::time::Duration::from_millis(200);
+    let _full: Vec<TcpStream> =
+        std::iter::from_fn(|| TcpStream::connect_timeout(&address, patience).ok()).collect();
+    let a_config = with_keys(&keys).gateway(&format!("advertise = \"http://{address}\""));
+    let [a, b] = [Gateway::start(&a_config), replica(&keys)];
+    let session = Session::open_as(&a.server("dual"), LATEST_LEGACY, &can_be_asked());
+    let asked_at = std::time::Instant::now();
+    let reply = at(&session, &b).ask("tools/list", "{}");
+    assert_eq!((reply.status, reply.code()), (404, -32001));
+    assert!(
+        asked_at.elapsed() < std::time::Duration::from_secs(8),
+        "{:?}",
+        asked_at.elapsed()
+    );
+}
+
+#[test]
+fn a_batch_goes_where_its_session_is() {
+    let keys = key_file();
+    let [a, b] = [replica(&keys), replica(&keys)];
+    let session = Session::open_as(&a.server("dual"), "2025-03-26", &json!({}));
+    let ping = message("1", "ping", "{}");
+    let call = message("2", "tools/call", r#"{"name":"test_simple_text"}"#);
+    let session = at(&session, &b);
+    let answers = session.send(&session.request(format!("[{ping},{call}]"))).json();
+    assert_eq!(answers[0]["result"], json!({}));
+    assert_eq!(answers[1]["result"]["content"][0]["text"], SIMPLE_TEXT);
+    assert_eq!(passed_on(&b), 1);
+}
+
+/// Two replicas have streams of one session: each is found where it is.
+#[test]
+fn a_broken_stream_is_resumed_where_its_call_runs() {
+    let keys = key_file();
+    let at_once = |config: Config| config.gateway("limits.drain_timeout = \"100ms\"");
+    let [a, b] = [(); 2].map(|()| replica_with(at_once(with_keys(&keys))));
+    let session = Session::open(&a.server("dual"));
+    let [of_a, of_b] = [&a, &b].map(|gateway| broken_stream(&at(&session, gateway)));
+    let stream_of = |id: &str| id.split_once('-').expect("a stream and a number").0.to_owned();
+    assert_ne!(stream_of(&of_a), stream_of(&of_b));
+    for (id, passed) in [(of_b, 0), (of_a, 1)] {
+        let session = at(&session, &b);
+        let request = without_body(&session, "GET")
+            .header("accept", "text/event-stream")
+            .header("last-event-id", &id);
+        let mut stream = session.send(&request);
+        assert_eq!(stream.status, 200);
+        let progress = next(&mut stream);
+        assert_eq!(progress["params"]["progressToken"], json!("t"), "{progress}");
+        assert_eq!(passed_on(&b), passed, "{id}");
+    }
+}
+
+/// Begins a call that reports once and goes on; the id of the event before the report.
+fn broken_stream(session: &Session) -> String {
+    let call = json!({ "name": "test_slow", "_meta": { "progressToken": "t" } });
+    let mut stream = session.send(&session.request(message("3", "tools/call", &call.to_string())));
+    let first = stream.next_event().expect("the stream begins with an event");
+    assert_eq!(first.data, "", "it only gives an id");
+    first.id.expect("it gives an id")
+}
+
 /// A client that leaves is noticed by the owner.
 #[test]
 fn a_client_that_leaves_closes_the_way_to_the_owner() {

@@ -37,6 +37,7 @@ use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::identify::Who;
 use crate::message::Message;
+use crate::parking;
 use crate::phase::Caller;
 use crate::seal::{Owner, Purpose, Sealer};
 use crate::session::Session;
@@ -94,7 +95,9 @@ pub(crate) fn owner_of(
         }
         Ok(Who::Caller(Caller::Modern { .. })) => {
             let state = message.text(message.envelope.param.request_state)?;
-            replica(gateway.sealer.owner(Purpose::Parked, &state))
+            let opened = gateway.sealer.unseal(Purpose::Parked, &state).ok()?;
+            let is_of_a_call = parking::is_of_a_call(&opened.plain);
+            is_of_a_call.then(|| replica(opened.owner)).flatten()
         }
         Ok(Who::Newcomer) => None,
         Err(fault) => owner_of_unknown(&gateway.sealer, headers, fault),
@@ -257,9 +260,12 @@ mod tests {
             let owner = owner_of(&gateway, &HeaderMap::new(), &modern, &message(&text));
             assert_eq!(owner.as_deref(), expected, "{state}");
         };
-        check(&there.seal(Purpose::Parked, b"7"), Some("http://b:2"));
-        check(&here.seal(Purpose::Parked, b"7"), None);
-        check(&there.seal(Purpose::Session, b"7"), None);
+        // As `parking` writes them: the id of a call comes first, and zero is none.
+        let call = [1; 60];
+        check(&there.seal(Purpose::Parked, &call), Some("http://b:2"));
+        check(&here.seal(Purpose::Parked, &call), None);
+        check(&there.seal(Purpose::Parked, &[0; 60]), None);
+        check(&there.seal(Purpose::Session, &call), None);
         check("a server's own", None);
         check("", None);
     }

@@ -88,6 +88,8 @@ struct Keys {
     keys: Vec<(KeyId, LessSafeKey)>,
     /// The base URL under which other replicas reach this one.
     here: Option<Arc<str>>,
+    /// Those that it had before, which tokens of then still name.
+    formerly: Vec<Arc<str>>,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -107,7 +109,7 @@ impl Sealer {
     pub(crate) fn new(keys: &[SealKey], here: Option<&str>) -> Sealer {
         let of_process = SealKey::random();
         Sealer {
-            keys: ArcSwap::from_pointee(Keys::new(keys, &of_process, here)),
+            keys: ArcSwap::from_pointee(Keys::new(keys, &of_process, here, Vec::new())),
             of_process,
             random: SystemRandom::new(),
         }
@@ -115,7 +117,11 @@ impl Sealer {
 
     /// From now on these keys and this address are in force. What another key sealed does not open any more.
     pub(crate) fn apply(&self, keys: &[SealKey], here: Option<&str>) {
-        self.keys.store(Arc::new(Keys::new(keys, &self.of_process, here)));
+        let before = self.keys.load();
+        let mut formerly = before.formerly.clone();
+        formerly.extend(before.here.clone().filter(|before| Some(&**before) != here));
+        let keys = Keys::new(keys, &self.of_process, here, formerly);
+        self.keys.store(Arc::new(keys));
     }
 
     /// Sixteen random bytes, for ids.
@@ -203,13 +209,21 @@ impl Default for Sealer {
 }
 
 impl Keys {
-    fn new(configured: &[SealKey], of_process: &SealKey, here: Option<&str>) -> Keys {
+    fn new(
+        configured: &[SealKey],
+        of_process: &SealKey,
+        here: Option<&str>,
+        mut formerly: Vec<Arc<str>>,
+    ) -> Keys {
         let keys = configured.iter().chain([of_process]);
         // A longer address would not fit into a token; the configuration refuses it.
         let here = here.filter(|here| here.len() <= usize::from(u8::MAX));
+        formerly.sort_unstable();
+        formerly.dedup();
         Keys {
             keys: keys.map(|key| (key.id(), key.for_cipher())).collect(),
             here: here.map(Arc::from),
+            formerly,
         }
     }
 
@@ -227,10 +241,18 @@ impl Keys {
         let owner = std::str::from_utf8(owner).ok()?;
         Some(Opened {
             plain: plain.to_vec(),
-            owner: match &self.here {
-                _ if owner.is_empty() => Owner::Unknown,
-                Some(here) if **here == *owner => Owner::Here,
-                Some(_) | None => Owner::Replica(owner.into()),
+            owner: match owner {
+                "" => Owner::Unknown,
+                owner
+                    if self
+                        .here
+                        .iter()
+                        .chain(&self.formerly)
+                        .any(|ours| **ours == *owner) =>
+                {
+                    Owner::Here
+                }
+                owner => Owner::Replica(owner.into()),
             },
             expires: match u32::from_be_bytes(*expires) {
                 0 => u64::MAX,
@@ -356,5 +378,15 @@ mod tests {
         let token = nobody.seal(Purpose::Parked, b"state");
         assert_eq!(a.owner(Purpose::Parked, &token), Owner::Unknown);
         assert_eq!(a.owner(Purpose::Parked, "not a token"), Owner::Unknown);
+
+        // It moves, and moves back: what it sealed stays its own.
+        let before = a.seal(Purpose::Parked, b"state");
+        a.apply(&key, Some("http://a:3"));
+        let after = a.seal(Purpose::Parked, b"state");
+        a.apply(&key, None);
+        a.apply(&key, Some("http://a:1"));
+        for token in [before, after] {
+            assert_eq!(a.owner(Purpose::Parked, &token), Owner::Here);
+        }
     }
 }

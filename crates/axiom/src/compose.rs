@@ -124,6 +124,8 @@ pub async fn with_gateway<T>(
     }
     let options = Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        // It is nobody's replica.
+        advertise: None,
         ..config.options
     };
     let listener = bind(options.listen)?;
