@@ -118,7 +118,8 @@ pub(crate) fn collect(id: &str, mut next: impl FnMut() -> Option<String>) -> Opt
 pub struct Session {
     address: SocketAddr,
     path: String,
-    host: String,
+    /// What to call the server in the Host header, if not by its address.
+    host: Option<String>,
     version: String,
     pub id: Option<String>,
     next: u64,
@@ -131,26 +132,27 @@ impl Session {
     }
 
     pub fn open_as(url: &str, version: &str, capabilities: &Value) -> Self {
-        let (address, _) = split(url);
-        Session::open_by_name(url, &address.to_string(), version, capabilities)
+        Session::open_by_name(url, None, version, capabilities)
     }
 
     /// The same with another name of the server in the Host header of every request.
-    pub fn open_by_name(url: &str, host: &str, version: &str, capabilities: &Value) -> Self {
+    pub fn open_by_name(url: &str, host: Option<&str>, version: &str, capabilities: &Value) -> Self {
         let (address, path) = split(url);
         let mut session = Session {
             address,
             path,
-            host: host.to_owned(),
+            host: host.map(str::to_owned),
             version: version.to_owned(),
             id: None,
             next: 0,
             initialized: Value::Null,
         };
         let body = message("0", "initialize", &initialize_params(version, capabilities));
-        let mut answer = Request::post(&session.path, body)
-            .header("host", host)
-            .send(address);
+        let mut request = Request::post(&session.path, body);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let mut answer = request.send(address);
         session.id = answer.header("mcp-session-id").map(str::to_owned);
         let reply = finish("0", &mut answer);
         session.initialized = reply.value();
@@ -166,7 +168,7 @@ impl Session {
         Session {
             address,
             path,
-            host: address.to_string(),
+            host: None,
             version: self.version.clone(),
             id: self.id.clone(),
             // Ids are unique in a session, wherever its requests go.
@@ -177,9 +179,10 @@ impl Session {
 
     /// A request of this session with this body, for tests that change it before they send it.
     pub fn request(&self, body: impl Into<Vec<u8>>) -> Request {
-        let mut request = Request::post(&self.path, body)
-            .header("host", &self.host)
-            .header("mcp-protocol-version", &self.version);
+        let mut request = Request::post(&self.path, body).header("mcp-protocol-version", &self.version);
+        if let Some(host) = &self.host {
+            request = request.header("host", host);
+        }
         if let Some(id) = &self.id {
             request = request.header("mcp-session-id", id);
         }

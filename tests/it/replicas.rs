@@ -565,7 +565,12 @@ fn a_forged_hop_is_a_client() {
     let forged = Request::post("/s/dual/mcp", "{}").header("axiom-hop", "AAAA");
     assert_eq!(forged.send(a.address()).status, 403);
 
-    let session = Session::open_by_name(&a.server("dual"), "localhost", LATEST_LEGACY, &can_be_asked());
+    let session = Session::open_by_name(
+        &a.server("dual"),
+        Some("localhost"),
+        LATEST_LEGACY,
+        &can_be_asked(),
+    );
     assert_eq!(
         simple_text(&mut at(&session, &b)),
         SIMPLE_TEXT,
