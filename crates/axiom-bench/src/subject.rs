@@ -98,7 +98,11 @@ pub(crate) fn echo(folder: &Folder, eras: Eras) -> anyhow::Result<Subject> {
         "--mode",
         "session",
         "--eras",
-        if eras == Eras::Legacy { "legacy" } else { "dual" },
+        match eras {
+            Eras::Legacy => "legacy",
+            Eras::Modern => "modern",
+            Eras::Dual => "dual",
+        },
     ]);
     announced("direct", "", command, folder)
 }

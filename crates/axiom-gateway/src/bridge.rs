@@ -10,6 +10,8 @@ use axiom_protocol::headers::{MCP_METHOD, MCP_NAME, encode_value};
 use axiom_protocol::method::Method;
 use axiom_protocol::revision::{Era, Revision};
 use axiom_protocol::rewrite::object_with;
+use axiom_protocol::span::Span;
+use axiom_protocol::tool_headers;
 use axiom_protocol::walk;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -237,6 +239,9 @@ pub(crate) async fn answer(
             )
         }
         (Era::Legacy, Some(_)) => match message.text(message.envelope.in_result.result_type).as_deref() {
+            None | Some("complete") if method == Method::ToolsList && link.is_http() => {
+                without_uncallable(&message, &link)
+            }
             None | Some("complete") => message.bytes.to_vec(),
             Some("input_required") => {
                 return Ok(Converted::InputRequired(message.result().unwrap_or_default()));
@@ -266,6 +271,41 @@ pub(crate) async fn answer(
         parts: VecDeque::from([Bytes::from(bytes)]),
         rest: None,
     }))
+}
+
+/// A list of tools without those whose mirrored headers break the rules: a call to one could not be made.
+fn without_uncallable(message: &Message, link: &Link) -> Vec<u8> {
+    let raw = &message.bytes;
+    let tools = message
+        .envelope
+        .result
+        .and_then(|result| walk::get(raw, result, "tools"))
+        .filter(|tools| tools.of(raw).starts_with(b"["));
+    let (Some(result), Some(tools)) = (message.envelope.result, tools) else {
+        return raw.to_vec();
+    };
+    let is_callable = |tool: &Span| match walk::get(raw, *tool, "inputSchema") {
+        Some(schema) => match tool_headers::compile(raw, schema) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(server = %link.upstream.name, %error, "a tool was left out");
+                false
+            }
+        },
+        None => true,
+    };
+    let all: Vec<Span> = walk::elements(raw, tools).collect();
+    let callable: Vec<&[u8]> = all
+        .iter()
+        .filter(|tool| is_callable(tool))
+        .map(|tool| tool.of(raw))
+        .collect();
+    if callable.len() == all.len() {
+        return raw.to_vec();
+    }
+    let tools = [b"[", &callable.join(&b","[..])[..], b"]"].concat();
+    let result = object_with(result.of(raw), whole(result.of(raw)), &[("tools", &tools)], &[]);
+    object_with(raw, message.envelope.object, &[("result", &result)], &[])
 }
 
 /// "Resource not found" has another code in each era.

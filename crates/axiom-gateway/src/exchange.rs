@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::session::Session;
-use crate::upstream::Link;
+use crate::upstream::{Aside, Link};
 
 pub(crate) use answer::Answered;
 use answer::HttpAnswer;
@@ -89,7 +89,8 @@ pub(crate) struct Exchange {
     call: Arc<CallState>,
     /// The legacy session that made the call.
     session: Option<Arc<Session>>,
-    takes_questions: bool,
+    /// Where questions may come from besides.
+    aside: Option<Aside>,
     /// Silence after which the call is given up.
     silence: Duration,
     limit: Limit,
@@ -199,7 +200,7 @@ impl Exchange {
         ids: Ids,
         call: Arc<CallState>,
         session: Option<Arc<Session>>,
-        takes_questions: bool,
+        aside: Option<Aside>,
     ) -> Exchange {
         link.call_begun();
         if let Some(session) = &session {
@@ -212,7 +213,7 @@ impl Exchange {
             ids,
             call,
             session,
-            takes_questions,
+            aside,
             silence,
             limit: Limit::new(silence),
             done: false,
@@ -272,12 +273,30 @@ impl Exchange {
         self.limit = Limit::new(self.silence);
     }
 
-    pub(crate) fn client_id(&self) -> Bytes {
-        self.ids.client_id.clone()
+    /// Gives the call the id that its client knows it by, where it was made under another one.
+    pub(crate) fn known_as(&mut self, client_id: Bytes) {
+        let made_under = std::mem::replace(&mut self.ids.client_id, client_id);
+        if let Some(session) = &self.session {
+            session.with(|state| {
+                state.calls.remove(&made_under);
+                state
+                    .calls
+                    .insert(self.ids.client_id.clone(), Arc::clone(&self.call));
+            });
+        }
     }
 
-    pub(crate) fn upstream_id(&self) -> &Bytes {
-        &self.ids.upstream_id
+    /// Notes that the call waits for its client to come back (or no longer does): what the server asks in the meantime
+    /// is more likely about another call.
+    pub(crate) fn set_parked(&self, is_parked: bool) {
+        match &self.aside {
+            Some(aside) => aside.set_parked(is_parked),
+            None => self.link.set_parked(&self.ids.upstream_id, is_parked),
+        }
+    }
+
+    pub(crate) fn client_id(&self) -> Bytes {
+        self.ids.client_id.clone()
     }
 
     pub(crate) fn server(&self) -> &str {
@@ -297,7 +316,6 @@ impl Exchange {
             if let Heard::Step(step) = self.hear().await {
                 return step;
             }
-            debug_assert!(self.takes_questions, "nobody else is asked here");
         }
     }
 
@@ -318,13 +336,15 @@ impl Exchange {
         let link = &self.link;
         let asker = match &self.session {
             Some(session) => Asker::Session(session),
-            None if self.takes_questions => Asker::Caller,
+            None if self.aside.is_some() => Asker::Caller,
             None => Asker::Nobody,
         };
         tokio::select! {
             biased;
             // cancel-safe: see `next_from`
             step = next_from(&mut self.source, &self.ids, asker) => step,
+            // cancel-safe: a question is taken only when it is returned
+            question = heard_aside(self.aside.as_mut()) => Heard::Asked(question),
             // cancel-safe: the flag stays set
             () = call.wait_cancelled() => Step::Done(Err(Fault::Cancelled)).into(),
             // cancel-safe: the limit is kept in self
@@ -377,6 +397,13 @@ impl Drop for Exchange {
         if self.cancel_on_drop {
             self.link.cancel_later(&self.ids.upstream_id, None);
         }
+    }
+}
+
+async fn heard_aside(aside: Option<&mut Aside>) -> Box<Message> {
+    match aside {
+        Some(aside) => aside.next().await,
+        None => std::future::pending().await,
     }
 }
 

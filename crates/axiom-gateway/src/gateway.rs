@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::hub::Hub;
-use crate::options::Options;
+use crate::options::{Endpoint, Options};
 use crate::parking::Parking;
 use crate::plan::Plan;
 use crate::replica::Replicas;
@@ -119,7 +119,13 @@ impl Gateway {
     fn warm(self: &Arc<Self>, upstream: &Arc<Upstream>) {
         let upstream = Arc::clone(upstream);
         drop(spawn::spawn_on(&self.runtime, "warm up", async move {
-            let want = Want::plain(Revision::LATEST_LEGACY);
+            // On HTTP an answer to one era binds nothing; a process is bound to the era of its first message, and most
+            // clients have sessions.
+            let first = match upstream.options.endpoint {
+                Endpoint::Http { .. } => Revision::MODERN,
+                _ => Revision::LATEST_LEGACY,
+            };
+            let want = Want::plain(first);
             // A failure is kept as the server's last error, where status pages show it.
             let Ok(link) = upstream.link(&want).await else {
                 return;

@@ -103,10 +103,7 @@ impl Parking {
             round,
             until: time::now() + self.ttl,
         };
-        parked
-            .exchange
-            .link()
-            .set_parked(parked.exchange.upstream_id(), true);
+        parked.exchange.set_parked(true);
         parked.exchange.link().upstream.tally.parked();
         let mut lot = self.lock();
         if lot.len() >= self.parked_max {
@@ -160,9 +157,8 @@ impl Parking {
         }
         let parked = lot.remove(&id).ok_or(Fault::StateLost)?;
         drop(lot);
-        let link = parked.exchange.link();
-        link.upstream.tally.unparked();
-        link.set_parked(parked.exchange.upstream_id(), false);
+        parked.exchange.link().upstream.tally.unparked();
+        parked.exchange.set_parked(false);
         Ok(Claimed::Parked(Box::new(parked)))
     }
 

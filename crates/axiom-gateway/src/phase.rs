@@ -90,6 +90,23 @@ pub(crate) async fn request(
     caller: &Caller,
     message: &Message,
 ) -> Result<Reply, Fault> {
+    let outcome = attempt(gateway, endpoint, caller, message).await;
+    // The configuration was reloaded while the request was on its way to a server of before. It has not reached one.
+    if let Err(Fault::Unavailable { .. }) = &outcome
+        && let Some(current) = gateway.plan().endpoint(&endpoint.path).cloned()
+        && !Arc::ptr_eq(&current, endpoint)
+    {
+        return Box::pin(attempt(gateway, &current, caller, message)).await;
+    }
+    outcome
+}
+
+async fn attempt(
+    gateway: &Arc<Gateway>,
+    endpoint: &Arc<Endpoint>,
+    caller: &Caller,
+    message: &Message,
+) -> Result<Reply, Fault> {
     let id = message.id().unwrap_or(b"null");
     tracing::debug!(
         endpoint = endpoint.path,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use crate::exchange::CallState;
 use crate::message::Message;
-use crate::upstream::Link;
+use crate::upstream::{Link, whole};
 
 pub(crate) use table::SessionTable;
 
@@ -48,15 +48,15 @@ impl Hello {
     /// Whether a server may ask this client something. Answers belong to one client, so such a client never shares a
     /// connection to a legacy server with another one.
     pub(crate) fn is_interactive(&self) -> bool {
-        use axiom_protocol::span::Span;
-        let object = Span {
-            start: 0,
-            end: u32::try_from(self.capabilities.len()).unwrap_or(0),
-        };
-        ["roots", "sampling", "elicitation"]
-            .iter()
-            .any(|key| axiom_protocol::walk::get(&self.capabilities, object, key).is_some())
+        can_be_asked(&self.capabilities)
     }
+}
+
+/// True for capabilities by which a server may ask their client something.
+pub(crate) fn can_be_asked(capabilities: &[u8]) -> bool {
+    ["roots", "sampling", "elicitation"]
+        .iter()
+        .any(|key| axiom_protocol::walk::get(capabilities, whole(capabilities), key).is_some())
 }
 
 /// One legacy client's conversation with the gateway.

@@ -22,9 +22,11 @@ use crate::hub::Hub;
 use crate::options::{Limits, ServerOptions};
 use crate::session::{Audience, Class, Session, SessionId, class_of};
 
+pub(crate) use asides::Aside;
 pub(crate) use link::{Link, Outgoing};
 pub(crate) use link::{Subscriptions, whole};
 
+mod asides;
 mod duplex;
 mod handshake;
 mod inbound;

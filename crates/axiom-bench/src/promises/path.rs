@@ -154,6 +154,47 @@ pub(super) fn eras(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
     }])
 }
 
+/// P12: a call between the eras, either way, beside one within the session era.
+pub(super) fn across(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let folders = [Folder::new()?, Folder::new()?];
+    let legacy = subject::echo(&folders[0], Eras::Legacy)?;
+    let modern = subject::echo(&folders[1], Eras::Modern)?;
+    let to_legacy = subject::axiom(&folders[0], &setup.axiom, &http(&legacy))?;
+    let to_modern = subject::axiom(&folders[1], &setup.axiom, &http(&modern))?;
+    let era_case = |label, subject, is_modern| {
+        let mut case = case(setup, subject, Work::Echo, CONNECTIONS);
+        case.plan.dialect.modern = is_modern;
+        Case { label, ..case }
+    };
+    let cases = [
+        era_case("session", &to_legacy, false),
+        era_case("modern to session", &to_legacy, true),
+        era_case("session to modern", &to_modern, false),
+    ];
+    let outcomes = rounds::run(&cases, setup.effort.rounds)?;
+    report::say(&report::table(
+        "P12: tools/call 1 KiB within and between the eras, 32 connections",
+        &outcomes,
+        "session",
+    ));
+    let cpu = |figures: &Figures| figures.cpu_us_per_request;
+    let straight = named(&outcomes, "session");
+    let [down, up] = ["modern to session", "session to modern"].map(|label| named(&outcomes, label));
+    let errors = straight.medians().errors + down.medians().errors + up.medians().errors;
+    let us = [straight, down, up].map(|outcome| cpu(&outcome.medians()));
+    let detail = format!(
+        "a 2026-07-28 client at a session server {:.1} us, a session client at a 2026-07-28 server {:.1} us, within the \
+         session era {:.1} us",
+        us[1], us[2], us[0]
+    );
+    Ok(vec![Finding {
+        id: "P12",
+        value: ratio(down, straight, cpu).max(ratio(up, straight, cpu)),
+        errors,
+        detail,
+    }])
+}
+
 /// Everything that is compared, in front of one upstream.
 pub(super) struct Bed {
     // Dropped in this order: the upstream after what stands in front of it, the folder last.

@@ -322,6 +322,10 @@ fn ask(question: &Message) -> Vec<u8> {
             Some(None) => remove.push("_meta"),
             None => {}
         }
+        // What nothing says is a form, and not every client knows that.
+        if question.method() == Method::Elicit && walk::get(params, whole(params), "mode").is_none() {
+            set.push(("mode", b"\"form\""));
+        }
         let params = if set.is_empty() && remove.is_empty() {
             params.to_vec()
         } else {

@@ -88,8 +88,7 @@ impl Rounds {
             return Err(link.upstream.protocol_fault(reason));
         }
         let (mailbox, letters) = mailbox(QUESTIONS_MAX);
-        let client_id = self.request.envelope.id.map(|at| self.request.slice(at));
-        let client_id = client_id.unwrap_or_default();
+        let client_id = self.client_id();
         let call = CallState::at_no_server();
         self.session
             .with(|state| state.calls.insert(client_id.clone(), Arc::clone(&call)));
@@ -181,6 +180,7 @@ impl Rounds {
                 let cancel = exchange.as_ref().is_none_or(Exchange::cancels_on_drop);
                 let next = exchange.insert(next);
                 next.cancel_on_drop(cancel);
+                next.known_as(self.client_id());
                 self.leave();
                 None
             }
@@ -203,15 +203,22 @@ impl Rounds {
             }
             set.extend(asking.state.as_deref().map(|state| ("requestState", state)));
         }
+        let id = format!("\"axiom-{}\"", self.done + 1);
         let params = self.request.raw(self.request.envelope.params).unwrap_or(b"{}");
         let params = object_with(params, whole(params), &set, &[]);
         let bytes = object_with(
             &self.request.bytes,
             self.request.envelope.object,
-            &[("params", &params)],
+            // Another request, so another id.
+            &[("id", id.as_bytes()), ("params", &params)],
             &[],
         );
         Message::scan(Bytes::from(bytes), &link.limits()).map_err(Fault::Unreadable)
+    }
+
+    fn client_id(&self) -> Bytes {
+        let id = self.request.envelope.id.map(|at| self.request.slice(at));
+        id.unwrap_or_default()
     }
 
     /// The client need not answer any more.

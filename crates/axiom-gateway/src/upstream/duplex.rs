@@ -14,6 +14,7 @@ use axiom_protocol::rewrite::Edit;
 use axiom_transport::pipe::{Closed, PipeReceiver, PipeSender};
 use bytes::Bytes;
 
+use super::asides::sole;
 use super::link::{Link, Outgoing};
 use crate::exchange::{CallState, Exchange, Ids, Letter, Source};
 use crate::fault::Fault;
@@ -159,7 +160,7 @@ impl Duplex {
             ids,
             Arc::clone(&call),
             session.cloned(),
-            takes_questions,
+            None,
         );
         // A server that does not read is as silent as one that does not answer.
         let silence = link.upstream.options.call_timeout;
@@ -372,17 +373,11 @@ impl Duplex {
     /// there is no such call.
     fn asked_of_caller(&self, link: &Arc<Link>, message: Message) -> Option<Message> {
         let pending = self.lock();
-        let mut callers: Vec<&Pending> = pending.values().filter(|call| call.takes_questions).collect();
-        if callers.is_empty() {
+        let callers = || pending.values().filter(|call| call.takes_questions);
+        if callers().next().is_none() {
             return Some(message);
         }
-        if callers.iter().any(|call| !call.is_parked) {
-            callers.retain(|call| !call.is_parked);
-        }
-        let mailbox = match callers[..] {
-            [only] => Some(only.mailbox.clone()),
-            _ => None,
-        };
+        let mailbox = sole(callers().map(|call| (&call.mailbox, call.is_parked))).cloned();
         drop(pending);
         if link.is_ping(&message) {
             return None;

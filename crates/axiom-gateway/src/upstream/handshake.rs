@@ -5,11 +5,13 @@
 //! | server says                                  | means                                                     |
 //! |----------------------------------------------|-----------------------------------------------------------|
 //! | a result to `server/discover`                | modern                                                    |
-//! | -32022 that does not list our modern revision| not modern                                                |
+//! | -32022 that lists our modern revision        | it is asked once more                                     |
+//! | -32022 that does not                         | not modern                                                |
 //! | any other error to `server/discover`         | not modern; the same process would still take `initialize`|
 //! | nothing, or it dies, when asked to discover  | inconclusive; a fresh process is asked to `initialize`    |
 //! | a result to `initialize`                     | legacy, with the revision it names                        |
 //! | an error to `initialize`, then it discovers  | modern only                                               |
+//! | `initialize` agreed to our modern revision   | modern only                                               |
 //!
 //! A stdio process is bound to the era of its first message, so each trial of an era has a process of its own.
 
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::{Task, spawn, time};
+use axiom_protocol::codes;
 use axiom_protocol::envelope::{self, Kind};
 use axiom_protocol::headers::MCP_SESSION_ID;
 use axiom_protocol::reply;
@@ -56,7 +59,7 @@ pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc
         }
         _ => connect_pipe(upstream, want).await?,
     };
-    listen::start(&link);
+    listen::start(&link).await;
     upstream.resubscribe(&link);
     let level = want
         .owner
@@ -179,8 +182,12 @@ async fn greet(
     match want.revision.era() {
         Era::Modern => {
             let params = bridge::modern_params();
-            let asked = opened.duplex.request("server/discover", &params, limits);
-            match time::timeout(PROBE_TIMEOUT, asked).await {
+            let ask = || opened.duplex.request("server/discover", &params, limits);
+            let mut asked = time::timeout(PROBE_TIMEOUT, ask()).await;
+            if matches!(&asked, Ok(Ok(answer)) if wants_to_be_asked_again(answer)) {
+                asked = time::timeout(PROBE_TIMEOUT, ask()).await;
+            }
+            match asked {
                 Ok(Ok(answer)) => judge_discover(upstream, &answer),
                 Ok(Err(letter)) => Err(before_link(upstream, letter)),
                 Err(_) => Err(upstream.unavailable("no answer to server/discover")),
@@ -247,8 +254,27 @@ fn judge_discover(upstream: &Upstream, answer: &Message) -> Result<(Revision, Gr
             return Ok((Revision::MODERN, Greeting::new(result)));
         }
     }
+    if wants_to_be_asked_again(answer) {
+        // Inconclusive: it has said so twice.
+        return Err(upstream.protocol_fault("it refuses the revision that it says it supports"));
+    }
     upstream.learn(Era::Modern, false);
     Err(upstream.unavailable("it does not speak a modern revision"))
+}
+
+/// True for a refusal of the version that names our version as a supported one.
+fn wants_to_be_asked_again(answer: &Message) -> bool {
+    if answer.envelope.error_code != Some(codes::UNSUPPORTED_VERSION) {
+        return false;
+    }
+    let error: serde_json::Value = answer
+        .raw(answer.envelope.error)
+        .and_then(|error| serde_json::from_slice(error).ok())
+        .unwrap_or_default();
+    let supported = error
+        .pointer("/data/supported")
+        .and_then(|supported| supported.as_array());
+    supported.is_some_and(|versions| versions.contains(&Revision::MODERN.as_str().into()))
 }
 
 fn judge_initialize(upstream: &Upstream, answer: &Message) -> Result<(Revision, Greeting), Fault> {
@@ -266,6 +292,11 @@ fn judge_initialize(upstream: &Upstream, answer: &Message) -> Result<(Revision, 
         Some(revision) => {
             upstream.learn(Era::Legacy, true);
             Ok((revision, Greeting::new(result)))
+        }
+        // It took the words and missed the meaning: no session of that revision exists.
+        None if named == Revision::MODERN.as_str() => {
+            upstream.learn(Era::Legacy, false);
+            Err(upstream.unavailable("it wants to speak revision '2026-07-28', which has no sessions"))
         }
         None => Err(upstream.protocol_fault(format!(
             "it wants to speak revision '{named}', which we do not know"
@@ -285,15 +316,21 @@ async fn discover_http(upstream: &Arc<Upstream>, want: &Want, target: Target) ->
     let message = scan(upstream, request)?;
     let wire = HttpWire::new(target, Some(Revision::MODERN), None);
     let headers = bridge::modern_headers(&message, None);
-    let answer = wire
-        .post(&headers, message.bytes)
-        .await
-        .map_err(|error| upstream.unavailable(&error.to_string()))?;
-    let status = answer.status;
-    if says_nothing(status) {
-        return Err(refused(upstream, answer).await);
+    let ask = async || {
+        let answer = wire
+            .post(&headers, message.bytes.clone())
+            .await
+            .map_err(|error| upstream.unavailable(&error.to_string()))?;
+        if says_nothing(answer.status) {
+            return Err(refused(upstream, answer).await);
+        }
+        Ok(read_reply(upstream, answer).await)
+    };
+    let mut reply = ask().await?;
+    if reply.as_ref().is_ok_and(wants_to_be_asked_again) {
+        reply = ask().await?;
     }
-    match read_reply(upstream, answer).await {
+    match reply {
         Ok(message) => {
             let (revision, greeting) = judge_discover(upstream, &message)?;
             Ok(Arc::new(Link::new(

@@ -24,7 +24,7 @@ use crate::call::severity;
 use crate::exchange::{CallState, Exchange, Ids, Source, Step};
 use crate::fault::Fault;
 use crate::message::Message;
-use crate::session::{Audience, Class, Session, SessionId, clock_seconds};
+use crate::session::{Audience, Class, Session, SessionId, can_be_asked, clock_seconds};
 
 /// One live conversation with a server.
 pub(crate) struct Link {
@@ -151,6 +151,11 @@ impl Link {
         self.revision.era()
     }
 
+    /// True if the server was told of a client that can be asked something.
+    pub(super) fn can_ask(&self) -> bool {
+        can_be_asked(&self.capabilities)
+    }
+
     pub(crate) fn is_http(&self) -> bool {
         matches!(self.wire, Wire::Http(_))
     }
@@ -224,7 +229,7 @@ impl Link {
             ids,
             call,
             session.cloned(),
-            takes_questions,
+            takes_questions.then(|| wire.asides().listen()),
         )
     }
 
@@ -319,6 +324,18 @@ impl Link {
         if !closing_says_it && !self.is_down() {
             self.send_later(cancelled(upstream_id, reason));
         }
+    }
+
+    /// A question on a standing stream: for the one call that it can belong to, or for the session that owns the link.
+    pub(super) fn question_aside(self: &Arc<Self>, message: Message) {
+        let message = match &self.wire {
+            Wire::Http(wire) if self.private_to.is_none() => match wire.asides().take(message) {
+                Ok(()) => return,
+                Err(message) => *message,
+            },
+            _ => message,
+        };
+        self.question_to_owner(&message);
     }
 
     /// Notes that call `upstream_id` waits for its client to come back (or no longer does): what the server asks in the

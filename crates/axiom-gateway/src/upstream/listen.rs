@@ -27,14 +27,26 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A stream that lived this long was a real one, even if it said nothing.
 const LASTED_MIN: Duration = Duration::from_secs(30);
 
+/// Time for a server to open its standing stream. Some say nothing before there is something to say; by then they have the
+/// request.
+const OPEN_WAIT: Duration = Duration::from_millis(200);
+
 /// Starts what this link needs, for as long as it lives.
-pub(super) fn start(link: &Arc<Link>) {
+///
+/// A server may ask on its standing stream, and what it asks before somebody listens is lost. So where a client can be
+/// asked, this waits until the stream is open, or known not to exist, within [`OPEN_WAIT`].
+pub(super) async fn start(link: &Arc<Link>) {
+    let (opened_tx, opened_rx) = axiom_core::channel::oneshot::channel();
     let task = match link.era() {
-        Era::Legacy if link.is_http() => spawn("server stream", follow_get(Arc::clone(link))),
+        Era::Legacy if link.is_http() => spawn("server stream", follow_get(Arc::clone(link), opened_tx)),
         Era::Modern if announces_any(link) => spawn("server subscription", follow_listen(Arc::clone(link))),
         Era::Legacy | Era::Modern => return,
     };
     link.keep_task(task);
+    if link.era() == Era::Legacy && link.can_ask() {
+        // Whatever comes of it, calls go on.
+        let _known = time::timeout(OPEN_WAIT, opened_rx).await.is_ok();
+    }
 }
 
 fn announces_any(link: &Link) -> bool {
@@ -43,13 +55,19 @@ fn announces_any(link: &Link) -> bool {
         .any(|kind| link.greeting.announces(kind))
 }
 
-async fn follow_get(link: Arc<Link>) {
+async fn follow_get(link: Arc<Link>, opened_tx: axiom_core::channel::oneshot::Sender<()>) {
+    let mut opened_tx = Some(opened_tx);
     let mut last_event_id = None;
     let mut pause = PAUSE;
     while !link.is_down() {
         let opened = time::now();
         let mut heard = false;
-        match link.get_stream(last_event_id.clone()).await {
+        let stream = link.get_stream(last_event_id.clone()).await;
+        if let Some(opened_tx) = opened_tx.take() {
+            // Nobody may wait for it.
+            let _unwatched = opened_tx.send(()).is_err();
+        }
+        match stream {
             Ok(answer) if is_event_stream(&answer) => {
                 link.set_listening(true);
                 let mut body = answer.body;
@@ -103,7 +121,7 @@ fn take(link: &Arc<Link>, bytes: Bytes) {
                 link.observe(&message);
                 link.deliver(&message);
             }
-            Kind::Request => link.question_to_owner(&message),
+            Kind::Request => link.question_aside(message),
             Kind::Response | Kind::Error => tracing::debug!("an answer on a standing stream was dropped"),
         },
         Err(error) => tracing::warn!(server = %link.upstream.name, %error, "an unreadable event was ignored"),

@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::runtime::Handle;
 
 use super::Want;
+use super::asides::Asides;
 use super::link::{Link, Wire};
 use crate::exchange::Answered;
 use crate::fault::Fault;
@@ -25,6 +26,7 @@ pub(super) struct HttpWire {
     has_session: bool,
     /// A session's requests need ids that are unique in it.
     next_id: Option<AtomicU64>,
+    asides: Arc<Asides>,
 }
 
 /// Bytes of a refusal that are worth reading.
@@ -52,6 +54,7 @@ impl HttpWire {
             asking,
             has_session,
             next_id: has_session.then(|| AtomicU64::new(1)),
+            asides: Arc::default(),
         }
     }
 
@@ -60,6 +63,10 @@ impl HttpWire {
         self.next_id
             .as_ref()
             .map(|next| next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn asides(&self) -> &Arc<Asides> {
+        &self.asides
     }
 
     pub(super) async fn post(

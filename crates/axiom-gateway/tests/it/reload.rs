@@ -111,3 +111,37 @@ async fn on_http_endpoints_come_and_go() {
     let answer = web.post("/mcp", &headers, LIST).await.text().await;
     assert_eq!(tool_names(&answer), ["new__x"], "the session outlives the reload");
 }
+
+/// What has not reached a server of before goes to the one that took its place.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_a_server_which_is_replaced() {
+    let before = Server::with_tools("files", &["x"]);
+    before.set_mute();
+    let stage = Stage::of(&[&before]);
+    let mut client = Client::new(&stage, "/mcp");
+    client.say(&crate::client::initialize("2025-11-25", "{}")).await;
+    client.hears().await;
+    client.say(&call("1", "files__x")).await;
+    crate::stage::settle().await;
+    assert_eq!(before.times_asked("initialize"), 1, "it is being waited for");
+
+    let after = Server::with_tools("files", &["x"]);
+    let mut reloaded = options(&[&after]);
+    reloaded.servers.get_mut("files").unwrap().call_timeout = Duration::from_secs(7);
+    stage.gateway.apply(reloaded);
+    after
+        .hears_of("tools/call")
+        .await
+        .answer(r#"{"content":[]}"#)
+        .await;
+    loop {
+        let message = json(&client.hears().await);
+        if message.get("method").is_none() {
+            assert_eq!(
+                (&message["id"], &message["result"]),
+                (&json("1"), &json(r#"{"content":[]}"#))
+            );
+            break;
+        }
+    }
+}
