@@ -101,11 +101,6 @@ impl Gateway {
         &self.file
     }
 
-    /// Asks it to read its files again.
-    pub fn hang_up(&self) {
-        self.running.signal(rustix::process::Signal::HUP);
-    }
-
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }

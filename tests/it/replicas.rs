@@ -102,9 +102,8 @@ fn keys_are_rotated_under_running_gateways() {
     let keys = key_file();
     let gateway = Gateway::start(&with_keys(&keys));
     let reread = |text: &str| {
-        put(&keys, text);
         let from = gateway.stderr().len();
-        gateway.hang_up();
+        put(&keys, text);
         gateway
             .stderr()
             .wait_from(from, "the keys are read again", |line| line.contains("key_file"));

@@ -21,6 +21,8 @@ pub use watch::{Watch, changed};
 #[derive(Debug)]
 pub struct Reload {
     path: PathBuf,
+    /// The file of keys that it names.
+    key_file: Option<PathBuf>,
     /// The text that was read last, good or not: nothing is told twice.
     text: String,
     /// What was wrong with the files when they were read last.
@@ -36,6 +38,7 @@ impl Reload {
         let listen = config.options.listen;
         Reload {
             path,
+            key_file: config.key_file.map(|file| file.path),
             text,
             complaint: String::new(),
             applied: Options {
@@ -46,7 +49,15 @@ impl Reload {
         }
     }
 
-    /// Reads the file again and applies it if it is good and says something new.
+    /// What is read: a change of one of these is a reason to [`run`](Reload::run).
+    pub fn files(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.path)
+            .chain(&self.key_file)
+            .cloned()
+            .collect()
+    }
+
+    /// Reads the files again and applies it if it is good and says something new.
     pub fn run(&mut self, gateway: &Arc<Gateway>, terminal: &Terminal) {
         let file = self.path.display().to_string();
         let loaded = match load(&self.path) {
@@ -72,6 +83,7 @@ impl Reload {
         let was_same = loaded.text == self.text;
         self.text = loaded.text;
         self.complaint.clear();
+        self.key_file = loaded.config.key_file.map(|file| file.path);
         let mut options = loaded.config.options;
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
         let changes = diff::changes(&self.applied, &options);

@@ -10,6 +10,7 @@ use super::tree::Span;
 /// Where the keys are, and where the configuration says so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyFile {
+    /// As it was written; once the configuration is loaded, from where its file stands.
     pub path: PathBuf,
     pub span: Span,
 }
@@ -57,7 +58,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<SealKey>, KeysError> {
 }
 
 /// The keys of the file, and what a person should know about it.
-pub(super) fn load(file: &KeyFile, path: &Path) -> Result<(Vec<SealKey>, Option<Problem>), Problem> {
+pub(super) fn load(file: &KeyFile) -> Result<(Vec<SealKey>, Option<Problem>), Problem> {
+    let path = file.path.as_path();
     let failed = |message: String| {
         Problem::error(&file.span, message, "the file of keys")
             .help("`axiom key new --into FILE` puts a fresh key into a file")

@@ -124,10 +124,11 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
 
 /// Reads the keys; `None`, and a problem more, if that fails.
 fn with_keys(mut config: Config, folder: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
-    let Some(file) = &config.key_file else {
+    let Some(file) = &mut config.key_file else {
         return Some(config);
     };
-    match keys::load(file, &folder.join(&file.path)) {
+    file.path = folder.join(&file.path);
+    match keys::load(file) {
         Ok((keys, warning)) => {
             config.options.keys = keys;
             problems.extend(warning);
