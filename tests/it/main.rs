@@ -19,10 +19,12 @@ mod views;
 mod bridge;
 mod command_line;
 mod desktop_client;
+mod levels;
 mod news;
 mod older_transports;
 
 mod bad_input;
+mod stale_sessions;
 mod upstream_faults;
 
 mod processes;

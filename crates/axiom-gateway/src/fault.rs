@@ -57,6 +57,11 @@ pub enum Fault {
         status: u16,
         reason: String,
     },
+    #[error(
+        "server '{server}' forgot the session (HTTP {status}): by the protocol the call was not executed, but what the \
+         server kept for the session is gone; a new one is open: see whether the call still makes sense, then send it again"
+    )]
+    SessionLost { server: String, status: u16 },
     #[error("server '{server}' has {links_max} connections in use, its limit")]
     Busy { server: String, links_max: usize },
     #[error("server '{server}' speaks only {speaks}, which cannot carry {method}")]
@@ -111,6 +116,7 @@ impl Fault {
             | Fault::Timeout { .. }
             | Fault::Protocol { .. }
             | Fault::Http { .. }
+            | Fault::SessionLost { .. }
             | Fault::NotBridged { .. } => Blame::Upstream,
             Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::ShuttingDown => Blame::Gateway,
             _ => Blame::Client,
@@ -118,6 +124,9 @@ impl Fault {
     }
 
     /// True if the same request may succeed later and has certainly not been executed.
+    ///
+    /// Not so after `SessionLost`: that it was not executed is taken from the server's word, and what repeats it blindly
+    /// would do what the gateway has just refused to do.
     pub fn retry(&self) -> bool {
         matches!(
             self,
@@ -142,6 +151,7 @@ impl Fault {
             Fault::Died { .. } => codes::UPSTREAM_DIED,
             Fault::Timeout { .. } => codes::UPSTREAM_TIMEOUT,
             Fault::Protocol { .. } => codes::UPSTREAM_PROTOCOL,
+            Fault::SessionLost { .. } => codes::UPSTREAM_SESSION_LOST,
             Fault::Busy { .. } | Fault::TooManyParked { .. } => codes::BUSY,
             Fault::MissingCapability { .. } => codes::MISSING_CAPABILITY,
             Fault::StateLost => codes::STATE_LOST,
@@ -201,6 +211,7 @@ impl Fault {
             | Fault::Timeout { server, .. }
             | Fault::Protocol { server, .. }
             | Fault::Http { server, .. }
+            | Fault::SessionLost { server, .. }
             | Fault::Busy { server, .. }
             | Fault::NotBridged { server, .. } => {
                 Some(serde_json::json!({ "server": server, "retry": self.retry() }).to_string())

@@ -1,7 +1,7 @@
 //! How a client is welcomed: `initialize` for legacy revisions, `server/discover` for the modern one.
 //!
 //! Version negotiation, legacy: the revision the client asks for if we know it, else our newest legacy one. On an
-//! endpoint of a single server that server has the last word, because its answers are passed on as they are.
+//! endpoint of a single server it is that server's, if that is an older one. What a newer server says is levelled.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::bridge::OUR_INFO;
 use crate::fault::Fault;
 use crate::gateway::Gateway;
+use crate::level;
 use crate::message::Message;
 use crate::phase::{Caller, Reply, now, with_field};
 use crate::plan::{Endpoint, Scope};
@@ -53,15 +54,19 @@ pub(crate) async fn initialize(
     let result = match &endpoint.scope {
         Scope::Group(group) => {
             let names: Vec<&str> = group.members.iter().map(|member| &*member.name).collect();
-            group_greeting(session.revision(), &names)
+            let greeting = group_greeting(session.revision(), &names);
+            level::greeting(&greeting, session.revision()).unwrap_or(greeting)
         }
         Scope::One(upstream) => {
             let link = upstream.link(&Want::of_session(&session)).await?;
-            if link.era() == Era::Legacy {
+            if link.revision < session.hello.revision {
                 // The first and only time for this session.
                 let _first = session.agreed.set(link.revision).is_ok();
             }
-            one_greeting(&link, session.revision())
+            let greeting = one_greeting(&link, session.revision());
+            let is_newer = session.revision() < link.revision;
+            let levelled = is_newer.then(|| level::greeting(&greeting, session.revision()));
+            levelled.flatten().unwrap_or(greeting)
         }
     };
     Ok((session, now(id, &result)))

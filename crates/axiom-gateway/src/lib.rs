@@ -6,6 +6,7 @@
 //! phase      the driver: the only place with the whole flow     greet      initialize and server/discover
 //! route      method + name -> server                            merge      several servers' lists as one
 //! upstream   the connections to one server, era probing         bridge     between the eras
+//! level      what an older revision does not know, taken out or said in words
 //! call       one call, read by its client                       parking    calls that wait for their clients
 //! exchange   its way to a server and back, exactly one outcome  fault      every failure, its code and status
 //! subscribe  what clients want to be told                       hub        news from servers to clients
@@ -33,6 +34,7 @@ mod names;
 mod bridge;
 mod call;
 mod exchange;
+mod level;
 mod message;
 mod mirror;
 mod parking;

@@ -54,6 +54,9 @@ pub struct ServerOptions {
     pub links_max: usize,
     /// How long a list is served from memory when the server does not announce changes. Zero asks every time.
     pub list_ttl: Duration,
+    /// Whether what this server says of its tools (`readOnlyHint`, `idempotentHint`) may decide what the gateway does by
+    /// itself: whether a call is sent again when the server forgot our session.
+    pub trust_annotations: bool,
 }
 
 impl ServerOptions {
@@ -67,6 +70,7 @@ impl ServerOptions {
             idle_timeout: Duration::from_secs(300),
             links_max: 256,
             list_ttl: Duration::from_secs(5),
+            trust_annotations: false,
         }
     }
 }

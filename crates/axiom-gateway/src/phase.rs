@@ -15,6 +15,7 @@ use crate::exchange::{Exchange, Final};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::greet;
+use crate::level;
 use crate::message::Message;
 use crate::mirror::{self, Mirrored};
 use crate::plan::{Endpoint, Scope};
@@ -63,6 +64,11 @@ impl Caller {
             Caller::Modern { .. } => Era::Modern,
             Caller::Legacy(_) => Era::Legacy,
         }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.session()
+            .map_or(Revision::MODERN, |session| session.revision())
     }
 
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
@@ -199,7 +205,14 @@ async fn call(asked: &Request<'_>, upstream: &Arc<Upstream>, rename: Option<Rena
     if message.method() == Method::SubscriptionsListen {
         exchange.wait_forever();
     }
-    Ok(Reply::Call(Box::new(Call::straight(exchange, message.method()))))
+    let (method, client) = (message.method(), caller.revision());
+    Ok(Reply::Call(Box::new(
+        if level::concerns(method, client, link.revision) {
+            Call::levelled(exchange, method, client)
+        } else {
+            Call::straight(exchange, method)
+        },
+    )))
 }
 
 /// Within an era a message goes as it came, but for the name.

@@ -36,6 +36,7 @@ mod handshake;
 mod inbound;
 mod link;
 mod listen;
+mod stale;
 mod wire;
 
 /// One server behind the gateway.

@@ -345,6 +345,13 @@ impl Link {
         }));
     }
 
+    /// A server's question as a client of an older revision can read it; `None` if that is as it is.
+    pub(crate) fn levelled(&self, question: &Message, client: Revision) -> Option<Message> {
+        let params = question.envelope.params.filter(|_| client < self.revision)?;
+        let levelled = crate::level::question(&question.bytes, params, question.method(), client)?;
+        Message::scan(Bytes::from(levelled), &self.limits()).ok()
+    }
+
     /// Refuses a server's question.
     pub(crate) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
         self.send_later(Bytes::from(reply::error(
@@ -437,7 +444,10 @@ impl Link {
     pub(crate) fn http_fault(&self, status: StatusCode, body: &[u8]) -> Fault {
         let server = self.upstream.name.to_string();
         if status.is_success() {
-            let reason = format!("HTTP {} where an answer was due", status.as_u16());
+            let reason = format!(
+                "HTTP {} where an answer was due; the call may or may not have taken effect",
+                status.as_u16()
+            );
             return Fault::Protocol { server, reason };
         }
         let hint = match status.as_u16() {

@@ -128,6 +128,10 @@ pub struct Server {
     /// How long a list is answered from memory when the server does not announce changes. "0s" asks every time.
     #[schemars(extend("default" = "5s"))]
     pub list_ttl: Option<Time>,
+    /// Whether the server's own word on its tools counts (`readOnlyHint`, `idempotentHint`): if it forgets its session, a call
+    /// to a tool that only reads, or does nothing when repeated, is sent again; any other call ends with an error.
+    #[schemars(extend("default" = false))]
+    pub trust_annotations: Option<bool>,
     /// Keeps the section and leaves the server out.
     #[schemars(extend("default" = false))]
     pub disabled: Option<bool>,

@@ -126,6 +126,10 @@ fn server(old: &ServerOptions, new: &ServerOptions) -> Vec<&'static str> {
         ("idle_timeout", old.idle_timeout == new.idle_timeout),
         ("links_max", old.links_max == new.links_max),
         ("list_ttl", old.list_ttl == new.list_ttl),
+        (
+            "trust_annotations",
+            old.trust_annotations == new.trust_annotations,
+        ),
     ]));
     keys
 }
