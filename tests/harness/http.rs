@@ -168,6 +168,11 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error} in the body of {status}: {text:?}"))
     }
 
+    /// Reads what is left; true if the connection was cut before the end.
+    pub fn was_cut(mut self) -> bool {
+        self.body.read_to_end(&mut Vec::new()).is_err()
+    }
+
     /// The next JSON-RPC message of the body, which is a stream or one JSON text. `None` at its end.
     pub fn next_message(&mut self) -> Option<String> {
         if self.is_sse() {

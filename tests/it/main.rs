@@ -29,5 +29,6 @@ mod upstream_faults;
 
 mod processes;
 mod reload;
+mod replicas;
 
 mod conformance;

@@ -92,6 +92,10 @@ pub enum Fault {
     Cancelled,
     #[error("the gateway is shutting down")]
     ShuttingDown,
+    #[error(
+        "the gateway replica that has this session ended during the request, which may or may not have taken effect"
+    )]
+    ReplicaDied,
 }
 
 impl Fault {
@@ -118,7 +122,9 @@ impl Fault {
             | Fault::Http { .. }
             | Fault::SessionLost { .. }
             | Fault::NotBridged { .. } => Blame::Upstream,
-            Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::ShuttingDown => Blame::Gateway,
+            Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::ShuttingDown | Fault::ReplicaDied => {
+                Blame::Gateway
+            }
             _ => Blame::Client,
         }
     }
@@ -148,7 +154,7 @@ impl Fault {
             // What the reference servers answer, so that clients recognise it.
             Fault::SessionUnknown => -32001,
             Fault::Unavailable { .. } | Fault::Http { .. } => codes::UPSTREAM_UNAVAILABLE,
-            Fault::Died { .. } => codes::UPSTREAM_DIED,
+            Fault::Died { .. } | Fault::ReplicaDied => codes::UPSTREAM_DIED,
             Fault::Timeout { .. } => codes::UPSTREAM_TIMEOUT,
             Fault::Protocol { .. } => codes::UPSTREAM_PROTOCOL,
             Fault::SessionLost { .. } => codes::UPSTREAM_SESSION_LOST,

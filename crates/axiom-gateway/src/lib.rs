@@ -3,6 +3,7 @@
 //! ```text
 //! accept     Host and Origin, path to endpoint, the body        pipe       the same for stdio, WebSocket, HTTP+SSE
 //! identify   which era, which session: a table of cases         session    what a legacy client said at initialize
+//! replica    what only another replica has, asked there       seal       state that clients carry, sealed
 //! phase      the driver: the only place with the whole flow     greet      initialize and server/discover
 //! route      method + name -> server                            merge      several servers' lists as one
 //! upstream   the connections to one server, era probing         bridge     between the eras
@@ -20,6 +21,7 @@ mod accept;
 mod batch;
 mod identify;
 mod pipe;
+mod replica;
 mod seal;
 mod session;
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use axiom_transport::pipe::Builtin;
 
+pub use crate::seal::{SealKey, SealKeyError};
+
 /// Everything the gateway is told. Replaced as a whole on a hot reload.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -20,12 +22,21 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Origins accepted besides loopback ones, as `scheme://host[:port]`.
     pub allowed_origins: Vec<String>,
+    /// What clients carry for the gateway (session ids, cursors, the state of calls) is sealed with the first of these and
+    /// opened with any. Replicas share them. With none, a random one is made that lives as long as the process.
+    pub keys: Vec<SealKey>,
+    /// The base URL under which replicas with the same keys reach this one, without a slash at the end and of at most
+    /// [`ADVERTISE_LEN_MAX`] bytes. With none, no other replica can find what only this one has.
+    pub advertise: Option<String>,
     /// The servers behind the gateway, by the name a user gave them.
     pub servers: BTreeMap<String, ServerOptions>,
     /// Virtual endpoints at `/v/<name>/mcp`.
     pub views: BTreeMap<String, ViewOptions>,
     pub limits: Limits,
 }
+
+/// The longest address of a replica. It is part of every session id.
+pub const ADVERTISE_LEN_MAX: usize = 200;
 
 /// How names from several servers live together in one list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -221,6 +232,8 @@ impl Default for Options {
             prefix: Prefix::default(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            keys: Vec::new(),
+            advertise: None,
             servers: BTreeMap::new(),
             views: BTreeMap::new(),
             limits: Limits::default(),

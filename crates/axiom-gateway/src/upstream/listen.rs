@@ -60,13 +60,13 @@ pub(super) async fn start(link: &Arc<Link>, missed: bool) {
 
 async fn follow_get(link: Arc<Link>, mut missed: bool) {
     let mut last_event_id = None;
-    let mut is_first = true;
     let mut pause = PAUSE;
-    // Once the server was asked and did not refuse.
+    // Once the server was asked and did not refuse; a refusal after that has another reason.
     let mut was_taken = false;
     while !link.is_down() {
         let opened = time::now();
         let mut heard = false;
+        let taken_before = was_taken;
         let mut asking = Box::pin(link.get_stream(last_event_id.clone()));
         let answer = match time::timeout(STANDING_TIMEOUT, &mut asking).await {
             Ok(answer) => answer,
@@ -107,21 +107,24 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
                 }
                 link.set_standing(Standing::Closed);
             }
+            // It took the request before: it was started anew meanwhile, and knows nothing of our session.
+            Ok(answer)
+                if taken_before
+                    && matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) =>
+            {
+                link.stream_refused(answer.status);
+                // Unless that closed it already.
+                return link.close(link.died("the server forgot the session"));
+            }
             // 405: the server offers no such stream. Anything else in the 400s, or a page, will not get better either.
             Ok(answer) if !answer.status.is_server_error() => {
-                if missed && is_first {
+                if missed {
                     changed_meanwhile(&link);
-                }
-                if !is_first {
-                    // It did not refuse the one before. (Not every server sends the head of a stream before it has news, so
-                    // that one may have looked like no answer at all.)
-                    link.stream_refused(answer.status);
                 }
                 return link.set_standing(Standing::Closed);
             }
             Ok(_) | Err(_) => link.set_standing(Standing::Closed),
         }
-        is_first = false;
         let lasted = heard || opened.elapsed() >= LASTED_MIN;
         missed |= (lasted || broken && was_taken) && last_event_id.is_none();
         pause_after(&mut pause, lasted).await;

@@ -36,6 +36,12 @@ pub struct Gateway {
     pub allowed_hosts: Option<Vec<String>>,
     /// Origins accepted from browsers besides loopback ones, as `scheme://host[:port]`.
     pub allowed_origins: Option<Vec<String>>,
+    /// File with the keys that seal what clients carry for the gateway, such as session ids: one base64 key of 32 bytes on
+    /// each line, the first of which seals while all open. Relative to where this file stands. With it sessions survive a
+    /// restart, and replicas that share it serve each other's. By default a random key that lives as long as the process.
+    pub key_file: Option<String>,
+    /// Base URL under which other replicas with the same keys reach this one, like `http://10.0.0.5:3000`.
+    pub advertise: Option<String>,
     /// Bounds on what clients may make the gateway hold.
     pub limits: Option<Limits>,
 }

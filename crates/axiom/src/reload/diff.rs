@@ -42,6 +42,8 @@ pub(super) fn changes(old: &Options, new: &Options) -> Vec<Change> {
         ("prefix", old.prefix == new.prefix),
         ("allowed_hosts", old.allowed_hosts == new.allowed_hosts),
         ("allowed_origins", old.allowed_origins == new.allowed_origins),
+        ("key_file", old.keys == new.keys),
+        ("advertise", old.advertise == new.advertise),
     ]);
     let mut changes = Vec::new();
     for (what, keys) in [
