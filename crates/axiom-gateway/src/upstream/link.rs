@@ -75,7 +75,7 @@ pub(super) enum Standing {
     /// It has not been opened yet.
     Opening,
     Open,
-    /// It has ended, or there is none.
+    /// It has ended, or there is none, or the server has not said so far that there is one.
     Closed,
 }
 

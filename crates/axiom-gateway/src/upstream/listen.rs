@@ -72,6 +72,8 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
             Ok(answer) => answer,
             Err(_) => {
                 was_taken = true;
+                // Nobody need wait any longer.
+                link.set_standing(Standing::Closed);
                 if std::mem::take(&mut missed) {
                     changed_meanwhile(&link);
                 }
