@@ -40,6 +40,7 @@ pub(crate) struct Across {
 }
 
 /// Which way across.
+#[allow(clippy::large_enum_variant, reason = "it lives in Across, which is boxed")]
 pub(crate) enum Side {
     /// A modern client, a session server.
     Park(Park),
