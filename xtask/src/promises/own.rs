@@ -25,7 +25,7 @@ enum How {
     },
 }
 
-pub(crate) const PROMISES: [Promise; 6] = [
+pub(crate) const PROMISES: [Promise; 11] = [
     tested(
         "C1",
         "conformance::modern_through_the_gateway",
@@ -38,8 +38,28 @@ pub(crate) const PROMISES: [Promise; 6] = [
         30,
         "of 30 scored",
     ),
+    tested("C3", "conformance::modern_to_a_legacy", 36, "of 37 scored"),
+    tested("C4", "conformance::legacy_to_a_modern", 30, "of 30 scored"),
+    tested(
+        "C5",
+        "conformance::client_side::modern_client",
+        11,
+        "of 11 scored without the client's own OAuth",
+    ),
     tested("T1", "a_thousand_children_leave_nothing_behind", 0, "processes"),
     tested("T2", "same_ids::five_hundred", 0, "wrong answers"),
+    tested(
+        "T3",
+        "replicas::a_parked_call_is_continued_through_another_replica",
+        1,
+        "run of the tool",
+    ),
+    tested(
+        "T4",
+        "lifetimes::ten_thousand_abandoned_sessions",
+        0,
+        "sessions left at the server",
+    ),
     Promise {
         id: "B1",
         how: How::Timed {
