@@ -22,6 +22,7 @@ mod desktop_client;
 mod older_transports;
 
 mod bad_input;
+mod lifetimes;
 mod upstream_faults;
 
 mod processes;

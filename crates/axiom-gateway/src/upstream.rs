@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axiom_core::channel::watch;
@@ -52,8 +52,15 @@ pub(crate) struct Upstream {
     pub(crate) comeback: AtomicBool,
     /// Set for good when the server is removed or the gateway ends.
     stopped: AtomicBool,
-    /// What was subscribed on links that died, for the ones that take their place.
-    lost_subscriptions: Mutex<HashMap<LinkKey, Subscriptions>>,
+    lost_subscriptions: Mutex<HashMap<LinkKey, Lost>>,
+}
+
+/// What was subscribed on a link that died, for the one that takes its place.
+#[derive(Debug)]
+struct Lost {
+    subscriptions: Subscriptions,
+    /// Of a private link: once its session is forgotten, nobody will ask for them.
+    owner: Option<Weak<Session>>,
 }
 
 /// What a client needs from a server.
@@ -114,6 +121,9 @@ enum Slot {
 /// First pause after a failed connection attempt; doubles up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A link that was handed out this lately may not have got its call yet, so it does not make room for another. Longer
+/// than a task waits for its turn; at the default limit it lets in five thousand new clients a second.
+const ROOM_IDLE_MIN: Duration = Duration::from_millis(50);
 
 impl Want {
     /// What a session wants: its own link if it can be asked something, else one for its class.
@@ -293,15 +303,23 @@ impl Upstream {
             .values()
             .filter(|slot| !matches!(slot, Slot::Down { .. }))
             .count();
+        let mut leaving = None;
         if up >= self.options.links_max {
-            return Err(Fault::Busy {
+            let link = longest_idle(&links).ok_or_else(|| Fault::Busy {
                 server: self.name.to_string(),
                 links_max: self.options.links_max,
-            });
+            })?;
+            links.remove(&link.key());
+            leaving = Some(link);
         }
         let (tx, rx) = watch::channel(None);
         links.insert(key.clone(), Slot::Connecting(rx.clone()));
         drop(links);
+        if let Some(link) = leaving {
+            let idle_ms = u64::try_from(link.idle().as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(server = %self.name, idle_ms, "an idle connection makes room for another client");
+            link.stop("another client needed its place");
+        }
         let upstream = Arc::clone(self);
         let want = want.clone();
         drop(spawn::spawn_on(&self.runtime, "connect", async move {
@@ -393,6 +411,10 @@ impl Upstream {
         self.lock_links().retain(
             |_, slot| !matches!(slot, Slot::Down { retry_at, .. } if *retry_at + RETRY_PAUSE_MAX < now),
         );
+        self.lock_lost().retain(|_, lost| {
+            let owner = lost.owner.as_ref();
+            owner.is_none_or(|owner| owner.strong_count() > 0)
+        });
     }
 
     fn is_abandoned(&self, link: &Link) -> bool {
@@ -424,23 +446,19 @@ impl Upstream {
         let subscriptions =
             std::mem::take(&mut *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner));
         if !subscriptions.is_empty() {
-            self.lost_subscriptions
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(link.key(), subscriptions);
+            let owner = link.private_to.map(|_| link.owner_weak());
+            let lost = Lost { subscriptions, owner };
+            self.lock_lost().insert(link.key(), lost);
         }
     }
 
     /// Asks a new link for what was subscribed on the one before it. Clients believe that they are subscribed still.
     fn resubscribe(&self, link: &Arc<Link>) {
-        let lost = self
-            .lost_subscriptions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&link.key());
-        let Some(lost) = lost else { return };
-        let uris: Vec<String> = lost.keys().cloned().collect();
-        *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner) = lost;
+        let Some(lost) = self.lock_lost().remove(&link.key()) else {
+            return;
+        };
+        let uris: Vec<String> = lost.subscriptions.keys().cloned().collect();
+        *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner) = lost.subscriptions;
         let link = Arc::clone(link);
         drop(spawn("subscribe again", async move {
             for uri in uris {
@@ -510,10 +528,31 @@ impl Upstream {
         }
     }
 
+    fn lock_lost(&self) -> MutexGuard<'_, HashMap<LinkKey, Lost>> {
+        // Each use is a single change of the map.
+        self.lost_subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock_links(&self) -> MutexGuard<'_, HashMap<LinkKey, Slot>> {
         // No critical section leaves the map half-changed.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The link that is missed least when there is no room: of a client that is not there, and longest without a call.
+fn longest_idle(links: &HashMap<LinkKey, Slot>) -> Option<Arc<Link>> {
+    links
+        .values()
+        .filter_map(|slot| match slot {
+            Slot::Up(link) if link.private_to.is_some() => Some(link),
+            _ => None,
+        })
+        .filter(|link| !link.is_busy() && link.idle() >= ROOM_IDLE_MIN)
+        .filter(|link| link.owner().is_none_or(|session| !session.is_attached()))
+        .max_by_key(|link| link.idle())
+        .cloned()
 }
 
 impl Tally {

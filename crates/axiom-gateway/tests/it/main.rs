@@ -32,6 +32,7 @@ mod bridge;
 
 mod reload;
 
+mod forward;
 mod handshake;
 mod links;
 mod sessions;
