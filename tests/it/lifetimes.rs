@@ -13,7 +13,7 @@ use axiom_tests::config::Config;
 use axiom_tests::gateway::Gateway;
 use axiom_tests::http::{Answer, Request, connect};
 use axiom_tests::peer::{LATEST_LEGACY, MODERN, Peer as _, Session, Stateless, message, split};
-use axiom_tests::{servers, wait};
+use axiom_tests::{process, servers, wait};
 use serde_json::{Value, json};
 
 /// One server of each era by each way, so that each client meets its own era and the other one.
@@ -301,12 +301,14 @@ fn ten_thousand_abandoned_sessions() {
         (server.sessions() <= 1).then_some(())
     });
     let reaped = reaped.elapsed();
+    let descriptors = process::descriptors(gateway.pid());
     eprintln!(
         "{first_kib} KiB after {SESSIONS_FIRST} in {first_took:?}, {all_kib} KiB after {SESSIONS} in {all_took:?}; \
-         {open} open at the server, ended after {reaped:?}"
+         {open} open at the server, ended after {reaped:?}; {descriptors} descriptors"
     );
     let bound_kib = first_kib + first_kib / 5 + 4 * 1024;
     assert!(all_kib <= bound_kib, "{first_kib} KiB grew to {all_kib} KiB");
+    assert!(descriptors < 4 * LINKS_MAX, "{descriptors} descriptors are open");
     // Idle for two seconds, found by a sweep every five; the rest is for a busy machine.
     assert!(reaped < Duration::from_secs(15), "{reaped:?}");
     // Whoever comes now is served as ever.

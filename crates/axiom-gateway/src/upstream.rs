@@ -5,14 +5,15 @@
 //! capabilities at `initialize`, so clients that declare the same share one; a client that can be asked something
 //! (roots, sampling, elicitation) gets its own, because the answers are its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use axiom_core::channel::watch;
 use axiom_core::{spawn, time};
 use axiom_protocol::revision::{Era, Revision};
+use axiom_transport::http_client::Target;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
@@ -45,6 +46,9 @@ pub(crate) struct Upstream {
     pub(crate) hub: Arc<Hub>,
     /// Where links live: they outlast the request that opened them.
     runtime: Handle,
+    /// Where the server is, on HTTP. One for all links, so that they share idle connections: those of a link's own would
+    /// outlive it by a minute, and with many short sessions no descriptor would be left.
+    target: OnceLock<Target>,
     links: Mutex<HashMap<LinkKey, Slot>>,
     speaks: Mutex<Speaks>,
     last_error: Mutex<Option<String>>,
@@ -191,6 +195,7 @@ impl Upstream {
             catalogs: Catalogs::default(),
             hub,
             runtime,
+            target: OnceLock::new(),
             links: Mutex::default(),
             speaks: Mutex::default(),
             last_error: Mutex::default(),
@@ -328,6 +333,14 @@ impl Upstream {
             tx.send_replace(Some(result));
         }));
         Ok(Found::Attempt(rx))
+    }
+
+    fn target(&self, url: &str, headers: &BTreeMap<String, String>) -> Result<Target, Fault> {
+        if let Some(target) = self.target.get() {
+            return Ok(target.clone());
+        }
+        let target = Target::parse(url, headers).map_err(|error| self.unavailable(&error.to_string()))?;
+        Ok(self.target.get_or_init(|| target).clone())
     }
 
     async fn connect_in_time(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
