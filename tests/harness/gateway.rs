@@ -29,6 +29,18 @@ impl Gateway {
         Gateway::spawn(&mut command, file)
     }
 
+    /// Starts it at an address that the test chose, with what it does between replicas in its log.
+    pub fn start_at(config: &Config, address: SocketAddr) -> Self {
+        let file = bed::scratch("gateway").join("axiom.toml");
+        config.write(&file);
+        let mut command = Command::new(bed::built("axiom"));
+        command
+            .args(["--log", "info,axiom_gateway::replica=debug", "up", "--json"])
+            .args(["--listen", &address.to_string(), "--config"])
+            .arg(&file);
+        Gateway::spawn(&mut command, file)
+    }
+
     /// Starts it as a newcomer does, in a folder, with whatever configuration lies there or with none.
     pub fn start_in(folder: &Path) -> Self {
         let mut command = Command::new(bed::built("axiom"));

@@ -144,6 +144,12 @@ impl Answer {
             .is_some_and(|value| value.starts_with("text/event-stream"))
     }
 
+    /// The connection, for a test that hangs up while another thread reads.
+    pub fn connection(&self) -> TcpStream {
+        let stream = self.body.get_ref().stream.get_ref();
+        stream.try_clone().expect("a socket can be shared")
+    }
+
     /// The whole body.
     pub fn bytes(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -160,6 +166,11 @@ impl Answer {
         let text = self.text();
         serde_json::from_str(&text)
             .unwrap_or_else(|error| panic!("{error} in the body of {status}: {text:?}"))
+    }
+
+    /// Reads what is left; true if the connection was cut before the end.
+    pub fn was_cut(mut self) -> bool {
+        self.body.read_to_end(&mut Vec::new()).is_err()
     }
 
     /// The next JSON-RPC message of the body, which is a stream or one JSON text. `None` at its end.

@@ -118,6 +118,8 @@ pub(crate) fn collect(id: &str, mut next: impl FnMut() -> Option<String>) -> Opt
 pub struct Session {
     address: SocketAddr,
     path: String,
+    /// What to call the server in the Host header, if not by its address.
+    host: Option<String>,
     version: String,
     pub id: Option<String>,
     next: u64,
@@ -130,17 +132,27 @@ impl Session {
     }
 
     pub fn open_as(url: &str, version: &str, capabilities: &Value) -> Self {
+        Session::open_by_name(url, None, version, capabilities)
+    }
+
+    /// The same with another name of the server in the Host header of every request.
+    pub fn open_by_name(url: &str, host: Option<&str>, version: &str, capabilities: &Value) -> Self {
         let (address, path) = split(url);
         let mut session = Session {
             address,
             path,
+            host: host.map(str::to_owned),
             version: version.to_owned(),
             id: None,
             next: 0,
             initialized: Value::Null,
         };
         let body = message("0", "initialize", &initialize_params(version, capabilities));
-        let mut answer = Request::post(&session.path, body).send(address);
+        let mut request = Request::post(&session.path, body);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let mut answer = request.send(address);
         session.id = answer.header("mcp-session-id").map(str::to_owned);
         let reply = finish("0", &mut answer);
         session.initialized = reply.value();
@@ -150,9 +162,27 @@ impl Session {
         session
     }
 
+    /// The same session at another gateway.
+    pub fn elsewhere(&self, url: &str) -> Self {
+        let (address, path) = split(url);
+        Session {
+            address,
+            path,
+            host: None,
+            version: self.version.clone(),
+            id: self.id.clone(),
+            // Ids are unique in a session, wherever its requests go.
+            next: self.next + 100,
+            initialized: self.initialized.clone(),
+        }
+    }
+
     /// A request of this session with this body, for tests that change it before they send it.
     pub fn request(&self, body: impl Into<Vec<u8>>) -> Request {
         let mut request = Request::post(&self.path, body).header("mcp-protocol-version", &self.version);
+        if let Some(host) = &self.host {
+            request = request.header("host", host);
+        }
         if let Some(id) = &self.id {
             request = request.header("mcp-session-id", id);
         }

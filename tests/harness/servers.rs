@@ -235,8 +235,16 @@ pub fn dual_stdio() -> Vec<String> {
 
 /// Our dual-era server over HTTP, and its URL.
 pub fn dual_http() -> (Running, String) {
+    dual_http_on(0)
+}
+
+/// The same on this port.
+pub fn dual_http_on(port: u16) -> (Running, String) {
     let mut command = Command::new(bed::node());
-    command.arg(bed::ours("servers/everything/main.mjs")).arg("http");
+    command
+        .arg(bed::ours("servers/everything/main.mjs"))
+        .arg("http")
+        .arg(port.to_string());
     listening("the dual-era server", &mut command)
 }
 
@@ -270,6 +278,31 @@ pub fn modern_only_http() -> (Running, String) {
     let mut command = Command::new(bed::node());
     command.arg(bed::ours("servers/modern_only.mjs")).arg("http");
     listening("the server of 2026-07-28 alone", &mut command)
+}
+
+/// A server of 2026-07-28 alone that uses what is new since 2024-11-05, as a child process.
+pub fn levels_stdio() -> Vec<String> {
+    let script = bed::ours("servers/levels.mjs");
+    vec![bed::node(), script, "stdio".to_owned()]
+}
+
+/// The same over HTTP, and its URL.
+pub fn levels_http() -> (Running, String) {
+    let mut command = Command::new(bed::node());
+    command.arg(bed::ours("servers/levels.mjs")).arg("http");
+    listening("the server with everything new", &mut command)
+}
+
+/// A server of sessions on this port that writes what its tools do into `effects` and refuses sessions that it does not
+/// know with this status; and its URL.
+pub fn forgetful(port: u16, effects: &Path, status: u16) -> (Running, String) {
+    let mut command = Command::new(bed::node());
+    command
+        .arg(bed::ours("servers/forgetful.mjs"))
+        .arg(port.to_string())
+        .arg(effects)
+        .arg(status.to_string());
+    listening("the forgetful server", &mut command)
 }
 
 /// A server of the session revisions alone, as a child process.

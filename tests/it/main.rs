@@ -19,13 +19,17 @@ mod views;
 mod bridge;
 mod command_line;
 mod desktop_client;
+mod levels;
+mod news;
 mod older_transports;
 
 mod bad_input;
 mod lifetimes;
+mod stale_sessions;
 mod upstream_faults;
 
 mod processes;
 mod reload;
+mod replicas;
 
 mod conformance;

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use axiom_protocol::codes;
 use axiom_protocol::headers::{MCP_METHOD, MCP_NAME, encode_value};
 use axiom_protocol::method::Method;
 use axiom_protocol::revision::{Era, Revision};
@@ -19,6 +20,7 @@ use http::{HeaderName, HeaderValue};
 use crate::call::{Converted, is_visit_first};
 use crate::exchange::Final;
 use crate::fault::Fault;
+use crate::level;
 use crate::message::Message;
 use crate::session::Session;
 use crate::upstream::{Link, whole};
@@ -214,7 +216,7 @@ fn is_cacheable(method: Method) -> bool {
 pub(crate) async fn answer(
     answer: Final,
     method: Method,
-    client: Era,
+    client: Revision,
     link: Arc<Link>,
 ) -> Result<Converted, Fault> {
     let server = link.upstream.name.to_string();
@@ -224,13 +226,15 @@ pub(crate) async fn answer(
         server: server.clone(),
         reason: error.to_string(),
     })?;
-    let bytes = match (client, message.raw(message.envelope.result)) {
+    let bytes = match (client.era(), message.envelope.result) {
         (Era::Modern, Some(result)) => {
             let mut set: Vec<(&str, &[u8])> = vec![("resultType", b"\"complete\"")];
             if is_cacheable(method) {
                 set.extend([("ttlMs", &b"0"[..]), ("cacheScope", &b"\"private\""[..])]);
             }
-            let result = object_with(result, whole(result), &set, &[]);
+            let meta = with_server_info(&message, &link);
+            set.extend(meta.as_deref().map(|meta| ("_meta", meta)));
+            let result = object_with(&message.bytes, result, &set, &[]);
             object_with(
                 &message.bytes,
                 message.envelope.object,
@@ -238,11 +242,20 @@ pub(crate) async fn answer(
                 &[],
             )
         }
-        (Era::Legacy, Some(_)) => match message.text(message.envelope.in_result.result_type).as_deref() {
-            None | Some("complete") if method == Method::ToolsList && link.is_http() => {
-                without_uncallable(&message, &link)
+        (Era::Legacy, Some(result)) => match message
+            .text(message.envelope.in_result.result_type)
+            .as_deref()
+            .filter(|_| link.era() == Era::Modern)
+        {
+            None | Some("complete") => {
+                let callable = (method == Method::ToolsList && link.is_http() && link.era() == Era::Modern)
+                    .then(|| without_uncallable(&message, &link))
+                    .flatten();
+                let message = callable.as_ref().unwrap_or(&message);
+                let result = message.envelope.result.unwrap_or(result);
+                let levelled = level::result(&message.bytes, result, method, client);
+                levelled.unwrap_or_else(|| message.bytes.to_vec())
             }
-            None | Some("complete") => message.bytes.to_vec(),
             Some("input_required") => {
                 return Ok(Converted::InputRequired(message.result().unwrap_or_default()));
             }
@@ -262,7 +275,8 @@ pub(crate) async fn answer(
             let data = data.map(|at| message.slice(at)).unwrap_or_default();
             return Ok(Converted::VisitFirst(data));
         }
-        (_, None) => error_across(&message, method, client),
+        (era, None) if era == link.era() => message.bytes.to_vec(),
+        (era, None) => error_across(&message, method, era),
     };
     let is_result = message.envelope.result.is_some();
     Ok(Converted::Final(Final {
@@ -273,17 +287,25 @@ pub(crate) async fn answer(
     }))
 }
 
-/// A list of tools without those whose mirrored headers break the rules: a call to one could not be made.
-fn without_uncallable(message: &Message, link: &Link) -> Vec<u8> {
+/// The result's `_meta` with who the server is, which a legacy server says only once.
+fn with_server_info(message: &Message, link: &Link) -> Option<Vec<u8>> {
+    let greeting = &link.greeting.result;
+    let info = walk::get(greeting, whole(greeting), "serverInfo")?;
+    let meta = message.raw(message.envelope.in_result.meta).unwrap_or(b"{}");
+    let info = ("io.modelcontextprotocol/serverInfo", info.of(greeting));
+    Some(object_with(meta, whole(meta), &[info], &[]))
+}
+
+/// A list of tools without those whose mirrored headers break the rules: a call to one could not be made. `None` if
+/// there are none.
+fn without_uncallable(message: &Message, link: &Link) -> Option<Message> {
     let raw = &message.bytes;
     let tools = message
         .envelope
         .result
         .and_then(|result| walk::get(raw, result, "tools"))
         .filter(|tools| tools.of(raw).starts_with(b"["));
-    let (Some(result), Some(tools)) = (message.envelope.result, tools) else {
-        return raw.to_vec();
-    };
+    let (result, tools) = (message.envelope.result?, tools?);
     let is_callable = |tool: &Span| match walk::get(raw, *tool, "inputSchema") {
         Some(schema) => match tool_headers::compile(raw, schema) {
             Ok(_) => true,
@@ -301,23 +323,26 @@ fn without_uncallable(message: &Message, link: &Link) -> Vec<u8> {
         .map(|tool| tool.of(raw))
         .collect();
     if callable.len() == all.len() {
-        return raw.to_vec();
+        return None;
     }
     let tools = [b"[", &callable.join(&b","[..])[..], b"]"].concat();
     let result = object_with(result.of(raw), whole(result.of(raw)), &[("tools", &tools)], &[]);
-    object_with(raw, message.envelope.object, &[("result", &result)], &[])
+    let bytes = object_with(raw, message.envelope.object, &[("result", &result)], &[]);
+    Message::scan(Bytes::from(bytes), &link.limits()).ok()
 }
 
-/// "Resource not found" has another code in each era.
+/// What has another code in each era. Message and data stay; codes without a twin do, too.
 fn error_across(message: &Message, method: Method, client: Era) -> Vec<u8> {
     let (Some(code), Some(error)) = (message.envelope.error_code, message.raw(message.envelope.error)) else {
         return message.bytes.to_vec();
     };
     let code: &[u8] = match (client, code) {
-        (Era::Modern, -32002) => b"-32602",
+        (Era::Modern, codes::RESOURCE_NOT_FOUND_LEGACY) => b"-32602",
         // A read has no parameter besides the URI that could be invalid.
-        (Era::Legacy, -32602) if method == Method::ResourcesRead => b"-32002",
-        (Era::Legacy, -32022..=-32020) => b"-32600",
+        (Era::Legacy, codes::INVALID_PARAMS) if method == Method::ResourcesRead => b"-32002",
+        // As the legacy revisions answer `initialize` with a version that a server does not know.
+        (Era::Legacy, codes::UNSUPPORTED_VERSION) => b"-32602",
+        (Era::Legacy, codes::MISSING_CAPABILITY | codes::HEADER_MISMATCH) => b"-32600",
         _ => return message.bytes.to_vec(),
     };
     let error = object_with(error, whole(error), &[("code", code)], &[]);

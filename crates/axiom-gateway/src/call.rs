@@ -1,6 +1,7 @@
 //! A call at a server, and how its answer is to be read by the client.
 //!
-//! Within an era a call is one exchange and its answer passes as it is. Across eras the answer is converted, and a server
+//! Within an era a call is one exchange and its answer passes as it is, unless the server is newer than the client: then
+//! what is new to the client is levelled. Across eras the answer is converted, and a server
 //! that asks its client something asks in the other era's way: see `park` (a session server, a modern client) and
 //! `rounds` (a modern server, a client with a session).
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use axiom_core::time;
 use axiom_protocol::method::Method;
+use axiom_protocol::revision::Revision;
 use bytes::Bytes;
 
 use crate::exchange::{Exchange, Final, Step, Waiting};
@@ -41,6 +43,8 @@ pub(crate) enum Side {
     Park(Park),
     /// A client with a session, a modern server.
     Rounds(Rounds),
+    /// Not across after all: a client of this revision, a session server of a newer one.
+    Older(Revision),
 }
 
 /// An answer of the other era.
@@ -83,6 +87,11 @@ impl Call {
             across: Some(Box::new(across)),
             ..Call::straight(exchange, method)
         }
+    }
+
+    /// A call at a server of a newer revision than the client's, within an era.
+    pub(crate) fn levelled(exchange: Exchange, method: Method, client: Revision) -> Call {
+        Call::across(exchange, method, Side::Older(client))
     }
 
     /// What comes next of the call, readable to the client.
@@ -128,6 +137,10 @@ impl Call {
             }
             let step = match &mut across.side {
                 Side::Park(park) => park.next(&mut self.exchange).await,
+                Side::Older(_) => match &mut self.exchange {
+                    Some(exchange) => exchange.next().await,
+                    None => std::future::pending().await,
+                },
                 Side::Rounds(rounds) => match rounds.next(&self.link, &mut self.exchange).await {
                     Some(step) => step,
                     // The server was asked again, with the client's answers.
@@ -202,12 +215,12 @@ impl Call {
 }
 
 impl Side {
-    /// The era that reads the answer.
-    fn reader(&self) -> axiom_protocol::revision::Era {
-        use axiom_protocol::revision::Era;
+    /// The revision that reads the answer.
+    fn reader(&self) -> Revision {
         match self {
-            Side::Park(_) => Era::Modern,
-            Side::Rounds(_) => Era::Legacy,
+            Side::Park(_) => Revision::MODERN,
+            Side::Rounds(rounds) => rounds.reader(),
+            Side::Older(client) => *client,
         }
     }
 }

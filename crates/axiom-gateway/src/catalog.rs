@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axiom_core::time;
 use axiom_protocol::method::Method;
-use axiom_protocol::revision::Era;
+use axiom_protocol::revision::{Era, Revision};
 use axiom_protocol::span::Span;
 use axiom_protocol::text::{push_quoted, text};
 use axiom_protocol::tool_headers::{self, ToolHeaders};
@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use crate::bridge;
 use crate::fault::Fault;
+use crate::level;
 use crate::session::Audience;
 use crate::upstream::{Link, whole};
 
@@ -33,6 +34,8 @@ pub(crate) enum ListKind {
 pub(crate) struct Catalog {
     kind: ListKind,
     pub items: Vec<Item>,
+    /// The revision in whose words it is.
+    pub revision: Revision,
     fetched: time::Instant,
     /// How long the list is good when nobody announces changes.
     ttl: Duration,
@@ -143,10 +146,11 @@ impl ListKind {
 }
 
 impl Catalog {
-    fn empty(kind: ListKind) -> Catalog {
+    fn empty(kind: ListKind, revision: Revision) -> Catalog {
         Catalog {
             kind,
             items: Vec::new(),
+            revision,
             fetched: time::now(),
             ttl: Duration::MAX,
             valid: AtomicBool::new(true),
@@ -264,12 +268,12 @@ impl Catalogs {
 /// Reads all pages of a list.
 async fn fetch(link: &Arc<Link>, kind: ListKind) -> Result<Catalog, Fault> {
     if !link.greeting.has(kind.capability()) {
-        return Ok(Catalog::empty(kind));
+        return Ok(Catalog::empty(kind, link.revision));
     }
     let mut catalog = Catalog {
         fetched: time::now(),
         ttl: link.upstream.options.list_ttl,
-        ..Catalog::empty(kind)
+        ..Catalog::empty(kind, link.revision)
     };
     catalog.watched = AtomicBool::new(link.is_listening() && link.greeting.announces(kind.capability()));
     let mut cursor: Option<Vec<u8>> = None;
@@ -279,7 +283,7 @@ async fn fetch(link: &Arc<Link>, kind: ListKind) -> Result<Catalog, Fault> {
         let Some(result) = answer.result() else {
             // Some servers declare `resources` and know no templates.
             if answer.envelope.error_code == Some(axiom_protocol::codes::METHOD_NOT_FOUND) {
-                return Ok(Catalog::empty(kind));
+                return Ok(Catalog::empty(kind, link.revision));
             }
             let error =
                 String::from_utf8_lossy(answer.raw(answer.envelope.error).unwrap_or_default()).into_owned();
@@ -353,6 +357,11 @@ fn item_of(raw: Bytes, kind: ListKind) -> Option<Item> {
 }
 
 impl Item {
+    /// The object as a client of an older revision can read it; `None` if that is as it is.
+    pub(crate) fn levelled(&self, kind: ListKind, client: Revision) -> Option<Item> {
+        item_of(Bytes::from(level::item(&self.raw, kind, client)?), kind)
+    }
+
     /// The object under another name, everything else byte for byte.
     pub(crate) fn renamed(&self, name: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.raw[..self.key_at.start as usize]);

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use axiom_protocol::codes;
 use axiom_protocol::envelope::ScanError;
+use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use axiom_protocol::revision::Revision;
 use http::StatusCode;
+
+use crate::message::Message;
+use crate::upstream::Link;
 
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +57,11 @@ pub enum Fault {
         status: u16,
         reason: String,
     },
+    #[error(
+        "server '{server}' forgot the session (HTTP {status}): by the protocol the call was not executed, but what the \
+         server kept for the session is gone; a new one is open: see whether the call still makes sense, then send it again"
+    )]
+    SessionLost { server: String, status: u16 },
     #[error("server '{server}' has {links_max} connections in use, its limit")]
     Busy { server: String, links_max: usize },
     #[error("server '{server}' speaks only {speaks}, which cannot carry {method}")]
@@ -83,9 +92,27 @@ pub enum Fault {
     Cancelled,
     #[error("the gateway is shutting down")]
     ShuttingDown,
+    #[error(
+        "the gateway replica that has this session ended during the request, which may or may not have taken effect"
+    )]
+    ReplicaDied,
 }
 
 impl Fault {
+    /// A modern request for a legacy server that has nothing like it: one that the modern revision has, or one that
+    /// nobody knows.
+    pub(crate) fn not_carried(link: &Link, message: &Message) -> Fault {
+        let method = message.method_text().into_owned();
+        match message.method() {
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => Fault::NotBridged {
+                server: link.upstream.name.to_string(),
+                speaks: link.revision.as_str(),
+                method,
+            },
+            _ => Fault::UnknownMethod { method },
+        }
+    }
+
     pub fn blame(&self) -> Blame {
         match self {
             Fault::Unavailable { .. }
@@ -93,13 +120,19 @@ impl Fault {
             | Fault::Timeout { .. }
             | Fault::Protocol { .. }
             | Fault::Http { .. }
+            | Fault::SessionLost { .. }
             | Fault::NotBridged { .. } => Blame::Upstream,
-            Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::ShuttingDown => Blame::Gateway,
+            Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::ShuttingDown | Fault::ReplicaDied => {
+                Blame::Gateway
+            }
             _ => Blame::Client,
         }
     }
 
     /// True if the same request may succeed later and has certainly not been executed.
+    ///
+    /// Not so after `SessionLost`: that it was not executed is taken from the server's word, and what repeats it blindly
+    /// would do what the gateway has just refused to do.
     pub fn retry(&self) -> bool {
         matches!(
             self,
@@ -121,9 +154,10 @@ impl Fault {
             // What the reference servers answer, so that clients recognise it.
             Fault::SessionUnknown => -32001,
             Fault::Unavailable { .. } | Fault::Http { .. } => codes::UPSTREAM_UNAVAILABLE,
-            Fault::Died { .. } => codes::UPSTREAM_DIED,
+            Fault::Died { .. } | Fault::ReplicaDied => codes::UPSTREAM_DIED,
             Fault::Timeout { .. } => codes::UPSTREAM_TIMEOUT,
             Fault::Protocol { .. } => codes::UPSTREAM_PROTOCOL,
+            Fault::SessionLost { .. } => codes::UPSTREAM_SESSION_LOST,
             Fault::Busy { .. } | Fault::TooManyParked { .. } => codes::BUSY,
             Fault::MissingCapability { .. } => codes::MISSING_CAPABILITY,
             Fault::StateLost => codes::STATE_LOST,
@@ -183,6 +217,7 @@ impl Fault {
             | Fault::Timeout { server, .. }
             | Fault::Protocol { server, .. }
             | Fault::Http { server, .. }
+            | Fault::SessionLost { server, .. }
             | Fault::Busy { server, .. }
             | Fault::NotBridged { server, .. } => {
                 Some(serde_json::json!({ "server": server, "retry": self.retry() }).to_string())

@@ -16,6 +16,7 @@ use crate::hub::Hub;
 use crate::options::{Endpoint, Options};
 use crate::parking::Parking;
 use crate::plan::Plan;
+use crate::replica::Replicas;
 use crate::seal::Sealer;
 use crate::session::SessionTable;
 use crate::status::{self, ServerStatus};
@@ -28,6 +29,7 @@ pub struct Gateway {
     pub(crate) sealer: Arc<Sealer>,
     pub(crate) sessions: SessionTable,
     pub(crate) parking: Arc<Parking>,
+    pub(crate) replicas: Replicas,
     runtime: Handle,
     draining: AtomicBool,
     drain_begun: Notify,
@@ -54,7 +56,7 @@ impl Gateway {
     pub fn new(options: Options) -> Arc<Gateway> {
         let runtime = Handle::current();
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
-        let sealer = Arc::new(Sealer::new());
+        let sealer = Arc::new(Sealer::new(&options.keys, options.advertise.as_deref()));
         let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
         let (parked_max, parked_ttl) = (options.limits.parked_max, options.limits.parked_ttl);
         let parking = Arc::new(Parking::new(Arc::clone(&sealer), parked_max, parked_ttl));
@@ -65,6 +67,7 @@ impl Gateway {
             sealer,
             sessions,
             parking,
+            replicas: Replicas::default(),
             runtime,
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
@@ -84,6 +87,8 @@ impl Gateway {
     /// clients are told that the lists changed. The listener and the limits of open connections stay as they are.
     pub fn apply(self: &Arc<Self>, options: Options) {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sealer.apply(&options.keys, options.advertise.as_deref());
+        self.sessions.forget_without_key();
         let old = self.plan.load_full();
         let new = Arc::new(Plan::new(options, Some(&old), &self.hub, &self.runtime));
         self.plan.store(Arc::clone(&new));

@@ -1,7 +1,7 @@
 //! How a client is welcomed: `initialize` for legacy revisions, `server/discover` for the modern one.
 //!
 //! Version negotiation, legacy: the revision the client asks for if we know it, else our newest legacy one. On an
-//! endpoint of a single server that server has the last word, because its answers are passed on as they are.
+//! endpoint of a single server it is that server's, if that is an older one. What a newer server says is levelled.
 
 use std::sync::Arc;
 
@@ -12,11 +12,14 @@ use bytes::Bytes;
 use crate::bridge::OUR_INFO;
 use crate::fault::Fault;
 use crate::gateway::Gateway;
+use crate::level;
 use crate::message::Message;
 use crate::phase::{Caller, Reply, now, with_field};
 use crate::plan::{Endpoint, Scope};
 use crate::session::{Hello, Outlet, Session};
 use crate::upstream::{Link, Want, whole};
+
+mod capabilities;
 
 /// What an endpoint of several servers offers. Each has a handler, whatever the servers behind it offer.
 const GROUP_CAPABILITIES: &str = concat!(
@@ -51,15 +54,19 @@ pub(crate) async fn initialize(
     let result = match &endpoint.scope {
         Scope::Group(group) => {
             let names: Vec<&str> = group.members.iter().map(|member| &*member.name).collect();
-            group_greeting(session.revision(), &names)
+            let greeting = group_greeting(session.revision(), &names);
+            level::greeting(&greeting, session.revision()).unwrap_or(greeting)
         }
         Scope::One(upstream) => {
             let link = upstream.link(&Want::of_session(&session)).await?;
-            if link.era() == Era::Legacy {
+            if link.revision < session.hello.revision {
                 // The first and only time for this session.
                 let _first = session.agreed.set(link.revision).is_ok();
             }
-            one_greeting(&link, session.revision())
+            let greeting = one_greeting(&link, session.revision());
+            let is_newer = session.revision() < link.revision;
+            let levelled = is_newer.then(|| level::greeting(&greeting, session.revision()));
+            levelled.flatten().unwrap_or(greeting)
         }
     };
     Ok((session, now(id, &result)))
@@ -125,10 +132,15 @@ fn one_greeting(link: &Link, revision: Revision) -> Vec<u8> {
                     axiom_protocol::walk::get(result, meta, "io.modelcontextprotocol/serverInfo")
                 })
                 .map_or(OUR_INFO.as_bytes(), |info| info.of(result));
+            let offered = capabilities::for_legacy(&link.greeting.capabilities).to_string();
             object_with(
                 result,
                 whole(result),
-                &[("protocolVersion", version.as_bytes()), ("serverInfo", info)],
+                &[
+                    ("protocolVersion", version.as_bytes()),
+                    ("capabilities", offered.as_bytes()),
+                    ("serverInfo", info),
+                ],
                 &["resultType", "supportedVersions", "ttlMs", "cacheScope", "_meta"],
             )
         }
@@ -158,7 +170,7 @@ pub(crate) async fn discover(
             "supportedVersions",
             format!("[{}]", supported_versions()).as_bytes(),
         ),
-        Era::Legacy => one_discovery(result),
+        Era::Legacy => one_discovery(&link),
     };
     Ok(now(id, &discovery))
 }
@@ -175,10 +187,14 @@ fn group_discovery(servers: &[&str]) -> Vec<u8> {
 }
 
 /// What a legacy server said at `initialize`, in the words of `server/discover`.
-fn one_discovery(greeting: &Bytes) -> Vec<u8> {
+fn one_discovery(link: &Link) -> Vec<u8> {
+    let greeting = &link.greeting.result;
     let info = axiom_protocol::walk::get(greeting, whole(greeting), "serverInfo")
         .map_or(OUR_INFO.as_bytes(), |info| info.of(greeting));
-    let meta = [b"{\"io.modelcontextprotocol/serverInfo\":", info, b"}"].concat();
+    let meta = axiom_protocol::walk::get(greeting, whole(greeting), "_meta");
+    let meta = meta.map_or(&b"{}"[..], |meta| meta.of(greeting));
+    let meta = with_field(meta, "io.modelcontextprotocol/serverInfo", info);
+    let offered = capabilities::for_modern(&link.greeting.capabilities).to_string();
     let versions = format!("[{}]", supported_versions());
     object_with(
         greeting,
@@ -186,6 +202,7 @@ fn one_discovery(greeting: &Bytes) -> Vec<u8> {
         &[
             ("resultType", b"\"complete\""),
             ("supportedVersions", versions.as_bytes()),
+            ("capabilities", offered.as_bytes()),
             ("ttlMs", b"0"),
             ("cacheScope", b"\"private\""),
             ("_meta", &meta),

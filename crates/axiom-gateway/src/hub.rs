@@ -2,14 +2,14 @@
 //!
 //! Legacy sessions get them on their standing stream or pipe; a modern client gets what its subscription asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
-use axiom_core::mailbox::Mailbox;
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::message::Message;
 use crate::session::{Session, SessionId};
@@ -29,12 +29,12 @@ pub(crate) struct Hub {
     replay_bytes_max: usize,
 }
 
-/// A modern client's subscription on an endpoint of several servers.
+/// A modern client's subscription that is answered here.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub endpoint: String,
     pub wants: Wants,
-    pub mailbox: Mailbox<News>,
+    pub inbox: Arc<Inbox>,
 }
 
 /// What a subscription asked for.
@@ -47,10 +47,60 @@ pub(crate) struct Wants {
 }
 
 /// One piece of news: the method, and `params` without `_meta` where there are any.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct News {
     pub method: &'static str,
     pub uri: Option<String>,
+}
+
+/// News that wait for one subscriber. What waits already is not added again, since "changed" says as much as "changed
+/// twice": so there are never more than the subscriber asked for, and none are lost.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    news: VecDeque<News>,
+    /// Nothing will follow.
+    dismissed: bool,
+}
+
+impl Inbox {
+    fn put(&self, news: News) {
+        let mut waiting = lock(&self.waiting);
+        if !waiting.news.contains(&news) {
+            waiting.news.push_back(news);
+            drop(waiting);
+            self.arrived.notify_one();
+        }
+    }
+
+    fn dismiss(&self) {
+        lock(&self.waiting).dismissed = true;
+        self.arrived.notify_one();
+    }
+
+    /// The next piece of news; `None` when there will be no more.
+    ///
+    /// # Cancel safety
+    /// Safe: news stay until they are returned. There is one reader.
+    pub(crate) async fn next(&self) -> Option<News> {
+        loop {
+            {
+                let mut waiting = lock(&self.waiting);
+                if let Some(news) = waiting.news.pop_front() {
+                    return Some(news);
+                }
+                if waiting.dismissed {
+                    return None;
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
 }
 
 impl std::fmt::Debug for Hub {
@@ -94,37 +144,94 @@ impl Hub {
         key
     }
 
+    /// From now on the listener hears of these resources only.
+    pub(crate) fn narrow(&self, key: u64, uris: &[String]) {
+        if let Some(listener) = lock(&self.listeners).get_mut(&key) {
+            listener.wants.uris = uris.to_vec();
+        }
+    }
+
     pub(crate) fn stop_listening(&self, key: u64) {
         lock(&self.listeners).remove(&key);
     }
 
+    /// These listeners' server is gone for good: their streams end in order, and their clients may ask anew.
+    pub(crate) fn dismiss(&self, keys: &[u64]) {
+        let listeners = lock(&self.listeners);
+        for listener in keys.iter().filter_map(|key| listeners.get(key)) {
+            listener.inbox.dismiss();
+        }
+    }
+
+    /// True if somebody would be told at once if `server` had news.
+    pub(crate) fn is_heard(&self, server: &str) -> bool {
+        let listened = lock(&self.listeners)
+            .values()
+            .any(|listener| self.shows(&listener.endpoint, server));
+        listened
+            || self
+                .members(&|endpoint| self.shows(endpoint, server))
+                .iter()
+                .any(|session| session.is_attached())
+    }
+
+    /// True while the session is known here: it gets news, or has not ended.
+    pub(crate) fn is_alive(&self, session: SessionId) -> bool {
+        lock(&self.sessions)
+            .get(&session)
+            .is_some_and(|session| session.strong_count() > 0)
+    }
+
     /// A server's notification of a change.
     pub(crate) fn changed(&self, link: &Arc<Link>, message: &Message) {
-        let uri = match message.method() {
-            Method::ResourceUpdated => message
-                .text(message.envelope.param.uri)
-                .map(std::borrow::Cow::into_owned),
-            _ => None,
-        };
-        let subscribers = uri.as_ref().map(|uri| {
-            let subscriptions = link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-            subscriptions.get(uri).cloned().unwrap_or_default()
-        });
-        let server = &link.upstream.name;
         // A modern notification names a subscription, which means nothing to a legacy client.
         let plain = without_subscription(message);
-        let shows = |endpoint: &str| self.shows(endpoint, server);
-        for session in self.members(&shows) {
-            let wanted = match (&subscribers, link.private_to) {
-                (Some(subscribers), _) => subscribers.contains(&session.id),
-                (None, Some(owner)) => owner == session.id,
-                (None, None) => true,
-            };
-            if wanted {
-                session.send(&plain, self.replay_bytes_max);
+        if message.method() == Method::ResourceUpdated {
+            // One that names no resource says nothing.
+            if let Some(uri) = message.text(message.envelope.param.uri) {
+                self.resource_changed(link, &uri, &plain);
+            }
+        } else {
+            self.list_changed(link, message.method().as_str(), &plain);
+        }
+    }
+
+    /// Anything may have changed while `link`'s server was out of hearing: its lists, and these resources.
+    pub(crate) fn missed(&self, link: &Arc<Link>, uris: &[String]) {
+        for (kind, method) in ["tools", "prompts", "resources"].iter().zip(LIST_CHANGES) {
+            if link.greeting.has(kind) {
+                self.list_changed(link, method, &reply::notification(method, b"{}"));
             }
         }
-        self.tell_listeners(&shows, message.method().as_str(), uri.as_deref());
+        for uri in uris {
+            let params = serde_json::json!({ "uri": uri }).to_string();
+            let method = Method::ResourceUpdated.as_str();
+            self.resource_changed(link, uri, &reply::notification(method, params.as_bytes()));
+        }
+    }
+
+    fn list_changed(&self, link: &Link, method: &'static str, notification: &[u8]) {
+        let shows = |endpoint: &str| self.shows(endpoint, &link.upstream.name);
+        for session in self.members(&shows) {
+            if link.private_to.is_none_or(|owner| owner == session.id) {
+                session.send(notification, self.replay_bytes_max);
+            }
+        }
+        self.tell_listeners(&shows, method, None);
+    }
+
+    fn resource_changed(&self, link: &Link, uri: &str, notification: &[u8]) {
+        let mut subscribers = link.upstream.desk.sessions_of(uri);
+        let of_link = link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.extend(of_link.get(uri).into_iter().flatten());
+        drop(of_link);
+        let shows = |endpoint: &str| self.shows(endpoint, &link.upstream.name);
+        for session in self.members(&shows) {
+            if subscribers.contains(&session.id) {
+                session.send(notification, self.replay_bytes_max);
+            }
+        }
+        self.tell_listeners(&shows, Method::ResourceUpdated.as_str(), Some(uri));
     }
 
     /// All lists that contain `server` may have changed: it came up, or was out of hearing.
@@ -167,12 +274,8 @@ impl Hub {
                 },
             };
             if wanted && shows(&listener.endpoint) {
-                // A listener who is gone is about to be removed.
-                let news = News {
-                    method,
-                    uri: uri.map(str::to_owned),
-                };
-                let _gone = listener.mailbox.post_lossy(news).is_err();
+                let uri = uri.map(str::to_owned);
+                listener.inbox.put(News { method, uri });
             }
         }
     }
@@ -199,12 +302,12 @@ fn without_subscription(message: &Message) -> Bytes {
         &[],
         &["io.modelcontextprotocol/subscriptionId"],
     );
-    let params = axiom_protocol::rewrite::object_with(
-        params,
-        crate::upstream::whole(params),
-        &[("_meta", &meta)],
-        &[],
-    );
+    let (set, remove): (&[_], &[_]) = if meta == b"{}" {
+        (&[], &["_meta"])
+    } else {
+        (&[("_meta", &meta[..])], &[])
+    };
+    let params = axiom_protocol::rewrite::object_with(params, crate::upstream::whole(params), set, remove);
     Bytes::from(axiom_protocol::rewrite::object_with(
         &message.bytes,
         message.envelope.object,
@@ -216,4 +319,29 @@ fn without_subscription(message: &Message) -> Bytes {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No critical section leaves a map half-changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_waits_is_not_added_again_and_nothing_is_lost() {
+        let inbox = Inbox::default();
+        let news = |n: usize| News {
+            method: "notifications/resources/updated",
+            uri: Some(format!("r://{n}")),
+        };
+        for n in [1, 2, 1, 3, 2, 1] {
+            inbox.put(news(n));
+        }
+        assert_eq!(inbox.next().await, Some(news(1)));
+        // Told already: this is another change.
+        inbox.put(news(1));
+        inbox.dismiss();
+        for n in [2, 3, 1] {
+            assert_eq!(inbox.next().await, Some(news(n)));
+        }
+        assert_eq!(inbox.next().await, None);
+    }
 }

@@ -3,9 +3,11 @@
 //! ```text
 //! accept     Host and Origin, path to endpoint, the body        pipe       the same for stdio, WebSocket, HTTP+SSE
 //! identify   which era, which session: a table of cases         session    what a legacy client said at initialize
+//! replica    what only another replica has, asked there       seal       state that clients carry, sealed
 //! phase      the driver: the only place with the whole flow     greet      initialize and server/discover
 //! route      method + name -> server                            merge      several servers' lists as one
 //! upstream   the connections to one server, era probing         bridge     between the eras
+//! level      what an older revision does not know, taken out or said in words
 //! call       one call, read by its client                       parking    calls that wait for their clients
 //! exchange   its way to a server and back, exactly one outcome  fault      every failure, its code and status
 //! subscribe  what clients want to be told                       hub        news from servers to clients
@@ -19,6 +21,7 @@ mod accept;
 mod batch;
 mod identify;
 mod pipe;
+mod replica;
 mod seal;
 mod session;
 
@@ -33,6 +36,7 @@ mod names;
 mod bridge;
 mod call;
 mod exchange;
+mod level;
 mod message;
 mod mirror;
 mod parking;

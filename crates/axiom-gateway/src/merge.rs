@@ -112,7 +112,7 @@ impl Group {
             part(member, want, kind, before, &stale)
         });
         let parts = join_all(members).await;
-        let merged = Arc::new(self.build(kind, parts, stale));
+        let merged = Arc::new(self.build(kind, parts, stale, want.revision));
         self.merged
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -129,7 +129,7 @@ impl Group {
             .retain(|_, merged| merged.is_fresh(now));
     }
 
-    fn build(&self, kind: ListKind, parts: Vec<Part>, stale: Arc<AtomicBool>) -> Merged {
+    fn build(&self, kind: ListKind, parts: Vec<Part>, stale: Arc<AtomicBool>, client: Revision) -> Merged {
         let shown = self.shown_names(kind, &parts);
         let mut entries = HashMap::new();
         let mut items = Vec::new();
@@ -144,6 +144,11 @@ impl Group {
             if !ends.is_empty() {
                 items.push(b',');
             }
+            let is_newer = parts[index]
+                .catalog()
+                .is_some_and(|catalog| client < catalog.revision);
+            let levelled = is_newer.then(|| item.levelled(kind, client)).flatten();
+            let item = levelled.as_ref().unwrap_or(item);
             if name == item.key {
                 items.extend_from_slice(&item.raw)
             } else {

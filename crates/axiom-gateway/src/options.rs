@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use axiom_transport::pipe::Builtin;
 
+pub use crate::seal::{SealKey, SealKeyError};
+
 /// Everything the gateway is told. Replaced as a whole on a hot reload.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -20,12 +22,21 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Origins accepted besides loopback ones, as `scheme://host[:port]`.
     pub allowed_origins: Vec<String>,
+    /// What clients carry for the gateway (session ids, cursors, the state of calls) is sealed with the first of these and
+    /// opened with any. Replicas share them. With none, a random one is made that lives as long as the process.
+    pub keys: Vec<SealKey>,
+    /// The base URL under which replicas with the same keys reach this one, without a slash at the end and of at most
+    /// [`ADVERTISE_LEN_MAX`] bytes. With none, no other replica can find what only this one has.
+    pub advertise: Option<String>,
     /// The servers behind the gateway, by the name a user gave them.
     pub servers: BTreeMap<String, ServerOptions>,
     /// Virtual endpoints at `/v/<name>/mcp`.
     pub views: BTreeMap<String, ViewOptions>,
     pub limits: Limits,
 }
+
+/// The longest address of a replica. It is part of every session id.
+pub const ADVERTISE_LEN_MAX: usize = 200;
 
 /// How names from several servers live together in one list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +65,9 @@ pub struct ServerOptions {
     pub links_max: usize,
     /// How long a list is served from memory when the server does not announce changes. Zero asks every time.
     pub list_ttl: Duration,
+    /// Whether what this server says of its tools (`readOnlyHint`, `idempotentHint`) may decide what the gateway does by
+    /// itself: whether a call is sent again when the server forgot our session.
+    pub trust_annotations: bool,
 }
 
 impl ServerOptions {
@@ -67,6 +81,7 @@ impl ServerOptions {
             idle_timeout: Duration::from_secs(300),
             links_max: 256,
             list_ttl: Duration::from_secs(5),
+            trust_annotations: false,
         }
     }
 }
@@ -217,6 +232,8 @@ impl Default for Options {
             prefix: Prefix::default(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            keys: Vec::new(),
+            advertise: None,
             servers: BTreeMap::new(),
             views: BTreeMap::new(),
             limits: Limits::default(),

@@ -196,6 +196,11 @@ impl Parked {
     }
 }
 
+/// True if an opened state leads to a call that waits, so that only the gateway that has it can go on.
+pub(crate) fn is_of_a_call(plain: &[u8]) -> bool {
+    decode(plain).is_some_and(|(id, ..)| id != AFRESH)
+}
+
 fn decode(plain: &[u8]) -> Option<(u128, u64, u32, &Bound)> {
     let (id, rest) = plain.split_first_chunk::<16>()?;
     let (until, rest) = rest.split_first_chunk::<8>()?;

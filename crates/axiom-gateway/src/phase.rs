@@ -15,6 +15,7 @@ use crate::exchange::{Exchange, Final};
 use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::greet;
+use crate::level;
 use crate::message::Message;
 use crate::mirror::{self, Mirrored};
 use crate::plan::{Endpoint, Scope};
@@ -53,7 +54,7 @@ pub(crate) enum Reply {
     Now(Final),
     /// On its way at a server.
     Call(Box<Call>),
-    /// A stream of news (`subscriptions/listen` on an endpoint of several servers).
+    /// A stream of news (`subscriptions/listen`) that is put together here.
     Subscription(Subscription),
 }
 
@@ -63,6 +64,11 @@ impl Caller {
             Caller::Modern { .. } => Era::Modern,
             Caller::Legacy(_) => Era::Legacy,
         }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.session()
+            .map_or(Revision::MODERN, |session| session.revision())
     }
 
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
@@ -132,10 +138,10 @@ async fn attempt(
             });
         }
         (Era::Modern, Method::Discover) => return Box::pin(greet::discover(endpoint, caller, message)).await,
-        (Era::Modern, Method::SubscriptionsListen) if matches!(endpoint.scope, Scope::Group(_)) => {
-            return Box::pin(subscribe::listen(gateway, endpoint, message))
-                .await
-                .map(Reply::Subscription);
+        (Era::Modern, Method::SubscriptionsListen) => {
+            if let Some(subscription) = Box::pin(subscribe::listen(gateway, endpoint, message)).await? {
+                return Ok(Reply::Subscription(subscription));
+            }
         }
         _ => {}
     }
@@ -169,7 +175,7 @@ async fn attempt(
             Ok(now_bytes(id, result))
         }
         Route::Everybody => {
-            subscribe::set_level(endpoint, caller, message);
+            subscribe::set_level(endpoint, caller, message)?;
             Ok(now(id, b"{}"))
         }
     }
@@ -187,19 +193,26 @@ async fn call(asked: &Request<'_>, upstream: &Arc<Upstream>, rename: Option<Rena
         Some(link) => link,
         None => Box::pin(upstream.link(want)).await?,
     };
-    if link.era() != caller.era() {
-        return Box::pin(across::call(asked, link, rename.as_ref())).await;
-    }
     if subscribe::may_be_shared(message.method())
         && let Some(reply) = Box::pin(subscribe::shared(&link, caller, message)).await?
     {
         return Ok(reply);
     }
+    if link.era() != caller.era() {
+        return Box::pin(across::call(asked, link, rename.as_ref())).await;
+    }
     let mut exchange = send(&link, caller, message, rename.as_ref()).await?;
     if message.method() == Method::SubscriptionsListen {
         exchange.wait_forever();
     }
-    Ok(Reply::Call(Box::new(Call::straight(exchange, message.method()))))
+    let (method, client) = (message.method(), caller.revision());
+    Ok(Reply::Call(Box::new(
+        if level::concerns(method, client, link.revision) {
+            Call::levelled(exchange, method, client)
+        } else {
+            Call::straight(exchange, method)
+        },
+    )))
 }
 
 /// Within an era a message goes as it came, but for the name.

@@ -314,7 +314,10 @@ async fn run(
         Ok(Reply::Subscription(mut subscription)) => loop {
             tokio::select! {
                 // cancel-safe: see `Subscription::next`
-                news = subscription.next() => {
+                (news, last) = subscription.next() => {
+                    if last {
+                        break Some(Bytes::from(news));
+                    }
                     if outbox.send(Bytes::from(news)).await.is_err() {
                         return;
                     }

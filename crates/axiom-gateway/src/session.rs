@@ -4,6 +4,7 @@
 //! gateway nothing. What changes (calls in flight, streams, questions a server asked) is held only while it exists.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -69,6 +70,10 @@ pub(crate) struct Session {
     pub agreed: OnceLock<Revision>,
     /// True if the id does not carry the state (it would be too long for a header): it must be kept here.
     pub pinned: bool,
+    /// The replica that began it, by its base URL, if that is another one than this.
+    pub owner: Option<Arc<str>>,
+    /// Unix seconds at which it ends, whoever uses it.
+    pub until: u64,
     /// Seconds of [`clock_seconds`] at the last message.
     last_used: AtomicU64,
     state: Mutex<Option<Box<State>>>,
@@ -142,6 +147,8 @@ impl Session {
             interactive,
             agreed: OnceLock::new(),
             pinned: false,
+            owner: None,
+            until: u64::MAX,
             last_used,
             state: Mutex::new(None),
         }
@@ -222,6 +229,10 @@ impl Session {
     /// A new stream for the answers to one POST.
     pub(crate) fn open_stream(&self, replay_bytes_max: usize) -> ReplayStream {
         self.with(|state| {
+            if state.streams_next == 0 && self.owner.is_some() {
+                // The owner counts from one: a client that resumes must not be given another replica's stream.
+                state.streams_next = RandomState::new().hash_one(self.id) >> 16;
+            }
             state.streams_next += 1;
             let stream = ReplayStream::new(state.streams_next, replay_bytes_max);
             if state.streams.len() >= STREAMS_MAX {

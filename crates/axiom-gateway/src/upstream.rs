@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axiom_core::channel::watch;
@@ -24,15 +24,20 @@ use crate::options::{Limits, ServerOptions};
 use crate::session::{Audience, Class, Session, SessionId, class_of};
 
 pub(crate) use asides::Aside;
-pub(crate) use link::{Link, Outgoing};
-pub(crate) use link::{Subscriptions, whole};
+use comeback::Remains;
+use desk::Desk;
+pub(crate) use desk::{Reader, Share};
+pub(crate) use link::{Link, Outgoing, whole};
 
 mod asides;
+mod comeback;
+mod desk;
 mod duplex;
 mod handshake;
 mod inbound;
 mod link;
 mod listen;
+mod stale;
 mod wire;
 
 /// One server behind the gateway.
@@ -56,15 +61,9 @@ pub(crate) struct Upstream {
     pub(crate) comeback: AtomicBool,
     /// Set for good when the server is removed or the gateway ends.
     stopped: AtomicBool,
-    lost_subscriptions: Mutex<HashMap<LinkKey, Lost>>,
-}
-
-/// What was subscribed on a link that died, for the one that takes its place.
-#[derive(Debug)]
-struct Lost {
-    subscriptions: Subscriptions,
-    /// Of a private link: once its session is forgotten, nobody will ask for them.
-    owner: Option<Weak<Session>>,
+    /// What clients want to hear of its resources.
+    pub(crate) desk: Desk,
+    remains: Remains,
 }
 
 /// What a client needs from a server.
@@ -201,7 +200,8 @@ impl Upstream {
             last_error: Mutex::default(),
             comeback: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
-            lost_subscriptions: Mutex::default(),
+            desk: Desk::default(),
+            remains: Remains::default(),
         })
     }
 
@@ -420,14 +420,11 @@ impl Upstream {
             self.retire(&link);
             link.stop("idle");
         }
+        self.sweep_remains();
         let now = time::now();
         self.lock_links().retain(
             |_, slot| !matches!(slot, Slot::Down { retry_at, .. } if *retry_at + RETRY_PAUSE_MAX < now),
         );
-        self.lock_lost().retain(|_, lost| {
-            let owner = lost.owner.as_ref();
-            owner.is_none_or(|owner| owner.strong_count() > 0)
-        });
     }
 
     fn is_abandoned(&self, link: &Link) -> bool {
@@ -451,36 +448,8 @@ impl Upstream {
         for link in &links {
             link.stop(reason);
         }
+        self.hub.dismiss(&self.desk.streams());
         links
-    }
-
-    /// Keeps what was subscribed on a link that is gone.
-    fn keep_subscriptions(&self, link: &Link) {
-        let subscriptions =
-            std::mem::take(&mut *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner));
-        if !subscriptions.is_empty() {
-            let owner = link.private_to.map(|_| link.owner_weak());
-            let lost = Lost { subscriptions, owner };
-            self.lock_lost().insert(link.key(), lost);
-        }
-    }
-
-    /// Asks a new link for what was subscribed on the one before it. Clients believe that they are subscribed still.
-    fn resubscribe(&self, link: &Arc<Link>) {
-        let Some(lost) = self.lock_lost().remove(&link.key()) else {
-            return;
-        };
-        let uris: Vec<String> = lost.subscriptions.keys().cloned().collect();
-        *link.subscriptions.lock().unwrap_or_else(PoisonError::into_inner) = lost.subscriptions;
-        let link = Arc::clone(link);
-        drop(spawn("subscribe again", async move {
-            for uri in uris {
-                let params = serde_json::json!({ "uri": uri }).to_string();
-                if let Err(fault) = link.request("resources/subscribe", params.as_bytes()).await {
-                    tracing::warn!(server = %link.upstream.name, uri, %fault, "a subscription was lost");
-                }
-            }
-        }));
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -539,13 +508,6 @@ impl Upstream {
             server: self.name.to_string(),
             reason: reason.into(),
         }
-    }
-
-    fn lock_lost(&self) -> MutexGuard<'_, HashMap<LinkKey, Lost>> {
-        // Each use is a single change of the map.
-        self.lost_subscriptions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_links(&self) -> MutexGuard<'_, HashMap<LinkKey, Slot>> {

@@ -15,6 +15,8 @@
 //! | 1008 | `UPSTREAM_AUTH`             | configuration   | after the operator signs in upstream |
 //! | 1009 | `UPSTREAM_ANSWER_TOO_LARGE` | upstream        | no               |
 //! | 1010 | `STATE_LOST`                | the gateway     | start the operation again |
+//! | 1011 | `CANCELLED`                 | nobody          | it was the client's wish |
+//! | 1012 | `UPSTREAM_SESSION_LOST`     | upstream        | yes, after a look: the call was not executed, but what the server kept for the session is gone |
 
 /// The message is not JSON.
 pub const PARSE_ERROR: i64 = -32700;
@@ -60,3 +62,5 @@ pub const UPSTREAM_ANSWER_TOO_LARGE: i64 = 1009;
 pub const STATE_LOST: i64 = 1010;
 /// The client gave the call up; it is told only where its transport demands an answer.
 pub const CANCELLED: i64 = 1011;
+/// The server no longer knew our session when the call came, and the call may rely on what the session held.
+pub const UPSTREAM_SESSION_LOST: i64 = 1012;

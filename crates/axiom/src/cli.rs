@@ -45,6 +45,9 @@ pub enum Command {
     /// Check the configuration, or print its schema
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make a key that replicas share
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 #[derive(Debug, Default, Args)]
@@ -175,6 +178,23 @@ pub struct Check {
 #[derive(Debug, Args)]
 pub struct Schema {
     /// The schema is JSON in any case
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Print a fresh line for the file that `gateway.key_file` names
+    New(NewKey),
+}
+
+#[derive(Debug, Args)]
+pub struct NewKey {
+    /// Put it at the end of this file instead; a new file is readable by its owner alone
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -3,6 +3,7 @@
 pub mod call;
 pub mod config;
 pub mod import;
+pub mod key;
 pub mod servers;
 pub mod stdio;
 pub mod tools;

@@ -70,6 +70,7 @@ fn demo_config() -> Config {
             ..Options::default()
         },
         disabled: Vec::new(),
+        key_file: None,
     }
 }
 
@@ -123,6 +124,8 @@ pub async fn with_gateway<T>(
     }
     let options = Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        // It is nobody's replica.
+        advertise: None,
         ..config.options
     };
     let listener = bind(options.listen)?;

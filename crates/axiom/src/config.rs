@@ -15,6 +15,7 @@ mod units;
 mod decoder;
 mod endpoint;
 mod gateway;
+mod keys;
 mod servers;
 mod views;
 
@@ -25,6 +26,7 @@ use axiom_gateway::options::Options;
 
 pub(crate) use decoder::did_you_mean;
 pub use gateway::parse_listen;
+pub use keys::KeyFile;
 pub use problem::{Look, Problem, render};
 
 use crate::import;
@@ -45,6 +47,8 @@ pub struct Config {
     pub options: Options,
     /// Servers that are configured and switched off with `disabled = true`, sorted.
     pub disabled: Vec<String>,
+    /// The file that `options.keys` come from. Decoding does not read it.
+    pub key_file: Option<KeyFile>,
 }
 
 /// What came out of a text.
@@ -120,9 +124,10 @@ pub(crate) const TOP_KEYS: &[&str] = &["gateway", "servers", "views", "$schema"]
 fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     let mut options = Options::default();
     let mut disabled = Vec::new();
+    let mut key_file = None;
     for entry in decoder.table(root, "the file") {
         match entry.key.as_str() {
-            "gateway" => gateway::decode(decoder, &entry.node, &mut options),
+            "gateway" => gateway::decode(decoder, &entry.node, &mut options, &mut key_file),
             "servers" => servers::decode(decoder, &entry.node, &mut options, &mut disabled),
             "views" => views::decode(decoder, &entry.node, &mut options),
             // For editors; means nothing to us.
@@ -135,7 +140,11 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     if let Some(node) = root.get("views") {
         views::check_servers(decoder, node, root.get("servers"));
     }
-    Config { options, disabled }
+    Config {
+        options,
+        disabled,
+        key_file,
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         // These only read and write files.
         Command::Import(import) => commands::import::run(&import, &terminal),
         Command::Config(config) => commands::config::run(&config, &terminal),
+        Command::Key(key) => commands::key::run(&key, &terminal),
         // The others speak to servers. Worker threads are made by whoever serves; here one thread is enough.
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -58,6 +59,8 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Servers(servers) => commands::servers::run(&servers, &terminal).await,
         Command::Tools(tools) => commands::tools::run(&tools, &terminal).await,
         Command::Call(call) => commands::call::run(&call, &terminal).await,
-        Command::Import(_) | Command::Config(_) => unreachable!("handled before the runtime was made"),
+        Command::Import(_) | Command::Config(_) | Command::Key(_) => {
+            unreachable!("handled before the runtime was made")
+        }
     }
 }

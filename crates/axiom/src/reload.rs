@@ -21,8 +21,12 @@ pub use watch::{Watch, changed};
 #[derive(Debug)]
 pub struct Reload {
     path: PathBuf,
+    /// The file of keys that it names.
+    key_file: Option<PathBuf>,
     /// The text that was read last, good or not: nothing is told twice.
     text: String,
+    /// What was wrong with the files when they were read last.
+    complaint: String,
     applied: Options,
     /// The address that the text asks for; not always the one that is served.
     listen: SocketAddr,
@@ -34,7 +38,9 @@ impl Reload {
         let listen = config.options.listen;
         Reload {
             path,
+            key_file: config.key_file.map(|file| file.path),
             text,
+            complaint: String::new(),
             applied: Options {
                 listen: served,
                 ..config.options
@@ -43,15 +49,24 @@ impl Reload {
         }
     }
 
-    /// Reads the file again and applies it if it is good and says something new.
+    /// What is read: a change of one of these is a reason to [`run`](Reload::run).
+    pub fn files(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.path)
+            .chain(&self.key_file)
+            .cloned()
+            .collect()
+    }
+
+    /// Reads the files again and applies it if it is good and says something new.
     pub fn run(&mut self, gateway: &Arc<Gateway>, terminal: &Terminal) {
         let file = self.path.display().to_string();
         let loaded = match load(&self.path) {
             Ok(loaded) => loaded,
             Err(error) => {
                 let now = fs_err::read_to_string(&self.path).unwrap_or_default();
-                if now != self.text {
-                    let details = error.details(terminal.look());
+                let details = error.details(terminal.look());
+                let complaint = format!("{details}{error}");
+                if now != self.text || complaint != self.complaint {
                     if !details.is_empty() {
                         terminal.say(details.trim_end());
                     }
@@ -60,18 +75,24 @@ impl Reload {
                         terminal.red("error:")
                     ));
                     self.text = now;
+                    self.complaint = complaint;
                 }
                 return;
             }
         };
         let was_same = loaded.text == self.text;
         self.text = loaded.text;
+        self.complaint.clear();
+        self.key_file = loaded.config.key_file.map(|file| file.path);
         let mut options = loaded.config.options;
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
         let changes = diff::changes(&self.applied, &options);
         if was_same && changes.is_empty() {
             return;
         }
+        // Told when it is so: whoever reads it may count on it.
+        self.applied = options.clone();
+        gateway.apply(options);
         if !loaded.warnings.is_empty() {
             terminal.say(render(&loaded.warnings, &file, &self.text, terminal.look()).trim_end());
         }
@@ -87,7 +108,5 @@ impl Reload {
             self.listen = listen;
             terminal.say(format_args!("  gateway.listen = \"{listen}\" needs a restart"));
         }
-        self.applied = options.clone();
-        gateway.apply(options);
     }
 }

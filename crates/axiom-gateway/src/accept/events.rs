@@ -169,7 +169,7 @@ pub(super) fn subscription(gateway: &Arc<Gateway>, mut subscription: Subscriptio
         loop {
             let (message, last) = tokio::select! {
                 // cancel-safe: see `Subscription::next`
-                message = subscription.next() => (message, false),
+                told = subscription.next() => told,
                 // cancel-safe: nothing is consumed
                 () = gateway.drain_begun() => (subscription.goodbye(), true),
                 // cancel-safe: nothing is consumed

@@ -12,6 +12,7 @@ use axiom_protocol::headers::MCP_SESSION_ID;
 use axiom_protocol::revision::{Era, Revision};
 use axiom_transport::server::Body;
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -27,6 +28,7 @@ use crate::identify::{self, Who, identify};
 use crate::message::Message;
 use crate::phase::{self, Caller, Reply};
 use crate::plan::Endpoint;
+use crate::replica::{self, Arrival, Lost};
 use crate::session::Outlet;
 
 /// Silence after which a response begins as a stream, so that nothing in between takes the connection for dead.
@@ -77,10 +79,17 @@ async fn take(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, request: Request
             ));
         }
     };
+    let arrival = replica::arrival(&gateway.sealer, &head, &bytes);
+    if arrival == Arrival::Stale {
+        return Taken::Answered(super::stale_hop());
+    }
     match Message::scan(bytes.clone(), &scan_limits) {
-        Ok(message) => one(gateway, endpoint, &head.headers, &message).await,
+        Ok(message) => one(gateway, endpoint, &head, arrival, &message).await,
         Err(error) => Taken::Answered(match batch::split(&bytes, &scan_limits) {
-            Ok(Some(items)) => Box::pin(several(gateway, endpoint, &head.headers, items, &scan_limits)).await,
+            Ok(Some(items)) => {
+                let batch = several(gateway, endpoint, &head, arrival, bytes, items, &scan_limits);
+                Box::pin(batch).await
+            }
             Ok(None) | Err(_) => {
                 let id = error.id.map(|at| at.of(&bytes).to_vec());
                 refuse(&Fault::Unreadable(error), id.as_deref(), false)
@@ -149,11 +158,20 @@ async fn read(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Fault> {
 async fn one(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
-    headers: &HeaderMap,
+    head: &Parts,
+    arrival: Arrival,
     message: &Message,
 ) -> Taken {
+    let headers = &head.headers;
     let modern = message.envelope.in_meta.protocol_version.is_some() || says_modern(headers);
-    let caller = match identify(&gateway.sessions, endpoint, headers, message) {
+    let identified = identify(&gateway.sessions, endpoint, headers, message);
+    if let Some(owner) = replica::owner_of(gateway, headers, &identified, message) {
+        let era = if modern { Era::Modern } else { Era::Legacy };
+        let body = message.bytes.clone();
+        let passed = Box::pin(pass_on(gateway, &owner, head, arrival, body, era)).await;
+        return Taken::Answered(passed.unwrap_or_else(|fault| refuse(&fault, message.id(), modern)));
+    }
+    let caller = match identified {
         Ok(Who::Caller(caller)) => caller,
         Ok(Who::Newcomer) => {
             return Taken::Answered(Box::pin(newcomer(gateway, endpoint, message)).await);
@@ -187,6 +205,26 @@ async fn one(
             },
         },
     })
+}
+
+/// Asks the replica that has what the request needs. One that another replica sent here has gone astray.
+async fn pass_on(
+    gateway: &Arc<Gateway>,
+    owner: &str,
+    head: &Parts,
+    arrival: Arrival,
+    body: Bytes,
+    era: Era,
+) -> Result<Response<Body>, Fault> {
+    if arrival == Arrival::Replica {
+        return Err(Lost::Gone.fault(era));
+    }
+    if gateway.is_draining() {
+        return Err(Fault::ShuttingDown);
+    }
+    replica::forward(gateway, owner, head, body)
+        .await
+        .map_err(|lost| lost.fault(era))
 }
 
 fn says_modern(headers: &HeaderMap) -> bool {
@@ -327,11 +365,18 @@ fn refuse(fault: &Fault, id: Option<&[u8]>, modern: bool) -> Response<Body> {
 async fn several(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
-    headers: &HeaderMap,
+    head: &Parts,
+    arrival: Arrival,
+    body: Bytes,
     items: Vec<Bytes>,
     limits: &Limits,
 ) -> Response<Body> {
-    let answers = match identify::session_of(&gateway.sessions, endpoint, headers) {
+    let identified = identify::session_of(&gateway.sessions, endpoint, &head.headers);
+    if let Some(owner) = replica::owner_of_session(gateway, &head.headers, &identified) {
+        let passed = pass_on(gateway, &owner, head, arrival, body, Era::Legacy).await;
+        return passed.unwrap_or_else(|fault| refuse(&fault, None, false));
+    }
+    let answers = match identified {
         Ok(session) => batch::handle(gateway, endpoint, session, items, limits).await,
         Err(fault) => Err(fault),
     };

@@ -16,6 +16,8 @@ use super::{events, text};
 use crate::gateway::Gateway;
 use crate::pipe::serve;
 use crate::plan::Endpoint;
+use crate::replica::{self, Arrival};
+use crate::seal::Purpose;
 
 /// The open streams, by the random id in the place to POST to.
 #[derive(Debug, Default)]
@@ -32,12 +34,7 @@ pub(super) fn open(
     clients: &Arc<SseClients>,
     endpoint: Arc<Endpoint>,
 ) -> Response<Body> {
-    let id: String = gateway
-        .sealer
-        .random_id()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let id = gateway.sealer.seal(Purpose::Sse, &gateway.sealer.random_id());
     let (ours, theirs) = pipe::pair(MESSAGES_MAX);
     let (tx, rx) = channel::bounded(MESSAGES_MAX);
     let mut first = Vec::new();
@@ -85,15 +82,21 @@ pub(super) async fn message(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let limits = gateway.plan().options.limits.clone();
-    let id = request
-        .uri()
+    let (head, body) = request.into_parts();
+    let id = head
+        .uri
         .query()
         .and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("sessionId=")))
         .unwrap_or("");
-    let Some(pipe) = lock(clients).get(id).cloned() else {
-        return text(StatusCode::NOT_FOUND, "no such stream: open one with GET first\n");
+    let pipe = lock(clients).get(id).cloned();
+    let owner = match &pipe {
+        Some(_) => None,
+        None => replica::owner_of_stream(&gateway.sealer, id),
     };
-    let body = Limited::new(request.into_body(), limits.message_bytes_max).collect();
+    if pipe.is_none() && owner.is_none() {
+        return no_stream();
+    }
+    let body = Limited::new(body, limits.message_bytes_max).collect();
     let bytes = match time::timeout(limits.request_timeout, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => {
@@ -110,10 +113,24 @@ pub(super) async fn message(
             );
         }
     };
+    let arrival = replica::arrival(&gateway.sealer, &head, &bytes);
+    let pipe = match (pipe, owner, arrival) {
+        (_, _, Arrival::Stale) => return super::stale_hop(),
+        (Some(pipe), _, _) => pipe,
+        (None, Some(owner), Arrival::Client) => {
+            let passed = replica::forward(gateway, &owner, &head, bytes).await;
+            return passed.unwrap_or_else(|_| no_stream());
+        }
+        (None, _, _) => return no_stream(),
+    };
     match pipe.send(bytes).await {
         Ok(()) => text(StatusCode::ACCEPTED, "Accepted"),
         Err(_) => text(StatusCode::NOT_FOUND, "the stream has ended\n"),
     }
+}
+
+fn no_stream() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "no such stream: open one with GET first\n")
 }
 
 fn lock(clients: &SseClients) -> std::sync::MutexGuard<'_, HashMap<String, PipeSender>> {

@@ -6,6 +6,8 @@ use axiom_protocol::headers::{LAST_EVENT_ID, MCP_PROTOCOL_VERSION, MCP_SESSION_I
 use axiom_protocol::revision::{Era, Revision};
 use axiom_transport::replay::parse_event_id;
 use axiom_transport::server::Body;
+use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::{events, json, text};
@@ -13,15 +15,24 @@ use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::identify::session_of;
 use crate::plan::{Endpoint, Scope};
+use crate::replica::{self, Arrival};
 use crate::session::Session;
-use crate::upstream::Want;
+use crate::upstream::{Reader, Want};
 
 /// GET: the standing stream of the session, or with `Last-Event-ID` the rest of the stream that broke.
-pub(super) fn open(gateway: &Arc<Gateway>, endpoint: &Endpoint, headers: &HeaderMap) -> Response<Body> {
+pub(super) async fn open(gateway: &Arc<Gateway>, endpoint: &Endpoint, head: &Parts) -> Response<Body> {
+    let headers = &head.headers;
     if let Some(refusal) = refuse_modern(headers) {
         return refusal;
     }
-    let session = match session_of(&gateway.sessions, endpoint, headers) {
+    let identified = session_of(&gateway.sessions, endpoint, headers);
+    let is_here = |session: &Arc<Session>| replica::resumes_here(session, headers);
+    if !identified.as_ref().is_ok_and(is_here)
+        && let Some(owner) = replica::owner_of_session(gateway, headers, &identified)
+    {
+        return ask(gateway, &owner, head).await;
+    }
+    let session = match identified {
         Ok(session) => session,
         // A browser, or a client that probes for HTTP+SSE: there is no stream without a session.
         Err(Fault::SessionRequired) => return no_stream(endpoint),
@@ -72,16 +83,15 @@ fn no_stream(endpoint: &Endpoint) -> Response<Body> {
 }
 
 /// DELETE: the client ends its session. What only it used at servers is ended too.
-pub(super) fn end_session(
-    gateway: &Arc<Gateway>,
-    endpoint: &Endpoint,
-    headers: &HeaderMap,
-) -> Response<Body> {
+pub(super) async fn end_session(gateway: &Arc<Gateway>, endpoint: &Endpoint, head: &Parts) -> Response<Body> {
+    let headers = &head.headers;
     if let Some(refusal) = refuse_modern(headers) {
         return refusal;
     }
     let token = headers.get(MCP_SESSION_ID).and_then(|value| value.to_str().ok());
-    match session_of(&gateway.sessions, endpoint, headers) {
+    let identified = session_of(&gateway.sessions, endpoint, headers);
+    let owner = replica::owner_of_session(gateway, headers, &identified);
+    let ended = match identified {
         Ok(session) => {
             if let Some(token) = token {
                 // It was found right now, so it ends right now.
@@ -91,6 +101,28 @@ pub(super) fn end_session(
             Response::new(Body::Empty)
         }
         Err(fault) => refuse(&fault),
+    };
+    // It ends here too, where calls of it may have run; what counts is the owner's word.
+    match owner {
+        Some(owner) => ask(gateway, &owner, head).await,
+        None => ended,
+    }
+}
+
+/// Asks the replica that has the session, unless another replica has sent the request here.
+async fn ask(gateway: &Arc<Gateway>, owner: &str, head: &Parts) -> Response<Body> {
+    match replica::arrival(&gateway.sealer, head, &[]) {
+        Arrival::Client => {}
+        Arrival::Replica => return refuse(&Fault::SessionUnknown),
+        Arrival::Stale => return super::stale_hop(),
+    }
+    if gateway.is_draining() {
+        return refuse(&Fault::ShuttingDown);
+    }
+    match replica::forward(gateway, owner, head, Bytes::new()).await {
+        Ok(response) => response,
+        // Whatever has become of it: there is no session any more.
+        Err(_) => refuse(&Fault::SessionUnknown),
     }
 }
 
@@ -110,6 +142,9 @@ pub(crate) fn close(gateway: &Arc<Gateway>, endpoint: &Endpoint, session: &Arc<S
         Scope::One(upstream) => std::slice::from_ref(upstream),
         Scope::Group(group) => &group.members[..],
     };
+    for upstream in upstreams {
+        upstream.unwatch(Reader::Session(session.id), None);
+    }
     for link in upstreams.iter().flat_map(|upstream| upstream.live_links()) {
         link.unsubscribe_all(session);
     }

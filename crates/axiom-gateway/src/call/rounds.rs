@@ -10,6 +10,7 @@ use axiom_core::time;
 use axiom_protocol::envelope::Kind;
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
+use axiom_protocol::revision::Revision;
 use axiom_protocol::rewrite::object_with;
 use axiom_protocol::span::Span;
 use axiom_protocol::text::push_quoted;
@@ -122,12 +123,23 @@ impl Rounds {
                 method: question.method.clone(),
                 reason: "too many questions to this client are open".to_owned(),
             })?;
-            asking.unsent.push_back(question.under(id));
+            asking.unsent.push_back(self.readable(link, question.under(id)));
             let method = Method::parse(question.method.as_bytes());
             asking.open.insert(key, Open { id, method });
         }
         self.asking = Some(asking);
         Ok(())
+    }
+
+    /// The revision that the client speaks.
+    pub(super) fn reader(&self) -> Revision {
+        self.session.revision()
+    }
+
+    fn readable(&self, link: &Link, question: Bytes) -> Bytes {
+        let message = Message::scan(question.clone(), &link.limits()).ok();
+        let levelled = message.and_then(|message| link.levelled(&message, self.reader()));
+        levelled.map_or(question, |message| message.bytes)
     }
 
     /// What comes next: of the call at the server, or of the questions to the client. `None` when the server was called

@@ -407,6 +407,7 @@ impl Place {
                 match answer {
                     Ok(answer) if answer.status == StatusCode::OK => return Ok(answer),
                     Ok(answer) => {
+                        link.stream_refused(answer.status);
                         let reason = format!("{broken}; resuming it gave HTTP {}", answer.status.as_u16());
                         return Err(link.died(&reason));
                     }

@@ -42,11 +42,7 @@ async fn at_session_server(
 ) -> Result<Reply, Fault> {
     let message = asked.message;
     if !bridge::has_legacy_twin(message.method()) {
-        return Err(Fault::NotBridged {
-            server: plain.upstream.name.to_string(),
-            speaks: plain.revision.as_str(),
-            method: message.method_text().into_owned(),
-        });
+        return Err(Fault::not_carried(&plain, message));
     }
     if may_ask(message.method())
         && let Some(at) = message.envelope.param.request_state

@@ -9,7 +9,7 @@ use axiom_protocol::revision::Revision;
 use bytes::Bytes;
 
 use super::{Hello, Session, SessionId, clock_seconds};
-use crate::seal::{Purpose, Sealer};
+use crate::seal::{Opened, Owner, Purpose, Sealer};
 
 /// All sessions that were used lately. Everything else about a session is in its id.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl SessionTable {
     /// A new session. It is not remembered until it is [`mint`](SessionTable::mint)ed or lives on a pipe.
     pub(crate) fn begin(&self, hello: Hello) -> Arc<Session> {
         let mut session = Session::new(u128::from_be_bytes(self.sealer.random_id()), hello);
+        session.until = time::unix_seconds().saturating_add(self.ttl.as_secs());
         session.pinned =
             session.hello.capabilities.len() + session.hello.client_info.len() > SEALED_BYTES_MAX;
         Arc::new(session)
@@ -51,18 +52,14 @@ impl SessionTable {
     /// The id for a session's client. Usually it says it all and nothing is remembered.
     pub(crate) fn mint(&self, session: &Arc<Session>) -> String {
         if session.pinned {
-            let token = self.sealer.seal(Purpose::Session, &session.id.to_be_bytes());
+            let id = session.id.to_be_bytes();
+            let token = self.sealer.seal_until(Purpose::Session, session.until, &id);
             self.make_room_for_pinned();
             self.remember(&token, session);
             return token;
         }
-        let plain = encode(
-            session.id,
-            time::unix_seconds(),
-            session.revision(),
-            &session.hello,
-        );
-        self.sealer.seal(Purpose::Session, &plain)
+        let plain = encode(session.id, session.revision(), &session.hello);
+        self.sealer.seal_until(Purpose::Session, session.until, &plain)
     }
 
     /// Sessions that their ids cannot carry are few, or somebody makes them up: then the longest idle one goes.
@@ -89,16 +86,24 @@ impl SessionTable {
             session.touch();
             return Some(Arc::clone(session));
         }
-        let (id, minted, agreed, hello) = decode(&self.sealer.open(Purpose::Session, token)?)?;
-        if time::unix_seconds().saturating_sub(minted) > self.ttl.as_secs()
-            || read(&self.ended).contains_key(&id)
-        {
+        let Opened {
+            plain,
+            owner,
+            expires,
+        } = self.sealer.unseal(Purpose::Session, token).ok()?;
+        let (id, agreed, hello) = decode(&plain)?;
+        if read(&self.ended).contains_key(&id) {
             return None;
         }
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have been faster: both must use the same object.
         let session = live.entry(token.into()).or_insert_with(|| {
-            let session = Session::new(id, hello);
+            let mut session = Session::new(id, hello);
+            session.until = expires;
+            session.owner = match owner {
+                Owner::Replica(owner) => Some(owner),
+                Owner::Here | Owner::Unknown => None,
+            };
             // A fresh cell takes its first value.
             let _fresh = session.agreed.set(agreed).is_ok();
             Arc::new(session)
@@ -124,10 +129,20 @@ impl SessionTable {
         Some(session)
     }
 
-    /// Forgets what need not be remembered. Called from time to time.
+    /// Forgets the sessions whose key was taken away: their ids must not be good for as long as they are in use.
+    pub(crate) fn forget_without_key(&self) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|token, _| self.sealer.has_key_of(token));
+    }
+
+    /// Forgets what need not be remembered, and what may not be. Called from time to time.
     pub(crate) fn sweep(&self, idle_max: Duration) {
+        let unix_now = time::unix_seconds();
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
         live.retain(|_, session| {
+            if session.until <= unix_now {
+                return false;
+            }
             let idle = session.idle();
             let keep = Arc::strong_count(session) > 1 || session.is_attached();
             keep || (idle < BARE_IDLE) || (!session.is_bare() && idle < idle_max)
@@ -150,11 +165,11 @@ fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `id (16) minted (8) agreed revision (1) asked revision (1)`, then endpoint, capabilities and client info, each with a two-byte length.
-fn encode(id: SessionId, minted: u64, agreed: Revision, hello: &Hello) -> Vec<u8> {
+/// `id (16) agreed revision (1) asked revision (1)`, then endpoint, capabilities and client info, each with a two-byte
+/// length.
+fn encode(id: SessionId, agreed: Revision, hello: &Hello) -> Vec<u8> {
     let mut plain = Vec::with_capacity(64 + hello.capabilities.len() + hello.client_info.len());
     plain.extend_from_slice(&id.to_be_bytes());
-    plain.extend_from_slice(&minted.to_be_bytes());
     plain.push(agreed as u8);
     plain.push(hello.revision as u8);
     for field in [hello.endpoint.as_bytes(), &hello.capabilities, &hello.client_info] {
@@ -165,9 +180,8 @@ fn encode(id: SessionId, minted: u64, agreed: Revision, hello: &Hello) -> Vec<u8
     plain
 }
 
-fn decode(plain: &[u8]) -> Option<(SessionId, u64, Revision, Hello)> {
+fn decode(plain: &[u8]) -> Option<(SessionId, Revision, Hello)> {
     let (id, rest) = plain.split_first_chunk::<16>()?;
-    let (minted, rest) = rest.split_first_chunk::<8>()?;
     let (agreed, rest) = rest.split_first()?;
     let (revision, mut rest) = rest.split_first()?;
     let known = |byte: u8| Revision::ALL.iter().copied().find(|known| *known as u8 == byte);
@@ -187,17 +201,13 @@ fn decode(plain: &[u8]) -> Option<(SessionId, u64, Revision, Hello)> {
         capabilities,
         client_info,
     };
-    Some((
-        u128::from_be_bytes(*id),
-        u64::from_be_bytes(*minted),
-        agreed,
-        hello,
-    ))
+    Some((u128::from_be_bytes(*id), agreed, hello))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seal::SealKey;
 
     fn hello() -> Hello {
         Hello {
@@ -227,5 +237,47 @@ mod tests {
         assert!(table.end(&token).is_some());
         assert!(table.find(&token).is_none());
         assert!(table.end(&token).is_none());
+    }
+
+    /// Two processes with the same key, as replicas or one after the other.
+    #[test]
+    fn a_session_comes_back_in_another_process_with_the_key() {
+        let key = [SealKey::random()];
+        let table = |here| SessionTable::new(Arc::new(Sealer::new(&key, here)), Duration::from_secs(60));
+        let (here, other) = (table(Some("http://a:1")), table(Some("http://b:1")));
+        let begun = here.begin(hello());
+        let token = here.mint(&begun);
+        for (table, owner) in [(&table(Some("http://a:1")), None), (&other, Some("http://a:1"))] {
+            let session = table.find(&token).unwrap();
+            assert_eq!((session.id, &session.hello), (begun.id, &hello()));
+            assert_eq!(session.owner.as_deref(), owner);
+        }
+    }
+
+    #[test]
+    fn a_session_expires_even_in_use() {
+        let table = SessionTable::new(Arc::default(), Duration::ZERO);
+        let begun = table.begin(hello());
+        let token = table.mint(&begun);
+        assert!(table.find(&token).is_none(), "its id has expired");
+        table.remember(&token, &begun);
+        assert!(table.find(&token).is_some());
+        table.sweep(Duration::MAX);
+        assert!(table.find(&token).is_none());
+    }
+
+    #[test]
+    fn a_session_ends_with_its_key() {
+        let [old, new] = [SealKey::random(), SealKey::random()];
+        let sealer = Arc::new(Sealer::new(std::slice::from_ref(&old), None));
+        let table = SessionTable::new(Arc::clone(&sealer), Duration::from_secs(60));
+        let token = table.mint(&table.begin(hello()));
+        let _in_use = table.find(&token).unwrap();
+        sealer.apply(&[new.clone(), old], None);
+        table.forget_without_key();
+        assert!(table.find(&token).is_some());
+        sealer.apply(&[new], None);
+        table.forget_without_key();
+        assert!(table.find(&token).is_none());
     }
 }

@@ -58,8 +58,12 @@ pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc
         }
         _ => connect_pipe(upstream, want).await?,
     };
-    listen::start(&link).await;
-    upstream.resubscribe(&link);
+    let missed = upstream.inherit(&link);
+    if link.era() == Era::Legacy {
+        // Before any call: what a call changes is told to whoever wants to hear of it.
+        upstream.subscribe_again(&link).await;
+    }
+    listen::start(&link, missed).await;
     let level = want
         .owner
         .as_ref()

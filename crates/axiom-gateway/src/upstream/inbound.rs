@@ -67,6 +67,8 @@ impl Link {
             return None;
         };
         let key = key.to_string();
+        let levelled = self.levelled(message, session.revision());
+        let message = levelled.as_ref().unwrap_or(message);
         let at = message.envelope.id?;
         Some(message.with(&mut [Edit {
             at,

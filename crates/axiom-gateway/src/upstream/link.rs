@@ -1,10 +1,11 @@
 //! One live conversation with a server, and how a call is put on it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use axiom_core::channel::watch;
 use axiom_core::{Task, spawn, time};
 use axiom_protocol::codes;
 use axiom_protocol::envelope;
@@ -17,6 +18,7 @@ use axiom_transport::http_client::Answer;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::desk::DESK;
 use super::duplex::Duplex;
 use super::wire::HttpWire;
 use super::{LinkKey, Upstream, Want};
@@ -44,11 +46,13 @@ pub(crate) struct Link {
     /// [`clock_millis`] at the last message.
     last_used: AtomicU64,
     in_flight: AtomicU64,
-    /// Whether the server would be heard if it announced a change: always on a legacy pipe, elsewhere while its standing
-    /// stream is open.
-    listening: AtomicBool,
+    /// Whether the server would be heard if it announced a change: always on a legacy pipe.
+    standing: watch::Sender<Standing>,
+    pub(super) begun: time::Instant,
     /// Who wants to hear of which resource, on a link that several share.
     pub subscriptions: Mutex<Subscriptions>,
+    /// Whoever holds it tells the server what is subscribed to by the desk.
+    pub(super) telling: tokio::sync::Mutex<()>,
     /// The log level that the server was told last.
     told_level: Mutex<Option<String>>,
     tasks: Mutex<Vec<Task>>,
@@ -65,6 +69,16 @@ pub(crate) struct Greeting {
 
 /// Resources by uri, and who wants to hear of them.
 pub(crate) type Subscriptions = HashMap<String, HashSet<SessionId>>;
+
+/// How it is with the stream on which a server tells of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has not been opened yet.
+    Opening,
+    Open,
+    /// It has ended, or there is none.
+    Closed,
+}
 
 pub(super) enum Wire {
     Duplex(Arc<Duplex>),
@@ -84,6 +98,9 @@ pub(crate) struct Outgoing<'a> {
     pub takes_questions: bool,
 }
 
+/// Time for the standing stream to open before a subscription counts without it. Many servers have opened it long before:
+/// they send not even the head until there is an event.
+pub(super) const STANDING_TIMEOUT: Duration = Duration::from_millis(200);
 /// Time for a server to take a message that gets no answer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -113,6 +130,19 @@ impl Greeting {
             == Some(&serde_json::Value::Bool(true))
     }
 
+    /// True if the server says that it announces changes of any list.
+    pub(crate) fn announces_any(&self) -> bool {
+        ["tools", "prompts", "resources"]
+            .iter()
+            .any(|kind| self.announces(kind))
+    }
+
+    /// True if the server says that a client can subscribe to its resources.
+    pub(crate) fn tells_of_resources(&self) -> bool {
+        let resources = self.capabilities.get("resources");
+        resources.and_then(|resources| resources.get("subscribe")) == Some(&serde_json::Value::Bool(true))
+    }
+
     pub(crate) fn has(&self, capability: &str) -> bool {
         self.capabilities.get(capability).is_some()
     }
@@ -127,7 +157,12 @@ impl Link {
         wire: Wire,
         child: Option<Child>,
     ) -> Link {
-        let listening = revision.era() == Era::Legacy && matches!(wire, Wire::Duplex(_));
+        let is_legacy_pipe = revision.era() == Era::Legacy && matches!(wire, Wire::Duplex(_));
+        let standing = if is_legacy_pipe {
+            Standing::Open
+        } else {
+            Standing::Opening
+        };
         Link {
             upstream: Arc::clone(upstream),
             revision,
@@ -140,8 +175,10 @@ impl Link {
             down: OnceLock::new(),
             last_used: AtomicU64::new(clock_millis()),
             in_flight: AtomicU64::new(0),
-            listening: AtomicBool::new(listening),
+            standing: watch::Sender::new(standing),
+            begun: time::now(),
             subscriptions: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             told_level: Mutex::default(),
             tasks: Mutex::default(),
             child: Mutex::new(child),
@@ -309,6 +346,13 @@ impl Link {
         }));
     }
 
+    /// A server's question as a client of an older revision can read it; `None` if that is as it is.
+    pub(crate) fn levelled(&self, question: &Message, client: Revision) -> Option<Message> {
+        let params = question.envelope.params.filter(|_| client < self.revision)?;
+        let levelled = crate::level::question(&question.bytes, params, question.method(), client)?;
+        Message::scan(Bytes::from(levelled), &self.limits()).ok()
+    }
+
     /// Refuses a server's question.
     pub(crate) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
         self.send_later(Bytes::from(reply::error(
@@ -401,7 +445,10 @@ impl Link {
     pub(crate) fn http_fault(&self, status: StatusCode, body: &[u8]) -> Fault {
         let server = self.upstream.name.to_string();
         if status.is_success() {
-            let reason = format!("HTTP {} where an answer was due", status.as_u16());
+            let reason = format!(
+                "HTTP {} where an answer was due; the call may or may not have taken effect",
+                status.as_u16()
+            );
             return Fault::Protocol { server, reason };
         }
         let hint = match status.as_u16() {
@@ -422,10 +469,18 @@ impl Link {
         }
     }
 
-    /// Marks the link as ended, fails its calls and lets go of what it holds. The first reason stays.
+    /// The link has ended by itself: its calls fail, and another one is opened if somebody listens.
     pub(super) fn close(self: &Arc<Self>, fault: Fault) {
+        if self.end(fault) {
+            self.upstream.lost(self);
+        }
+    }
+
+    /// Marks the link as ended, fails its calls and lets go of what it holds. The first reason stays; false if there is
+    /// one already.
+    fn end(self: &Arc<Self>, fault: Fault) -> bool {
         if self.down.set(fault.clone()).is_err() {
-            return;
+            return false;
         }
         self.upstream.retire(self);
         if let Wire::Duplex(duplex) = &self.wire {
@@ -449,6 +504,7 @@ impl Link {
         }
         self.upstream.catalogs.link_lost(self);
         self.upstream.keep_subscriptions(self);
+        true
     }
 
     /// Ends the link on our side.
@@ -456,7 +512,7 @@ impl Link {
         if let Wire::Http(wire) = &self.wire {
             wire.say_goodbye(&self.upstream.runtime);
         }
-        self.close(Fault::Died {
+        self.end(Fault::Died {
             server: self.upstream.name.to_string(),
             reason: reason.to_owned(),
         });
@@ -496,11 +552,6 @@ impl Link {
         owner.as_ref().and_then(Weak::upgrade)
     }
 
-    pub(super) fn owner_weak(&self) -> Weak<Session> {
-        let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        owner.clone().unwrap_or_default()
-    }
-
     /// The session of a private link is in use again: a call of it is about to come.
     pub(super) fn meet_owner(&self, session: &Arc<Session>) {
         self.touch();
@@ -528,21 +579,38 @@ impl Link {
     }
 
     pub(crate) fn has_no_subscribers(&self) -> bool {
-        self.subscriptions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+        let subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of the desk come back with the link.
+        subscriptions.values().flatten().all(|id| *id == DESK)
     }
 
+    /// True if `subscriber` wants to hear of `uri`.
+    pub(super) fn is_subscribed(&self, subscriber: SessionId, uri: &str) -> bool {
+        let subscriptions = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        subscriptions
+            .get(uri)
+            .is_some_and(|subscribers| subscribers.contains(&subscriber))
+    }
+
+    /// True if the server would be heard if it announced a change.
     pub(crate) fn is_listening(&self) -> bool {
-        self.listening.load(Ordering::Acquire)
+        *self.standing.borrow() == Standing::Open
     }
 
-    /// The server's standing stream was opened, or has ended. After the end, lists are no longer taken for current.
-    pub(super) fn set_listening(&self, listening: bool) {
-        if self.listening.swap(listening, Ordering::AcqRel) && !listening {
+    /// After the stream's end, lists are no longer taken for current.
+    pub(super) fn set_standing(&self, standing: Standing) {
+        let before = self.standing.send_replace(standing);
+        if before == Standing::Open && standing != Standing::Open {
             self.upstream.catalogs.unwatched(self);
         }
+    }
+
+    /// Waits until the standing stream is open, or it is clear that there is none: what a server tells before is lost.
+    pub(crate) async fn standing_settled(&self) {
+        let mut standing = self.standing.subscribe();
+        let settled = standing.wait_for(|standing| *standing != Standing::Opening);
+        // Without the stream all the same, then.
+        let _in_time = time::timeout(STANDING_TIMEOUT, settled).await.is_ok();
     }
 }
 

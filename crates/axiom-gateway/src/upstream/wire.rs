@@ -1,4 +1,4 @@
-//! Streamable HTTP towards a server: each message is a POST, and a session that the server forgot is opened anew, once.
+//! Streamable HTTP towards a server: each message is a POST.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +11,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::runtime::Handle;
 
-use super::Want;
 use super::asides::Asides;
 use super::link::{Link, Wire};
+use super::stale;
 use crate::exchange::Answered;
 use crate::fault::Fault;
 
@@ -65,6 +65,18 @@ impl HttpWire {
             .map(|next| next.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Keeps a request's id from being given again in this session.
+    pub(super) fn skip_id(&self, id: &[u8]) {
+        let id = std::str::from_utf8(id).ok().and_then(|id| id.parse::<u64>().ok());
+        if let (Some(next), Some(id)) = (&self.next_id, id) {
+            next.fetch_max(id.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn has_session(&self) -> bool {
+        self.has_session
+    }
+
     pub(super) fn asides(&self) -> &Arc<Asides> {
         &self.asides
     }
@@ -105,7 +117,7 @@ impl HttpWire {
 }
 
 /// Posts a request. A request that was certainly not executed is posted again, once: on a fresh connection if the old
-/// one was stale, in a fresh session if the server forgot ours.
+/// one was stale, in a fresh session if the server forgot ours and the request means the same there.
 pub(super) async fn post(
     link: Arc<Link>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -120,7 +132,7 @@ pub(super) async fn post(
     }
     let (status, head) = (answer.status, answer.headers);
     let read = answer.body.collect(ERROR_BYTES_MAX).await.unwrap_or_default();
-    if status == StatusCode::BAD_REQUEST && !is_about_session(&read) {
+    if !stale::is_forgotten(status, &read, &body, &link) {
         return Ok(Answered {
             status,
             headers: head,
@@ -129,10 +141,7 @@ pub(super) async fn post(
             link,
         });
     }
-    tracing::info!(server = %link.upstream.name, "the server forgot our session; opening another");
-    let fresh = reopen(&link).await?;
-    let answer = post_once(&fresh, &headers, body).await?;
-    Ok(Answered::new(answer, fresh))
+    Box::pin(stale::again(link, status, headers, body)).await
 }
 
 /// A notification or an answer: the server only says that it took it.
@@ -146,7 +155,7 @@ pub(super) async fn send(link: &Arc<Link>, body: Bytes) -> Result<(), Fault> {
     Err(link.http_fault(status, &text))
 }
 
-async fn post_once(
+pub(super) async fn post_once(
     link: &Arc<Link>,
     headers: &[(HeaderName, HeaderValue)],
     body: Bytes,
@@ -161,33 +170,6 @@ async fn post_once(
             .map_err(|error| http_error(link, &error)),
         result => result.map_err(|error| http_error(link, &error)),
     }
-}
-
-/// Older reference servers answer 400 instead of 404 when they do not know the session.
-fn is_about_session(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text).to_ascii_lowercase();
-    let says = |words: [&str; 2]| words.iter().all(|word| text.contains(word));
-    [
-        ["no valid", "session"],
-        ["invalid", "session"],
-        ["session", "not found"],
-        ["session", "expired"],
-        ["unknown", "session"],
-        ["server", "not initialized"],
-    ]
-    .into_iter()
-    .any(says)
-}
-
-async fn reopen(link: &Arc<Link>) -> Result<Arc<Link>, Fault> {
-    link.close(link.died("the server forgot the session"));
-    let want = Want {
-        revision: link.revision,
-        capabilities: link.capabilities.clone(),
-        class: link.class,
-        owner: link.owner(),
-    };
-    link.upstream.link(&want).await
 }
 
 pub(super) fn http_error(link: &Link, error: &HttpError) -> Fault {

@@ -1,6 +1,8 @@
 //! Clients and servers of different eras: what passes, in whose words, and what is refused.
 
-use crate::client::{Client, call, modern};
+use std::sync::Arc;
+
+use crate::client::{Client, call, initialize, modern};
 use crate::server::Server;
 use crate::stage::{Stage, json};
 
@@ -73,6 +75,76 @@ async fn a_legacy_client_and_a_modern_server() {
     let answer = json(&client.hears().await);
     assert_eq!(answer["error"]["code"], -32600);
     assert_eq!(answer["error"]["message"], "needs elicitation");
+    assert_eq!(
+        answer["error"]["data"],
+        json(r#"{"requiredCapabilities":{"elicitation":{}}}"#)
+    );
+    for (theirs, ours) in [
+        (-32020, -32600),
+        (-32022, -32602),
+        (-32602, -32602),
+        (-32000, -32000),
+        (7, 7),
+    ] {
+        client.say(&call("6", "x")).await;
+        let asked = server.hears_of("tools/call").await;
+        asked
+            .refuse(&format!(r#"{{"code":{theirs},"message":"m","data":[1.0]}}"#))
+            .await;
+        let answer = client.hears().await;
+        assert!(answer.contains(r#""data":[1.0]"#), "{answer}");
+        assert_eq!(json(&answer)["error"]["code"], ours);
+    }
+}
+
+/// A server may insist on a newer revision than the client's. The client is still spoken to in its own.
+#[tokio::test(start_paused = true)]
+async fn an_older_client_and_a_newer_legacy_server() {
+    let server = Server::legacy("old", r#"{"tools":{},"completions":{}}"#);
+    let stage = Stage::of(&[&server]);
+    for (path, prefix) in [("/s/old/mcp", ""), ("/mcp", "old__")] {
+        let mut client = Client::new(&stage, path);
+        let greeting = json(&client.asks(&initialize("2024-11-05", "{}")).await);
+        assert_eq!(greeting["result"]["protocolVersion"], "2024-11-05");
+        assert_eq!(greeting["result"]["capabilities"].get("completions"), None);
+        assert_eq!(greeting["result"]["serverInfo"].get("title"), None);
+        client
+            .say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+            .await;
+
+        client.say(&call("1", &format!("{prefix}x"))).await;
+        let asked = server.hears_of("tools/call").await;
+        asked
+            .answer(r#"{"content":[{"type":"resource_link","uri":"u:1","name":"n"}],"structuredContent":{"a":1.0},"x":1.0}"#)
+            .await;
+        let answer = client.hears().await;
+        assert_eq!(
+            answer,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"Resource link: n <u:1>"},{"type":"text","text":"{\"a\":1.0}"}],"x":1.0}}"#
+        );
+
+        // Errors have the same codes within an era.
+        client.say(&call("2", &format!("{prefix}x"))).await;
+        let asked = server.hears_of("tools/call").await;
+        asked.refuse(r#"{"code":-32602,"message":"m"}"#).await;
+        assert_eq!(json(&client.hears().await)["error"]["code"], -32602);
+
+        client
+            .say(r#"{"jsonrpc":"2.0","id":3,"method":"tools/list"}"#)
+            .await;
+        let asked = server.hears_of("tools/list").await;
+        asked
+            .answer(
+                r#"{"tools":[{"name":"x","title":"X","inputSchema":{"type":"object"},"annotations":{}}]}"#,
+            )
+            .await;
+        assert_eq!(
+            client.hears().await,
+            format!(
+                r#"{{"jsonrpc":"2.0","id":3,"result":{{"tools":[{{"name":"{prefix}x","inputSchema":{{"type":"object"}}}}]}}}}"#
+            )
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +188,10 @@ async fn a_modern_client_and_a_legacy_server() {
     let answer = json(&client.hears().await);
     assert_eq!(
         answer["result"],
-        json(r#"{"content":[],"isError":true,"resultType":"complete"}"#)
+        json(
+            r#"{"content":[],"isError":true,"resultType":"complete",
+                "_meta":{"io.modelcontextprotocol/serverInfo":{"name":"old","version":"1"}}}"#
+        )
     );
 
     client
@@ -191,4 +266,47 @@ async fn between_modern_sides_a_question_is_a_result_that_nobody_reads() {
         .replace("new__x", "x")
         .replace(r#""id":2"#, &format!(r#""id":{}"#, asked.id()));
     assert_eq!(asked.raw, expected);
+}
+
+/// What a server asks an older client is levelled as well, whichever era it asks in.
+#[tokio::test(start_paused = true)]
+async fn a_question_to_an_older_client() {
+    let messages = r#"[{"role":"user","content":[{"type":"text","text":"hear"},{"type":"audio","data":"AAAA","mimeType":"audio/wav"}]}]"#;
+    let (old, new) = (
+        Server::legacy("old", r#"{"tools":{}}"#),
+        Server::modern("new", r#"{"tools":{}}"#),
+    );
+    let stage = Stage::of(&[&old, &new]);
+    for server in [&old, &new] {
+        let mut client = Client::new(&stage, &format!("/s/{server:?}/mcp"));
+        client.asks(&initialize("2024-11-05", r#"{"sampling":{}}"#)).await;
+        client
+            .say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+            .await;
+        client.say(&call("1", "x")).await;
+        let asked = server.hears_of("tools/call").await;
+        let question = format!(r#"{{"messages":{messages},"maxTokens":1.0,"tools":[]}}"#);
+        if Arc::ptr_eq(server, &old) {
+            let question = format!(
+                r#"{{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage","params":{question}}}"#
+            );
+            asked.line.say(&question).await;
+        } else {
+            let question = format!(r#"{{"method":"sampling/createMessage","params":{question}}}"#);
+            asked
+                .answer(&format!(
+                    r#"{{"resultType":"input_required","inputRequests":{{"q":{question}}}}}"#
+                ))
+                .await;
+        }
+        let question = json(&client.hears().await);
+        assert_eq!(question["method"], "sampling/createMessage");
+        let audio = "Audio (audio/wav, 3 B) was left out: revision 2024-11-05 of the protocol has none.";
+        let said =
+            |text: &str| serde_json::json!({ "role": "user", "content": { "type": "text", "text": text } });
+        assert_eq!(
+            question["params"],
+            serde_json::json!({ "messages": [said("hear"), said(audio)], "maxTokens": 1.0 })
+        );
+    }
 }

@@ -36,6 +36,11 @@ async fn every_call_in_flight_ends_with_the_servers_name() {
     client.say(&call("4", "files__read")).await;
     let again = server.hears_of("tools/call").await;
     assert_eq!(again.line.number, 2, "a new conversation");
+    assert_eq!(
+        client.hears().await,
+        r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{}}"#,
+        "nobody heard what changed meanwhile"
+    );
     again.answer(r#"{"content":[]}"#).await;
     assert_eq!(
         client.hears().await,

@@ -25,6 +25,7 @@ mod death;
 mod timeouts;
 
 mod lists;
+mod news;
 mod routes;
 mod subscriptions;
 

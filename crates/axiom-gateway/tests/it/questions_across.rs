@@ -124,7 +124,7 @@ async fn a_session_server_asks_a_modern_client_round_after_round() {
     running.answer(r#"{"content":[]}"#).await;
     assert_eq!(
         client.hears().await,
-        r#"{"jsonrpc":"2.0","id":4,"result":{"content":[],"resultType":"complete"}}"#
+        r#"{"jsonrpc":"2.0","id":4,"result":{"content":[],"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"old","version":"1"}}}}"#
     );
     assert_eq!(server.times_asked("tools/call"), 1, "the tool ran once");
 

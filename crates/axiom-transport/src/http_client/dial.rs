@@ -16,19 +16,21 @@ use tokio_rustls::client::TlsStream;
 use super::error::HttpError;
 use super::target::Target;
 
-/// Name resolution, TCP and TLS together. A server that needs longer to accept is as good as down.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Name resolution, TCP and TLS together, unless the target says otherwise. A server that needs longer to accept is as
+/// good as down.
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Silence after which the kernel asks whether the other machine is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Opens a connection to the target's host, with TLS if its scheme asks for it.
 pub(crate) async fn dial(target: &Target) -> Result<Stream, HttpError> {
-    match axiom_core::time::timeout(DIAL_TIMEOUT, dial_unbounded(target)).await {
+    let after = target.dial_timeout();
+    match axiom_core::time::timeout(after, dial_unbounded(target)).await {
         Ok(outcome) => outcome,
         Err(_elapsed) => Err(HttpError::Timeout {
             at: Arc::clone(target.at()),
-            after: DIAL_TIMEOUT,
+            after,
         }),
     }
 }

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use http::{HeaderName, HeaderValue, header};
 use url::Url;
 
+use super::dial::DIAL_TIMEOUT;
 use super::error::TargetError;
 
 /// A server's URL with the headers that every request to it carries. Cheap to clone; clones share pooled connections.
 #[derive(Clone)]
 pub struct Target {
     inner: Arc<Inner>,
+    dial_timeout: Duration,
 }
 
 struct Inner {
@@ -77,7 +80,7 @@ impl Target {
     }
 
     /// Another path on the same server, with the same headers and the same pooled connections.
-    pub(crate) fn with_url(&self, url: Url) -> Target {
+    pub fn with_url(&self, url: Url) -> Target {
         let Inner {
             pool_key,
             https,
@@ -86,7 +89,18 @@ impl Target {
             fixed,
             ..
         } = &*self.inner;
-        Target::build(*pool_key, url, *https, host.clone(), *port, fixed.clone())
+        let target = Target::build(*pool_key, url, *https, host.clone(), *port, fixed.clone());
+        target.with_dial_timeout(self.dial_timeout)
+    }
+
+    /// The same, but a connection must stand within this time. For servers whose answer to a failure cannot wait.
+    pub fn with_dial_timeout(mut self, dial_timeout: Duration) -> Target {
+        self.dial_timeout = dial_timeout;
+        self
+    }
+
+    pub(super) fn dial_timeout(&self) -> Duration {
+        self.dial_timeout
     }
 
     /// The same server, path and pooled connections, with further headers on every request. They are rendered once, so a
@@ -107,7 +121,8 @@ impl Target {
                 all.push((name.clone(), value.clone()));
             }
         }
-        Target::build(*pool_key, url.clone(), *https, host.clone(), *port, all)
+        let target = Target::build(*pool_key, url.clone(), *https, host.clone(), *port, all);
+        target.with_dial_timeout(self.dial_timeout)
     }
 
     fn build(
@@ -121,6 +136,7 @@ impl Target {
         let rendered = render(&url, &host, &fixed);
         let at = format!("{host}:{port}").into();
         Target {
+            dial_timeout: DIAL_TIMEOUT,
             inner: Arc::new(Inner {
                 pool_key,
                 url,

@@ -29,8 +29,8 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
     let mut watch = None;
     let mut reload = None;
     if let Source::File(path) = source {
-        watch = Watch::start(&path).ok();
         let reload = reload.insert(Reload::new(path, text, config, served));
+        watch = Watch::start(&reload.files()).ok();
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(&gateway, terminal);
     }

@@ -3,6 +3,7 @@
 mod states;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -125,8 +126,8 @@ async fn upkeep(
     let mut watch = None;
     let mut reload = None;
     if let Source::File(path) = source {
-        watch = start_watching(&path);
         let reload = reload.insert(Reload::new(path, text, config, served));
+        watch = start_watching(&reload.files());
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(gateway, terminal);
     }
@@ -147,7 +148,11 @@ async fn upkeep(
         match (asked, &mut reload) {
             (Asked::Stop, _) => return,
             (Asked::Reload, Some(reload)) => {
+                let files = reload.files();
                 reload.run(gateway, terminal);
+                if reload.files() != files {
+                    watch = start_watching(&reload.files());
+                }
                 if let Some(states) = &mut states {
                     states.look_closely();
                 }
@@ -165,8 +170,8 @@ async fn pause(states: Option<&States>) {
     }
 }
 
-fn start_watching(path: &std::path::Path) -> Option<Watch> {
-    match Watch::start(path) {
+fn start_watching(files: &[PathBuf]) -> Option<Watch> {
+    match Watch::start(files) {
         Ok(watch) => Some(watch),
         Err(error) => {
             tracing::warn!(%error, "changes of the configuration file are not noticed; SIGHUP reads it again");

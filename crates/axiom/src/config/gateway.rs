@@ -2,16 +2,30 @@
 
 use std::net::SocketAddr;
 
-use axiom_gateway::options::{Limits, Options, Prefix};
+use axiom_gateway::options::{ADVERTISE_LEN_MAX, Limits, Options, Prefix};
 use url::Url;
 
-use super::Problem;
 use super::decoder::{Decoder, Zero, did_you_mean};
 use super::tree::Node;
+use super::{KeyFile, Problem};
 
-pub(crate) const KEYS: &[&str] = &["listen", "prefix", "allowed_hosts", "allowed_origins", "limits"];
+pub(crate) const KEYS: &[&str] = &[
+    "listen",
+    "prefix",
+    "allowed_hosts",
+    "allowed_origins",
+    "key_file",
+    "advertise",
+    "limits",
+];
 
-pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node, options: &mut Options) {
+pub(super) fn decode(
+    decoder: &mut Decoder<'_>,
+    node: &Node,
+    options: &mut Options,
+    key_file: &mut Option<KeyFile>,
+) {
+    let mut advertised = None;
     for entry in decoder.table(node, "`gateway`") {
         let node = &entry.node;
         match entry.key.as_str() {
@@ -19,9 +33,19 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node, options: &mut Optio
             "prefix" => options.prefix = prefix(decoder, node).unwrap_or(options.prefix),
             "allowed_hosts" => options.allowed_hosts = allowed_hosts(decoder, node),
             "allowed_origins" => options.allowed_origins = allowed_origins(decoder, node),
+            "key_file" => *key_file = self::key_file(decoder, node),
+            "advertise" => {
+                options.advertise = advertise(decoder, node);
+                advertised = Some(&node.span);
+            }
             "limits" => limits(decoder, node, &mut options.limits),
             _ => decoder.unknown_key(entry, "`gateway`", KEYS),
         }
+    }
+    if let (Some(span), None) = (advertised, key_file) {
+        let message = "`gateway.advertise` helps nobody without `gateway.key_file`";
+        let help = "replicas find each other by what they seal, and only with the same keys can they read it";
+        decoder.report(Problem::warning(span, message, "no other replica will know it").help(help));
     }
 }
 
@@ -60,6 +84,58 @@ fn listen(decoder: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
             None
         }
     }
+}
+
+fn key_file(decoder: &mut Decoder<'_>, node: &Node) -> Option<KeyFile> {
+    let path = decoder.string(node, "gateway.key_file")?;
+    if path.is_empty() {
+        decoder.bad_value(node, "gateway.key_file", "must be the path of a file", None);
+        return None;
+    }
+    Some(KeyFile {
+        path: path.into(),
+        span: node.span.clone(),
+    })
+}
+
+fn advertise(decoder: &mut Decoder<'_>, node: &Node) -> Option<String> {
+    let text = decoder.string(node, "gateway.advertise")?;
+    match base_url(&text) {
+        Ok(base) => Some(base),
+        Err(help) => {
+            decoder.bad_value(
+                node,
+                "gateway.advertise",
+                "must be a base URL",
+                Some(help.to_owned()),
+            );
+            None
+        }
+    }
+}
+
+/// A URL to which paths are appended, in one spelling: replicas compare it.
+fn base_url(text: &str) -> Result<String, &'static str> {
+    const HELP: &str = "write scheme, host and port, like \"http://10.0.0.5:3000\"";
+    let url = Url::parse(text).map_err(|_| HELP)?;
+    let is_plain = url.username().is_empty() && url.password().is_none();
+    let is_base = url.query().is_none() && url.fragment().is_none() && url.has_host();
+    if !matches!(url.scheme(), "http" | "https") || !is_plain || !is_base {
+        return Err(HELP);
+    }
+    let is_wildcard = match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_unspecified(),
+        Some(url::Host::Ipv6(ip)) => ip.is_unspecified(),
+        Some(url::Host::Domain(_)) | None => false,
+    };
+    if is_wildcard || url.port() == Some(0) {
+        return Err("write the address and the port that the other replicas can connect to");
+    }
+    let base = url.as_str().trim_end_matches('/').to_owned();
+    if base.len() > ADVERTISE_LEN_MAX {
+        return Err("write at most 200 characters: it becomes part of every session id");
+    }
+    Ok(base)
 }
 
 fn prefix(decoder: &mut Decoder<'_>, node: &Node) -> Option<Prefix> {

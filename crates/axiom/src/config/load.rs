@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use axiom_gateway::options::{Endpoint, Options};
 
-use super::{Config, Decoded, Format, Look, Problem, decode, render};
+use super::{Config, Decoded, Format, Look, Problem, decode, keys, render};
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub fn format_of(path: &Path) -> Format {
     }
 }
 
-/// Reads and decodes a file. Relative working directories of servers are taken from where the file stands.
+/// Reads and decodes a file, and the file of keys that it names. Relative paths are taken from where the file stands.
 ///
 /// # Errors
 /// A file that cannot be read, or all the problems of one that can.
@@ -102,10 +102,12 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         _ => LoadError::Read { source },
     })?;
     let environment = |name: &str| std::env::var(name).ok();
-    let Decoded { config, problems } = decode(&text, format_of(path), &environment);
+    let Decoded { config, mut problems } = decode(&text, format_of(path), &environment);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let config = config.and_then(|config| with_keys(config, folder, &mut problems));
     match config {
         Some(mut config) => {
-            anchor(&mut config.options, path.parent().unwrap_or(Path::new("")));
+            anchor(&mut config.options, folder);
             Ok(Loaded {
                 config,
                 warnings: problems,
@@ -117,6 +119,25 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
             text,
             problems,
         }),
+    }
+}
+
+/// Reads the keys; `None`, and a problem more, if that fails.
+fn with_keys(mut config: Config, folder: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
+    let Some(file) = &mut config.key_file else {
+        return Some(config);
+    };
+    file.path = folder.join(&file.path);
+    match keys::load(file) {
+        Ok((keys, warning)) => {
+            config.options.keys = keys;
+            problems.extend(warning);
+            Some(config)
+        }
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
     }
 }
 

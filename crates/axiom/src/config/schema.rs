@@ -36,6 +36,12 @@ pub struct Gateway {
     pub allowed_hosts: Option<Vec<String>>,
     /// Origins accepted from browsers besides loopback ones, as `scheme://host[:port]`.
     pub allowed_origins: Option<Vec<String>>,
+    /// File with the keys that seal what clients carry for the gateway, such as session ids: one base64 key of 32 bytes on
+    /// each line, the first of which seals while all open. Relative to where this file stands. With it sessions survive a
+    /// restart, and replicas that share it serve each other's. By default a random key that lives as long as the process.
+    pub key_file: Option<String>,
+    /// Base URL under which other replicas with the same keys reach this one, like `http://10.0.0.5:3000`.
+    pub advertise: Option<String>,
     /// Bounds on what clients may make the gateway hold.
     pub limits: Option<Limits>,
 }
@@ -128,6 +134,10 @@ pub struct Server {
     /// How long a list is answered from memory when the server does not announce changes. "0s" asks every time.
     #[schemars(extend("default" = "5s"))]
     pub list_ttl: Option<Time>,
+    /// Whether the server's own word on its tools counts (`readOnlyHint`, `idempotentHint`): if it forgets its session, a call
+    /// to a tool that only reads, or does nothing when repeated, is sent again; any other call ends with an error.
+    #[schemars(extend("default" = false))]
+    pub trust_annotations: Option<bool>,
     /// Keeps the section and leaves the server out.
     #[schemars(extend("default" = false))]
     pub disabled: Option<bool>,

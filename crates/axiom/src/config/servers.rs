@@ -22,6 +22,7 @@ pub(crate) const KEYS: &[&str] = &[
     "idle_timeout",
     "links_max",
     "list_ttl",
+    "trust_annotations",
     "disabled",
 ];
 
@@ -114,6 +115,7 @@ fn server(decoder: &mut Decoder<'_>, entry: &Entry) -> (Option<ServerOptions>, b
             ),
             "links_max" => set(&mut server.links_max, decoder.count(node, key, LINKS_MAX)),
             "list_ttl" => set(&mut server.list_ttl, decoder.duration(node, key, Zero::Allowed)),
+            "trust_annotations" => set(&mut server.trust_annotations, decoder.boolean(node, key)),
             "disabled" => disabled = decoder.boolean(node, key).unwrap_or(false),
             _ => decoder.unknown_key(entry, &place, KEYS),
         }

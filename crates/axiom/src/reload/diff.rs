@@ -42,6 +42,8 @@ pub(super) fn changes(old: &Options, new: &Options) -> Vec<Change> {
         ("prefix", old.prefix == new.prefix),
         ("allowed_hosts", old.allowed_hosts == new.allowed_hosts),
         ("allowed_origins", old.allowed_origins == new.allowed_origins),
+        ("key_file", old.keys == new.keys),
+        ("advertise", old.advertise == new.advertise),
     ]);
     let mut changes = Vec::new();
     for (what, keys) in [
@@ -126,6 +128,10 @@ fn server(old: &ServerOptions, new: &ServerOptions) -> Vec<&'static str> {
         ("idle_timeout", old.idle_timeout == new.idle_timeout),
         ("links_max", old.links_max == new.links_max),
         ("list_ttl", old.list_ttl == new.list_ttl),
+        (
+            "trust_annotations",
+            old.trust_annotations == new.trust_annotations,
+        ),
     ]));
     keys
 }

@@ -1,4 +1,4 @@
-//! Notices that a file changed. The folder is watched, not the file: editors replace files instead of writing them.
+//! Notices that files changed. The folder is watched, not the file: editors replace files instead of writing them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,18 +23,14 @@ const QUIET: Duration = Duration::from_millis(200);
 const QUIET_MAX: Duration = Duration::from_secs(2);
 
 impl Watch {
-    /// Starts watching. Also where a link points to, as far as it leads now.
+    /// Starts watching these files. Also where a link points to, as far as it leads now.
     ///
     /// # Errors
     /// The system has no watches left, or no such mechanism.
-    pub fn start(path: &Path) -> Result<Self, notify::Error> {
+    pub fn start(paths: &[PathBuf]) -> Result<Self, notify::Error> {
         // One waiting note is enough: whoever takes it reads the whole file.
         let (tx, changes) = bounded(1);
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let target = fs_err::canonicalize(&absolute)
-            .ok()
-            .filter(|target| *target != absolute);
-        let files: Vec<PathBuf> = std::iter::once(absolute).chain(target).collect();
+        let files: Vec<PathBuf> = paths.iter().flat_map(|path| with_target(path)).collect();
         let names: Vec<PathBuf> = files
             .iter()
             .filter_map(|file| file.file_name().map(PathBuf::from))
@@ -51,6 +47,7 @@ impl Watch {
             }
         })?;
         let mut folders: Vec<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+        folders.sort_unstable();
         folders.dedup();
         for folder in folders {
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
@@ -88,6 +85,14 @@ impl Watch {
             }
         }
     }
+}
+
+fn with_target(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = fs_err::canonicalize(&absolute)
+        .ok()
+        .filter(|target| *target != absolute);
+    std::iter::once(absolute).chain(target)
 }
 
 /// [`Watch::changed`] of a watch that could perhaps not be started; then never.

@@ -128,7 +128,8 @@ fn unknown_keys() {
        ·      ╰── not a key here
        ╰────
       help: the keys here are `connections_max`, `message_bytes_max`, `upstream_message_bytes_max`, `depth_max`,
-            `replay_bytes_max`, `replay_ttl`, `session_ttl`, `request_timeout` and `drain_timeout`
+            `replay_bytes_max`, `replay_ttl`, `session_ttl`, `parked_max`, `parked_ttl`, `request_timeout` and
+            `drain_timeout`
     error: axiom.toml has 1 error
     "#);
     assert_snapshot!(check("unknown-server", "[servers.x]\ncommand = [\"x\"]\nargs = [\"y\"]\ncolour = 1\n"), @r#"
@@ -152,7 +153,7 @@ fn unknown_keys() {
        ·    ╰── not a key here
        ╰────
       help: the keys here are `command`, `env`, `cwd`, `url`, `transport`, `headers`, `start_timeout`,
-            `call_timeout`, `idle_timeout`, `links_max`, `list_ttl` and `disabled`
+            `call_timeout`, `idle_timeout`, `links_max`, `list_ttl`, `trust_annotations` and `disabled`
     error: axiom.toml has 2 errors
     "#);
     assert_snapshot!(check("unknown-view", "[views.v]\ninclude = []\nexclude = []\n"), @r#"

@@ -25,6 +25,7 @@ fn the_whole() {
       call     Call a tool
       import   Take over servers from another program's configuration
       config   Check the configuration, or print its schema
+      key      Make a key that replicas share
       help     Print this message or the help of the given subcommand(s)
 
     Options:

@@ -6,6 +6,8 @@ mod config;
 mod help;
 mod import;
 #[cfg(unix)]
+mod key;
+#[cfg(unix)]
 mod running;
 #[cfg(unix)]
 mod serve;
