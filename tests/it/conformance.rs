@@ -42,10 +42,10 @@ cells! {
     legacy_to_a_legacy_server:        Legacy, LegacyOnly, Http,   30 of 30, "nothing";
     legacy_to_a_legacy_child_process: Legacy, LegacyOnly, Stdio,  30 of 30, "nothing";
     // Only the gateway makes them understand each other.
-    modern_to_a_legacy_server:        Modern, LegacyOnly, Http,   26 of 37, "modern-to-legacy";
-    modern_to_a_legacy_child_process: Modern, LegacyOnly, Stdio,  26 of 37, "modern-to-legacy";
-    legacy_to_a_modern_server:        Legacy, ModernOnly, Http,   22 of 30, "legacy-to-modern";
-    legacy_to_a_modern_child_process: Legacy, ModernOnly, Stdio,  22 of 30, "legacy-to-modern";
+    modern_to_a_legacy_server:        Modern, LegacyOnly, Http,   36 of 37, "modern-to-legacy";
+    modern_to_a_legacy_child_process: Modern, LegacyOnly, Stdio,  36 of 37, "modern-to-legacy";
+    legacy_to_a_modern_server:        Legacy, ModernOnly, Http,   30 of 30, "nothing";
+    legacy_to_a_modern_child_process: Legacy, ModernOnly, Stdio,  30 of 30, "nothing";
 }
 
 /// Which clients a server understands.

@@ -66,6 +66,14 @@ impl<T> Mailbox<T> {
         self.put(letter, false)
     }
 
+    /// Posts a letter that must arrive, unless `letters_max` wait already: then it is given back, too.
+    pub fn post_within(&self, letter: T, letters_max: usize) -> Result<(), T> {
+        if lock(&self.shared).letters.len() >= letters_max {
+            return Err(letter);
+        }
+        self.put(letter, false)
+    }
+
     /// True if nobody will read another letter.
     pub fn is_abandoned(&self) -> bool {
         lock(&self.shared).reader_gone
@@ -101,6 +109,11 @@ impl<T> Letters<T> {
     /// Safe: a letter is removed only when it is returned.
     pub async fn next(&mut self) -> T {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// A letter that is here already.
+    pub fn waiting(&mut self) -> Option<T> {
+        lock(&self.shared).letters.pop_front().map(|(letter, _)| letter)
     }
 
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<T> {

@@ -267,7 +267,7 @@ pub(crate) async fn answer(
                 });
             }
         },
-        (Era::Modern, None) if is_visit_first(message.envelope.error_code) => {
+        (Era::Modern, None) if may_ask(method) && is_visit_first(message.envelope.error_code) => {
             let data = message
                 .envelope
                 .error
@@ -347,6 +347,14 @@ fn error_across(message: &Message, method: Method, client: Era) -> Vec<u8> {
     };
     let error = object_with(error, whole(error), &[("code", code)], &[]);
     object_with(&message.bytes, message.envelope.object, &[("error", &error)], &[])
+}
+
+/// The methods in which a server may ask its client something.
+pub(crate) fn may_ask(method: Method) -> bool {
+    matches!(
+        method,
+        Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead
+    )
 }
 
 /// True for requests that a legacy server understands in the same sense.

@@ -16,7 +16,9 @@ use crate::exchange::{Exchange, Final, Step, Waiting};
 use crate::fault::Fault;
 use crate::upstream::Link;
 
-pub(crate) use park::{Declared, Park, answer_open, ask_again, is_visit_first, severity};
+pub(crate) use park::{
+    Declared, Park, answer_open, ask_again, has_visited, is_level, is_visit_first, severity,
+};
 pub(crate) use rounds::Rounds;
 
 mod park;
@@ -38,6 +40,7 @@ pub(crate) struct Across {
 }
 
 /// Which way across.
+#[allow(clippy::large_enum_variant, reason = "it lives in Across, which is boxed")]
 pub(crate) enum Side {
     /// A modern client, a session server.
     Park(Park),
@@ -117,12 +120,15 @@ impl Call {
                 across.converting = None;
                 let step = match (converted, &mut across.side) {
                     (Err(fault), _) => Step::Done(Err(fault)),
+                    (Ok(Converted::Final(answer)), Side::Park(park)) => {
+                        Step::Done(park.explained(answer, &self.link))
+                    }
                     (Ok(Converted::Final(answer)), _) => Step::Done(Ok(answer)),
                     (Ok(Converted::InputRequired(result)), Side::Rounds(rounds)) => {
-                        match rounds.begin(&self.link, &result) {
-                            Ok(()) => continue,
-                            Err(fault) => Step::Done(Err(fault)),
+                        if let Err(fault) = rounds.begin(&self.link, &result) {
+                            rounds.end_with(fault);
                         }
+                        continue;
                     }
                     (Ok(Converted::VisitFirst(data)), Side::Park(park)) => {
                         let ids = self.exchange.as_ref().map(Exchange::client_id);
@@ -143,7 +149,7 @@ impl Call {
                 },
                 Side::Rounds(rounds) => match rounds.next(&self.link, &mut self.exchange).await {
                     Some(step) => step,
-                    // The server was asked again, with the client's answers.
+                    // The server was called again with the client's answers, or the client is told that they are not wanted.
                     None => continue,
                 },
             };

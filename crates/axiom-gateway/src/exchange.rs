@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axiom_core::Limit;
@@ -74,7 +74,7 @@ pub(crate) struct Final {
 #[derive(Debug)]
 pub(crate) struct CallState {
     /// Where it is on its way, and under which id.
-    at: Option<(Arc<Link>, Bytes)>,
+    at: Mutex<Option<(Arc<Link>, Bytes)>>,
     cancelled: AtomicBool,
     wake: Notify,
 }
@@ -117,6 +117,8 @@ pub(crate) struct Ids {
     pub upstream_id: Bytes,
     /// The progress token as the client sent it, where it was replaced by `upstream_id`.
     pub client_token: Option<Bytes>,
+    /// True if it was replaced. A client that comes back may have another token by then, or none.
+    pub token_replaced: bool,
 }
 
 /// Something under way that is kept while others are waited for too.
@@ -166,7 +168,7 @@ impl CallState {
 
     fn at(at: Option<(Arc<Link>, Bytes)>) -> Arc<CallState> {
         Arc::new(CallState {
-            at,
+            at: Mutex::new(at),
             cancelled: AtomicBool::new(false),
             wake: Notify::new(),
         })
@@ -176,9 +178,24 @@ impl CallState {
     pub(crate) fn cancel(&self, reason: Option<&str>) {
         self.cancelled.store(true, Ordering::Release);
         self.wake.notify_one();
-        if let Some((link, upstream_id)) = &self.at {
+        if let Some((link, upstream_id)) = &*self.lock() {
             link.cancel_later(upstream_id, reason);
         }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    fn moved_to(&self, link: &Arc<Link>) {
+        if let Some((at, _)) = &mut *self.lock() {
+            *at = Arc::clone(link);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Arc<Link>, Bytes)>> {
+        // No critical section leaves it half-changed.
+        self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the client gives the call up.
@@ -266,11 +283,18 @@ impl Exchange {
     /// The same call, asked for again by its client: what comes is under the new request's id and progress token.
     pub(crate) fn taken_up_by(&mut self, client_id: Bytes, client_token: Option<Bytes>) {
         self.ids.client_id = client_id;
-        // Without a token in the first request the server has none to report under.
-        if self.ids.client_token.is_some() {
-            self.ids.client_token = client_token;
-        }
+        self.ids.client_token = client_token;
         self.limit = Limit::new(self.silence);
+    }
+
+    /// True if its progress can be told to the client.
+    pub(crate) fn has_token(&self) -> bool {
+        self.ids.client_token.is_some()
+    }
+
+    /// Gives the call up, and tells the server.
+    pub(crate) fn cancel(&self) {
+        self.call.cancel(Some("the client cancelled it"));
     }
 
     /// Gives the call the id that its client knows it by, where it was made under another one.
@@ -286,13 +310,9 @@ impl Exchange {
         }
     }
 
-    /// Notes that the call waits for its client to come back (or no longer does): what the server asks in the meantime
-    /// is more likely about another call.
+    /// Notes that the call waits for its client to come back, or no longer does.
     pub(crate) fn set_parked(&self, is_parked: bool) {
-        match &self.aside {
-            Some(aside) => aside.set_parked(is_parked),
-            None => self.link.set_parked(&self.ids.upstream_id, is_parked),
-        }
+        self.link.set_parked(&self.ids.upstream_id, is_parked);
     }
 
     pub(crate) fn client_id(&self) -> Bytes {
@@ -322,12 +342,46 @@ impl Exchange {
     /// Like [`next`](Exchange::next), for callers who take questions.
     pub(crate) async fn hear(&mut self) -> Heard {
         let heard = self.hear_in_time().await;
+        self.follow();
         if let Heard::Step(Step::Done(result)) = &heard {
             self.end(result);
         } else {
             self.limit = Limit::new(self.silence);
         }
         heard
+    }
+
+    /// A session that its server forgot was opened anew, perhaps: then the call is there.
+    fn follow(&mut self) {
+        let Source::Answer(answer) = &self.source else {
+            return;
+        };
+        if Arc::ptr_eq(answer.link(), &self.link) {
+            return;
+        }
+        let link = Arc::clone(answer.link());
+        link.call_came();
+        self.link.call_went();
+        if self.aside.is_some() {
+            self.aside = link.asides();
+        }
+        self.call.moved_to(&link);
+        self.link = link;
+    }
+
+    /// Refuses what the server has asked and nobody will answer any more.
+    fn refuse_left_over(&mut self) {
+        let reason = "the call has ended";
+        while let Some(question) = self.aside.as_mut().and_then(Aside::left_over) {
+            self.link.refuse(question.id().unwrap_or_default(), reason);
+        }
+        if let Source::Letters(letters) = &mut self.source {
+            while let Some(letter) = letters.waiting() {
+                if let Letter::Asked(question) = letter {
+                    self.link.refuse(question.id().unwrap_or_default(), reason);
+                }
+            }
+        }
     }
 
     async fn hear_in_time(&mut self) -> Heard {
@@ -358,6 +412,7 @@ impl Exchange {
 
     fn end(&mut self, result: &Result<Final, Fault>) {
         self.done = true;
+        self.refuse_left_over();
         self.link.call_ended(result.is_err());
         self.leave_session();
         if let Err(fault) = result {
@@ -391,6 +446,7 @@ impl Drop for Exchange {
         if self.done {
             return;
         }
+        self.refuse_left_over();
         self.link.call_ended(false);
         self.leave_session();
         self.link.forget(&self.ids.upstream_id);
@@ -485,7 +541,7 @@ fn restore_notice(message: &Message, ids: &Ids) -> Bytes {
     if let (Method::Progress, Some(at), Some(token)) = (
         message.method(),
         message.envelope.param.progress_token,
-        &ids.client_token,
+        ids.client_token.as_ref().filter(|_| ids.token_replaced),
     ) {
         edits.push(Edit { at, with: token });
     }

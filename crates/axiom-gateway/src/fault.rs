@@ -79,7 +79,10 @@ pub enum Fault {
         /// As `data.requiredCapabilities`, e.g. `{"sampling":{}}`.
         required: &'static str,
     },
-    #[error("{parked_max} calls wait for answers of their clients, the limit")]
+    #[error(
+        "{parked_max} calls wait for answers of their clients, the limit (gateway.limits.parked_max): this one was \
+         cancelled at its server, and whether it took effect is unknown"
+    )]
     TooManyParked { parked_max: usize },
     #[error(
         "the call that params.requestState continues is not waiting here any more (it was answered, timed out, or the \
@@ -161,7 +164,7 @@ impl Fault {
             Fault::Busy { .. } | Fault::TooManyParked { .. } => codes::BUSY,
             Fault::MissingCapability { .. } => codes::MISSING_CAPABILITY,
             Fault::StateLost => codes::STATE_LOST,
-            Fault::NotAnswered { .. } => codes::INVALID_REQUEST,
+            Fault::NotAnswered { .. } => codes::NOT_ANSWERED,
             Fault::NotBridged { .. } => codes::UNSUPPORTED_BY_UPSTREAM_ERA,
             Fault::Cancelled => codes::CANCELLED,
             Fault::ShuttingDown => codes::SHUTTING_DOWN,

@@ -19,6 +19,7 @@ use crate::exchange::Exchange;
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::seal::{Purpose, Sealer};
+use crate::upstream::Link;
 
 /// All calls that wait for their clients.
 pub(crate) struct Parking {
@@ -30,7 +31,8 @@ pub(crate) struct Parking {
 
 /// A call on its way at a server that has asked something.
 pub(crate) struct Parked {
-    pub exchange: Exchange,
+    /// Taken out when the call goes on.
+    exchange: Option<Exchange>,
     /// What the server asked and the client has not answered.
     pub open: Vec<Question>,
     /// Times the client was sent away with questions, this one included.
@@ -97,14 +99,14 @@ impl Parking {
         bound: &Bound,
     ) -> Result<String, Fault> {
         let id = u128::from_be_bytes(self.sealer.random_id());
+        exchange.set_parked(true);
+        exchange.link().upstream.tally.parked();
         let parked = Parked {
-            exchange,
+            exchange: Some(exchange),
             open,
             round,
             until: time::now() + self.ttl,
         };
-        parked.exchange.set_parked(true);
-        parked.exchange.link().upstream.tally.parked();
         let mut lot = self.lock();
         if lot.len() >= self.parked_max {
             drop(lot);
@@ -115,6 +117,13 @@ impl Parking {
         lot.insert(id, parked);
         drop(lot);
         Ok(self.seal(id, round, bound))
+    }
+
+    /// Parks a claimed call once more, with what is still open.
+    pub(crate) fn park_again(&self, mut parked: Parked, bound: &Bound) -> Result<String, Fault> {
+        let exchange = parked.exchange.take().ok_or(Fault::StateLost)?;
+        let open = std::mem::take(&mut parked.open);
+        self.park(exchange, open, parked.round + 1, bound)
     }
 
     /// A state that leads to no call: the client is only to do something and ask again.
@@ -142,7 +151,7 @@ impl Parking {
             return refused("is not one of this gateway's");
         };
         if time::unix_seconds() > until {
-            return refused("has expired: call again without it");
+            return Err(Fault::StateLost);
         }
         if bound_to != bound {
             return refused("belongs to another request");
@@ -157,8 +166,10 @@ impl Parking {
         }
         let parked = lot.remove(&id).ok_or(Fault::StateLost)?;
         drop(lot);
-        parked.exchange.link().upstream.tally.unparked();
-        parked.exchange.set_parked(false);
+        if let Some(exchange) = &parked.exchange {
+            exchange.link().upstream.tally.unparked();
+            exchange.set_parked(false);
+        }
         Ok(Claimed::Parked(Box::new(parked)))
     }
 
@@ -172,7 +183,7 @@ impl Parking {
             .collect();
         for parked in late {
             tracing::info!(
-                server = parked.exchange.server(),
+                server = parked.server(),
                 "a client did not come back with an answer"
             );
             parked.give_up("the client did not answer in time");
@@ -187,11 +198,43 @@ impl Parking {
 
 impl Parked {
     /// Answers the server that it will get no answer, and cancels the call by dropping it.
-    fn give_up(self, reason: &str) {
-        let link = self.exchange.link();
-        link.upstream.tally.unparked();
-        for question in &self.open {
-            link.refuse(&question.upstream_id, reason);
+    fn give_up(mut self, reason: &str) {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        exchange.link().upstream.tally.unparked();
+        for question in self.open.drain(..) {
+            exchange.link().refuse(&question.upstream_id, reason);
+        }
+    }
+
+    /// The call, to go on with. Its questions have been answered.
+    pub(crate) fn into_exchange(mut self) -> Option<Exchange> {
+        debug_assert!(
+            self.open.is_empty(),
+            "a call goes on when everything was answered"
+        );
+        self.exchange.take()
+    }
+
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        self.exchange.as_ref().map(|exchange| Arc::clone(exchange.link()))
+    }
+
+    pub(crate) fn server(&self) -> &str {
+        self.exchange.as_ref().map_or("", Exchange::server)
+    }
+}
+
+/// A claimed call that does not come to anything leaves no question of its server open.
+impl Drop for Parked {
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.exchange {
+            for question in &self.open {
+                exchange
+                    .link()
+                    .refuse(&question.upstream_id, "the call has ended");
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use crate::catalog::Catalogs;
 use crate::fault::Fault;
 use crate::hub::Hub;
-use crate::options::{Limits, ServerOptions};
+use crate::options::{Endpoint, Limits, ServerOptions};
 use crate::session::{Audience, Class, Session, SessionId, class_of};
 
 pub(crate) use asides::Aside;
@@ -61,6 +61,8 @@ pub(crate) struct Upstream {
     pub(crate) comeback: AtomicBool,
     /// Set for good when the server is removed or the gateway ends.
     stopped: AtomicBool,
+    /// Links that were set apart so far.
+    apart: AtomicU64,
     /// What clients want to hear of its resources.
     pub(crate) desk: Desk,
     remains: Remains,
@@ -96,7 +98,12 @@ pub(crate) struct Speaks {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum LinkKey {
     Modern,
-    Legacy { class: Class, owner: Option<SessionId> },
+    Legacy {
+        class: Class,
+        owner: Option<SessionId>,
+    },
+    /// One that takes no new calls; numbered.
+    Apart(u64),
 }
 
 /// A connection attempt under way: its result, once there is one.
@@ -127,6 +134,9 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A link that was handed out this lately may not have got its call yet, so it does not make room for another. Longer
 /// than a task waits for its turn; at the default limit it lets in five thousand new clients a second.
 const ROOM_IDLE_MIN: Duration = Duration::from_millis(50);
+
+/// A link that was set apart ends this long after its last call: what was said last may be on its way.
+const APART_GRACE: Duration = Duration::from_secs(3);
 
 impl Want {
     /// What a session wants: its own link if it can be asked something, else one for its class.
@@ -200,6 +210,7 @@ impl Upstream {
             last_error: Mutex::default(),
             comeback: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            apart: AtomicU64::new(0),
             desk: Desk::default(),
             remains: Remains::default(),
         })
@@ -216,8 +227,10 @@ impl Upstream {
                 Err(fault) if self.speaks().modern == Some(true) => Err(fault),
                 Err(_) => {
                     let link = self.link_exactly(&Want::plain(Revision::LATEST_LEGACY)).await?;
-                    // It did not say so, but it takes what a legacy client says: it need not be probed again.
-                    if link.era() == Era::Legacy && self.speaks().modern.is_none() {
+                    // It did not say so, but it takes what a legacy client says: it need not be probed again. On HTTP it
+                    // was not itself that said nothing, perhaps, and asking again costs little.
+                    let is_http = matches!(self.options.endpoint, Endpoint::Http { .. });
+                    if link.era() == Era::Legacy && !is_http && self.speaks().modern.is_none() {
                         self.learn(Era::Modern, false);
                     }
                     Ok(link)
@@ -397,7 +410,24 @@ impl Upstream {
                 known.modern = known.modern.filter(|speaks| !speaks);
                 known.legacy = known.legacy.filter(|speaks| *speaks);
             }
-            LinkKey::Legacy { .. } => known.modern = known.modern.filter(|speaks| *speaks),
+            LinkKey::Legacy { .. } | LinkKey::Apart(_) => {
+                known.modern = known.modern.filter(|speaks| *speaks);
+            }
+        }
+    }
+
+    /// Leaves a link to the calls that are on it; it ends after them. New calls open another one.
+    pub(crate) fn set_apart(&self, link: &Arc<Link>) {
+        let mut links = self.lock_links();
+        let key = link.key();
+        if !matches!(links.get(&key), Some(Slot::Up(up)) if Arc::ptr_eq(up, link)) {
+            return;
+        }
+        let number = self.apart.fetch_add(1, Ordering::Relaxed);
+        if link.apart.set(number).is_ok()
+            && let Some(slot) = links.remove(&key)
+        {
+            links.insert(LinkKey::Apart(number), slot);
         }
     }
 
@@ -429,6 +459,9 @@ impl Upstream {
 
     fn is_abandoned(&self, link: &Link) -> bool {
         let idle_max = self.options.idle_timeout;
+        if link.is_apart() {
+            return !link.is_busy() && link.idle() > APART_GRACE;
+        }
         if link.is_busy() || link.idle() <= idle_max || link.era() == Era::Modern {
             return false;
         }

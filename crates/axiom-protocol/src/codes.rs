@@ -17,6 +17,7 @@
 //! | 1010 | `STATE_LOST`                | the gateway     | start the operation again |
 //! | 1011 | `CANCELLED`                 | nobody          | it was the client's wish |
 //! | 1012 | `UPSTREAM_SESSION_LOST`     | upstream        | yes, after a look: the call was not executed, but what the server kept for the session is gone |
+//! | 1013 | `NOT_ANSWERED`              | the client      | yes: the server asked it something and got no answer |
 
 /// The message is not JSON.
 pub const PARSE_ERROR: i64 = -32700;
@@ -60,6 +61,8 @@ pub const UPSTREAM_AUTH: i64 = 1008;
 pub const UPSTREAM_ANSWER_TOO_LARGE: i64 = 1009;
 /// What the request continues (a parked call, a cursor, a task) is no longer known.
 pub const STATE_LOST: i64 = 1010;
+/// A server needed an answer of the client first, and it did not give one.
+pub const NOT_ANSWERED: i64 = 1013;
 /// The client gave the call up; it is told only where its transport demands an answer.
 pub const CANCELLED: i64 = 1011;
 /// The server no longer knew our session when the call came, and the call may rely on what the session held.

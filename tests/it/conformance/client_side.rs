@@ -23,10 +23,10 @@ macro_rules! clients {
 }
 
 clients! {
-    modern_client_of_a_modern_server: Modern, Modern, 5 of 7, "client-modern";
+    modern_client_of_a_modern_server: Modern, Modern, 7 of 7, "client-modern";
     legacy_client_of_a_legacy_server: Legacy, Legacy, 4 of 4, "client-legacy";
-    modern_client_of_a_legacy_server: Modern, Legacy, 3 of 4, "client-modern-to-legacy";
-    legacy_client_of_a_modern_server: Legacy, Modern, 2 of 7, "client-legacy-to-modern";
+    modern_client_of_a_legacy_server: Modern, Legacy, 4 of 4, "client-modern-to-legacy";
+    legacy_client_of_a_modern_server: Legacy, Modern, 5 of 7, "client-legacy-to-modern";
 }
 
 fn passed(client: Revision, scenarios: Revision, expected_failures: &str) -> Scored {

@@ -320,10 +320,11 @@ impl Attended {
 
 impl Drop for Attended {
     fn drop(&mut self) {
-        let Some(mut call) = self.call.take() else { return };
+        let Some(call) = self.call.take() else { return };
         if !call.cancels_on_drop() {
             drop(spawn("finish abandoned call", async move {
-                while let Step::Notice(_) = call.next().await {}
+                // What its server asks meanwhile still reaches the client, on another stream.
+                drop(call.finish().await);
             }));
         }
     }

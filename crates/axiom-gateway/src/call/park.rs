@@ -33,7 +33,14 @@ pub(crate) struct Park {
     round: u32,
     /// Runs while more questions may follow.
     breath: Option<Pause>,
+    /// What the server wanted to ask and the client did not declare.
+    lacking: Option<&'static str>,
+    /// Who is to be told, if the call ends with questions open.
+    link: Option<Arc<Link>>,
 }
+
+/// Questions of one call that its client has not answered.
+const OPEN_MAX: usize = 64;
 
 /// Whether a client can be asked, and what.
 #[derive(Debug, Clone, Copy, Default)]
@@ -109,6 +116,8 @@ impl Park {
             open: Vec::new(),
             round: 0,
             breath: None,
+            lacking: None,
+            link: None,
         }
     }
 
@@ -135,40 +144,62 @@ impl Park {
             match heard {
                 Heard::Asked(question) => {
                     let link = Arc::clone(on_its_way.link());
-                    if let Err(fault) = self.note(&link, &question) {
-                        // Dropping it cancels the call at the server.
-                        drop(exchange.take());
-                        return Step::Done(Err(fault));
-                    }
+                    self.note(&link, &question);
                 }
-                Heard::Step(Step::Notice(notice)) if !self.wants(&notice, on_its_way.link()) => {}
+                Heard::Step(Step::Notice(notice)) if !self.wants(&notice, on_its_way) => {}
                 Heard::Step(step) => return step,
             }
         }
     }
 
     /// Keeps a question for the client, or refuses it.
-    fn note(&mut self, link: &Arc<Link>, question: &Message) -> Result<(), Fault> {
+    fn note(&mut self, link: &Arc<Link>, question: &Message) {
         let id = question.id().unwrap_or_default();
         if let Some(required) = self.declared.missing_for(question) {
             link.refuse(id, "the client of this call cannot be asked this");
-            return Err(Fault::MissingCapability {
-                server: link.upstream.name.to_string(),
-                required,
-            });
+            // The server may know what to do without. If it does not, this is why.
+            self.lacking = Some(required);
+            return;
         }
         let method = question.method();
         if !matches!(method, Method::Elicit | Method::CreateMessage | Method::RootsList) {
-            link.refuse(id, "a client of 2026-07-28 cannot be asked this");
-            return Ok(());
+            return link.refuse(id, "a client of 2026-07-28 cannot be asked this");
+        }
+        if self.open.len() >= OPEN_MAX {
+            return link.refuse(id, "too many questions to this client are open");
         }
         self.open.push(Question {
             key: format!("{}-{}-{}", name_of(method), self.round + 1, self.open.len() + 1),
             upstream_id: Bytes::copy_from_slice(id),
             ask: Bytes::from(ask(question)),
         });
-        self.breath = Some(Box::pin(time::sleep(ONE_BREATH)));
-        Ok(())
+        self.link = Some(Arc::clone(link));
+        self.breath
+            .get_or_insert_with(|| Box::pin(time::sleep(ONE_BREATH)));
+    }
+
+    /// What a failure of the call is due to, if the server could not ask what it wanted to know.
+    pub(super) fn explained(&self, answer: Final, link: &Link) -> Result<Final, Fault> {
+        let Some(required) = self.lacking else {
+            return Ok(answer);
+        };
+        let failed = !answer.is_result
+            || answer.parts.front().is_some_and(|whole| {
+                let message = Message::scan(whole.clone(), &link.limits()).ok();
+                message.is_some_and(|message| {
+                    let result = message.envelope.result;
+                    result
+                        .and_then(|result| walk::get(&message.bytes, result, "isError"))
+                        .is_some_and(|at| at.of(&message.bytes) == b"true")
+                })
+            });
+        if failed {
+            return Err(Fault::MissingCapability {
+                server: link.upstream.name.to_string(),
+                required,
+            });
+        }
+        Ok(answer)
     }
 
     /// Sends the client away with what the server asked, and keeps the call.
@@ -187,10 +218,9 @@ impl Park {
         message: &Message,
         round: u32,
     ) -> Park {
-        Park {
-            round,
-            ..Park::new(parking, endpoint, message)
-        }
+        let mut park = Park::new(parking, endpoint, message);
+        park.round = round;
+        park
     }
 
     fn bound(&self) -> Bound {
@@ -242,12 +272,13 @@ impl Park {
     }
 
     /// A modern client hears only what belongs to its request: progress, and log lines if it asked for them.
-    fn wants(&self, notice: &Bytes, link: &Arc<Link>) -> bool {
+    fn wants(&self, notice: &Bytes, exchange: &Exchange) -> bool {
+        let link = exchange.link();
         let Ok(message) = Message::scan(notice.clone(), &link.limits()) else {
             return false;
         };
         match message.method() {
-            Method::Progress => true,
+            Method::Progress => exchange.has_token(),
             Method::LogMessage => self.log_level.as_deref().is_some_and(|least| {
                 let level = message.text(message.envelope.param.level);
                 severity(level.as_deref().unwrap_or_default()) >= severity(least)
@@ -260,26 +291,48 @@ impl Park {
     }
 }
 
-/// Answers the open questions of a claimed call from `inputResponses`. What is left open must be asked again.
+impl Drop for Park {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            for question in &self.open {
+                link.refuse(&question.upstream_id, "the call has ended");
+            }
+        }
+    }
+}
+
+/// Answers the open questions of a claimed call from `inputResponses`. What is left open must be asked again: what was
+/// not answered, and what the server could not be told.
 pub(crate) async fn answer_open(parked: &mut Parked, message: &Message) -> Result<(), Fault> {
     let raw = &message.bytes;
-    let responses = message.envelope.param.input_responses;
-    let mut still_open = Vec::new();
-    for question in std::mem::take(&mut parked.open) {
+    let responses = message
+        .envelope
+        .param
+        .input_responses
+        .filter(|at| at.of(raw).starts_with(b"{"));
+    let mut index = 0;
+    while let Some(question) = parked.open.get(index) {
         let given = responses
-            .filter(|at| at.of(raw).starts_with(b"{"))
             .and_then(|at| walk::get(raw, at, &question.key))
             .map(|at| at.of(raw))
             .filter(|value| value.starts_with(b"{"));
-        match given {
-            Some(value) => {
-                let answer = Bytes::from(reply::result(&question.upstream_id, value));
-                parked.exchange.link().send(answer).await?;
+        let Some(value) = given else {
+            index += 1;
+            continue;
+        };
+        let answer = Bytes::from(reply::result(&question.upstream_id, value));
+        let Some(link) = parked.link() else {
+            return Err(Fault::StateLost);
+        };
+        match link.send(answer).await {
+            Ok(()) => drop(parked.open.remove(index)),
+            Err(_) if link.is_down() => return Err(link.fault()),
+            Err(fault) => {
+                tracing::warn!(server = %link.upstream.name, %fault, "an answer could not be delivered; it is asked for again");
+                index += 1;
             }
-            None => still_open.push(question),
         }
     }
-    parked.open = still_open;
     Ok(())
 }
 
@@ -291,8 +344,22 @@ pub(crate) fn ask_again(
     bound: &Bound,
 ) -> Result<Final, Fault> {
     let requests = input_requests(&parked.open);
-    let state = parking.park(parked.exchange, parked.open, parked.round + 1, bound)?;
+    let state = parking.park_again(parked, bound)?;
     Ok(input_required(client_id, &requests, &state))
+}
+
+/// Whether the client did what it was sent away for, where nothing is parked.
+pub(crate) fn has_visited(message: &Message) -> bool {
+    let raw = &message.bytes;
+    let responses = message.envelope.param.input_responses;
+    responses
+        .filter(|at| at.of(raw).starts_with(b"{"))
+        .into_iter()
+        .flat_map(|at| walk::members(raw, at))
+        .all(|(_, value)| {
+            let action = walk::get(raw, value, "action");
+            action.is_none_or(|action| action.of(raw) == b"\"accept\"")
+        })
 }
 
 fn name_of(method: Method) -> &'static str {
@@ -367,19 +434,25 @@ fn input_required(client_id: &[u8], requests: &[u8], state: &str) -> Final {
     Final::whole(Bytes::from(reply::result(client_id, &result)))
 }
 
+const LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
+
 /// RFC 5424's order, which MCP's levels follow; unknown ones count as the least severe.
 pub(crate) fn severity(level: &str) -> usize {
-    const LEVELS: [&str; 8] = [
-        "debug",
-        "info",
-        "notice",
-        "warning",
-        "error",
-        "critical",
-        "alert",
-        "emergency",
-    ];
     LEVELS.iter().position(|known| *known == level).unwrap_or(0)
+}
+
+/// True for a level that RFC 5424 knows.
+pub(crate) fn is_level(level: &str) -> bool {
+    LEVELS.contains(&level)
 }
 
 /// True for a session server's error that sends the user to pages first.

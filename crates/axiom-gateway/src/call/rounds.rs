@@ -39,6 +39,8 @@ pub(crate) struct Rounds {
     patience: Duration,
     done: u32,
     asking: Option<Asking>,
+    /// How the call ends once the client was told that its answers are not wanted any more.
+    ending: Option<(VecDeque<Bytes>, Fault)>,
 }
 
 /// One round of questions.
@@ -78,6 +80,7 @@ impl Rounds {
             patience,
             done: 0,
             asking: None,
+            ending: None,
         }
     }
 
@@ -94,7 +97,7 @@ impl Rounds {
         self.session
             .with(|state| state.calls.insert(client_id.clone(), Arc::clone(&call)));
         let state = walk::get(result, whole(result), "requestState");
-        let mut asking = Asking {
+        let asking = self.asking.insert(Asking {
             unsent: VecDeque::new(),
             open: BTreeMap::new(),
             letters,
@@ -103,7 +106,7 @@ impl Rounds {
             too_late: Box::pin(time::sleep(self.patience)),
             call,
             client_id,
-        };
+        });
         let requests =
             walk::get(result, whole(result), "inputRequests").filter(|at| at.of(result).starts_with(b"{"));
         for (key, request) in requests.into_iter().flat_map(|at| walk::members(result, at)) {
@@ -123,11 +126,11 @@ impl Rounds {
                 method: question.method.clone(),
                 reason: "too many questions to this client are open".to_owned(),
             })?;
-            asking.unsent.push_back(self.readable(link, question.under(id)));
+            let readable = readable(link, self.session.revision(), question.under(id));
+            asking.unsent.push_back(readable);
             let method = Method::parse(question.method.as_bytes());
             asking.open.insert(key, Open { id, method });
         }
-        self.asking = Some(asking);
         Ok(())
     }
 
@@ -136,17 +139,17 @@ impl Rounds {
         self.session.revision()
     }
 
-    fn readable(&self, link: &Link, question: Bytes) -> Bytes {
-        let message = Message::scan(question.clone(), &link.limits()).ok();
-        let levelled = message.and_then(|message| link.levelled(&message, self.reader()));
-        levelled.map_or(question, |message| message.bytes)
-    }
-
     /// What comes next: of the call at the server, or of the questions to the client. `None` when the server was called
     /// again.
     ///
     /// Cancel-safe: questions and answers are kept in `self`.
     pub(super) async fn next(&mut self, link: &Arc<Link>, exchange: &mut Option<Exchange>) -> Option<Step> {
+        if let Some((notices, fault)) = self.ending.as_mut() {
+            return Some(match notices.pop_front() {
+                Some(notice) => Step::Notice(notice),
+                None => Step::Done(Err(fault.clone())),
+            });
+        }
         let Some(asking) = self.asking.as_mut() else {
             return match exchange.as_mut() {
                 Some(exchange) => Some(exchange.next().await),
@@ -171,9 +174,14 @@ impl Rounds {
                 }),
             };
             if let Err(fault) = outcome {
-                self.withdraw(link);
-                return Some(Step::Done(Err(fault)));
+                self.end_with(fault);
+                return None;
             }
+        }
+        let call = Arc::clone(&asking.call);
+        if call.is_cancelled() {
+            self.end_with(Fault::Cancelled);
+            return None;
         }
         let again = match self.again(link) {
             Ok(again) => again,
@@ -193,6 +201,9 @@ impl Rounds {
                 let next = exchange.insert(next);
                 next.cancel_on_drop(cancel);
                 next.known_as(self.client_id());
+                if call.is_cancelled() {
+                    next.cancel();
+                }
                 self.leave();
                 None
             }
@@ -233,21 +244,25 @@ impl Rounds {
         id.unwrap_or_default()
     }
 
-    /// The client need not answer any more.
-    fn withdraw(&mut self, link: &Link) {
-        if let Some(asking) = &self.asking {
-            for Open { id, .. } in asking.open.values() {
+    /// The client need not answer any more: it is told so, where it was asked.
+    pub(super) fn end_with(&mut self, fault: Fault) {
+        let open = self.asking.iter().flat_map(|asking| asking.open.values());
+        let notices = open
+            .map(|Open { id, .. }| {
                 let params = format!("{{\"requestId\":{id},\"reason\":\"the call has ended\"}}");
-                let notice = reply::notification("notifications/cancelled", params.as_bytes());
-                self.session.answered(*id);
-                self.session.send(&notice, link.upstream.limits.replay_bytes_max);
-            }
-        }
+                Bytes::from(reply::notification("notifications/cancelled", params.as_bytes()))
+            })
+            .collect();
         self.leave();
+        self.ending = Some((notices, fault));
     }
 
     fn leave(&mut self) {
         let Some(asking) = self.asking.take() else { return };
+        for Open { id, .. } in asking.open.values() {
+            // Nobody reads what the client says to it now.
+            drop(self.session.answered(*id));
+        }
         self.session.with(|state| {
             let calls = &mut state.calls;
             if calls
@@ -297,6 +312,13 @@ impl Asking {
         self.answers.extend_from_slice(value);
         Ok(())
     }
+}
+
+/// A question in the words of the client's revision.
+fn readable(link: &Link, revision: Revision, question: Bytes) -> Bytes {
+    let message = Message::scan(question.clone(), &link.limits()).ok();
+    let levelled = message.and_then(|message| link.levelled(&message, revision));
+    levelled.map_or(question, |message| message.bytes)
 }
 
 /// A value of `inputRequests`.

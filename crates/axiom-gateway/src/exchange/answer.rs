@@ -126,6 +126,10 @@ impl HttpAnswer {
         HttpAnswer { link, status, shape }
     }
 
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
     /// Cancel-safe: what was read is kept in `self`.
     pub(crate) async fn next(&mut self, ids: &Ids, asker: Asker<'_>) -> Heard {
         let link = Arc::clone(&self.link);

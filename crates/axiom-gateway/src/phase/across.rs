@@ -2,26 +2,17 @@
 
 use std::sync::Arc;
 
-use axiom_protocol::method::Method;
 use axiom_protocol::revision::Era;
 use axiom_protocol::text::text;
 
 use super::{Caller, Rename, Reply, Request, rename_edit};
-use crate::bridge::{self, Introduction};
-use crate::call::{Call, Declared, Park, Rounds, Side, answer_open, ask_again};
+use crate::bridge::{self, Introduction, may_ask};
+use crate::call::{Call, Declared, Park, Rounds, Side, answer_open, ask_again, has_visited};
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::mirror;
 use crate::parking::{Bound, Claimed, Parked, bound_to};
 use crate::upstream::{Link, Outgoing, Want};
-
-/// The methods in which a server may ask its client something.
-fn may_ask(method: Method) -> bool {
-    matches!(
-        method,
-        Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead
-    )
-}
 
 pub(super) async fn call(
     asked: &Request<'_>,
@@ -49,16 +40,34 @@ async fn at_session_server(
     {
         let bound = bound_to(&asked.endpoint.path, message);
         let state = text(&message.bytes, at).unwrap_or_default();
-        if let Claimed::Parked(parked) = asked.gateway.parking.claim(&state, &bound)? {
-            return resume(asked, *parked, &bound).await;
+        match asked.gateway.parking.claim(&state, &bound)? {
+            Claimed::Parked(parked) => return resume(asked, *parked, &bound).await,
+            Claimed::Afresh if has_visited(message) => {}
+            Claimed::Afresh => {
+                return Err(Fault::NotAnswered {
+                    method: "elicitation/create".to_owned(),
+                    reason: "the page was not visited".to_owned(),
+                });
+            }
         }
     }
     // A session server learns at `initialize` what its client can be asked, so there is a link for each declaration.
     let declared = Declared::of(message).capabilities();
-    let link = match declared == plain.capabilities {
+    let want = Want::declaring(declared);
+    let mut link = match want.capabilities == plain.capabilities {
         true => plain,
-        false => plain.upstream.link(&Want::declaring(declared)).await?,
+        false => plain.upstream.link(&want).await?,
     };
+    // What the server asks there next might be either call's.
+    if may_ask(message.method()) && link.has_parked() {
+        link.upstream.set_apart(&link);
+        link = link.upstream.link(&want).await?;
+    }
+    // It was found out just now that it has no sessions.
+    if link.era() == Era::Modern {
+        let exchange = super::send(&link, asked.caller, message, rename).await?;
+        return Ok(Reply::Call(Box::new(Call::straight(exchange, message.method()))));
+    }
     if let Some(level) = message.text(message.envelope.in_meta.log_level) {
         link.tell_level(&level).await;
     }
@@ -103,10 +112,11 @@ async fn resume(asked: &Request<'_>, mut parked: Parked, bound: &Bound) -> Resul
         .in_meta
         .progress_token
         .map(|at| message.slice(at));
-    parked.exchange.taken_up_by(id, token);
     let park = Park::resumed(parking, asked.endpoint, message, parked.round);
+    let mut exchange = parked.into_exchange().ok_or(Fault::StateLost)?;
+    exchange.taken_up_by(id, token);
     Ok(Reply::Call(Box::new(Call::across(
-        parked.exchange,
+        exchange,
         message.method(),
         Side::Park(park),
     ))))

@@ -15,14 +15,8 @@ const QUESTIONS_MAX: usize = 64;
 /// The calls on one link whose clients answer by calling again.
 #[derive(Debug, Default)]
 pub(crate) struct Asides {
-    calls: Mutex<HashMap<u64, Ear>>,
+    calls: Mutex<HashMap<u64, Mailbox<Box<Message>>>>,
     next: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Ear {
-    mailbox: Mailbox<Box<Message>>,
-    is_parked: bool,
 }
 
 /// A call's ear for such questions. Dropping it takes the call out.
@@ -33,27 +27,17 @@ pub(crate) struct Aside {
     questions: Letters<Box<Message>>,
 }
 
-/// Which of the calls in progress a question can only belong to; `None` if that is not clear.
-///
-/// A call that waits for its client has asked already: another question is more likely another call's.
-pub(super) fn sole<T>(calls: impl Iterator<Item = (T, bool)>) -> Option<T> {
-    let (parked, running): (Vec<_>, Vec<_>) = calls.partition(|(_, is_parked)| *is_parked);
-    let mut candidates = if running.is_empty() { parked } else { running };
-    match candidates.len() {
-        1 => candidates.pop().map(|(call, _)| call),
-        _ => None,
-    }
+/// The only one of the calls in progress, if there is only one: a wrong guess would show one client's question to another.
+pub(super) fn sole<T>(mut calls: impl Iterator<Item = T>) -> Option<T> {
+    let only = calls.next()?;
+    calls.next().is_none().then_some(only)
 }
 
 impl Asides {
     pub(super) fn listen(self: &Arc<Self>) -> Aside {
         let (mailbox, questions) = mailbox(QUESTIONS_MAX);
         let key = self.next.fetch_add(1, Ordering::Relaxed);
-        let ear = Ear {
-            mailbox,
-            is_parked: false,
-        };
-        self.lock().insert(key, ear);
+        self.lock().insert(key, mailbox);
         Aside {
             asides: Arc::clone(self),
             key,
@@ -65,13 +49,13 @@ impl Asides {
     pub(super) fn take(&self, question: Message) -> Result<(), Box<Message>> {
         let question = Box::new(question);
         let calls = self.lock();
-        match sole(calls.values().map(|ear| (&ear.mailbox, ear.is_parked))) {
-            Some(mailbox) => mailbox.post(question),
+        match sole(calls.values()) {
+            Some(mailbox) => mailbox.post_within(question, QUESTIONS_MAX),
             None => Err(question),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Ear>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Mailbox<Box<Message>>>> {
         // No critical section leaves the map half-changed.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,10 +70,9 @@ impl Aside {
         self.questions.next().await
     }
 
-    pub(crate) fn set_parked(&self, is_parked: bool) {
-        if let Some(ear) = self.asides.lock().get_mut(&self.key) {
-            ear.is_parked = is_parked;
-        }
+    /// A question that has come already.
+    pub(crate) fn left_over(&mut self) -> Option<Box<Message>> {
+        self.questions.waiting()
     }
 }
 
@@ -105,12 +88,8 @@ mod tests {
 
     #[test]
     fn who_can_only_be_meant() {
-        let of = |calls: &[(char, bool)]| sole(calls.iter().copied());
-        assert_eq!(of(&[]), None);
-        assert_eq!(of(&[('a', false)]), Some('a'));
-        assert_eq!(of(&[('a', true)]), Some('a'));
-        assert_eq!(of(&[('a', true), ('b', false)]), Some('b'));
-        assert_eq!(of(&[('a', true), ('b', true)]), None);
-        assert_eq!(of(&[('a', false), ('b', false), ('c', true)]), None);
+        assert_eq!(sole("".chars()), None);
+        assert_eq!(sole("a".chars()), Some('a'));
+        assert_eq!(sole("ab".chars()), None);
     }
 }

@@ -112,6 +112,7 @@ impl Upstream {
                 owner: Some(owner), ..
             } => is_alive(*owner),
             LinkKey::Legacy { owner: None, .. } | LinkKey::Modern => true,
+            LinkKey::Apart(_) => false,
         });
         for link in self.live_links() {
             for subscribers in lock(&link.subscriptions).values_mut() {

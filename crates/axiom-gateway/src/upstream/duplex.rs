@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use axiom_core::mailbox::{Mailbox, mailbox};
 use axiom_core::time;
@@ -42,8 +43,14 @@ struct Pending {
     takes_questions: bool,
     /// It has asked, and its client has not come back yet.
     is_parked: bool,
+    /// Nobody waits for it any more, but the server may be at it still, and ask.
+    given_up: Option<time::Instant>,
 }
 
+/// How long a call that was given up is still counted among those that a question may belong to.
+const GIVEN_UP_MAX: Duration = Duration::from_secs(300);
+/// Questions that wait for one call. A server gone wild asks more.
+const QUESTIONS_MAX: usize = 64;
 /// Notices that wait for one slow client. Progress is lossy by nature: of more, the oldest are dropped.
 const NOTICES_MAX: usize = 256;
 /// A line that is no MCP, as far as it is worth logging.
@@ -81,6 +88,7 @@ impl Duplex {
                 takes_logs: false,
                 takes_questions: false,
                 is_parked: false,
+                given_up: None,
             },
         );
         let bytes = Bytes::from(reply::request(id.to_string().as_bytes(), method, params));
@@ -145,11 +153,13 @@ impl Duplex {
                 takes_logs: link.era() == Era::Legacy || message.envelope.in_meta.log_level.is_some(),
                 takes_questions,
                 is_parked: false,
+                given_up: None,
             },
         );
         let ids = Ids {
             client_id,
             upstream_id: upstream_id.clone(),
+            token_replaced: client_token.is_some(),
             client_token,
         };
         let call = CallState::new(Arc::clone(link), upstream_id);
@@ -198,10 +208,24 @@ impl Duplex {
             .map_err(|closed| link_fault(link, &closed))
     }
 
+    /// Nobody waits for call `upstream_id` any more. One that may have been asked something is kept in mind until the
+    /// server ends it, within [`GIVEN_UP_MAX`]: what it asks is no other call's.
     pub(super) fn forget(&self, upstream_id: &[u8]) {
-        if let Some(id) = parse_id(upstream_id) {
-            self.lock().remove(&id);
+        let Some(id) = parse_id(upstream_id) else { return };
+        let now = time::now();
+        let mut pending = self.lock();
+        match pending.get_mut(&id) {
+            Some(call) if call.takes_questions => call.given_up = Some(now),
+            _ => drop(pending.remove(&id)),
         }
+        pending.retain(|_, call| call.given_up.is_none_or(|since| now - since < GIVEN_UP_MAX));
+    }
+
+    /// True while a call on it waits for its client.
+    pub(super) fn has_parked(&self) -> bool {
+        self.lock()
+            .values()
+            .any(|call| call.is_parked && call.given_up.is_none())
     }
 
     pub(super) fn set_parked(&self, upstream_id: &[u8], parked: bool) {
@@ -288,8 +312,12 @@ impl Duplex {
     }
 
     fn notice(&self, message: Message) {
-        if message.method() == Method::Cancelled {
-            // A modern server ends a subscription this way, too.
+        let is_modern = || {
+            let link = self.link.get().and_then(Weak::upgrade);
+            link.is_some_and(|link| link.era() == Era::Modern)
+        };
+        if message.method() == Method::Cancelled && is_modern() {
+            // A modern server ends a subscription this way. A session server means a question of its own.
             let ended = message.raw(message.envelope.param.request_id).and_then(parse_id);
             let is_call = ended.is_some_and(|id| self.lock().contains_key(&id));
             if let (Some(id), true) = (ended, is_call) {
@@ -373,20 +401,26 @@ impl Duplex {
     /// there is no such call.
     fn asked_of_caller(&self, link: &Arc<Link>, message: Message) -> Option<Message> {
         let pending = self.lock();
-        let callers = || pending.values().filter(|call| call.takes_questions);
-        if callers().next().is_none() {
+        if !pending.values().any(|call| call.takes_questions) {
             return Some(message);
         }
-        let mailbox = sole(callers().map(|call| (&call.mailbox, call.is_parked))).cloned();
+        // A session's call may be meant as well.
+        let callers = pending
+            .values()
+            .filter(|call| call.takes_questions || call.session.is_some());
+        let mailbox = sole(callers)
+            .filter(|call| call.takes_questions && call.given_up.is_none())
+            .map(|call| call.mailbox.clone());
         drop(pending);
         if link.is_ping(&message) {
             return None;
         }
         let id = message.id().unwrap_or_default().to_vec();
-        let posted = mailbox.map(|mailbox| mailbox.post(Letter::Asked(Box::new(message))).is_ok());
+        let question = Letter::Asked(Box::new(message));
+        let posted = mailbox.map(|mailbox| mailbox.post_within(question, QUESTIONS_MAX).is_ok());
         match posted {
             Some(true) => {}
-            Some(false) => link.refuse(&id, "the call has ended"),
+            Some(false) => link.refuse(&id, "the call has ended, or has asked too much"),
             None => link.refuse(
                 &id,
                 "several calls are in progress: it is not clear whose client is asked",

@@ -46,6 +46,8 @@ use crate::subscribe;
 /// Time for an answer to `server/discover` on a pipe. A Python server needs up to five seconds to start on a busy
 /// machine; one that ignores the question must not hold a client much longer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for a server to say what it has to say before its first call.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Grace for a child after its stdin was closed, and again after SIGTERM.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
 
@@ -64,6 +66,9 @@ pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc
         upstream.subscribe_again(&link).await;
     }
     listen::start(&link, missed).await;
+    if link.era() == Era::Legacy && link.can_ask() && link.private_to.is_none() {
+        settle_questions(&link).await;
+    }
     let level = want
         .owner
         .as_ref()
@@ -73,6 +78,15 @@ pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc
         subscribe::tell_level(Arc::clone(&link), Bytes::from(params));
     }
     Ok(link)
+}
+
+/// Some servers ask for the client's roots as soon as there is a client, and keep to them. On a link that several clients
+/// share that would be the roots of whoever comes first. So the server has its say before anybody calls, and is refused.
+async fn settle_questions(link: &Arc<Link>) {
+    // It need not answer: a server that does not know `ping` says so, and one that says nothing may still take calls.
+    let _settled = time::timeout(SETTLE_TIMEOUT, link.request("ping", b"{}"))
+        .await
+        .is_ok();
 }
 
 /// A pipe with a reader on it, before anything was said.

@@ -21,8 +21,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::desk::DESK;
 use super::duplex::Duplex;
 use super::wire::HttpWire;
-use super::{LinkKey, Upstream, Want};
-use crate::call::severity;
+use super::{Aside, LinkKey, Upstream, Want};
+use crate::call::{is_level, severity};
 use crate::exchange::{CallState, Exchange, Ids, Source, Step};
 use crate::fault::Fault;
 use crate::message::Message;
@@ -53,6 +53,8 @@ pub(crate) struct Link {
     pub subscriptions: Mutex<Subscriptions>,
     /// Whoever holds it tells the server what is subscribed to by the desk.
     pub(super) telling: tokio::sync::Mutex<()>,
+    /// Set when no new calls come to it: its place among the links of its server.
+    pub(super) apart: OnceLock<u64>,
     /// The log level that the server was told last.
     told_level: Mutex<Option<String>>,
     tasks: Mutex<Vec<Task>>,
@@ -76,7 +78,7 @@ pub(super) enum Standing {
     /// It has not been opened yet.
     Opening,
     Open,
-    /// It has ended, or there is none.
+    /// It has ended, or there is none, or the server has not said so far that there is one.
     Closed,
 }
 
@@ -101,6 +103,8 @@ pub(crate) struct Outgoing<'a> {
 /// Time for the standing stream to open before a subscription counts without it. Many servers have opened it long before:
 /// they send not even the head until there is an event.
 pub(super) const STANDING_TIMEOUT: Duration = Duration::from_millis(200);
+/// Time for a server to take a log level, before a call that wants it is made.
+const LEVEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for a server to take a message that gets no answer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -179,6 +183,7 @@ impl Link {
             begun: time::now(),
             subscriptions: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
+            apart: OnceLock::new(),
             told_level: Mutex::default(),
             tasks: Mutex::default(),
             child: Mutex::new(child),
@@ -241,13 +246,16 @@ impl Link {
                 at,
                 with: &upstream_id,
             }));
-            if let Some(at) = message.envelope.in_meta.progress_token {
-                client_token = Some(message.slice(at));
-                edits.push(Edit {
-                    at,
-                    with: &upstream_id,
-                });
-            }
+        }
+        // A client that comes back may do so under another token.
+        if (upstream_id != client_id || takes_questions)
+            && let Some(at) = message.envelope.in_meta.progress_token
+        {
+            client_token = Some(message.slice(at));
+            edits.push(Edit {
+                at,
+                with: &upstream_id,
+            });
         }
         let body = if edits.is_empty() {
             message.bytes.clone()
@@ -258,6 +266,7 @@ impl Link {
         let ids = Ids {
             client_id,
             upstream_id: upstream_id.clone(),
+            token_replaced: client_token.is_some(),
             client_token,
         };
         let call = CallState::new(Arc::clone(self), upstream_id);
@@ -301,20 +310,20 @@ impl Link {
 
     /// Makes a session server log at `level` at least. Its calls are filtered each by its own.
     pub(crate) async fn tell_level(self: &Arc<Self>, level: &str) {
-        {
-            let mut told = self.told_level.lock().unwrap_or_else(PoisonError::into_inner);
-            if !self.greeting.has("logging")
-                || told
-                    .as_deref()
-                    .is_some_and(|told| severity(told) <= severity(level))
-            {
-                return;
-            }
-            *told = Some(level.to_owned());
+        let told = || self.told_level.lock().unwrap_or_else(PoisonError::into_inner);
+        let suffices = |told: &str| severity(told) <= severity(level);
+        if !is_level(level) || !self.greeting.has("logging") || told().as_deref().is_some_and(suffices) {
+            return;
         }
         let params = serde_json::json!({ "level": level }).to_string();
-        if let Err(fault) = self.request("logging/setLevel", params.as_bytes()).await {
-            tracing::debug!(server = %self.upstream.name, %fault, "the log level could not be set");
+        let telling = self.request("logging/setLevel", params.as_bytes());
+        // A server that does not answer this may answer the call all the same.
+        match time::timeout(LEVEL_TIMEOUT, telling).await {
+            Ok(Ok(_)) => *told() = Some(level.to_owned()),
+            Ok(Err(fault)) => {
+                tracing::debug!(server = %self.upstream.name, %fault, "the log level could not be set");
+            }
+            Err(_) => tracing::debug!(server = %self.upstream.name, "the log level was not taken in time"),
         }
     }
 
@@ -371,8 +380,24 @@ impl Link {
         }
     }
 
+    /// True if a new call on it could not be told from one that waits for its client, should the server ask something.
+    pub(crate) fn has_parked(&self) -> bool {
+        match &self.wire {
+            Wire::Duplex(duplex) => duplex.has_parked(),
+            Wire::Http(_) => false,
+        }
+    }
+
+    /// Whether it was set apart for the calls that are on it.
+    pub(super) fn is_apart(&self) -> bool {
+        self.apart.get().is_some()
+    }
+
     /// A question on a standing stream: for the one call that it can belong to, or for the session that owns the link.
     pub(super) fn question_aside(self: &Arc<Self>, message: Message) {
+        if self.is_ping(&message) {
+            return;
+        }
         let message = match &self.wire {
             Wire::Http(wire) if self.private_to.is_none() => match wire.asides().take(message) {
                 Ok(()) => return,
@@ -383,8 +408,7 @@ impl Link {
         self.question_to_owner(&message);
     }
 
-    /// Notes that call `upstream_id` waits for its client to come back (or no longer does): what the server asks in the
-    /// meantime is more likely about another call.
+    /// Notes that call `upstream_id` waits for its client to come back, or no longer does.
     pub(crate) fn set_parked(&self, upstream_id: &[u8], parked: bool) {
         if let Wire::Duplex(duplex) = &self.wire {
             duplex.set_parked(upstream_id, parked);
@@ -400,6 +424,24 @@ impl Link {
         self.upstream.tally.end(fault);
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.touch();
+    }
+
+    /// A call that was begun on another link goes on here.
+    pub(crate) fn call_came(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The opposite: it goes on elsewhere.
+    pub(crate) fn call_went(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// An ear for questions that name no call.
+    pub(crate) fn asides(&self) -> Option<Aside> {
+        match &self.wire {
+            Wire::Http(wire) => Some(wire.asides().listen()),
+            Wire::Duplex(_) => None,
+        }
     }
 
     /// True while a call is on the link.
@@ -559,6 +601,9 @@ impl Link {
     }
 
     pub(super) fn key(&self) -> LinkKey {
+        if let Some(number) = self.apart.get() {
+            return LinkKey::Apart(*number);
+        }
         match self.era() {
             Era::Modern => LinkKey::Modern,
             Era::Legacy => LinkKey::Legacy {

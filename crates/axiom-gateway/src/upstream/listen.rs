@@ -53,7 +53,8 @@ pub(super) async fn start(link: &Arc<Link>, missed: bool) {
         Era::Modern => return link.set_standing(Standing::Closed),
     };
     link.keep_task(task);
-    if link.era() == Era::Legacy && link.can_ask() {
+    // (A session's own link is there before its client can call anything.)
+    if link.era() == Era::Legacy && link.can_ask() && link.private_to.is_none() {
         link.standing_settled().await;
     }
 }
@@ -72,6 +73,8 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
             Ok(answer) => answer,
             Err(_) => {
                 was_taken = true;
+                // Nobody need wait any longer.
+                link.set_standing(Standing::Closed);
                 if std::mem::take(&mut missed) {
                     changed_meanwhile(&link);
                 }

@@ -167,7 +167,8 @@ impl Link {
     /// find that out the hard way.
     pub(crate) fn stream_refused(self: &Arc<Self>, status: StatusCode) {
         let Wire::Http(wire) = &self.wire else { return };
-        if status != StatusCode::NOT_FOUND || !wire.has_session() || self.is_down() {
+        let may_be_forgotten = matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST);
+        if !may_be_forgotten || !wire.has_session() || self.is_down() {
             return;
         }
         tracing::info!(server = %self.upstream.name, "the server forgot our session");
@@ -182,12 +183,9 @@ impl Link {
             &self.upstream.runtime,
             "open session anew",
             async move {
-                match reopen(&link).await {
-                    // Whatever changed meanwhile was told to the session that is gone.
-                    Ok(_) => link.upstream.hub.lists_changed(&link.upstream.name),
-                    Err(fault) => {
-                        tracing::warn!(server = %link.upstream.name, %fault, "no session could be opened")
-                    }
+                // Whatever changed meanwhile was told to the session that is gone; the new one makes up for it.
+                if let Err(fault) = reopen(&link).await {
+                    tracing::warn!(server = %link.upstream.name, %fault, "no session could be opened");
                 }
             },
         ));

@@ -267,6 +267,50 @@ async fn a_modern_client_and_a_server_with_sessions() {
     assert_eq!(server.times_asked("resources/unsubscribe"), 1);
 }
 
+/// A session server binds what a client can be asked to a conversation, so there are several. News may come on any.
+#[tokio::test(start_paused = true)]
+async fn each_conversation_with_a_session_server_is_heard() {
+    let server = Server::legacy(
+        "old",
+        r#"{"tools":{"listChanged":true},"resources":{"subscribe":true}}"#,
+    );
+    server.answers("resources/subscribe", "{}");
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/s/old/mcp");
+    client
+        .say(&modern(
+            "1",
+            "subscriptions/listen",
+            r#"{"notifications":{"toolsListChanged":true,"resourceSubscriptions":["r://a"]}}"#,
+        ))
+        .await;
+    assert!(client.hears().await.contains("acknowledged"));
+    let first = server.line();
+
+    let call = modern("2", "tools/call", r#"{"name":"x"}"#).replace(
+        r#"clientCapabilities":{}"#,
+        r#"clientCapabilities":{"elicitation":{}}"#,
+    );
+    client.say(&call).await;
+    let asked = server.hears_of("tools/call").await;
+    assert_ne!(asked.line.number, first.number);
+    assert_eq!(
+        server.times_asked("resources/subscribe"),
+        2,
+        "before the call, so that what it changes is told"
+    );
+    asked.line.say(&updated("r://a")).await;
+    let update = tagged("resources/updated", r#""uri":"r://a","#, "1");
+    assert_eq!(client.hears().await, update);
+    first.say(&updated("r://a")).await;
+    assert_eq!(client.hears().await, update);
+    asked
+        .line
+        .say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)
+        .await;
+    assert_eq!(client.hears().await, tagged("tools/list_changed", "", "1"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_in_order_when_its_server_is_removed() {
     let server = Server::legacy("old", r#"{"tools":{"listChanged":true}}"#);

@@ -200,6 +200,13 @@ async fn what_a_request_does_not_declare_is_not_asked() {
         client.say(&with_capabilities("1", FIRST, capabilities)).await;
         let running = server.hears_of("tools/call").await;
         asks(&running, "9", method, params).await;
+        let refusal = server.hears().await.message;
+        assert_eq!(
+            (&refusal["id"], &refusal["error"]["code"]),
+            (&json("9"), &json("-32601"))
+        );
+        // The server may know what to do without. If it fails, this is why.
+        running.answer(r#"{"content":[],"isError":true}"#).await;
         let answer = json(&client.hears().await);
         assert_eq!(answer["error"]["code"], -32021, "{answer}");
         assert_eq!(
@@ -207,15 +214,15 @@ async fn what_a_request_does_not_declare_is_not_asked() {
             json(required),
             "{answer}"
         );
-        let mut told = [server.hears().await.message, server.hears().await.message];
-        told.sort_by_key(|message| message.get("method").is_some());
-        assert_eq!(
-            (&told[0]["id"], &told[0]["error"]["code"]),
-            (&json("9"), &json("-32601"))
-        );
-        assert_eq!(told[1]["method"], "notifications/cancelled");
-        assert_eq!(&told[1]["params"]["requestId"], running.id());
+        client.say(&with_capabilities("2", FIRST, capabilities)).await;
+        let running = server.hears_of("tools/call").await;
+        asks(&running, "9", method, params).await;
+        server.hears().await;
+        running.answer(r#"{"content":[]}"#).await;
+        let answer = json(&client.hears().await);
+        assert_eq!(answer["result"]["content"], json("[]"), "{answer}");
     }
+    server.heard_nothing_else().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -530,4 +537,78 @@ async fn a_client_with_a_session_that_cancels_refuses_or_stays_silent() {
     assert_eq!(heard[0]["params"]["requestId"], asked["id"]);
     assert_eq!(heard[1]["id"], 3);
     assert!(heard[1].get("error").is_some(), "{}", heard[1]);
+}
+
+/// A server that asks for roots as soon as there is a client would ask whoever comes first, for everybody.
+#[tokio::test(start_paused = true)]
+async fn what_a_server_asks_before_the_first_call_is_nobodys() {
+    let server = Server::legacy("old", r#"{"tools":{}}"#);
+    server.asks_when_initialized(r#"{"jsonrpc":"2.0","id":0,"method":"roots/list"}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/s/old/mcp");
+    client.say(&askable("1", FIRST)).await;
+    // On the link for lists, and on the one of clients that can be asked.
+    for _ in 0..2 {
+        let refusal = server.hears().await.message;
+        assert_eq!(
+            (&refusal["id"], &refusal["error"]["code"]),
+            (&json("0"), &json("-32601"))
+        );
+    }
+    let running = server.hears_of("tools/call").await;
+    running.answer(r#"{"content":[]}"#).await;
+    assert_eq!(json(&client.hears().await)["id"], 1);
+}
+
+/// On a pipe nothing says which call a question is about, so a call that waits for its client has the pipe to itself.
+#[tokio::test(start_paused = true)]
+async fn no_call_joins_one_that_is_parked() {
+    let server = Server::legacy("old", r#"{"tools":{}}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/s/old/mcp");
+    client.say(&askable("1", FIRST)).await;
+    let first = server.hears_of("tools/call").await;
+    asks(&first, "0", "elicitation/create", NAME).await;
+    let (_, state) = asked_of(&client.hears().await);
+    client.say(&askable("2", r#"{"name":"y"}"#)).await;
+    let second = server.hears_of("tools/call").await;
+    assert_ne!(second.line.number, first.line.number);
+    // The first tool asks once more: its own client, and no other.
+    asks(&first, "1", "roots/list", "{}").await;
+    second.answer(r#"{"content":[]}"#).await;
+    assert_eq!(json(&client.hears().await)["id"], 2);
+    client
+        .say(&again(
+            "3",
+            &json(r#"{"elicitation-1-1":{"action":"accept"}}"#),
+            &state,
+        ))
+        .await;
+    let (keys, _) = asked_of(&client.hears().await);
+    assert_eq!(keys, ["roots-2-1"]);
+}
+
+/// Cancelled by its client, but perhaps not by its server.
+#[tokio::test(start_paused = true)]
+async fn what_a_call_asks_that_was_given_up_is_no_other_calls() {
+    let server = Server::legacy("old", r#"{"tools":{}}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/s/old/mcp");
+    client.say(&askable("1", FIRST)).await;
+    let first = server.hears_of("tools/call").await;
+    client
+        .say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#)
+        .await;
+    assert_eq!(server.hears().await.message["method"], "notifications/cancelled");
+    client.say(&askable("2", r#"{"name":"y"}"#)).await;
+    let second = server.hears_of("tools/call").await;
+    assert_eq!(second.line.number, first.line.number);
+    asks(&first, "7", "elicitation/create", NAME).await;
+    let refusal = server.hears().await.message;
+    assert_eq!(
+        (&refusal["id"], &refusal["error"]["code"]),
+        (&json("7"), &json("-32601"))
+    );
+    second.answer(r#"{"content":[]}"#).await;
+    assert_eq!(json(&client.hears().await)["id"], 2);
 }

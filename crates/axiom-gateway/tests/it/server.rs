@@ -41,6 +41,8 @@ struct State {
     mute: bool,
     /// A server that reads nothing more.
     stalled: bool,
+    /// What it says as soon as it is told that its client is ready.
+    when_initialized: Option<String>,
 }
 
 /// A message the test has to deal with.
@@ -89,7 +91,15 @@ impl Server {
             r#"{{"result":{{"protocolVersion":"2025-11-25","capabilities":{capabilities},"serverInfo":{{"name":"{name}","version":"1"}}}}}}"#
         );
         let unknown = r#"{"error":{"code":-32601,"message":"method not found"}}"#.to_owned();
-        Server::new(name, &[("initialize", greeting), ("server/discover", unknown)])
+        let alive = r#"{"result":{}}"#.to_owned();
+        Server::new(
+            name,
+            &[
+                ("initialize", greeting),
+                ("server/discover", unknown),
+                ("ping", alive),
+            ],
+        )
     }
 
     /// A server of 2026-07-28 that knows nothing of `initialize`.
@@ -128,6 +138,11 @@ impl Server {
 
     pub(crate) fn set_mute(&self) {
         self.state.lock().unwrap().mute = true;
+    }
+
+    /// Said as soon as a client is ready.
+    pub(crate) fn asks_when_initialized(&self, raw: &str) {
+        self.state.lock().unwrap().when_initialized = Some(raw.to_owned());
     }
 
     /// From now on nothing is read: after the next message, which nobody hears.
@@ -215,7 +230,12 @@ impl Server {
                 let answer = format!(r#"{{"jsonrpc":"2.0","id":{},{outcome}"#, message["id"]);
                 line.say(&answer).await;
             }
-            None if method == "notifications/initialized" => {}
+            None if method == "notifications/initialized" => {
+                let first_word = self.state.lock().unwrap().when_initialized.clone();
+                if let Some(first_word) = first_word {
+                    line.say(&first_word).await;
+                }
+            }
             None => {
                 let line = line.clone();
                 // The test holds the receiver for as long as the server.
