@@ -56,6 +56,12 @@ pub fn peak_rss_kib(pid: u32) -> u64 {
     status(pid, "VmHWM:")
 }
 
+/// Files and sockets that a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    let folder = format!("/proc/{pid}/fd");
+    std::fs::read_dir(folder).expect("the process runs").count()
+}
+
 fn status(pid: u32, field: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
     let line = status

@@ -24,6 +24,7 @@ mod news;
 mod older_transports;
 
 mod bad_input;
+mod lifetimes;
 mod stale_sessions;
 mod upstream_faults;
 

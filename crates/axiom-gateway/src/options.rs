@@ -61,7 +61,8 @@ pub struct ServerOptions {
     /// A private connection (one client session's own child process) is closed after this long without a call.
     pub idle_timeout: Duration,
     /// Live connections to this server at most: the shared ones and those of client sessions that need their own.
-    /// At the limit a new session's call fails at once with `Busy`.
+    /// At the limit the longest idle private one of a client that is not there makes room; if there is none, a new
+    /// session's call fails at once with `Busy`.
     pub links_max: usize,
     /// How long a list is served from memory when the server does not announce changes. Zero asks every time.
     pub list_ttl: Duration,

@@ -305,7 +305,15 @@ pub(crate) fn class_of(revision: Revision, capabilities: &[u8]) -> Class {
 
 /// Whole seconds since some fixed moment: cheap stamps for idleness.
 pub(crate) fn clock_seconds() -> u64 {
-    use std::sync::OnceLock;
+    clock().as_secs()
+}
+
+/// The same clock, for what is told apart within a second.
+pub(crate) fn clock_millis() -> u64 {
+    u64::try_from(clock().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn clock() -> Duration {
     static START: OnceLock<time::Instant> = OnceLock::new();
-    START.get_or_init(time::now).elapsed().as_secs()
+    START.get_or_init(time::now).elapsed()
 }

@@ -5,14 +5,15 @@
 //! capabilities at `initialize`, so clients that declare the same share one; a client that can be asked something
 //! (roots, sampling, elicitation) gets its own, because the answers are its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axiom_core::channel::watch;
 use axiom_core::{spawn, time};
 use axiom_protocol::revision::{Era, Revision};
+use axiom_transport::http_client::Target;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
@@ -50,6 +51,9 @@ pub(crate) struct Upstream {
     pub(crate) hub: Arc<Hub>,
     /// Where links live: they outlast the request that opened them.
     runtime: Handle,
+    /// Where the server is, on HTTP. One for all links, so that they share idle connections: those of a link's own would
+    /// outlive it by a minute, and with many short sessions no descriptor would be left.
+    target: OnceLock<Target>,
     links: Mutex<HashMap<LinkKey, Slot>>,
     speaks: Mutex<Speaks>,
     last_error: Mutex<Option<String>>,
@@ -127,6 +131,9 @@ enum Slot {
 /// First pause after a failed connection attempt; doubles up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A link that was handed out this lately may not have got its call yet, so it does not make room for another. Longer
+/// than a task waits for its turn; at the default limit it lets in five thousand new clients a second.
+const ROOM_IDLE_MIN: Duration = Duration::from_millis(50);
 
 /// A link that was set apart ends this long after its last call: what was said last may be on its way.
 const APART_GRACE: Duration = Duration::from_secs(3);
@@ -197,6 +204,7 @@ impl Upstream {
             catalogs: Catalogs::default(),
             hub,
             runtime,
+            target: OnceLock::new(),
             links: Mutex::default(),
             speaks: Mutex::default(),
             last_error: Mutex::default(),
@@ -313,15 +321,23 @@ impl Upstream {
             .values()
             .filter(|slot| !matches!(slot, Slot::Down { .. }))
             .count();
+        let mut leaving = None;
         if up >= self.options.links_max {
-            return Err(Fault::Busy {
+            let link = longest_idle(&links).ok_or_else(|| Fault::Busy {
                 server: self.name.to_string(),
                 links_max: self.options.links_max,
-            });
+            })?;
+            links.remove(&link.key());
+            leaving = Some(link);
         }
         let (tx, rx) = watch::channel(None);
         links.insert(key.clone(), Slot::Connecting(rx.clone()));
         drop(links);
+        if let Some(link) = leaving {
+            let idle_ms = u64::try_from(link.idle().as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(server = %self.name, idle_ms, "an idle connection makes room for another client");
+            link.stop("another client needed its place");
+        }
         let upstream = Arc::clone(self);
         let want = want.clone();
         drop(spawn::spawn_on(&self.runtime, "connect", async move {
@@ -330,6 +346,14 @@ impl Upstream {
             tx.send_replace(Some(result));
         }));
         Ok(Found::Attempt(rx))
+    }
+
+    fn target(&self, url: &str, headers: &BTreeMap<String, String>) -> Result<Target, Fault> {
+        if let Some(target) = self.target.get() {
+            return Ok(target.clone());
+        }
+        let target = Target::parse(url, headers).map_err(|error| self.unavailable(&error.to_string()))?;
+        Ok(self.target.get_or_init(|| target).clone())
     }
 
     async fn connect_in_time(self: &Arc<Self>, want: &Want) -> Result<Arc<Link>, Fault> {
@@ -523,6 +547,20 @@ impl Upstream {
         // No critical section leaves the map half-changed.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The link that is missed least when there is no room: of a client that is not there, and longest without a call.
+fn longest_idle(links: &HashMap<LinkKey, Slot>) -> Option<Arc<Link>> {
+    links
+        .values()
+        .filter_map(|slot| match slot {
+            Slot::Up(link) if link.private_to.is_some() => Some(link),
+            _ => None,
+        })
+        .filter(|link| !link.is_busy() && link.idle() >= ROOM_IDLE_MIN)
+        .filter(|link| link.owner().is_none_or(|session| !session.is_attached()))
+        .max_by_key(|link| link.idle())
+        .cloned()
 }
 
 impl Tally {

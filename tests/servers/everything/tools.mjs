@@ -9,6 +9,7 @@ import { audio, image, PNG, say, text } from './media.mjs';
 
 // Of all calls in this process: an instance lives for one request only.
 const cancelled = { count: 0, waiting: [] };
+let slowBegun = 0;
 
 export function addTools(server, era, changes) {
     const tool = (name, description, answer) => server.registerTool(name, { description }, answer);
@@ -86,6 +87,7 @@ function notifications(tool) {
         return say('Reconnection test completed successfully');
     });
     tool('test_slow', 'Reports once, then runs for a minute unless it is cancelled', async ctx => {
+        slowBegun += 1;
         const progressToken = ctx.mcpReq._meta?.progressToken;
         if (progressToken !== undefined) {
             await ctx.mcpReq.notify({ method: 'notifications/progress', params: { progressToken, progress: 0 } });
@@ -102,6 +104,9 @@ function notifications(tool) {
         if (cancelled.count === 0) await new Promise(resolve => cancelled.waiting.push(resolve));
         return say(String(cancelled.count));
     });
+    tool('test_slow_calls', 'Says how many calls of test_slow began, and how many of them were cancelled', () =>
+        say(JSON.stringify({ begun: slowBegun, cancelled: cancelled.count }))
+    );
 }
 
 // One question in the middle of a call. Before 2026-07-28 the server asks its client and waits; since then the answer is

@@ -55,8 +55,7 @@ const CHILD_GRACE: Duration = Duration::from_secs(2);
 pub(super) async fn connect(upstream: &Arc<Upstream>, want: &Want) -> Result<Arc<Link>, Fault> {
     let link = match &upstream.options.endpoint {
         Endpoint::Http { url, headers } => {
-            let target =
-                Target::parse(url, headers).map_err(|error| upstream.unavailable(&error.to_string()))?;
+            let target = upstream.target(url, headers)?;
             connect_http(upstream, want, target).await?
         }
         _ => connect_pipe(upstream, want).await?,
@@ -120,7 +119,7 @@ async fn open(upstream: &Arc<Upstream>) -> Result<(Pipe, Option<Child>), Fault> 
             None,
         )),
         Endpoint::Sse { url, headers } | Endpoint::Http { url, headers } => {
-            let target = Target::parse(url, headers).map_err(|error| failed(&error))?;
+            let target = upstream.target(url, headers)?;
             Ok((
                 legacy_sse::connect(&target, bytes_max)
                     .await

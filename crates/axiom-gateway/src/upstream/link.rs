@@ -26,7 +26,7 @@ use crate::call::{is_level, severity};
 use crate::exchange::{CallState, Exchange, Ids, Source, Step};
 use crate::fault::Fault;
 use crate::message::Message;
-use crate::session::{Audience, Class, Session, SessionId, can_be_asked, clock_seconds};
+use crate::session::{Audience, Class, Session, SessionId, can_be_asked, clock_millis};
 
 /// One live conversation with a server.
 pub(crate) struct Link {
@@ -43,6 +43,7 @@ pub(crate) struct Link {
     pub(super) wire: Wire,
     /// Why it ended.
     down: OnceLock<Fault>,
+    /// [`clock_millis`] at the last message.
     last_used: AtomicU64,
     in_flight: AtomicU64,
     /// Whether the server would be heard if it announced a change: always on a legacy pipe.
@@ -176,7 +177,7 @@ impl Link {
             greeting,
             wire,
             down: OnceLock::new(),
-            last_used: AtomicU64::new(clock_seconds()),
+            last_used: AtomicU64::new(clock_millis()),
             in_flight: AtomicU64::new(0),
             standing: watch::Sender::new(standing),
             begun: time::now(),
@@ -580,11 +581,11 @@ impl Link {
     }
 
     fn touch(&self) {
-        self.last_used.store(clock_seconds(), Ordering::Relaxed);
+        self.last_used.store(clock_millis(), Ordering::Relaxed);
     }
 
     pub(crate) fn idle(&self) -> Duration {
-        Duration::from_secs(clock_seconds().saturating_sub(self.last_used.load(Ordering::Relaxed)))
+        Duration::from_millis(clock_millis().saturating_sub(self.last_used.load(Ordering::Relaxed)))
     }
 
     /// The session that has this link for itself, while it lives.
@@ -593,8 +594,9 @@ impl Link {
         owner.as_ref().and_then(Weak::upgrade)
     }
 
-    /// The session of a private link is in use again.
+    /// The session of a private link is in use again: a call of it is about to come.
     pub(super) fn meet_owner(&self, session: &Arc<Session>) {
+        self.touch();
         *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(session));
     }
 

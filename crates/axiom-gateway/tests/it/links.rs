@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::client::{Client, call, initialize};
+use crate::http::{Response, Web};
 use crate::server::Server;
 use crate::stage::{Stage, json, options, settle};
 
@@ -49,6 +50,63 @@ async fn at_the_limit_a_client_is_told_so_until_another_leaves() {
     drop(first);
     settle().await;
     assert!(json(&second.asks(&hello).await)["result"].is_object());
+}
+
+#[tokio::test]
+async fn at_the_limit_the_longest_idle_link_of_a_client_that_is_not_there_makes_room() {
+    let server = Server::legacy("files", r#"{"tools":{}}"#);
+    let mut options = options(&[&server]);
+    options.servers.get_mut("files").unwrap().links_max = 2;
+    let stage = Stage::with(options);
+    let web = Web::open(&stage);
+    let (busy, idle) = (welcome(&web).await, welcome(&web).await);
+    let request = call("1", "x");
+    let in_flight = async {
+        let headers = [("mcp-session-id", busy.as_str())];
+        web.post("/s/files/mcp", &headers, &request).await.text().await
+    };
+    let others = async {
+        let asked = server.hears_of("tools/call").await;
+        // Not the busy one, though it has been there for longer.
+        let third = welcome(&web).await;
+        assert_eq!(asked.line.number, 1);
+        let lines = server.greetings().len();
+        // Who had to go is served again, on a link of its own and at the expense of the third.
+        let headers = [("mcp-session-id", idle.as_str())];
+        let again = async {
+            loop {
+                let answer = web.post("/s/files/mcp", &headers, &call("2", "y")).await;
+                let text = answer.text().await;
+                if json(&text)["error"]["code"] != 1005 {
+                    return text;
+                }
+            }
+        };
+        let served = async {
+            let theirs = server.hears_of("tools/call").await;
+            assert_eq!(theirs.line.number, lines + 1);
+            theirs.answer(r#"{"content":["again"]}"#).await;
+        };
+        let (again, ()) = tokio::join!(again, served);
+        assert_eq!(json(&again)["result"]["content"][0], "again");
+        assert_ne!(third, idle);
+        asked.answer(r#"{"content":["undisturbed"]}"#).await;
+    };
+    let (answer, ()) = tokio::join!(in_flight, others);
+    assert_eq!(json(&answer)["result"]["content"][0], "undisturbed");
+    assert_eq!(server.open_lines(), 2);
+}
+
+/// A session of a client that can be asked something, as soon as there is room for it: a link that was handed out a
+/// moment ago makes none.
+async fn welcome(web: &Web) -> String {
+    loop {
+        let hello = initialize("2025-11-25", ASKABLE);
+        let Response { headers, .. } = web.post("/s/files/mcp", &[], &hello).await;
+        if let Some(id) = headers.get("mcp-session-id") {
+            return id.to_str().unwrap().to_owned();
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

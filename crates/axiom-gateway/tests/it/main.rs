@@ -33,6 +33,7 @@ mod bridge;
 
 mod reload;
 
+mod forward;
 mod handshake;
 mod links;
 mod sessions;

@@ -128,7 +128,8 @@ pub struct Server {
     /// A connection of one client session alone is closed after this long without a call.
     #[schemars(extend("default" = "5m"))]
     pub idle_timeout: Option<Time>,
-    /// Live connections to this server at most. At the limit a new session's call fails at once.
+    /// Live connections to this server at most. At the limit an idle connection of a client that is not there makes
+    /// room; if there is none, a new session's call fails at once.
     #[schemars(range(min = 1, max = 65_536), extend("default" = 256))]
     pub links_max: Option<u32>,
     /// How long a list is answered from memory when the server does not announce changes. "0s" asks every time.
