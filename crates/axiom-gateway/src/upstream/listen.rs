@@ -64,10 +64,10 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
     let mut pause = PAUSE;
     // Once the server was asked and did not refuse; a refusal after that has another reason.
     let mut was_taken = false;
+    let mut is_first = true;
     while !link.is_down() {
         let opened = time::now();
         let mut heard = false;
-        let taken_before = was_taken;
         let mut asking = Box::pin(link.get_stream(last_event_id.clone()));
         let answer = match time::timeout(STANDING_TIMEOUT, &mut asking).await {
             Ok(answer) => answer,
@@ -108,10 +108,11 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
                 }
                 link.set_standing(Standing::Closed);
             }
-            // It took the request before: it was started anew meanwhile, and knows nothing of our session.
+            // It did not refuse the request before this one. (Not every server sends the head of a stream before it has
+            // news, so that one may have looked like no answer at all.) It was started anew meanwhile, and knows nothing of
+            // our session.
             Ok(answer)
-                if taken_before
-                    && matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) =>
+                if !is_first && matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) =>
             {
                 link.stream_refused(answer.status);
                 // Unless that closed it already.
@@ -126,6 +127,7 @@ async fn follow_get(link: Arc<Link>, mut missed: bool) {
             }
             Ok(_) | Err(_) => link.set_standing(Standing::Closed),
         }
+        is_first = false;
         let lasted = heard || opened.elapsed() >= LASTED_MIN;
         missed |= (lasted || broken && was_taken) && last_event_id.is_none();
         pause_after(&mut pause, lasted).await;
