@@ -10,7 +10,9 @@ mod suite;
 use axiom_tests::child::Running;
 use axiom_tests::config::Config;
 use axiom_tests::gateway::Gateway;
+use axiom_tests::peer::{Peer, Stateless};
 use axiom_tests::servers;
+use serde_json::json;
 
 use suite::Revision::{self, Legacy, Modern};
 use suite::Scored;
@@ -95,5 +97,17 @@ fn passed(revision: Revision, server: Server, way: Way, file: &str) -> Scored {
         Way::Stdio => (None, Config::new().stdio("server", &server.stdio())),
     };
     let gateway = Gateway::start(&config);
-    suite::server(&gateway.server("server"), revision, file)
+    let url = gateway.server("server");
+    if matches!((revision, server, way), (Modern, Server::LegacyOnly, Way::Stdio)) {
+        be_started_for_forms(&url);
+    }
+    suite::server(&url, revision, file)
+}
+
+/// A session server on a pipe is started for each set of capabilities that a client declares. One check waits no longer
+/// than 600 ms for the first word of a call that declares forms only, and Node may need as long to start.
+fn be_started_for_forms(url: &str) {
+    let mut client = Stateless::new(url);
+    client.capabilities = json!({ "elicitation": {} });
+    assert!(client.ask("tools/list", "{}").result.is_some());
 }
