@@ -16,9 +16,7 @@ use crate::exchange::{Exchange, Final, Step, Waiting};
 use crate::fault::Fault;
 use crate::upstream::Link;
 
-pub(crate) use park::{
-    Declared, Park, answer_open, ask_again, has_visited, is_level, is_visit_first, severity,
-};
+pub(crate) use park::{Declared, Park, answer_open, ask_again, has_visited, is_visit_first};
 pub(crate) use rounds::Rounds;
 
 mod park;
@@ -166,23 +164,19 @@ impl Call {
         }
     }
 
-    /// The outcome, without what comes before it.
+    /// The outcome, whole, without what comes before it.
     pub(crate) async fn finish(mut self) -> Result<Final, Fault> {
-        let bytes_max = self.link.limits().bytes_max;
+        let answer = self.outcome().await?;
+        answer.gathered(self.link.limits().bytes_max, self.server()).await
+    }
+
+    /// The outcome as far as it has arrived. What comes before it goes to the client outside of the call.
+    pub(crate) async fn outcome(&mut self) -> Result<Final, Fault> {
         loop {
             match self.next().await {
                 // A question of the server is among them, perhaps: it must reach the client all the same.
                 Step::Notice(notice) => self.divert(&notice),
-                Step::Done(result) => {
-                    let answer = result?;
-                    let (status, is_result) = (answer.status, answer.is_result);
-                    let bytes = answer.collect(bytes_max, self.server()).await?;
-                    return Ok(Final {
-                        status,
-                        is_result,
-                        ..Final::whole(bytes)
-                    });
-                }
+                Step::Done(result) => return result,
             }
         }
     }

@@ -255,19 +255,12 @@ impl Exchange {
 
     /// The outcome alone, whole. What comes before it goes to the client outside of the call.
     pub(crate) async fn finish(mut self) -> Result<Final, Fault> {
-        let bytes_max = self.link.limits().bytes_max;
         loop {
             match self.next().await {
                 Step::Notice(notice) => self.divert(&notice),
                 Step::Done(result) => {
-                    let answer = result?;
-                    let (status, is_result) = (answer.status, answer.is_result);
-                    let bytes = answer.collect(bytes_max, self.server()).await?;
-                    return Ok(Final {
-                        status,
-                        is_result,
-                        ..Final::whole(bytes)
-                    });
+                    let bytes_max = self.link.limits().bytes_max;
+                    return result?.gathered(bytes_max, self.server()).await;
                 }
             }
         }
@@ -569,6 +562,17 @@ impl Final {
             parts: VecDeque::from([bytes]),
             rest: None,
         }
+    }
+
+    /// The same answer with all of it arrived.
+    pub(crate) async fn gathered(self, bytes_max: usize, server: &str) -> Result<Final, Fault> {
+        let (status, is_result) = (self.status, self.is_result);
+        let bytes = self.collect(bytes_max, server).await?;
+        Ok(Final {
+            status,
+            is_result,
+            ..Final::whole(bytes)
+        })
     }
 
     /// All of it as one message, for transports that carry whole messages.

@@ -43,6 +43,7 @@ mod parking;
 mod upstream;
 
 mod hub;
+mod log_level;
 mod subscribe;
 
 mod fault;

@@ -320,11 +320,11 @@ impl Attended {
 
 impl Drop for Attended {
     fn drop(&mut self) {
-        let Some(call) = self.call.take() else { return };
+        let Some(mut call) = self.call.take() else { return };
         if !call.cancels_on_drop() {
             drop(spawn("finish abandoned call", async move {
                 // What its server asks meanwhile still reaches the client, on another stream.
-                drop(call.finish().await);
+                drop(call.outcome().await);
             }));
         }
     }

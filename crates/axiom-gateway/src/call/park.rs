@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::{ONE_BREATH, Pause};
 use crate::exchange::{Exchange, Final, Heard, Step};
 use crate::fault::Fault;
+use crate::log_level::severity;
 use crate::message::Message;
 use crate::parking::{Bound, Parked, Parking, Question, bound_to};
 use crate::plan::Endpoint;
@@ -432,27 +433,6 @@ fn input_required(client_id: &[u8], requests: &[u8], state: &str) -> Final {
     push_quoted(&mut result, state);
     result.push(b'}');
     Final::whole(Bytes::from(reply::result(client_id, &result)))
-}
-
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
-
-/// RFC 5424's order, which MCP's levels follow; unknown ones count as the least severe.
-pub(crate) fn severity(level: &str) -> usize {
-    LEVELS.iter().position(|known| *known == level).unwrap_or(0)
-}
-
-/// True for a level that RFC 5424 knows.
-pub(crate) fn is_level(level: &str) -> bool {
-    LEVELS.contains(&level)
 }
 
 /// True for a session server's error that sends the user to pages first.

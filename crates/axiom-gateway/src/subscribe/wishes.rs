@@ -8,6 +8,7 @@ use axiom_protocol::revision::Era;
 use bytes::Bytes;
 
 use crate::fault::Fault;
+use crate::log_level::{LEVELS, is_level};
 use crate::message::Message;
 use crate::phase::{Caller, Reply, now};
 use crate::plan::{Endpoint, Scope};
@@ -16,18 +17,6 @@ use crate::upstream::{Link, Outgoing, Reader, Upstream};
 
 /// Resources that one session may be subscribed to at servers that have no sessions.
 const URIS_MAX: usize = 1_024;
-/// The levels of RFC 5424, by their names in the protocol.
-const LEVELS: [&str; 8] = [
-    "debug",
-    "info",
-    "notice",
-    "warning",
-    "error",
-    "critical",
-    "alert",
-    "emergency",
-];
-
 /// The methods that [`shared`] has a say in.
 pub(crate) fn may_be_shared(method: Method) -> bool {
     matches!(
@@ -142,7 +131,7 @@ async fn counted(link: &Arc<Link>, caller: &Caller, message: &Message) -> Result
 
 fn note_level(session: &Session, message: &Message) -> Result<(), Fault> {
     let level = message.text(message.envelope.param.level);
-    let Some(level) = level.filter(|level| LEVELS.contains(&&**level)) else {
+    let Some(level) = level.filter(|level| is_level(level)) else {
         return Err(Fault::InvalidParams(format!(
             "logging/setLevel needs params.level, one of {}",
             LEVELS.join(", ")

@@ -22,9 +22,9 @@ use super::desk::DESK;
 use super::duplex::Duplex;
 use super::wire::HttpWire;
 use super::{Aside, LinkKey, Upstream, Want};
-use crate::call::{is_level, severity};
 use crate::exchange::{CallState, Exchange, Ids, Source, Step};
 use crate::fault::Fault;
+use crate::log_level::{is_level, severity};
 use crate::message::Message;
 use crate::session::{Audience, Class, Session, SessionId, can_be_asked, clock_millis};
 
