@@ -229,7 +229,12 @@ async fn send(
             let name = rename.map(|(_, name)| name.as_str());
             mirror::headers(link, message, name, mirrored.as_ref()).await?
         }
-        Caller::Legacy(_) => Vec::new(),
+        Caller::Legacy(_) => {
+            if bridge::may_ask(message.method()) {
+                link.hears_questions().await;
+            }
+            Vec::new()
+        }
     };
     link.call(Outgoing {
         message,

@@ -4,6 +4,7 @@ import { acceptedContent, inputRequired, inputResponse } from '@modelcontextprot
 import { z } from 'zod';
 
 import { say, text } from './media.mjs';
+import { related } from './tools.mjs';
 
 const CLIENT_CAPABILITIES = 'io.modelcontextprotocol/clientCapabilities';
 
@@ -117,7 +118,7 @@ function byCapability(server, era, tool) {
     const question = sample('Are you there?', 10).params;
     tool('test_missing_capability', 'Needs a client that declares sampling', async ctx => {
         // Asks without a look at what the client declared, as session servers do; whoever receives it must refuse.
-        if (era === 'legacy') return say((await ctx.mcpReq.requestSampling(question)).content.text);
+        if (era === 'legacy') return say((await ctx.mcpReq.requestSampling(question, related(ctx))).content.text);
         // The SDK answers -32021 for us when the client did not declare sampling.
         const content = sampled(ctx, 'answer');
         if (content === undefined) return inputRequired({ inputRequests: { answer: inputRequired.createMessage(question) } });

@@ -113,14 +113,16 @@ function notifications(tool) {
 // `input_required`, and the same call comes again with the response.
 const ASK = {
     legacy: {
-        sampling: (ctx, params, then) => ctx.mcpReq.requestSampling(params).then(then),
-        elicitation: (ctx, params, then) => ctx.mcpReq.elicitInput(params).then(then)
+        sampling: (ctx, params, then) => ctx.mcpReq.requestSampling(params, related(ctx)).then(then),
+        elicitation: (ctx, params, then) => ctx.mcpReq.elicitInput(params, related(ctx)).then(then)
     },
     modern: {
         sampling: (ctx, params, then) => answered(ctx, then) ?? asked(inputRequired.createMessage(params)),
         elicitation: (ctx, params, then) => answered(ctx, then) ?? asked(inputRequired.elicit(params))
     }
 };
+// Left alone the SDK asks on the standing stream, and a client that calls before it opened that one never hears of it.
+export const related = ctx => ({ relatedRequestId: ctx.mcpReq.id });
 const asked = question => inputRequired({ inputRequests: { question } });
 const answered = (ctx, then) => {
     const { kind, result, ...elicited } = inputResponse(ctx.mcpReq.inputResponses, 'question');

@@ -650,6 +650,15 @@ impl Link {
         }
     }
 
+    /// Waits, for a moment at most, until a server that may ask its client something can do so. What it asks on a standing
+    /// stream that is not open yet is lost, and its call would wait for the answer for ever.
+    pub(crate) async fn hears_questions(&self) {
+        let is_opening = *self.standing.borrow() == Standing::Opening;
+        if is_opening && self.can_ask() {
+            self.standing_settled().await;
+        }
+    }
+
     /// Waits until the standing stream is open, or it is clear that there is none: what a server tells before is lost.
     pub(crate) async fn standing_settled(&self) {
         let mut standing = self.standing.subscribe();

@@ -53,7 +53,7 @@ pub(super) async fn start(link: &Arc<Link>, missed: bool) {
         Era::Modern => return link.set_standing(Standing::Closed),
     };
     link.keep_task(task);
-    // (A session's own link is there before its client can call anything.)
+    // (A session's own link need not wait yet: its client has not called anything. The first call that may ask does.)
     if link.era() == Era::Legacy && link.can_ask() && link.private_to.is_none() {
         link.standing_settled().await;
     }
