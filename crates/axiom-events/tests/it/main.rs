@@ -1,0 +1,3 @@
+//! The log as its users meet it.
+
+mod smoke;
