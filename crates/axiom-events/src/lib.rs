@@ -22,9 +22,13 @@ mod segments;
 
 mod walk;
 
+mod digest;
+mod index;
+
 mod checkpoint;
 mod recover;
 
+pub mod find;
 pub mod read;
 
 pub mod verify;
@@ -35,7 +39,9 @@ pub mod log;
 pub use append::{Ack, Append, AppendError, Appended, Full};
 pub use batch::Batch;
 pub use block::Block;
+pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
+pub use find::{Hit, Totals};
 pub use log::{Log, Options};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};

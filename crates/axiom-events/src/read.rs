@@ -21,7 +21,7 @@ const CACHE_BYTES: usize = 32 << 20;
 /// Reads a shard. Clones share what they have unpacked. Every call may block on the disk, for some milliseconds.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    segments: Arc<Segments>,
+    pub(crate) segments: Arc<Segments>,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -57,7 +57,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the folder or the newest segment cannot be read. Damage is no error here; [`Reader::at`] tells of it.
-    pub fn open(disk: &dyn Disk, folder: &Path) -> Result<Reader, ReadError> {
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Reader, ReadError> {
         let segments = recover::look(disk, folder)?;
         Ok(Reader::new(Arc::new(segments)))
     }
