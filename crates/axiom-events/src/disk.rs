@@ -141,10 +141,12 @@ impl Opened {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::FallocateFlags;
-            match rustix::fs::fallocate(self.file.file(), FallocateFlags::empty(), 0, bytes) {
+            use rustix::io::Errno;
+            let reserve = || rustix::fs::fallocate(self.file.file(), FallocateFlags::empty(), 0, bytes);
+            match rustix::io::retry_on_intr(reserve) {
                 Ok(()) => return Ok(()),
                 // This file system cannot; it still can be told the length.
-                Err(rustix::io::Errno::OPNOTSUPP) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
                 Err(error) => return Err(error.into()),
             }
         }
