@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axiom_events::disk::{Disk, Machine};
 use axiom_events::{
     Ack, Append, AppendError, Appended, Batch, Event, EventId, Format, Level, Log, Next, Options, Reader,
     TraceId,
@@ -298,6 +299,6 @@ fn lost_in(body: &[u8]) -> usize {
 }
 
 /// The same, for a disk that is not simulated.
-pub(crate) fn machine() -> Arc<dyn axiom_events::disk::Disk> {
-    Arc::new(axiom_events::disk::Machine)
+pub(crate) fn machine() -> Arc<dyn Disk> {
+    Arc::new(Machine)
 }

@@ -5,5 +5,6 @@ mod sim;
 
 mod faults;
 mod find;
+mod mutate;
 mod power;
 mod smoke;
