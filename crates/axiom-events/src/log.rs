@@ -133,8 +133,9 @@ impl Log {
         self.shared.queue.submit(append).await
     }
 
-    /// Hands over events and does not wait. They are written within some milliseconds. If the disk refuses them, an event
-    /// of kind [`axiom.gap`](crate::writer::GAP_KIND) says how many are missing.
+    /// Hands over events and does not wait. They are written within some milliseconds. If the disk refuses them, or
+    /// some were recorded before and some were not, an event of kind [`axiom.gap`](crate::writer::GAP_KIND) says how many
+    /// are missing.
     ///
     /// # Errors
     /// Gives the batch back when the queue is full or closed, and always if it has more than

@@ -206,7 +206,13 @@ impl Writer {
                 // With the others: the first time may not be on the disk yet.
                 return answers.push(answer);
             }
-            Known::Partly => return answer.give(Err(AppendError::PartlyKnown)),
+            Known::Partly => {
+                if answer.reply.is_none() {
+                    self.lost += u64::from(answer.appended.count);
+                    self.lost_reason = AppendError::PartlyKnown.to_string();
+                }
+                return answer.give(Err(AppendError::PartlyKnown));
+            }
         }
         for (stream, expected) in &append.expected {
             if let Err(conflict) = self.streams.check(stream, *expected) {

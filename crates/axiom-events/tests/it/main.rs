@@ -3,8 +3,10 @@
 mod history;
 mod sim;
 
+mod bounds;
 mod faults;
 mod find;
+mod model;
 mod mutate;
 mod power;
 mod smoke;

@@ -126,7 +126,11 @@ fn mutate(shard: &Shard, files: &mut Files, random: &mut Random) -> Option<Strin
     let segments = shard.segments();
     let newest = segments.last().expect("there are some").clone();
     let path = segments[random.below(segments.len())].clone();
-    let name = path.file_name().expect("it has one").to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .expect("it has one")
+        .to_string_lossy()
+        .into_owned();
     let used = shard.used(&path);
     let file = files.get_mut(&path).expect("it is there");
     let at = random.below(used);
@@ -159,10 +163,15 @@ fn mutate(shard: &Shard, files: &mut Files, random: &mut Random) -> Option<Strin
             let blocks = shard.blocks();
             let here: Vec<&Placed> = blocks.iter().filter(|block| block.path == path).collect();
             let first = random.below(here.len().saturating_sub(1));
-            let [one, other, ..] = here.get(first..)? else { return None };
+            let [one, other, ..] = here.get(first..)? else {
+                return None;
+            };
             let both = [other.bytes.clone(), one.bytes.clone()].concat();
             file[one.at..one.at + both.len()].copy_from_slice(&both);
-            format!("{:?} and {:?} of {name} change places", one.offsets, other.offsets)
+            format!(
+                "{:?} and {:?} of {name} change places",
+                one.offsets, other.offsets
+            )
         }
         6 => {
             let blocks = shard.blocks();
@@ -202,7 +211,9 @@ fn mutate(shard: &Shard, files: &mut Files, random: &mut Random) -> Option<Strin
 /// Each event is one that was written, at its place.
 fn is_truth(shard: &Shard, found: &Found) {
     for own in &found.events {
-        let written = shard.events.get(usize::try_from(own.offset).expect("it is small"));
+        let written = shard
+            .events
+            .get(usize::try_from(own.offset).expect("it is small"));
         assert_eq!(written, Some(own));
     }
 }
@@ -233,13 +244,20 @@ fn check(shard: &Shard, files: &Files) -> Verdict {
     let before = read_all(&Reader::open(sim.arc(), folder).expect("damage is no error"));
     is_truth(shard, &before);
     let offsets = |found: &Found| -> BTreeSet<u64> { found.events.iter().map(|own| own.offset).collect() };
-    let lost: Vec<u64> = sound(shard, files).difference(&offsets(&before)).copied().collect();
+    let lost: Vec<u64> = sound(shard, files)
+        .difference(&offsets(&before))
+        .copied()
+        .collect();
     assert!(lost.is_empty(), "these are sound and not read: {lost:?}");
 
     let log = Log::open(options(folder), sim.arc()).expect("damage is no error");
     let opened = read_all(&log.reader());
     is_truth(shard, &opened);
-    assert_eq!(offsets(&opened), offsets(&before), "the log has others than a reader");
+    assert_eq!(
+        offsets(&opened),
+        offsets(&before),
+        "the log has others than a reader"
+    );
     let mut batch = Batch::new();
     let event = Event {
         stream: "new",
@@ -254,7 +272,11 @@ fn check(shard: &Shard, files: &Files) -> Verdict {
     let appended = block_on(log.append(append)).expect("the log goes on");
     if !shard.is_open {
         let end = shard.events.len() as u64;
-        assert!(appended.first_offset >= end, "offset {} again", appended.first_offset);
+        assert!(
+            appended.first_offset >= end,
+            "offset {} again",
+            appended.first_offset
+        );
     }
     log.close();
     let mut last = read_all(&Reader::open(sim.arc(), folder).expect("damage is no error"));
@@ -268,7 +290,10 @@ fn mutations(is_open: bool, count: u64) {
     let shard = write_shard(is_open);
     assert!(shard.segments().len() > 4 && shard.blocks().len() > 30);
     let untouched = check(&shard, &shard.files);
-    assert!(untouched.is_sound() && untouched.torn_bytes == 0, "{untouched:#?}");
+    assert!(
+        untouched.is_sound() && untouched.torn_bytes == 0,
+        "{untouched:#?}"
+    );
     let mut done = 0;
     for seed in 0..count {
         let mut files = shard.files.clone();
@@ -278,7 +303,10 @@ fn mutations(is_open: bool, count: u64) {
         };
         eprintln!("seed {seed}: {what}");
         let verdict = check(&shard, &files);
-        assert!(!verdict.is_sound() || verdict.torn_bytes > 0, "not noticed: {what}");
+        assert!(
+            !verdict.is_sound() || verdict.torn_bytes > 0,
+            "not noticed: {what}"
+        );
         done += 1;
     }
     assert!(done > count * 3 / 4, "{done} of {count} changed anything");

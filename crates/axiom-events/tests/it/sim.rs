@@ -14,6 +14,8 @@ use axiom_events::disk::{Access, Disk, File};
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// Of a segment.
+const HEAD_BYTES: u64 = 128;
 
 /// A disk; clones are the same one.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +47,8 @@ struct State {
     boot: u64,
     random: Random,
     holds_syncs: bool,
+    holds_reads: bool,
+    /// Syncs and reads that wait.
     held: usize,
 }
 
@@ -205,18 +209,25 @@ impl Sim {
         state.lose_unsynced();
     }
 
-    /// From now on syncs wait for [`Sim::let_syncs_go`].
+    /// From now on syncs wait for [`Sim::let_go`].
     pub(crate) fn hold_syncs(&self) {
         self.lock().holds_syncs = true;
     }
 
-    pub(crate) fn let_syncs_go(&self) {
-        self.lock().holds_syncs = false;
+    /// From now on reads behind a file's first bytes wait for [`Sim::let_go`].
+    pub(crate) fn hold_reads(&self) {
+        self.lock().holds_reads = true;
+    }
+
+    pub(crate) fn let_go(&self) {
+        let mut state = self.lock();
+        (state.holds_syncs, state.holds_reads) = (false, false);
+        drop(state);
         self.shared.changed.notify_all();
     }
 
-    /// Returns when a sync is waiting.
-    pub(crate) fn wait_for_held_sync(&self) {
+    /// Returns when a sync or a read is waiting.
+    pub(crate) fn wait_for_held(&self) {
         let state = self.lock();
         let held = self.shared.changed.wait_while(state, |state| state.held == 0);
         drop(held.unwrap_or_else(PoisonError::into_inner));
@@ -444,9 +455,30 @@ impl Handle {
     }
 }
 
+impl Handle {
+    /// Waits as long as `holds` says so.
+    fn held<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        holds: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        if !holds(&state) {
+            return state;
+        }
+        let changed = &self.sim.shared.changed;
+        state.held += 1;
+        changed.notify_all();
+        let until = changed.wait_while(state, |state| holds(state));
+        let mut state = until.unwrap_or_else(PoisonError::into_inner);
+        state.held -= 1;
+        state
+    }
+}
+
 impl File for Handle {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let state = self.state()?;
+        let state = self.held(state, |state| state.holds_reads && at >= HEAD_BYTES);
         let file = state.inodes[&self.inode]
             .live
             .get(index(at)..)
@@ -473,18 +505,8 @@ impl File for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut state = self.state()?;
-        if state.holds_syncs {
-            state.held += 1;
-            self.sim.shared.changed.notify_all();
-            let until = self
-                .sim
-                .shared
-                .changed
-                .wait_while(state, |state| state.holds_syncs);
-            state = until.unwrap_or_else(PoisonError::into_inner);
-            state.held -= 1;
-        }
+        let state = self.state()?;
+        let mut state = self.held(state, |state| state.holds_syncs);
         let outcome = state.admit(Op::Sync);
         if state.is_off {
             return outcome;
