@@ -118,7 +118,7 @@ impl Disk for Machine {
             .truncate(false)
             .open(folder.join("lock"))?;
         rustix::fs::flock(file.file(), rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        Ok(Box::new(Locked { file }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -131,6 +131,21 @@ impl Disk for Machine {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         fs_err::File::open(folder)?.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct Locked {
+    file: fs_err::File,
+}
+
+impl Drop for Locked {
+    /// Closing the file is not enough: a child process that was begun and has not come to its own program has it, too.
+    fn drop(&mut self) {
+        let unlocked = rustix::fs::flock(self.file.file(), rustix::fs::FlockOperation::Unlock);
+        if let Err(error) = unlocked {
+            tracing::warn!(%error, "an event log's folder may stay locked until this process ends");
+        }
     }
 }
 
@@ -193,3 +208,6 @@ fn above(folder: &Path) -> PathBuf {
         _ => PathBuf::from("."),
     }
 }
+
+#[cfg(test)]
+mod tests;

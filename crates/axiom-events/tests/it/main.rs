@@ -4,8 +4,11 @@ mod history;
 mod sim;
 
 mod bounds;
+mod checkpoints;
 mod faults;
 mod find;
+mod kill;
+mod lifecycle;
 mod model;
 mod mutate;
 mod power;
