@@ -413,3 +413,6 @@ impl fmt::Debug for Encoder {
         f.debug_struct("Encoder").finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ fn decode(bytes: &[u8], offset: u64, streams: &mut Streams) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

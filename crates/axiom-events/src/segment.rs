@@ -336,3 +336,6 @@ impl Segment {
 fn magic_places(window: &[u8]) -> impl Iterator<Item = usize> {
     memchr::memmem::find_iter(window, &block::MAGIC)
 }
+
+#[cfg(test)]
+mod tests;
