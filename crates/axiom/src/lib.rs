@@ -15,6 +15,7 @@ pub mod client;
 
 pub mod logging;
 pub mod outcome;
+mod pretty;
 pub mod signals;
 mod table;
 pub mod terminal;

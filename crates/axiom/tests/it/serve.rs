@@ -129,6 +129,65 @@ fn calls() {
     "#);
 }
 
+/// A configuration with the server that answers fixed bytes.
+fn exact(name: &str) -> Scratch {
+    let script = std::path::Path::new(crate::session::DATA).join("exact.sh");
+    let text = format!(
+        "[gateway]\nlisten = \"127.0.0.1:0\"\n[servers.exact]\ncommand = [\"/bin/sh\", {:?}]\n",
+        script.display().to_string(),
+    );
+    Scratch::with(name, "axiom.toml", &text)
+}
+
+#[test]
+fn what_a_tool_says_is_printed_as_it_came() {
+    let scratch = exact("exact-result");
+    assert_snapshot!(scratch.run(&["call", "exact.wide", "--json"]), @r#"
+    exit 0
+    --- stdout
+    {"structuredContent":{"z":123456789012345678901234567890,"a":[1.50,1E400],"u":"\u00e9"},"content":[]}
+    "#);
+    assert_snapshot!(scratch.run(&["call", "exact.wide"]), @r#"
+    exit 0
+    --- stdout
+    {
+      "z": 123456789012345678901234567890,
+      "a": [
+        1.50,
+        1E400
+      ],
+      "u": "\u00e9"
+    }
+    "#);
+    assert_snapshot!(scratch.run(&["tools", "exact", "--json"]), @r#"
+    exit 0
+    --- stdout
+    [{"title":"Z","name":"wide","inputSchema":{"type":"object","properties":{"n":{"type":"integer","maximum":1e400}},"required":["n"]}},{"name":"back","inputSchema":{"type":"object","properties":{"n":{"type":"integer","maximum":1e400}},"required":["n"]}}]
+    "#);
+    assert_snapshot!(scratch.run(&["tools", "exact"]), @r#"
+    exit 0
+    --- stdout
+    TOOL  ARGUMENTS  DESCRIPTION
+    wide  n
+    back  n
+    "#);
+}
+
+#[test]
+fn what_is_typed_is_sent_as_it_was_typed() {
+    let scratch = exact("exact-arguments");
+    assert_snapshot!(scratch.run(&["call", "exact.back", "n=123456789012345678901234567890", "a=1.50", "--json"]), @r#"
+    exit 0
+    --- stdout
+    {"structuredContent":{"n":123456789012345678901234567890,"a":1.50},"content":[]}
+    "#);
+    assert_snapshot!(scratch.run(&["call", "exact.back", "--json", "{\"n\": 123456789012345678901234567890, \"a\": 1e400}"]), @r#"
+    exit 0
+    --- stdout
+    {"structuredContent":{"n": 123456789012345678901234567890, "a": 1e400},"content":[]}
+    "#);
+}
+
 #[test]
 fn calls_that_fail() {
     let scratch = configured("calls-fail");
