@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod import;
 
+pub mod attach;
 pub mod compose;
 pub mod demo;
 pub mod reload;

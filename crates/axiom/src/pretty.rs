@@ -16,9 +16,10 @@ pub(crate) fn pretty(json: &str) -> String {
         rest = after.trim_start();
         match token {
             "{" | "[" if rest.starts_with(['}', ']']) => {
+                let (end, after) = rest.split_at(1);
                 laid_out.push_str(token);
-                laid_out.push_str(&rest[..1]);
-                rest = rest[1..].trim_start();
+                laid_out.push_str(end);
+                rest = after.trim_start();
             }
             "{" | "[" => {
                 depth += 1;

@@ -6,9 +6,9 @@ mod show;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::attach::with_gateway;
 use crate::cli::Call;
 use crate::client::{Client, ClientError, Members, Tool};
-use crate::compose::with_gateway;
 use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 use arguments::Typed;

@@ -2,9 +2,9 @@
 
 use serde_json::value::RawValue;
 
+use crate::attach::with_gateway;
 use crate::cli::Servers;
 use crate::client::{self, Client, Members, array};
-use crate::compose::with_gateway;
 use crate::outcome::{Exit, Failed};
 use crate::table::Table;
 use crate::terminal::Terminal;

@@ -8,7 +8,7 @@ use axiom_gateway::{Gateway, UnknownEndpoint, serve_pipe};
 use axiom_transport::stdio::own_stdio;
 
 use crate::cli::Stdio;
-use crate::compose::{Given, Warn, given};
+use crate::compose::{Given, given};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
@@ -16,7 +16,7 @@ use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
 
 pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
-    let Given { source, config, text } = given(&stdio.file, Warn::Aloud, terminal)?;
+    let Given { source, config, text } = given(&stdio.file, terminal)?;
     let endpoint = endpoint(stdio, &config.options)?;
     let mut signals = Signals::listen()?;
     let limits = config.options.limits.clone();

@@ -2,9 +2,9 @@
 
 use serde_json::value::RawValue;
 
+use crate::attach::with_gateway;
 use crate::cli::Tools;
 use crate::client::{Client, ClientError, Tool, array};
-use crate::compose::with_gateway;
 use crate::outcome::{Exit, Failed};
 use crate::table::Table;
 use crate::terminal::Terminal;

@@ -14,7 +14,7 @@ use axiom_gateway::options::Options;
 use serde_json::json;
 
 use crate::cli::Up;
-use crate::compose::{Given, Warn, base_of, bind, given, reachable, serve};
+use crate::compose::{Given, base_of, bind, given, reachable, serve};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
@@ -23,7 +23,7 @@ use crate::terminal::Terminal;
 use states::States;
 
 pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
-    let given = given(&up.file, Warn::Aloud, terminal)?;
+    let given = given(&up.file, terminal)?;
     let mut signals = Signals::listen()?;
     let listener = bind(up.listen.unwrap_or(given.config.options.listen))?;
     let served = listener.local_addr()?;

@@ -69,18 +69,125 @@ fn commands_find_the_running_gateway() {
     // The file has no servers: whoever answers with the demo's tools is the gateway of the other folder.
     let text = format!("[gateway]\nlisten = \"{address}\"\n");
     let scratch = Scratch::with("attached", "axiom.toml", &text);
-    assert_snapshot!(scratch.run(&["call", "demo.echo", "text=hello"]), @r#"
+    let run = |arguments: &[&str]| scratch.run(arguments).replace(&address, "ADDRESS");
+    assert_snapshot!(run(&["call", "demo.echo", "text=hello"]), @r#"
     exit 0
     --- stdout
     hello
+    --- stderr
+    warning: the gateway at http://ADDRESS was started without a file, not from <scratch>/axiom.toml
+    hint: give one of them another `gateway.listen`, or stop that gateway
     "#);
     up.signal(Signal::TERM);
     assert!(up.end().1.success());
-    assert_snapshot!(scratch.run(&["call", "demo.echo", "text=hello"]), @r#"
+    assert_snapshot!(run(&["call", "demo.echo", "text=hello"]), @r#"
     exit 3
     --- stderr
     error: there is no server `demo`
     "#);
+}
+
+/// A gateway of `axiom.toml` with the demo server, ready, and its address.
+fn running_from_a_file(scratch: &Scratch) -> (Running, String) {
+    let up = Running::start(scratch, &["up"]);
+    let address = up
+        .data()
+        .trim_start_matches("http://")
+        .trim_end_matches("/mcp")
+        .to_owned();
+    up.talk("demo  4 tools");
+    (up, address)
+}
+
+/// Somebody edits the file of a running gateway and makes a mistake.
+#[test]
+fn a_mistake_in_the_file_is_a_warning_while_a_gateway_runs() {
+    let scratch = configured("mistaken");
+    let (up, address) = running_from_a_file(&scratch);
+    let run = |arguments: &[&str]| scratch.run(arguments).replace(&address, "ADDRESS");
+    let listen = format!("[gateway]\nlisten = \"{address}\"\n");
+
+    scratch.write(
+        "axiom.toml",
+        &format!("{listen}[servers.demo]\ncomand = [\"x\"]\n"),
+    );
+    up.talk("the last good configuration stays in force");
+    assert_snapshot!(run(&["call", "demo.echo", "text=hello"]), @r#"
+    exit 0
+    --- stdout
+    hello
+    --- stderr
+      × `servers.demo` says neither how to start the server nor where it is
+       ╭─[axiom.toml:3:10]
+     2 │ listen = "ADDRESS"
+     3 │ [servers.demo]
+       ·          ──┬─
+       ·            ╰── no `command`, no `url`
+     4 │ comand = ["x"]
+       ╰────
+      help: add command = ["program", "argument"] or url = "http://host/mcp"
+
+      × unknown key `comand` in `servers.demo`
+       ╭─[axiom.toml:4:1]
+     3 │ [servers.demo]
+     4 │ comand = ["x"]
+       · ───┬──
+       ·    ╰── not a key here
+       ╰────
+      help: did you mean `command`?
+    warning: axiom.toml has 2 errors; this is the gateway at http://ADDRESS, which serves what it read before
+    "#);
+    assert!(run(&["tools", "demo"]).starts_with("exit 0\n--- stdout\nTOOL "));
+    assert!(run(&["servers"]).starts_with("exit 0\n--- stdout\nNAME "));
+
+    // What cannot even be read to its end names the address above the mistake.
+    scratch.write("axiom.toml", &format!("{listen}[servers.demo\n"));
+    let said = run(&["call", "demo.echo", "text=hello"]);
+    assert!(
+        said.starts_with("exit 0\n--- stdout\nhello\n--- stderr\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("not valid TOML") && said.contains("warning: axiom.toml has 1 error"),
+        "{said}"
+    );
+
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+    let said = run(&["call", "demo.echo", "text=hello"]);
+    assert!(said.starts_with("exit 1\n--- stderr\n"), "{said}");
+    assert!(said.ends_with("error: axiom.toml has 1 error\n"), "{said}");
+}
+
+#[test]
+fn the_gateway_of_another_file_is_named() {
+    let scratch = configured("another-file");
+    let (up, address) = running_from_a_file(&scratch);
+    scratch.write("other.toml", &format!("[gateway]\nlisten = \"{address}\"\n"));
+    let run = |arguments: &[&str]| scratch.run(arguments).replace(&address, "ADDRESS");
+    assert_snapshot!(run(&["call", "demo.echo", "text=hello", "--config", "other.toml"]), @r#"
+    exit 0
+    --- stdout
+    hello
+    --- stderr
+    warning: the gateway at http://ADDRESS was started from <scratch>/axiom.toml, not from <scratch>/other.toml
+    hint: give one of them another `gateway.listen`, or stop that gateway
+    "#);
+    let said = run(&["servers", "--config", "other.toml"]);
+    assert!(said.contains("started from <scratch>/axiom.toml"), "{said}");
+
+    // The same file, however it is named, is no other one.
+    std::fs::write(
+        scratch.path.join("axiom.toml"),
+        scratch.read("axiom.toml").replace("127.0.0.1:0", &address),
+    )
+    .unwrap();
+    for named in ["axiom.toml", "./axiom.toml", "empty/../axiom.toml"] {
+        let said = run(&["call", "demo.echo", "text=hello", "--config", named]);
+        assert_eq!(said, "exit 0\n--- stdout\nhello\n", "{named}");
+    }
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
 }
 
 #[test]
