@@ -125,8 +125,8 @@ async fn upkeep(
     let Given { source, config, text } = given;
     let mut watch = None;
     let mut reload = None;
-    if let Source::File(path) = source {
-        let reload = reload.insert(Reload::new(path, text, config, served));
+    if let Some(path) = source.rereadable() {
+        let reload = reload.insert(Reload::new(path.to_owned(), text, config, served));
         watch = start_watching(&reload.files());
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(gateway, terminal);
@@ -157,7 +157,7 @@ async fn upkeep(
                     states.look_closely();
                 }
             }
-            (Asked::Reload, None) => terminal.say("there is no configuration file to read again"),
+            (Asked::Reload, None) => terminal.say("there is no configuration file that can be read again"),
         }
     }
 }

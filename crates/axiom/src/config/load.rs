@@ -33,6 +33,16 @@ pub fn discover(named: Option<&Path>) -> Source {
         .map_or(Source::Demo, Source::File)
 }
 
+impl Source {
+    /// The file, if it can be read once more: what came through a pipe is gone, and the next reading would find it empty.
+    pub fn rereadable(&self) -> Option<&Path> {
+        match self {
+            Source::File(path) if path.is_file() => Some(path),
+            Source::File(_) | Source::Demo => None,
+        }
+    }
+}
+
 /// A file that was read, with everything needed to speak about it.
 #[derive(Debug)]
 pub struct Loaded {

@@ -436,6 +436,63 @@ fn a_changed_file_is_applied_and_a_broken_one_is_not() {
     assert!(up.end().1.success());
 }
 
+/// What an editor leaves behind that found the disk full.
+#[test]
+fn a_file_that_became_empty_takes_no_server_away() {
+    let scratch = configured("emptied");
+    let (up, address) = running_from_a_file(&scratch);
+    scratch.write("axiom.toml", "");
+    up.talk("error: axiom.toml is empty; the last good configuration stays in force");
+    scratch.write("call.toml", &format!("[gateway]\nlisten = \"{address}\"\n"));
+    let said = scratch.run(&["call", "demo.echo", "text=hello", "--config", "call.toml"]);
+    assert!(said.starts_with("exit 0\n--- stdout\nhello\n"), "{said}");
+    // Meant so, it is done.
+    scratch.write("axiom.toml", "# No servers.\n");
+    up.talk("- server demo");
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+}
+
+/// A pipe can be read once: what was read stays in force, and nobody waits for more.
+#[test]
+fn a_configuration_from_a_pipe_is_read_once() {
+    let scratch = Scratch::new("piped");
+    let text = json!({"gateway": {"listen": "127.0.0.1:0"}, "servers": {"demo": {
+        "command": [env!("CARGO_BIN_EXE_axiom"), "stdio", "--server", "demo"],
+        "cwd": scratch.path.join("empty"),
+    }}});
+    std::fs::create_dir(scratch.path.join("empty")).unwrap();
+    let mut up = Running::start(&scratch, &["up", "--config", "/dev/stdin"]);
+    up.write(&text.to_string());
+    up.close_stdin();
+    up.data();
+    up.talk("demo  4 tools");
+    up.signal(Signal::HUP);
+    up.talk("there is no configuration file that can be read again");
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_stdout_is_named() {
+    let scratch = configured("full");
+    for arguments in [&["call", "demo.echo", "text=hello"][..], &["config", "schema"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = scratch.command(arguments).stdout(full).output().unwrap();
+        assert_eq!(
+            (
+                output.status.code(),
+                String::from_utf8(output.stderr).unwrap().as_str()
+            ),
+            (
+                Some(1),
+                "error: cannot write to stdout: No space left on device (os error 28)\n"
+            ),
+        );
+    }
+}
+
 /// A call of half a minute that has begun, and the gateway that carries it.
 fn a_long_call(scratch: &Scratch) -> (Running, Running) {
     let (up, address) = demo_gateway(scratch);
