@@ -5,10 +5,9 @@ use std::collections::HashMap;
 use crate::block::Block;
 use crate::event::Level;
 
-/// Rollups of one tenant's kinds count by this.
 pub(crate) const SECOND: i64 = 1_000_000_000;
-/// Rollups of single tasks count by this.
 pub(crate) const MINUTE: i64 = 60 * SECOND;
+pub(crate) const HOUR: i64 = 60 * MINUTE;
 
 /// A block in brief. Names are numbers: places in `names`.
 #[derive(Debug, Default)]
@@ -18,8 +17,10 @@ pub(crate) struct Digest {
     /// Each task and how many events it has; in the order in which they came.
     pub(crate) tasks: Vec<(u32, u32)>,
     pub(crate) streams: Vec<Stretch>,
+    /// All tasks together.
     pub(crate) by_second: Vec<(Cell, Count)>,
-    pub(crate) by_minute: Vec<(Cell, Count)>,
+    /// Each task apart.
+    pub(crate) by_hour: Vec<(Cell, Count)>,
 }
 
 /// Events of one stream in a block: their versions follow one another.
@@ -33,7 +34,7 @@ pub(crate) struct Stretch {
 /// What is counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Cell {
-    /// Seconds or minutes since 1970.
+    /// Seconds, minutes or hours since 1970.
     pub(crate) time: i64,
     pub(crate) tenant: u32,
     /// [`ANY`] where tasks are counted together.
@@ -76,7 +77,7 @@ impl Digest {
         let mut streams = Tally::new(names.len());
         let mut first_versions = vec![0; names.len()];
         let mut by_second = Cells::default();
-        let mut by_minute = Cells::default();
+        let mut by_hour = Cells::default();
         for event in events {
             tasks.add(event.task);
             if streams.add(event.stream) {
@@ -89,13 +90,13 @@ impl Digest {
                 kind: event.kind,
                 level: event.level,
             };
-            let minute = Cell {
-                time: event.time.div_euclid(MINUTE),
+            let hour = Cell {
+                time: event.time.div_euclid(HOUR),
                 task: event.task,
                 ..second
             };
             by_second.add(second, event.body_bytes);
-            by_minute.add(minute, event.body_bytes);
+            by_hour.add(hour, event.body_bytes);
         }
         let streams = streams.found().map(|(stream, count)| Stretch {
             stream,
@@ -111,7 +112,7 @@ impl Digest {
                 .collect(),
             streams: streams.collect(),
             by_second: by_second.found(),
-            by_minute: by_minute.found(),
+            by_hour: by_hour.found(),
             names,
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::block::Block;
 use crate::block::columns::Column;
-use crate::digest::{ANY, Cell, Count, MINUTE, SECOND};
+use crate::digest::{ANY, Cell, Count, HOUR, MINUTE, SECOND};
 use crate::event::{Level, Recorded};
-use crate::index::{Index, Names, Posting};
+use crate::index::{Index, Names, Postings};
 use crate::read::{Next, Reader};
 use crate::segment::ReadError;
 use crate::segments::Placed;
@@ -23,7 +23,7 @@ pub struct Hit {
 /// What is to be counted: events of a time, of these properties.
 #[derive(Debug, Clone, Default)]
 pub struct Totals<'a> {
-    /// Nanoseconds since 1970; rounded down to whole seconds, or to whole minutes where tasks matter. All if it is empty.
+    /// Nanoseconds since 1970: whole seconds, or whole hours where tasks matter. All times if it is empty.
     pub times: Range<i64>,
     pub tenant: Option<&'a str>,
     pub task: Option<&'a str>,
@@ -36,7 +36,7 @@ pub struct Totals<'a> {
 /// Which properties are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct By {
-    /// Nanoseconds; rounded up to whole seconds, or to whole minutes where tasks matter. 0: all times together.
+    /// Nanoseconds: whole seconds, or whole hours where tasks matter. 0: all times together.
     pub time: i64,
     pub tenant: bool,
     pub task: bool,
@@ -53,6 +53,19 @@ pub struct Group {
     pub task: Option<String>,
     pub kind: Option<String>,
     pub level: Option<Level>,
+}
+
+/// Why something cannot be counted.
+#[derive(Debug, thiserror::Error)]
+pub enum TotalsError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{time} ns is no whole number of {unit}: that is how {what} counted")]
+    Uneven {
+        time: i64,
+        unit: &'static str,
+        what: &'static str,
+    },
 }
 
 impl Hit {
@@ -82,20 +95,14 @@ impl Reader {
         offsets: Range<u64>,
         count_max: usize,
     ) -> Result<Vec<Hit>, ReadError> {
-        self.forward(
-            Column::Task,
-            task,
-            count_max,
-            |recorded| offsets.contains(&recorded.offset),
-            offsets.start,
-        )
+        self.forward(Column::Task, task, count_max, offsets, |_| true)
     }
 
     /// Events of a stream from this version on, in order, `count_max` at most.
     pub fn stream(&self, stream: &str, from_version: u64, count_max: usize) -> Result<Vec<Hit>, ReadError> {
         let from = self.offset_of_version(stream, from_version)?;
         let is_wanted = |recorded: &Recorded<'_>| recorded.version >= from_version;
-        self.forward(Column::Stream, stream, count_max, is_wanted, from)
+        self.forward(Column::Stream, stream, count_max, from..u64::MAX, is_wanted)
     }
 
     /// Events of a stream before this version, newest first, `count_max` at most.
@@ -122,10 +129,9 @@ impl Reader {
     fn offset_of_version(&self, stream: &str, version: u64) -> Result<u64, ReadError> {
         for placed in self.segments.all().iter().rev() {
             let found = self.segments.with_index(placed, |index| {
-                let versions = index.stream(stream);
-                let after = versions.partition_point(|versions| versions.first <= version);
-                let versions = versions.get(after.checked_sub(1)?)?;
-                index.blocks.get(versions.posting.block as usize).copied()
+                let postings = index.stream(stream)?.iter();
+                let before = postings.take_while(|posting| posting.first_version <= version);
+                before.last().map(|posting| index.first_offset(posting))
             })?;
             if let Some(offset) = found {
                 return Ok(offset);
@@ -134,33 +140,35 @@ impl Reader {
         Ok(self.first())
     }
 
+    /// The first `count_max` wanted events with these offsets, in order.
     fn forward(
         &self,
         column: Column,
         name: &str,
         count_max: usize,
+        offsets: Range<u64>,
         is_wanted: impl Fn(&Recorded<'_>) -> bool,
-        from: u64,
     ) -> Result<Vec<Hit>, ReadError> {
         let mut hits = Vec::new();
-        let end = self.end();
         for placed in self.segments.all() {
-            if placed.until().is_some_and(|until| until <= from) {
+            if placed.until().is_some_and(|until| until <= offsets.start) {
                 continue;
             }
-            for first in self.blocks_with(&placed, column, name)? {
-                if hits.len() >= count_max {
+            let blocks = self.blocks_with(&placed, column, name)?;
+            // The one before may reach into the offsets.
+            let from = blocks
+                .partition_point(|first| *first <= offsets.start)
+                .saturating_sub(1);
+            for first in &blocks[from..] {
+                if *first >= offsets.end || hits.len() >= count_max {
                     hits.truncate(count_max);
                     return Ok(hits);
                 }
-                let Next::Block(block) = self.at(first)? else {
+                let Next::Block(block) = self.at(*first)? else {
                     continue;
                 };
-                if block.offsets().end <= from || first >= end {
-                    continue;
-                }
-                let offsets = block.offsets_of(column, name).into_iter();
-                let found = offsets.map(|offset| Hit {
+                let found = block.offsets_of(column, name).into_iter();
+                let found = found.filter(|offset| offsets.contains(offset)).map(|offset| Hit {
                     block: Arc::clone(&block),
                     offset,
                 });
@@ -209,29 +217,30 @@ impl Reader {
     /// First offsets of a segment's blocks in which there is something, ascending.
     fn blocks_with(&self, placed: &Placed, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
         self.segments.with_index(placed, |index| {
-            let first = |posting: &Posting| index.blocks[posting.block as usize];
-            match column {
-                Column::Task => index.task(name).iter().map(first).collect(),
-                Column::Stream => {
-                    let versions = index.stream(name).iter();
-                    versions.map(|versions| first(&versions.posting)).collect()
-                }
-            }
+            let postings = match column {
+                Column::Task => index.task(name),
+                Column::Stream => index.stream(name),
+            };
+            let postings = postings.into_iter().flat_map(Postings::iter);
+            postings.map(|posting| index.first_offset(posting)).collect()
         })
     }
 
     /// Counts events by what the index has counted already.
-    pub fn totals(&self, totals: &Totals<'_>) -> Result<Vec<(Group, Count)>, ReadError> {
+    pub fn totals(&self, totals: &Totals<'_>) -> Result<Vec<(Group, Count)>, TotalsError> {
+        let unit = totals.unit()?;
         let mut sums = Sums::default();
         for placed in self.segments.all() {
-            let cells = self.segments.with_index(&placed, |index| totals.cells(index))?;
+            let cells = self
+                .segments
+                .with_index(&placed, |index| totals.cells(index, unit))?;
             sums.add(cells);
         }
-        Ok(sums.groups(totals))
+        Ok(sums.groups(totals, unit))
     }
 }
 
-/// Cells of one segment, with names in place of numbers that mean nothing elsewhere.
+/// Cells of one segment, and the names whose numbers they have.
 struct Cells {
     names: Vec<Box<str>>,
     cells: Vec<(Cell, Count)>,
@@ -242,12 +251,38 @@ impl Totals<'_> {
         self.task.is_some() || self.by.task
     }
 
-    /// The cells of a segment that count, summed up as far as they go together.
-    fn cells(&self, index: &Index) -> Cells {
-        let (cells, unit) = if self.needs_tasks() {
-            (&index.by_minute, MINUTE)
+    /// The coarsest unit, in nanoseconds, in which the answer is exact.
+    fn unit(&self) -> Result<i64, TotalsError> {
+        let times = [self.times.start, self.times.end, self.by.time];
+        let times = if self.times.is_empty() {
+            &times[2..]
         } else {
-            (&index.by_second, SECOND)
+            &times
+        };
+        let uneven = |unit: i64| times.iter().find(|time| *time % unit != 0).copied();
+        if uneven(HOUR).is_none() {
+            return Ok(HOUR);
+        }
+        let (smallest, unit, what) = if self.needs_tasks() {
+            (HOUR, "hours", "tasks are")
+        } else if uneven(MINUTE).is_none() {
+            return Ok(MINUTE);
+        } else {
+            (SECOND, "seconds", "events are")
+        };
+        match uneven(smallest) {
+            Some(time) => Err(TotalsError::Uneven { time, unit, what }),
+            None => Ok(smallest),
+        }
+    }
+
+    /// The cells of a segment that count, summed up as far as they go together.
+    fn cells(&self, index: &Index, unit: i64) -> Cells {
+        let cells = match unit {
+            HOUR if self.needs_tasks() => &index.rollups.task_hours,
+            HOUR => &index.rollups.hours,
+            MINUTE => &index.rollups.minutes,
+            _ => &index.rollups.seconds,
         };
         let none = Cells {
             names: Vec::new(),
@@ -262,7 +297,7 @@ impl Totals<'_> {
         let fits =
             |wanted: Option<Option<u32>>, number: u32| wanted.is_none_or(|wanted| wanted == Some(number));
         let times = self.times.start.div_euclid(unit)..self.times.end.div_euclid(unit);
-        let step = (self.by.time.max(0) as u64).div_ceil(unit.unsigned_abs()) as i64;
+        let step = self.by.time.max(0) / unit;
         let keep = |flag: bool, number: u32| if flag { number } else { ANY };
         let mut sums: HashMap<Cell, Count, foldhash::fast::FixedState> = HashMap::default();
         for (cell, count) in cells {
@@ -323,8 +358,7 @@ impl Sums {
     }
 
     /// Sorted by group.
-    fn groups(&self, totals: &Totals<'_>) -> Vec<(Group, Count)> {
-        let unit = if totals.needs_tasks() { MINUTE } else { SECOND };
+    fn groups(&self, totals: &Totals<'_>, unit: i64) -> Vec<(Group, Count)> {
         let name = |number: u32| (number != ANY).then(|| self.names.name(number).to_owned());
         let mut groups: Vec<(Group, Count)> = self
             .sums

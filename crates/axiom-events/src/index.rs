@@ -8,7 +8,8 @@ pub(crate) mod file;
 
 use std::collections::HashMap;
 
-use crate::digest::{ANY, Cell, Count, Digest};
+use crate::block::varint;
+use crate::digest::{ANY, Cell, Count, Digest, HOUR, MINUTE, SECOND};
 
 /// The index of one segment.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -17,27 +18,91 @@ pub(crate) struct Index {
     /// First offset of each block.
     pub(crate) blocks: Vec<u64>,
     /// By the task's number: the blocks with its events, ascending, and how many there are.
-    pub(crate) tasks: HashMap<u32, Vec<Posting>, foldhash::fast::FixedState>,
-    pub(crate) streams: HashMap<u32, Vec<Versions>, foldhash::fast::FixedState>,
-    /// By second, all tasks together.
-    pub(crate) by_second: HashMap<Cell, Count, foldhash::fast::FixedState>,
-    /// By minute and task.
-    pub(crate) by_minute: HashMap<Cell, Count, foldhash::fast::FixedState>,
+    pub(crate) tasks: HashMap<u32, Postings, foldhash::fast::FixedState>,
+    pub(crate) streams: HashMap<u32, Postings, foldhash::fast::FixedState>,
+    pub(crate) rollups: Rollups,
 }
+
+/// Totals by time. The same events are in all of them.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Rollups {
+    /// All tasks together.
+    pub(crate) seconds: Cells,
+    pub(crate) minutes: Cells,
+    pub(crate) hours: Cells,
+    /// Each task apart.
+    pub(crate) task_hours: Cells,
+}
+
+pub(crate) type Cells = HashMap<Cell, Count, foldhash::fast::FixedState>;
 
 /// Some events of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Posting {
     /// Place in [`Index::blocks`].
     pub(crate) block: u32,
+    /// Version of the first; 0 where there are no versions.
+    pub(crate) first_version: u64,
     pub(crate) count: u32,
 }
 
-/// Events of a stream in a block: their versions follow one another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Versions {
-    pub(crate) posting: Posting,
-    pub(crate) first: u64,
+/// Postings of a task or a stream, ascending, as they are in the file too: for each three numbers, block and version as the
+/// difference to what they would be if it followed on the one before, and the count. Mostly three bytes.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Postings {
+    bytes: Vec<u8>,
+    next_block: u32,
+    next_version: u64,
+}
+
+impl Postings {
+    pub(crate) fn push(&mut self, posting: Posting) {
+        varint::push(&mut self.bytes, u64::from(posting.block - self.next_block));
+        varint::push(
+            &mut self.bytes,
+            posting.first_version.wrapping_sub(self.next_version),
+        );
+        varint::push(&mut self.bytes, u64::from(posting.count));
+        self.next_block = posting.block + 1;
+        self.next_version = posting.first_version.wrapping_add(u64::from(posting.count));
+    }
+
+    /// Takes over what [`Postings::bytes`] gave; `None` if it is anything else, or of more than so many blocks.
+    pub(crate) fn read(bytes: &[u8], blocks: usize) -> Option<Postings> {
+        let mut read = Postings::default();
+        let unchecked = Postings {
+            bytes: bytes.to_vec(),
+            ..Postings::default()
+        };
+        for posting in unchecked.iter() {
+            if posting.block as usize >= blocks {
+                return None;
+            }
+            read.push(posting);
+        }
+        (read.bytes == bytes).then_some(read)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Posting> {
+        let mut rest = self.bytes.as_slice();
+        let (mut next_block, mut next_version) = (0u32, 0u64);
+        std::iter::from_fn(move || {
+            let block = next_block.checked_add(u32::try_from(varint::take(&mut rest)?).ok()?)?;
+            let first_version = next_version.wrapping_add(varint::take(&mut rest)?);
+            let count = u32::try_from(varint::take(&mut rest)?).ok()?;
+            next_block = block.checked_add(1)?;
+            next_version = first_version.wrapping_add(u64::from(count));
+            Some(Posting {
+                block,
+                first_version,
+                count,
+            })
+        })
+    }
 }
 
 /// Distinct names and their numbers.
@@ -56,17 +121,21 @@ impl Index {
         let ours: Vec<u32> = digest.names.iter().map(|name| self.names.number(name)).collect();
         let ours = |number: u32| if number == ANY { ANY } else { ours[number as usize] };
         for (task, count) in &digest.tasks {
-            let posting = Posting { block, count: *count };
-            self.tasks.entry(ours(*task)).or_default().push(posting);
+            self.tasks.entry(ours(*task)).or_default().push(Posting {
+                block,
+                first_version: 0,
+                count: *count,
+            });
         }
         for stretch in &digest.streams {
-            let posting = Posting {
-                block,
-                count: stretch.count,
-            };
-            let first = stretch.first_version;
-            let stream = self.streams.entry(ours(stretch.stream)).or_default();
-            stream.push(Versions { posting, first });
+            self.streams
+                .entry(ours(stretch.stream))
+                .or_default()
+                .push(Posting {
+                    block,
+                    first_version: stretch.first_version,
+                    count: stretch.count,
+                });
         }
         let cell = |cell: &Cell| Cell {
             time: cell.time,
@@ -76,39 +145,60 @@ impl Index {
             level: cell.level,
         };
         for (of, count) in &digest.by_second {
-            *self.by_second.entry(cell(of)).or_default() += *count;
+            self.rollups.add(cell(of), *count);
         }
-        for (of, count) in &digest.by_minute {
-            *self.by_minute.entry(cell(of)).or_default() += *count;
+        for (of, count) in &digest.by_hour {
+            *self.rollups.task_hours.entry(cell(of)).or_default() += *count;
         }
     }
 
-    /// The blocks with events of a task, ascending.
-    pub(crate) fn task(&self, task: &str) -> &[Posting] {
-        let postings = self.names.get(task).and_then(|number| self.tasks.get(&number));
-        postings.map(Vec::as_slice).unwrap_or_default()
+    pub(crate) fn task(&self, task: &str) -> Option<&Postings> {
+        self.tasks.get(&self.names.get(task)?)
     }
 
-    /// The blocks with events of a stream, ascending.
-    pub(crate) fn stream(&self, stream: &str) -> &[Versions] {
-        let versions = self
-            .names
-            .get(stream)
-            .and_then(|number| self.streams.get(&number));
-        versions.map(Vec::as_slice).unwrap_or_default()
+    pub(crate) fn stream(&self, stream: &str) -> Option<&Postings> {
+        self.streams.get(&self.names.get(stream)?)
+    }
+
+    /// Offset of a block's first event.
+    pub(crate) fn first_offset(&self, posting: Posting) -> u64 {
+        self.blocks[posting.block as usize]
     }
 
     /// What it takes in memory, near enough for a limit.
     pub(crate) fn bytes_in_memory(&self) -> usize {
-        const ENTRY_BYTES: usize = 48;
-        let entries = self.tasks.len() + self.streams.len() + self.by_second.len() + self.by_minute.len();
-        let postings: usize = self.tasks.values().map(Vec::len).sum();
-        let versions: usize = self.streams.values().map(Vec::len).sum();
-        self.names.bytes
-            + self.blocks.len() * 8
-            + postings * size_of::<Posting>()
-            + versions * size_of::<Versions>()
-            + entries * ENTRY_BYTES
+        const ENTRY_BYTES: usize = 64;
+        let cells: usize = self.rollups.all().into_iter().map(Cells::len).sum();
+        let entries = self.tasks.len() + self.streams.len() + cells;
+        let postings = self.tasks.values().chain(self.streams.values());
+        let postings: usize = postings.map(|postings| postings.bytes.capacity()).sum();
+        self.names.bytes + self.blocks.len() * 8 + postings + entries * ENTRY_BYTES
+    }
+}
+
+impl Rollups {
+    /// Adds events of one second.
+    fn add(&mut self, second: Cell, count: Count) {
+        let in_units = |unit: i64| Cell {
+            time: second.time.div_euclid(unit / SECOND),
+            ..second
+        };
+        *self.seconds.entry(second).or_default() += count;
+        *self.minutes.entry(in_units(MINUTE)).or_default() += count;
+        *self.hours.entry(in_units(HOUR)).or_default() += count;
+    }
+
+    pub(crate) fn all(&self) -> [&Cells; 4] {
+        [&self.seconds, &self.minutes, &self.hours, &self.task_hours]
+    }
+
+    pub(crate) fn all_mut(&mut self) -> [&mut Cells; 4] {
+        [
+            &mut self.seconds,
+            &mut self.minutes,
+            &mut self.hours,
+            &mut self.task_hours,
+        ]
     }
 }
 

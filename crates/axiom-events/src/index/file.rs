@@ -14,19 +14,17 @@
 //! The rest, one after the other:
 //! names: how many (number), then length (number) and UTF-8 of each;
 //! blocks: how many (number), then each one's first offset as the difference to the one before it (number);
-//! tasks: how many (number), then for each its name (number) and its postings;
-//! streams: how many (number), then for each its name (number), its postings, and the first version in each of them as the
-//! difference to the one that would follow (number);
-//! two rollups, by second and by minute: how many (number), then for each cell its time as the difference to the one before
+//! tasks, then streams: how many (number), then for each its name (number), how many bytes of postings (number), and these:
+//! for each posting the block and the first version, as the difference to the posting before, and the count (numbers);
+//! four rollups, by second, minute and hour, and by hour with each task apart: how many (number), then for each cell its time as the difference to the one before
 //! it (signed), tenant, task plus one or 0 for all, kind, level, events, body bytes (numbers).
-//! Postings: how many (number), then block as the difference to the one before it, and count (numbers).
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Index, Names, Posting, Versions};
+use super::{Cells, Index, Names, Postings};
 use crate::block::varint;
 use crate::digest::{ANY, Cell, Count};
 use crate::disk::{Access, Disk};
@@ -104,24 +102,17 @@ fn encode(index: &Index) -> Vec<u8> {
         varint::push(&mut out, offset - before);
         before = *offset;
     }
-    varint::push(&mut out, index.tasks.len() as u64);
-    for (task, postings) in sorted(&index.tasks) {
-        varint::push(&mut out, u64::from(*task));
-        push_postings(&mut out, postings);
-    }
-    varint::push(&mut out, index.streams.len() as u64);
-    for (name, versions) in sorted(&index.streams) {
-        varint::push(&mut out, u64::from(*name));
-        let postings: Vec<Posting> = versions.iter().map(|versions| versions.posting).collect();
-        push_postings(&mut out, &postings);
-        let mut next = 0u64;
-        for versions in versions {
-            varint::push(&mut out, versions.first.wrapping_sub(next));
-            next = versions.first.wrapping_add(u64::from(versions.posting.count));
+    for postings in [&index.tasks, &index.streams] {
+        varint::push(&mut out, postings.len() as u64);
+        for (name, postings) in sorted(postings) {
+            varint::push(&mut out, u64::from(*name));
+            varint::push(&mut out, postings.bytes().len() as u64);
+            out.extend_from_slice(postings.bytes());
         }
     }
-    push_cells(&mut out, &index.by_second);
-    push_cells(&mut out, &index.by_minute);
+    for cells in index.rollups.all() {
+        push_cells(&mut out, cells);
+    }
     out
 }
 
@@ -131,17 +122,7 @@ fn sorted<K: Ord, V, S: BuildHasher>(map: &HashMap<K, V, S>) -> Vec<(&K, &V)> {
     entries
 }
 
-fn push_postings(out: &mut Vec<u8>, postings: &[Posting]) {
-    varint::push(out, postings.len() as u64);
-    let mut before = 0;
-    for posting in postings {
-        varint::push(out, u64::from(posting.block - before));
-        varint::push(out, u64::from(posting.count));
-        before = posting.block;
-    }
-}
-
-fn push_cells<S: BuildHasher>(out: &mut Vec<u8>, cells: &HashMap<Cell, Count, S>) {
+fn push_cells(out: &mut Vec<u8>, cells: &Cells) {
     varint::push(out, cells.len() as u64);
     let mut before = 0i64;
     for (cell, count) in sorted(cells) {
@@ -169,22 +150,13 @@ fn decode(plain: &[u8]) -> Option<Index> {
         index.blocks.push(offset);
     }
     let (names, blocks) = (index.names.list.len(), index.blocks.len());
-    for _ in 0..varint::take(&mut rest)? {
-        let task = take_below(&mut rest, names)?;
-        index.tasks.insert(task, take_postings(&mut rest, blocks)?);
-    }
-    for _ in 0..varint::take(&mut rest)? {
-        let name = take_below(&mut rest, names)?;
-        let mut versions = Vec::new();
-        let mut next = 0u64;
-        for posting in take_postings(&mut rest, blocks)? {
-            let first = next.wrapping_add(varint::take(&mut rest)?);
-            next = first.wrapping_add(u64::from(posting.count));
-            versions.push(Versions { posting, first });
+    for of in [&mut index.tasks, &mut index.streams] {
+        for _ in 0..varint::take(&mut rest)? {
+            let name = take_below(&mut rest, names)?;
+            of.insert(name, take_postings(&mut rest, blocks)?);
         }
-        index.streams.insert(name, versions);
     }
-    for cells in [&mut index.by_second, &mut index.by_minute] {
+    for cells in index.rollups.all_mut() {
         let mut time = 0i64;
         for _ in 0..varint::take(&mut rest)? {
             time = time.wrapping_add(varint::take_signed(&mut rest)?);
@@ -210,18 +182,11 @@ fn take_names(rest: &mut &[u8]) -> Option<Names> {
     Some(names)
 }
 
-fn take_postings(rest: &mut &[u8], blocks: usize) -> Option<Vec<Posting>> {
-    let mut postings = Vec::new();
-    let mut block = 0u32;
-    for _ in 0..varint::take(rest)? {
-        block = block.checked_add(u32::try_from(varint::take(rest)?).ok()?)?;
-        let count = u32::try_from(varint::take(rest)?).ok()?;
-        if block as usize >= blocks {
-            return None;
-        }
-        postings.push(Posting { block, count });
-    }
-    Some(postings)
+fn take_postings(rest: &mut &[u8], blocks: usize) -> Option<Postings> {
+    let bytes = usize::try_from(varint::take(rest)?).ok()?;
+    let (bytes, after) = rest.split_at_checked(bytes)?;
+    *rest = after;
+    Postings::read(bytes, blocks)
 }
 
 fn take_cell(rest: &mut &[u8], time: i64, names: usize) -> Option<Cell> {

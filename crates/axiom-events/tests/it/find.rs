@@ -12,7 +12,8 @@ use proptest::prelude::*;
 const TASKS: [&str; 4] = ["", "red", "green", "blue"];
 const STREAMS: [&str; 3] = ["a", "b", "c"];
 const KINDS: [&str; 2] = ["call", "output"];
-const SECOND: i64 = 1_000_000_000;
+const MINUTE: i64 = 60_000_000_000;
+const HOUR: i64 = 60 * MINUTE;
 
 #[derive(Debug, Clone)]
 struct Model {
@@ -27,7 +28,7 @@ struct Model {
 
 fn models() -> impl Strategy<Value = Vec<Vec<Model>>> {
     let body = proptest::collection::vec(any::<u8>(), 0..40);
-    let model = (0..300 * SECOND, 0..4usize, 0..3usize, 0..2usize, 0..6usize, body);
+    let model = (0..6 * HOUR, 0..4usize, 0..3usize, 0..2usize, 0..6usize, body);
     let model = model.prop_map(|(time, task, stream, kind, level, body)| Model {
         version: 0,
         time,
@@ -150,14 +151,14 @@ fn agrees(reader: &Reader, all: &[Model]) {
 
 fn counts_agree(reader: &Reader, all: &[Model]) {
     let by = By {
-        time: 60 * SECOND,
+        time: HOUR,
         tenant: false,
         task: true,
         kind: true,
         level: true,
     };
     let totals = Totals {
-        times: 60 * SECOND..240 * SECOND,
+        times: HOUR..4 * HOUR,
         kind: Some("call"),
         level_min: Some(Level::Info),
         by,
@@ -166,11 +167,11 @@ fn counts_agree(reader: &Reader, all: &[Model]) {
     let mut expected: BTreeMap<Group, Count> = BTreeMap::new();
     for model in all {
         let level = Level::ALL[model.level];
-        if !(60 * SECOND..240 * SECOND).contains(&model.time) || model.kind != 0 || level < Level::Info {
+        if !(HOUR..4 * HOUR).contains(&model.time) || model.kind != 0 || level < Level::Info {
             continue;
         }
         let group = Group {
-            time: Some(model.time / (60 * SECOND) * 60 * SECOND),
+            time: Some(model.time / HOUR * HOUR),
             tenant: None,
             task: Some(TASKS[model.task].to_owned()),
             kind: Some("call".to_owned()),
@@ -182,6 +183,25 @@ fn counts_agree(reader: &Reader, all: &[Model]) {
     }
     let expected: Vec<(Group, Count)> = expected.into_iter().collect();
     assert_eq!(reader.totals(&totals).expect("the disk is well"), expected);
+    let by = By {
+        time: MINUTE,
+        ..By::default()
+    };
+    let times = 90 * MINUTE..200 * MINUTE;
+    let by_minute = Totals {
+        by,
+        times: times.clone(),
+        ..Totals::default()
+    };
+    let mut expected: BTreeMap<i64, u64> = BTreeMap::new();
+    for model in all.iter().filter(|model| times.contains(&model.time)) {
+        *expected.entry(model.time / MINUTE * MINUTE).or_default() += 1;
+    }
+    let found = reader.totals(&by_minute).expect("the disk is well").into_iter();
+    let found: BTreeMap<i64, u64> = found
+        .filter_map(|(group, count)| Some((group.time?, count.events)))
+        .collect();
+    assert_eq!(found, expected);
     let everything = reader.totals(&Totals::default()).expect("the disk is well");
     assert_eq!(everything[0].1.events, all.len() as u64);
 }
