@@ -273,8 +273,11 @@ impl Head {
 }
 
 impl Block {
-    /// The block that `bytes` begin with.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Block, Unsound> {
+    /// The block that `bytes` begin with. It takes some 100 MB of memory at most, whatever the bytes are.
+    ///
+    /// # Errors
+    /// When they are not a block as it was written.
+    pub fn decode(bytes: &[u8]) -> Result<Block, Unsound> {
         let head = Head::read(bytes)?;
         head.check(bytes)?;
         let mut stored = Cow::Borrowed(&bytes[HEAD_BYTES..head.bytes()]);

@@ -208,3 +208,6 @@ impl std::fmt::Display for Expected {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,8 @@ fn hold(bytes: &[u8]) {
     for brief in briefs {
         assert!((brief.kind.max(brief.stream) as usize) < names.len());
     }
+    let mut index = crate::index::Index::default();
+    index.add(&crate::digest::Digest::of(&block));
     assert!(block.bytes_in_memory() < 2 * COLUMNS_BYTES_MAX + 256 * EVENTS_MAX as usize);
 }
 
@@ -239,7 +241,10 @@ fn a_small_block_cannot_ask_for_much_memory() {
     columns.extend(section(1, &[]));
     let bytes = plain_block(&columns, length(count));
     let refused = Block::decode(&bytes).unwrap_err();
-    assert_eq!(refused.to_string(), "its head is not valid: more than 262,144 events");
+    assert_eq!(
+        refused.to_string(),
+        "its head is not valid: more than 262,144 events"
+    );
 
     let mut names = Vec::new();
     varint::push(&mut names, 16 << 20);

@@ -12,7 +12,10 @@ fn streams(next: &[(String, u64)]) -> Streams {
 }
 
 fn sorted(streams: &Streams) -> Vec<(String, u64)> {
-    let mut all: Vec<(String, u64)> = streams.iter().map(|(name, next)| (name.to_string(), next)).collect();
+    let mut all: Vec<(String, u64)> = streams
+        .iter()
+        .map(|(name, next)| (name.to_string(), next))
+        .collect();
     all.sort();
     all
 }

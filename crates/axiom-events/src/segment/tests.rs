@@ -47,7 +47,12 @@ fn names_of_segments() {
     let path = path(Path::new("folder"), 7);
     assert_eq!(path, Path::new("folder/00000000000000000007.seg"));
     assert_eq!(first_offset("00000000000000000007.seg"), Some(7));
-    for other in ["7.seg", "+0000000000000000007.seg", "99999999999999999999.seg", "00000000000000000007.idx"] {
+    for other in [
+        "7.seg",
+        "+0000000000000000007.seg",
+        "99999999999999999999.seg",
+        "00000000000000000007.idx",
+    ] {
         assert_eq!(first_offset(other), None, "{other}");
     }
 }

@@ -3,6 +3,7 @@
 mod history;
 mod sim;
 
+mod beside;
 mod bounds;
 mod checkpoints;
 mod faults;

@@ -5,13 +5,13 @@ use std::path::Path;
 use axiom_events::verify::verify;
 
 use crate::history::{FOLDER, History, open, read_all};
-use crate::sim::{Random, Sim};
+use crate::sim::{EIO, Fault, Random, Sim};
 
 const SEEDS: u64 = 300;
 /// Times that the power fails with each seed.
 const LIVES: usize = 4;
 
-fn lives(seed: u64) {
+fn lives(seed: u64, has_faults: bool) {
     let mut random = Random::new(seed);
     let sim = Sim::new(seed);
     let mut history = History::new(seed);
@@ -19,6 +19,14 @@ fn lives(seed: u64) {
         let log = open(&sim);
         // The opening, too, may be cut short: the power of the next life is counted from here.
         sim.power_fails_in(random.below(60) as u64);
+        if has_faults {
+            sim.fail(Fault {
+                op: None,
+                after: random.below(50) as u64,
+                times: 1 + random.below(4) as u64,
+                errno: EIO,
+            });
+        }
         let rounds = random.below(8);
         for _ in 0..rounds {
             history.round(&log);
@@ -26,6 +34,7 @@ fn lives(seed: u64) {
         sim.power_fails_in(0);
         log.close();
         drop(log);
+        sim.heal();
         sim.power_comes_back(random.next());
         history.machine_died();
 
@@ -54,10 +63,19 @@ fn lives(seed: u64) {
     }
 }
 
-#[test]
-fn what_was_acknowledged_outlives_the_power() {
+fn many_lives(has_faults: bool) {
     for seed in 0..SEEDS {
-        let outcome = std::panic::catch_unwind(|| lives(seed));
+        let outcome = std::panic::catch_unwind(|| lives(seed, has_faults));
         assert!(outcome.is_ok(), "seed {seed}; see above");
     }
+}
+
+#[test]
+fn what_was_acknowledged_outlives_the_power() {
+    many_lives(false);
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_disk_that_fails_and_then_loses_power() {
+    many_lives(true);
 }

@@ -98,6 +98,8 @@ pub(crate) struct Fault {
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EROFS: i32 = 30;
+/// No error of a system: the disk's own code panics.
+pub(crate) const PANIC: i32 = i32::MIN;
 
 /// xorshift64*: small, and the same everywhere.
 #[derive(Debug, Clone)]
@@ -258,6 +260,7 @@ impl State {
                 failed = Some(fault.errno);
             }
         }
+        assert_ne!(failed, Some(PANIC), "as the script says");
         failed.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
