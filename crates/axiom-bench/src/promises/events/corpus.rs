@@ -62,7 +62,7 @@ impl Corpus {
         self.body.clear();
         write!(
             self.body,
-            "step {}: read /work/src/module_{module}/file_{file}.rs ({bytes} bytes) in {took} us, cache {cache}, worker {}",
+            "step {}: read /srv/app/src/module_{module}/file_{file}.rs ({bytes} bytes) in {took} us, cache {cache}, worker {}",
             self.made,
             task % 16
         )?;
