@@ -2,7 +2,7 @@
 //!
 //! Everything lands in `<target directory>/test-bed`, so a cached target directory brings it along, and
 //! `cargo clean` takes it away. Each group is keyed by its lock file: an unchanged group costs one file
-//! comparison, a changed or half-finished one is installed anew. Only nginx, for the benchmarks, comes from apt.
+//! comparison, a changed or half-finished one is installed anew. Only what the benchmarks compare with comes from apt.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
         let npm = npm.join().unwrap_or_else(|_| bail!("the npm lane panicked"));
         npm.and(python)
     })?;
-    nginx();
+    peers();
     link_node_modules(&places)
 }
 
@@ -210,12 +210,31 @@ fn python_lane(places: &Places) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The benchmarks measure beside nginx. Without it they say so; no test needs it.
-fn nginx() {
-    if Path::new("/usr/sbin/nginx").exists() || on_path("nginx") {
-        return;
+/// What the benchmarks measure beside. Without it they say so; no test needs it.
+fn peers() {
+    let peers = [
+        ("nginx", "nginx-light", "the gateway's benchmarks compare with it"),
+        (
+            "redis-server",
+            "redis-server",
+            "the event log's benchmarks compare with it",
+        ),
+    ];
+    for (program, package, why) in peers {
+        if Path::new("/usr/sbin").join(program).exists() || on_path(program) {
+            continue;
+        }
+        say(program, &format!("installing: {why}"));
+        if let Err(error) = apt_install(package) {
+            say(
+                program,
+                &format!("left out, so there is no such comparison: {error:#}"),
+            );
+        }
     }
-    say("nginx", "installing: the benchmarks compare with it");
+}
+
+fn apt_install(package: &str) -> anyhow::Result<()> {
     let apt = |args: &[&str]| {
         quiet(
             Command::new("apt-get")
@@ -223,13 +242,8 @@ fn nginx() {
                 .env("DEBIAN_FRONTEND", "noninteractive"),
         )
     };
-    let installed = apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", "nginx-light"]));
-    if let Err(error) = installed {
-        say(
-            "nginx",
-            &format!("left out, so the benchmarks cannot compare with it: {error:#}"),
-        );
-    }
+    apt(&["update", "-qq"])?;
+    apt(&["install", "-y", "-qq", package])
 }
 
 fn on_path(program: &str) -> bool {

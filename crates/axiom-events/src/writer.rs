@@ -120,6 +120,7 @@ impl Writer {
         if let Err(error) = self.seal() {
             tracing::warn!(%error, "the newest segment was not sealed; the next start does it");
         }
+        self.segments.close();
     }
 
     /// Nothing comes any more that would take along what has to be told: how many events are missing, and, by a segment

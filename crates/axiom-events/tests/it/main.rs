@@ -8,6 +8,7 @@ mod bounds;
 mod checkpoints;
 mod faults;
 mod find;
+mod follow;
 mod kill;
 mod lifecycle;
 mod model;
