@@ -301,8 +301,10 @@ fn mutations(is_open: bool, count: u64) {
         let Some(what) = mutate(&shard, &mut files, &mut random) else {
             continue;
         };
-        eprintln!("seed {seed}: {what}");
-        let verdict = check(&shard, &files);
+        let checked = std::panic::AssertUnwindSafe(|| check(&shard, &files));
+        let Ok(verdict) = std::panic::catch_unwind(checked) else {
+            panic!("seed {seed}: {what}; see above");
+        };
         assert!(
             !verdict.is_sound() || verdict.torn_bytes > 0,
             "not noticed: {what}"
