@@ -23,7 +23,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// A file with one fresh key, as a user makes it.
-fn key_file() -> PathBuf {
+pub(crate) fn key_file() -> PathBuf {
     let file = bed::scratch("keys").join("axiom.keys");
     new_key(&file);
     file
@@ -38,7 +38,7 @@ fn new_key(file: &Path) {
     assert!(made.status.success(), "{made:?}");
 }
 
-fn with_keys(keys: &Path) -> Config {
+pub(crate) fn with_keys(keys: &Path) -> Config {
     let line = format!("key_file = {}", json!(keys));
     Config::new().stdio("dual", &servers::dual_stdio()).gateway(&line)
 }
@@ -59,13 +59,13 @@ fn at(session: &Session, gateway: &Gateway) -> Session {
     session.elsewhere(&gateway.server("dual"))
 }
 
-fn simple_text(session: &mut Session) -> String {
+pub(crate) fn simple_text(session: &mut Session) -> String {
     session.call("test_simple_text", &json!({})).text()
 }
 
-const SIMPLE_TEXT: &str = "This is a simple text response for testing.";
+pub(crate) const SIMPLE_TEXT: &str = "This is a simple text response for testing.";
 
-fn can_be_asked() -> Value {
+pub(crate) fn can_be_asked() -> Value {
     json!({ "elicitation": {} })
 }
 
@@ -167,12 +167,12 @@ fn call_with_question(session: &Session) -> Answer {
     session.send(&session.request(message("7", "tools/call", &call.to_string())))
 }
 
-fn next(stream: &mut Answer) -> Value {
+pub(crate) fn next(stream: &mut Answer) -> Value {
     let text = stream.next_message().expect("the stream goes on");
     serde_json::from_str(&text).expect("a message is JSON")
 }
 
-fn answer(session: &Session, question: &Value) -> Answer {
+pub(crate) fn answer(session: &Session, question: &Value) -> Answer {
     let result = json!({ "action": "accept", "content": { "username": "Ada", "email": "ada@example.com" } });
     let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": result });
     session.send(&session.request(answer.to_string()))
@@ -290,23 +290,27 @@ fn an_owner_lost_in_the_middle_of_a_call() {
 
 /// A tool with an effect that asks in the middle of a call.
 fn counted(keys: &Path, runs: &Path) -> Gateway {
-    let script = bed::ours("servers/counted.mjs");
-    let command = [bed::node(), script, runs.display().to_string()];
-    replica_with(with_keys(keys).stdio("counted", &command))
+    replica_with(with_counted(keys, runs))
 }
 
-fn runs_of(file: &Path) -> usize {
+pub(crate) fn with_counted(keys: &Path, runs: &Path) -> Config {
+    let script = bed::ours("servers/counted.mjs");
+    let command = [bed::node(), script, runs.display().to_string()];
+    with_keys(keys).stdio("counted", &command)
+}
+
+pub(crate) fn runs_of(file: &Path) -> usize {
     std::fs::read_to_string(file).unwrap_or_default().lines().count()
 }
 
-fn stateless(gateway: &Gateway) -> Stateless {
+pub(crate) fn stateless(gateway: &Gateway) -> Stateless {
     let mut client = Stateless::new(&gateway.server("counted"));
-    client.capabilities = json!({ "elicitation": {} });
+    client.capabilities = can_be_asked();
     client
 }
 
 /// The same request with the answers to what was asked.
-fn answered(asked: &Value) -> String {
+pub(crate) fn answered(asked: &Value) -> String {
     let key = asked["inputRequests"]
         .as_object()
         .and_then(|asked| asked.keys().next());
@@ -543,7 +547,7 @@ fn a_request_travels_at_most_once() {
 }
 
 /// Requests that it has passed on to others.
-fn passed_on(gateway: &Gateway) -> usize {
+pub(crate) fn passed_on(gateway: &Gateway) -> usize {
     let log = gateway.stderr().text();
     log.matches("asking the replica that has it").count()
 }
