@@ -39,8 +39,13 @@ fn new_key(file: &Path) {
 }
 
 pub(crate) fn with_keys(keys: &Path) -> Config {
-    let line = format!("key_file = {}", json!(keys));
-    Config::new().stdio("dual", &servers::dual_stdio()).gateway(&line)
+    Config::new()
+        .stdio("dual", &servers::dual_stdio())
+        .gateway(&key_line(keys))
+}
+
+fn key_line(keys: &Path) -> String {
+    format!("key_file = {}", json!(keys))
 }
 
 /// A replica that others reach where it listens.
@@ -222,6 +227,73 @@ fn without_body(session: &Session, method: &str) -> Request {
     let mut request = session.request("");
     request.method = method.to_owned();
     request
+}
+
+/// Only the owner and the replica that was asked know of the end. A third one still does what needs neither.
+#[test]
+fn a_session_that_ended_elsewhere() {
+    let keys = key_file();
+    let [a, b, c] = [replica(&keys), replica(&keys), replica(&keys)];
+    for (capabilities, served) in [(json!({}), 200), (can_be_asked(), 404)] {
+        let session = Session::open_as(&a.server("dual"), LATEST_LEGACY, &capabilities);
+        let ended = at(&session, &b).send(&without_body(&session, "DELETE"));
+        assert_eq!(ended.status, 200);
+        let uri = r#"{"uri":"test://watched-resource"}"#;
+        for (gateway, call) in [(&a, 404), (&b, 404), (&c, served)] {
+            let mut session = at(&session, gateway);
+            let called = session.call("test_simple_text", &json!({}));
+            assert_eq!(called.status, call, "{capabilities}");
+            let stream = without_body(&session, "GET").header("accept", "text/event-stream");
+            assert_eq!(session.send(&stream).status, 404, "{capabilities}");
+            let subscribed = session.ask("resources/subscribe", uri);
+            assert_eq!(subscribed.status, 404, "{capabilities}");
+        }
+    }
+}
+
+/// The end is known where it was asked for, although the owner does not hear of it.
+#[test]
+fn a_session_that_ends_while_its_owner_is_out_of_reach() {
+    let keys = key_file();
+    let address = free_address();
+    let config = with_keys(&keys).gateway(&format!("advertise = \"http://{address}\""));
+    let a = Gateway::start_at(&config, address);
+    let b = replica(&keys);
+    let session = Session::open(&a.server("dual"));
+    a.kill();
+    let ended = at(&session, &b).send(&without_body(&session, "DELETE"));
+    assert_eq!(ended.status, 404, "it cannot be ended where it is");
+    let a = Gateway::start_at(&config, address);
+    let called = at(&session, &b).call("test_simple_text", &json!({}));
+    assert_eq!(called.status, 404);
+    // Which sessions were ended does not outlive a process.
+    assert_eq!(simple_text(&mut at(&session, &a)), SIMPLE_TEXT);
+}
+
+/// It is told to the server that the owner has, wherever the client says it.
+#[test]
+fn the_log_level_of_a_session_holds_at_its_owner() {
+    let keys = key_file();
+    let modern = Config::new().stdio("dual", &servers::modern_only_stdio());
+    for (servers, elsewhere) in [(with_keys(&keys), 3), (modern.gateway(&key_line(&keys)), 0)] {
+        let [a, b] = [replica_with(servers.clone()), replica_with(servers)];
+        let session = Session::open(&a.server("dual"));
+        for (level, here) in [("error", 0), ("info", 3)] {
+            let params = json!({ "level": level }).to_string();
+            assert_eq!(
+                at(&session, &b).ask("logging/setLevel", &params).value(),
+                json!({})
+            );
+            for (gateway, lines) in [(&a, here), (&b, elsewhere)] {
+                let reply = at(&session, gateway).call("test_tool_with_logging", &json!({}));
+                let logged = reply
+                    .before
+                    .iter()
+                    .filter(|told| told["method"] == "notifications/message");
+                assert_eq!(logged.count(), lines, "{level} {lines}: {:?}", reply.before);
+            }
+        }
+    }
 }
 
 /// Capabilities that are too long for an id are kept where the session began.

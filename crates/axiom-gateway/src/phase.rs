@@ -243,6 +243,7 @@ async fn send(
         headers,
         session: caller.session(),
         takes_questions: false,
+        is_ours: false,
     })
     .await
 }

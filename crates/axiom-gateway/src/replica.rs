@@ -107,7 +107,7 @@ pub(crate) fn owner_of(
             is_of_a_call.then(|| replica(opened.owner)).flatten()
         }
         Ok(Who::Newcomer) => None,
-        Err(fault) => owner_of_unknown(&gateway.sealer, headers, fault),
+        Err(fault) => owner_of_unknown(gateway, headers, fault),
     }
 }
 
@@ -119,17 +119,19 @@ pub(crate) fn owner_of_session(
 ) -> Option<Arc<str>> {
     match identified {
         Ok(session) => session.owner.clone(),
-        Err(fault) => owner_of_unknown(&gateway.sealer, headers, fault),
+        Err(fault) => owner_of_unknown(gateway, headers, fault),
     }
 }
 
-/// Of a session that is too large for its id another replica's table says more.
-fn owner_of_unknown(sealer: &Sealer, headers: &HeaderMap, fault: &Fault) -> Option<Arc<str>> {
+/// Of a session that is too large for its id another replica's table says more. One that was ended here is ended, even if
+/// its owner has not heard of it.
+fn owner_of_unknown(gateway: &Gateway, headers: &HeaderMap, fault: &Fault) -> Option<Arc<str>> {
     if !matches!(fault, Fault::SessionUnknown) {
         return None;
     }
     let token = headers.get(MCP_SESSION_ID)?.to_str().ok()?;
-    replica(sealer.owner(Purpose::Session, token))
+    let owner = replica(gateway.sealer.owner(Purpose::Session, token))?;
+    (!gateway.sessions.has_ended(token)).then_some(owner)
 }
 
 /// The replica that has the stream of an HTTP+SSE client, by the id in the place it POSTs to.

@@ -203,6 +203,7 @@ impl Rounds {
             headers: self.headers.clone(),
             session: Some(&self.session),
             takes_questions: false,
+            is_ours: false,
         };
         match link.call(outgoing).await {
             Ok(next) => {

@@ -99,6 +99,8 @@ pub(crate) struct Outgoing<'a> {
     pub session: Option<&'a Arc<Session>>,
     /// Whether what the server asks meanwhile is a step of the call ([`Heard::Asked`](crate::exchange::Heard::Asked)): its client answers by calling again.
     pub takes_questions: bool,
+    /// The gateway's own: nobody reads what is told before its answer.
+    pub is_ours: bool,
 }
 
 /// Time for the standing stream to open before a subscription counts without it. Many servers have opened it long before:
@@ -229,6 +231,7 @@ impl Link {
             headers,
             session,
             takes_questions,
+            is_ours: _,
         } = outgoing;
         let client_id = message
             .envelope
@@ -296,6 +299,7 @@ impl Link {
             headers,
             session: None,
             takes_questions: false,
+            is_ours: true,
         };
         let mut exchange = self.call(outgoing).await?;
         let answer = loop {
