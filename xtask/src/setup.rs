@@ -73,6 +73,12 @@ const APT: &[Package] = &[
         without: "the benchmarks cannot compare with it",
     },
     Package {
+        name: "redis-server",
+        program: "redis-server",
+        why: "the event log's benchmarks compare with it",
+        without: "the event log's benchmarks cannot compare with it",
+    },
+    Package {
         name: "iproute2",
         program: "ip",
         why: "the tests of replicas put each on a network of its own, and cut it",
