@@ -66,6 +66,15 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// A walk that goes on at a place behind a block, with the event that comes next.
+    pub(crate) fn resume(segment: &'a Segment, until: Option<u64>, at: u64, offset: u64) -> Walk<'a> {
+        Walk {
+            at,
+            offset,
+            ..Walk::new(segment, until)
+        }
+    }
+
     /// The next step; `None` after the end.
     pub(crate) fn step(&mut self) -> Result<Option<Step>, ReadError> {
         if self.has_ended {

@@ -9,6 +9,7 @@ pub mod import;
 
 pub mod compose;
 pub mod demo;
+pub mod events;
 pub mod reload;
 
 pub mod client;
