@@ -29,6 +29,7 @@ mod stale_sessions;
 mod upstream_faults;
 
 mod events;
+mod partitions;
 mod processes;
 mod reload;
 mod replicas;

@@ -134,6 +134,13 @@ impl Names {
         &self.names[number as usize]
     }
 
+    /// The names by number; none are left.
+    pub(crate) fn take(&mut self) -> Vec<Box<str>> {
+        let names = std::mem::take(&mut self.names);
+        self.clear();
+        names
+    }
+
     pub(crate) fn clear(&mut self) {
         self.numbers.clear();
         self.names.clear();

@@ -25,14 +25,15 @@
 //! Not supported: blocks of another version. A reader says so; it does not guess.
 
 pub(crate) mod columns;
-mod varint;
+pub(crate) mod varint;
 
 use std::fmt;
 
 use bytes::Bytes;
 
-use columns::Columns;
+use columns::{Column, Columns};
 
+use crate::digest::Brief;
 use crate::event::Recorded;
 
 /// Bytes of a block's head.
@@ -306,6 +307,17 @@ impl Block {
             version,
             event,
         })
+    }
+
+    /// The names in it, and its events with their numbers.
+    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+        self.columns.briefs()
+    }
+
+    /// Offsets of the events of a task or a stream, ascending.
+    pub(crate) fn offsets_of(&self, column: Column, name: &str) -> Vec<u64> {
+        let rows = self.columns.rows_of(column, name).into_iter();
+        rows.map(|row| self.head.first_offset + row as u64).collect()
     }
 
     /// What it takes in memory.

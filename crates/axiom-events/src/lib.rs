@@ -22,10 +22,16 @@ mod segments;
 
 mod walk;
 
+mod digest;
+mod index;
+
 mod checkpoint;
 mod recover;
 
+pub mod find;
 pub mod read;
+
+pub mod follow;
 
 pub mod verify;
 
@@ -35,10 +41,14 @@ pub mod log;
 pub use append::{Ack, Append, AppendError, Appended, Full};
 pub use batch::Batch;
 pub use block::Block;
+pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
+pub use find::{Hit, Totals};
+pub use follow::{Delivery, Filter, Follow};
 pub use log::{Log, Options};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use segment::ReadError;
+pub use segments::End;
 pub use streams::{Conflict, Expected};
 pub use walk::Damage;

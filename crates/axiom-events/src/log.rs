@@ -71,7 +71,7 @@ impl Log {
             folder: folder.clone(),
             source,
         })?;
-        let recovered = recover::recover(disk.as_ref(), &folder, options.shard)?;
+        let recovered = recover::recover(&disk, &folder, options.shard)?;
         let segments = Arc::new(recovered.segments);
         let queue = Arc::new(Queue::new(options.queue_bytes));
         // The writer is at most two blocks ahead of the disk.

@@ -13,7 +13,7 @@ use crate::block::Block;
 use crate::disk::Disk;
 use crate::recover;
 use crate::segment::ReadError;
-use crate::segments::{At, Segments};
+use crate::segments::{At, End, Segments};
 
 /// Memory for unpacked blocks, so that neighbours of an event, and all who follow the newest ones, unpack once.
 const CACHE_BYTES: usize = 32 << 20;
@@ -21,7 +21,7 @@ const CACHE_BYTES: usize = 32 << 20;
 /// Reads a shard. Clones share what they have unpacked. Every call may block on the disk, for some milliseconds.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    segments: Arc<Segments>,
+    pub(crate) segments: Arc<Segments>,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -57,7 +57,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the folder or the newest segment cannot be read. Damage is no error here; [`Reader::at`] tells of it.
-    pub fn open(disk: &dyn Disk, folder: &Path) -> Result<Reader, ReadError> {
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Reader, ReadError> {
         let segments = recover::look(disk, folder)?;
         Ok(Reader::new(Arc::new(segments)))
     }
@@ -67,8 +67,8 @@ impl Reader {
     ///
     /// # Errors
     /// When the folder or the newest segment cannot be read.
-    pub fn refresh(&self, disk: &dyn Disk, folder: &Path) -> Result<(), ReadError> {
-        self.segments.refresh(disk, folder)
+    pub fn refresh(&self) -> Result<(), ReadError> {
+        self.segments.refresh()
     }
 
     /// The oldest offset that is kept.
@@ -82,7 +82,7 @@ impl Reader {
     }
 
     /// The end, as it moves.
-    pub fn watch_end(&self) -> watch::Receiver<u64> {
+    pub fn watch_end(&self) -> watch::Receiver<End> {
         self.segments.watch_end()
     }
 

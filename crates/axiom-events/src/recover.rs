@@ -60,18 +60,19 @@ pub(crate) struct Recovered {
 }
 
 /// Opens a shard's segments without changing anything.
-pub(crate) fn look(disk: &dyn Disk, folder: &Path) -> Result<Segments, ReadError> {
+pub(crate) fn look(disk: Arc<dyn Disk>, folder: &Path) -> Result<Segments, ReadError> {
     let mut damage = Vec::new();
-    let list = list(disk, folder, &mut damage)?;
+    let list = list(disk.as_ref(), folder, &mut damage)?;
     let end = match list.last() {
         Some(newest) => walk_all(&newest.segment, None, |_| {})?.end.offset,
         None => 0,
     };
-    Ok(Segments::new(list, end))
+    Ok(Segments::new(disk, folder.to_owned(), list, end))
 }
 
 /// Opens a shard to write to it, and puts in order what the last writer left.
-pub(crate) fn recover(disk: &dyn Disk, folder: &Path, shard: u16) -> Result<Recovered, OpenError> {
+pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Result<Recovered, OpenError> {
+    let disk = shared.as_ref();
     forget_fresh(disk, folder)?;
     let mut report = Report::default();
     let list = list(disk, folder, &mut report.damage)?;
@@ -94,7 +95,7 @@ pub(crate) fn recover(disk: &dyn Disk, folder: &Path, shard: u16) -> Result<Reco
         }
         seal(disk, segment, shard, &walked)?;
     }
-    let segments = Segments::new(list, end);
+    let segments = Segments::new(Arc::clone(shared), folder.to_owned(), list, end);
     let streams = replay(disk, folder, &segments)?;
     Ok(Recovered {
         segments,

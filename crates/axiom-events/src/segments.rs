@@ -1,25 +1,43 @@
 //! The segments of a shard as readers see them, and where each block is.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
 use crate::block::Block;
+use crate::digest::Digest;
 use crate::disk::Disk;
+use crate::index::{self, Index};
 use crate::segment::{self, ReadError, Segment};
 use crate::walk::{Damage, Step, Walk};
 
 /// Between two places that are kept in memory: from one to the next block's place a reader walks.
 const PLACES_APART_BYTES: u64 = 4096;
+/// Memory for the indexes of segments that are not being written.
+const INDEX_BYTES: usize = 128 << 20;
 
 /// All segments of a shard, oldest first, up to what is durable.
 #[derive(Debug)]
 pub(crate) struct Segments {
     list: RwLock<Vec<Arc<Placed>>>,
     /// The offset after the last event that may be read.
-    end: watch::Sender<u64>,
+    end: watch::Sender<End>,
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    /// First offsets of segments whose index was loaded, and its bytes; the latest last.
+    loaded: Mutex<VecDeque<(u64, usize)>>,
+}
+
+/// How far a shard may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// The offset after the last event.
+    pub offset: u64,
+    /// Nothing will come any more: the log was closed.
+    pub is_closed: bool,
 }
 
 /// A segment, and where its blocks are.
@@ -30,6 +48,8 @@ pub(crate) struct Placed {
     until: RwLock<Option<u64>>,
     /// Found out when it is read for the first time; a segment that is being written has it from the start.
     map: RwLock<Option<Map>>,
+    /// Made or read when somebody looks for something; a segment that is being written has it from the start.
+    index: RwLock<Option<Index>>,
 }
 
 /// Where the blocks of a segment are.
@@ -54,28 +74,40 @@ pub(crate) enum At {
 }
 
 impl Segments {
-    pub(crate) fn new(list: Vec<Arc<Placed>>, end: u64) -> Segments {
+    pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf, list: Vec<Arc<Placed>>, end: u64) -> Segments {
         Segments {
             list: RwLock::new(list),
-            end: watch::Sender::new(end),
+            end: watch::Sender::new(End {
+                offset: end,
+                is_closed: false,
+            }),
+            disk,
+            folder,
+            loaded: Mutex::default(),
         }
     }
 
     pub(crate) fn end(&self) -> u64 {
-        *self.end.borrow()
+        self.end.borrow().offset
     }
 
-    pub(crate) fn watch_end(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch_end(&self) -> watch::Receiver<End> {
         self.end.subscribe()
     }
 
     /// Lets readers read up to here.
     pub(crate) fn publish(&self, end: u64) {
-        self.end.send_replace(end);
+        self.end.send_modify(|now| now.offset = end);
+    }
+
+    /// Tells those who wait that nothing will come.
+    pub(crate) fn close(&self) {
+        self.end.send_modify(|now| now.is_closed = true);
     }
 
     /// Takes in what another process has written since: blocks in the newest segment, and segments behind it.
-    pub(crate) fn refresh(&self, disk: &dyn Disk, folder: &Path) -> Result<(), ReadError> {
+    pub(crate) fn refresh(&self) -> Result<(), ReadError> {
+        let (disk, folder) = (self.disk.as_ref(), self.folder.as_path());
         let failed = |source| ReadError::Disk {
             path: folder.to_owned(),
             source,
@@ -142,6 +174,36 @@ impl Segments {
         list.get(after.saturating_sub(1)).cloned()
     }
 
+    /// What `look` sees in a segment's index, which is loaded if it must be.
+    pub(crate) fn with_index<T>(&self, placed: &Placed, look: impl Fn(&Index) -> T) -> Result<T, ReadError> {
+        loop {
+            if let Some(seen) = placed.with_index(&look) {
+                return Ok(seen);
+            }
+            placed.load_index(self.disk.as_ref(), &self.folder)?;
+            let bytes = placed.with_index(Index::bytes_in_memory).unwrap_or_default();
+            self.forget_others(placed.segment.begin.first_offset, bytes);
+        }
+    }
+
+    /// Keeps the memory of loaded indexes within its bound: the one that was loaded first goes first.
+    fn forget_others(&self, first_offset: u64, bytes: usize) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.push_back((first_offset, bytes));
+        let mut sum: usize = loaded.iter().map(|(_, bytes)| bytes).sum();
+        while sum > INDEX_BYTES
+            && loaded.len() > 1
+            && let Some((oldest, bytes)) = loaded.pop_front()
+        {
+            sum -= bytes;
+            if oldest != first_offset
+                && let Some(placed) = self.segment_of(oldest)
+            {
+                *placed.index_mut() = None;
+            }
+        }
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<Placed>>> {
         self.list.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,6 +216,7 @@ impl Placed {
             segment,
             until: RwLock::new(until),
             map: RwLock::new(None),
+            index: RwLock::new(None),
         }
     }
 
@@ -167,6 +230,7 @@ impl Placed {
             segment,
             until: RwLock::new(None),
             map: RwLock::new(Some(map)),
+            index: RwLock::new(Some(Index::default())),
         }
     }
 
@@ -178,8 +242,11 @@ impl Placed {
         *self.until.write().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
-    /// Notes a block that was written.
-    pub(crate) fn wrote(&self, offsets: Range<u64>, at: u64) {
+    /// Notes a block that is on the disk.
+    pub(crate) fn wrote(&self, offsets: Range<u64>, at: u64, digest: &Digest) {
+        if let Some(index) = self.index_mut().as_mut() {
+            index.add(digest);
+        }
         if let Some(map) = self.map_mut().as_mut() {
             map.add(offsets, at);
         }
@@ -241,6 +308,47 @@ impl Placed {
             map.take(step);
         }
         Ok(map.end)
+    }
+
+    /// What `look` sees in the index; `None` if it is not in memory.
+    pub(crate) fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> Option<T> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.as_ref().map(look)
+    }
+
+    /// Makes the index of a segment that is not being written, from its file or else from its blocks.
+    fn load_index(&self, disk: &dyn Disk, folder: &Path) -> Result<(), ReadError> {
+        self.survey()?;
+        let first_offset = self.segment.begin.first_offset;
+        let index = match index::file::load(disk, folder, first_offset..self.end()) {
+            Some(index) => index,
+            None => self.index_from_blocks()?,
+        };
+        *self.index_mut() = Some(index);
+        Ok(())
+    }
+
+    fn index_from_blocks(&self) -> Result<Index, ReadError> {
+        let mut index = Index::default();
+        let mut walk = Walk::new(&self.segment, self.until());
+        while let Some(step) = walk.step()? {
+            if let Step::Block(found) = step
+                && let Ok(block) = Block::decode(&found.bytes)
+            {
+                index.add(&Digest::of(&block));
+            }
+        }
+        Ok(index)
+    }
+
+    fn end(&self) -> u64 {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        map.as_ref()
+            .map_or(self.segment.begin.first_offset, |map| map.end)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Option<Index>> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn map_mut(&self) -> RwLockWriteGuard<'_, Option<Map>> {

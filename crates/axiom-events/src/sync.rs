@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::append::{Ack, AppendError, Appended, Queue, Reply};
 use crate::block::Hash;
+use crate::digest::Digest;
 use crate::disk::File;
 use crate::segments::{Placed, Segments};
 use crate::streams::Undo;
@@ -30,6 +31,7 @@ pub(crate) struct Written {
     pub(crate) bytes: Vec<u8>,
     pub(crate) answers: Vec<Answer>,
     pub(crate) undo: Undo,
+    pub(crate) digest: Digest,
     /// How many lost events one of its events tells of.
     pub(crate) lost_told: u64,
 }
@@ -110,7 +112,8 @@ fn sync(written: &[Written], has_failed: bool) -> std::io::Result<()> {
 impl Written {
     /// It is on the disk: readers may have it, producers are told.
     pub(crate) fn publish(self, segments: &Segments) {
-        self.placed.wrote(self.first_offset..self.end_offset, self.at);
+        self.placed
+            .wrote(self.first_offset..self.end_offset, self.at, &self.digest);
         segments.publish(self.end_offset);
         for answer in self.answers {
             let appended = answer.appended;

@@ -16,6 +16,7 @@ use crate::block::{self, Encoder, Hash, Place};
 use crate::checkpoint;
 use crate::disk::{Disk, File};
 use crate::event::{Event, Format, Level};
+use crate::index;
 use crate::merkle;
 use crate::recover::FRESH;
 use crate::segment::{self, Begin, HEAD_BYTES, SEAL_BYTES, Seal, Segment};
@@ -112,6 +113,7 @@ impl Writer {
         if let Err(error) = self.seal() {
             tracing::warn!(%error, "the newest segment was not sealed; the next start does it");
         }
+        self.segments.close();
     }
 
     fn write(&mut self, submissions: Vec<Submission>) {
@@ -200,18 +202,20 @@ impl Writer {
         };
         let mut bytes = Vec::new();
         let hash = self.encoder.encode(&self.builder, place, &mut bytes);
+        let end_offset = self.next_offset + u64::from(self.builder.count());
         let active = self.active.as_mut().expect("there was room made");
         let mut written = Written {
             file: Arc::clone(&active.file),
             placed: Arc::clone(&active.placed),
             at: active.at,
             first_offset: self.next_offset,
-            end_offset: self.next_offset + u64::from(self.builder.count()),
+            end_offset,
             before: self.last,
             hash,
             bytes,
             answers,
             undo,
+            digest: self.builder.digest(self.next_offset),
             lost_told,
         };
         self.builder.clear();
@@ -292,6 +296,13 @@ impl Writer {
         let Target { disk, folder, .. } = &self.target;
         if let Err(error) = checkpoint::save(disk.as_ref(), folder, self.next_offset, &self.streams) {
             tracing::warn!(%error, "no checkpoint was written; the next start reads more of the log");
+        }
+        let offsets = active.placed.segment.begin.first_offset..self.next_offset;
+        let saved = active
+            .placed
+            .with_index(|index| index::file::save(disk.as_ref(), folder, offsets, index));
+        if let Some(Err(error)) = saved {
+            tracing::warn!(%error, "no index was written; who wants it reads the segment");
         }
         Ok(())
     }

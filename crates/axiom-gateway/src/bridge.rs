@@ -112,25 +112,28 @@ impl Introduction {
     pub(crate) fn of(session: &Session) -> Introduction {
         Introduction {
             info: session.hello.client_info.clone(),
-            capabilities: to_modern_capabilities(&session.hello.capabilities),
+            capabilities: to_modern_capabilities(&session.hello.capabilities, session.revision()),
             log_level: session.with(|state| state.log_level.clone()),
         }
     }
 }
 
 /// Capabilities without what 2026-07-28 does not know or what the gateway cannot keep.
-fn to_modern_capabilities(capabilities: &[u8]) -> Vec<u8> {
+fn to_modern_capabilities(capabilities: &[u8], revision: Revision) -> Vec<u8> {
     let is_object = |key: &str| {
         walk::get(capabilities, whole(capabilities), key)
             .is_some_and(|at| at.of(capabilities).starts_with(b"{"))
     };
-    // Changes of roots have no notification there.
-    let roots: &[(&str, &[u8])] = if is_object("roots") {
-        &[("roots", b"{}")]
-    } else {
-        &[]
-    };
-    object_with(capabilities, whole(capabilities), roots, &["tasks"])
+    let mut set: Vec<(&str, &[u8])> = Vec::new();
+    if is_object("roots") {
+        // Changes of roots have no notification there.
+        set.push(("roots", b"{}"));
+    }
+    if is_object("elicitation") && revision < Revision::V2025_11_25 {
+        // It had forms only, whatever else a client of it says.
+        set.push(("elicitation", b"{}"));
+    }
+    object_with(capabilities, whole(capabilities), &set, &["tasks"])
 }
 
 /// A request for a link of the other era.

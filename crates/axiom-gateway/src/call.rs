@@ -173,7 +173,11 @@ impl Call {
                     let converting = crate::bridge::answer(answer, self.method, reader, link);
                     across.converting = Some(Box::pin(converting));
                 }
-                step => return step,
+                Step::Notice(notice) => {
+                    let levelled = crate::level::notice(&notice, across.side.reader());
+                    return Step::Notice(levelled.map_or(notice, Bytes::from));
+                }
+                step @ Step::Done(_) => return step,
             }
         }
     }

@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use super::{Unsound, varint};
 use crate::batch::{Batch, Names, Row};
+use crate::digest::{Brief, Digest};
 use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, TraceId};
 
 const NAMES: u8 = 1;
@@ -90,6 +91,22 @@ impl Builder {
             times().min().unwrap_or_default(),
             times().max().unwrap_or_default(),
         )
+    }
+
+    /// The block in brief. Its names are gone from here: it is for a block that was encoded.
+    pub(crate) fn digest(&mut self, first_offset: u64) -> Digest {
+        let names = self.names.take();
+        let events = self.rows.iter().zip(&self.versions).map(|(row, version)| Brief {
+            time: row.time,
+            version: *version,
+            tenant: row.tenant,
+            stream: row.stream,
+            task: row.task,
+            kind: row.kind,
+            level: row.level,
+            body_bytes: row.body_len,
+        });
+        Digest::new(first_offset, names, events)
     }
 
     pub(crate) fn clear(&mut self) {
@@ -242,6 +259,38 @@ impl Columns {
         (event, place.version)
     }
 
+    /// All names, and the events with their numbers.
+    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+        let names = (0..self.names.len()).map(|number| Box::from(self.name(place_of(number))));
+        let events = self.rows.iter().map(|place| Brief {
+            time: place.time,
+            version: place.version,
+            tenant: place.tenant,
+            stream: place.stream,
+            task: place.task,
+            kind: place.kind,
+            level: place.level,
+            body_bytes: place.body_end - place.body_start,
+        });
+        (names.collect(), events)
+    }
+
+    /// Rows of events whose task, or else whose stream, has this name.
+    pub(super) fn rows_of(&self, column: Column, name: &str) -> Vec<usize> {
+        let Some(number) = (0..self.names.len())
+            .map(place_of)
+            .find(|number| self.name(*number) == name)
+        else {
+            return Vec::new();
+        };
+        let is_of = |place: &Place| match column {
+            Column::Task => place.task == number,
+            Column::Stream => place.stream == number,
+        };
+        let rows = self.rows.iter().enumerate().filter(|(_, place)| is_of(place));
+        rows.map(|(row, _)| row).collect()
+    }
+
     fn name(&self, number: u32) -> &str {
         let (start, end) = self.names[number as usize];
         std::str::from_utf8(&self.plain[start as usize..end as usize]).expect("names were checked")
@@ -250,6 +299,18 @@ impl Columns {
     pub(super) fn bytes_in_memory(&self) -> usize {
         self.plain.len() + self.names.len() * size_of::<(u32, u32)>() + self.rows.len() * size_of::<Place>()
     }
+}
+
+/// Names are fewer than bytes, of which there are at most 32 Mi.
+fn place_of(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// A column by which events are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Task,
+    Stream,
 }
 
 /// Where each section is.

@@ -3,7 +3,7 @@
 /// Bytes of the longest number.
 const BYTES_MAX: usize = 10;
 
-pub(super) fn push(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn push(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         #[allow(clippy::cast_possible_truncation, reason = "the low seven bits are wanted")]
         out.push(value as u8 | 0x80);
@@ -14,12 +14,12 @@ pub(super) fn push(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A number near zero of either sign (zigzag).
-pub(super) fn push_signed(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn push_signed(out: &mut Vec<u8>, value: i64) {
     push(out, (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned());
 }
 
 /// Takes a number from the front; `None` if there is none, or one that is longer than 64 bits.
-pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
+pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for n in 0..BYTES_MAX {
         let byte = *bytes.get(n)?;
@@ -36,7 +36,7 @@ pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-pub(super) fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
+pub(crate) fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
     let value = take(bytes)?;
     Some((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
 }

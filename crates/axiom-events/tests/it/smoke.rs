@@ -83,7 +83,7 @@ async fn events_come_back_in_order_with_their_versions() {
     );
     let next = log.append(append(&[event("a", "4")])).await.unwrap();
     assert_eq!(next.first_offset, 3);
-    assert_eq!(Reader::open(&Machine, folder.path()).unwrap().end(), 4);
+    assert_eq!(Reader::open(Arc::new(Machine), folder.path()).unwrap().end(), 4);
     log.close();
     let verdict = verify(&Machine, folder.path()).unwrap();
     assert!(verdict.is_sound(), "{verdict:?}");

@@ -38,3 +38,4 @@ mod handshake;
 mod links;
 mod sessions;
 mod shutdown;
+mod standing_stream;

@@ -4,13 +4,15 @@ pub mod export;
 pub mod tail;
 pub mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axiom_events::disk::Machine;
 use axiom_events::{ReadError, Reader};
 
 use crate::cli::EventsAt;
-use crate::compose::{Given, Warn, given, shard_folder};
+use crate::compose::{read, shard_folder};
+use crate::config::load::discover;
 use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
@@ -19,8 +21,9 @@ fn folder(at: &EventsAt, terminal: &Terminal) -> Result<PathBuf, Failed> {
     let dir = match &at.dir {
         Some(dir) => dir.clone(),
         None => {
-            let Given { config, .. } = given(&at.file, Warn::Not, terminal)?;
-            let events = config.options.events.ok_or_else(|| {
+            let source = discover(at.file.config.as_deref());
+            let loaded = read(&source).map_err(|error| Failed::from_load(&error, terminal))?;
+            let events = loaded.config.options.events.ok_or_else(|| {
                 Failed::new(Exit::NotFound, "the configuration records no events")
                     .hint("add a section [events] with dir = \"events\", or name a folder with --dir")
             })?;
@@ -38,8 +41,8 @@ fn folder(at: &EventsAt, terminal: &Terminal) -> Result<PathBuf, Failed> {
     Err(failed.hint("a gateway records there once it was started with it as `events.dir`"))
 }
 
-fn open(folder: &std::path::Path) -> Result<Reader, Failed> {
-    Reader::open(&Machine, folder).map_err(|error| unreadable(&error))
+fn open(folder: &Path) -> Result<Reader, Failed> {
+    Reader::open(Arc::new(Machine), folder).map_err(|error| unreadable(&error))
 }
 
 fn unreadable(error: &ReadError) -> Failed {

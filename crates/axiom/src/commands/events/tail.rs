@@ -1,10 +1,8 @@
 //! `axiom events tail`: the newest events, and those that come.
 
-use std::path::Path;
 use std::time::Duration;
 
 use axiom_core::time;
-use axiom_events::disk::Machine;
 use axiom_events::{Next, Reader, Recorded};
 
 use super::{folder, open, tell_gap, unreadable};
@@ -18,8 +16,7 @@ use crate::terminal::Terminal;
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
-    let folder = folder(&tail.at, terminal)?;
-    let reader = open(&folder)?;
+    let reader = open(&folder(&tail.at, terminal)?)?;
     let mut at = reader.end();
     let newest = newest(&reader, tail, terminal)?;
     if !terminal.lines(&newest)? || !tail.follow {
@@ -33,7 +30,7 @@ pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
             // cancel-safe: a timer.
             () = time::sleep(PAUSE) => {}
         }
-        if !more(&reader, &folder, &mut at, tail, terminal)? {
+        if !more(&reader, &mut at, tail, terminal)? {
             return Ok(Exit::Ok);
         }
     }
@@ -65,16 +62,8 @@ fn newest(reader: &Reader, tail: &Tail, terminal: &Terminal) -> Result<Vec<u8>, 
 }
 
 /// Shows what has come since. False when nobody reads it any more.
-fn more(
-    reader: &Reader,
-    folder: &Path,
-    at: &mut u64,
-    tail: &Tail,
-    terminal: &Terminal,
-) -> Result<bool, Failed> {
-    reader
-        .refresh(&Machine, folder)
-        .map_err(|error| unreadable(&error))?;
+fn more(reader: &Reader, at: &mut u64, tail: &Tail, terminal: &Terminal) -> Result<bool, Failed> {
+    reader.refresh().map_err(|error| unreadable(&error))?;
     loop {
         let mut lines = Vec::new();
         match reader.at(*at).map_err(|error| unreadable(&error))? {
