@@ -60,7 +60,7 @@ impl Gateway {
         let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
         let (parked_max, parked_ttl) = (options.limits.parked_max, options.limits.parked_ttl);
         let parking = Arc::new(Parking::new(Arc::clone(&sealer), parked_max, parked_ttl));
-        let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &runtime));
+        let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &sealer, &runtime));
         let gateway = Arc::new(Gateway {
             plan,
             hub,
@@ -90,7 +90,13 @@ impl Gateway {
         self.sealer.apply(&options.keys, options.advertise.as_deref());
         self.sessions.forget_without_key();
         let old = self.plan.load_full();
-        let new = Arc::new(Plan::new(options, Some(&old), &self.hub, &self.runtime));
+        let new = Arc::new(Plan::new(
+            options,
+            Some(&old),
+            &self.hub,
+            &self.sealer,
+            &self.runtime,
+        ));
         self.plan.store(Arc::clone(&new));
         let gone: Vec<_> = old.gone_in(&new).collect();
         let come: Vec<_> = new.gone_in(&old).collect();

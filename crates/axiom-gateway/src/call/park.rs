@@ -18,6 +18,7 @@ use crate::log_level::severity;
 use crate::message::Message;
 use crate::parking::{Bound, Parked, Parking, Question, bound_to};
 use crate::plan::Endpoint;
+use crate::task::words::RELATED;
 use crate::upstream::{Link, whole};
 
 /// The client's side of such a call.
@@ -41,10 +42,10 @@ pub(crate) struct Park {
 }
 
 /// Questions of one call that its client has not answered.
-const OPEN_MAX: usize = 64;
+pub(crate) const OPEN_MAX: usize = 64;
 
 /// Whether a client can be asked, and what.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Declared {
     pub form: bool,
     pub url: bool,
@@ -52,7 +53,56 @@ pub(crate) struct Declared {
     pub roots: bool,
 }
 
+/// Why a question does not reach a modern client.
+pub(crate) enum Unasked {
+    /// The client does not declare this.
+    Lacking(&'static str),
+    /// No such client can be asked this.
+    Unknown,
+}
+
+impl Unasked {
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Unasked::Lacking(_) => "the client of this call cannot be asked this",
+            Unasked::Unknown => "a client of 2026-07-28 cannot be asked this",
+        }
+    }
+}
+
 impl Declared {
+    /// A server's question as the client reads it; `number` tells it from others of its kind.
+    pub(crate) fn question(self, question: &Message, number: &str) -> Result<Question, Unasked> {
+        if let Some(required) = self.missing_for(question) {
+            return Err(Unasked::Lacking(required));
+        }
+        let method = question.method();
+        if !matches!(method, Method::Elicit | Method::CreateMessage | Method::RootsList) {
+            return Err(Unasked::Unknown);
+        }
+        Ok(Question {
+            key: format!("{}-{number}", name_of(method)),
+            upstream_id: Bytes::copy_from_slice(question.id().unwrap_or_default()),
+            ask: Bytes::from(ask(question)),
+        })
+    }
+
+    /// The same in one byte, for a token.
+    pub(crate) fn bits(self) -> u8 {
+        let flags = [self.form, self.url, self.sampling, self.roots];
+        flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag))
+    }
+
+    pub(crate) fn from_bits(bits: u8) -> Declared {
+        let flag = |at: u8| bits >> at & 1 == 1;
+        Declared {
+            form: flag(0),
+            url: flag(1),
+            sampling: flag(2),
+            roots: flag(3),
+        }
+    }
+
     /// What a request's `clientCapabilities` declare. An `elicitation` that names no mode means forms.
     pub(crate) fn of(message: &Message) -> Declared {
         let Some(capabilities) = message.envelope.in_meta.client_capabilities else {
@@ -156,24 +206,21 @@ impl Park {
     /// Keeps a question for the client, or refuses it.
     fn note(&mut self, link: &Arc<Link>, question: &Message) {
         let id = question.id().unwrap_or_default();
-        if let Some(required) = self.declared.missing_for(question) {
-            link.refuse(id, "the client of this call cannot be asked this");
-            // The server may know what to do without. If it does not, this is why.
-            self.lacking = Some(required);
-            return;
-        }
-        let method = question.method();
-        if !matches!(method, Method::Elicit | Method::CreateMessage | Method::RootsList) {
-            return link.refuse(id, "a client of 2026-07-28 cannot be asked this");
-        }
         if self.open.len() >= OPEN_MAX {
             return link.refuse(id, "too many questions to this client are open");
         }
-        self.open.push(Question {
-            key: format!("{}-{}-{}", name_of(method), self.round + 1, self.open.len() + 1),
-            upstream_id: Bytes::copy_from_slice(id),
-            ask: Bytes::from(ask(question)),
-        });
+        let number = format!("{}-{}", self.round + 1, self.open.len() + 1);
+        match self.declared.question(question, &number) {
+            Ok(question) => self.open.push(question),
+            Err(unasked) => {
+                link.refuse(id, unasked.reason());
+                if let Unasked::Lacking(required) = unasked {
+                    // The server may know what to do without. If it does not, this is why.
+                    self.lacking = Some(required);
+                }
+                return;
+            }
+        }
         self.link = Some(Arc::clone(link));
         self.breath
             .get_or_insert_with(|| Box::pin(time::sleep(ONE_BREATH)));
@@ -305,6 +352,18 @@ impl Drop for Park {
 /// Answers the open questions of a claimed call from `inputResponses`. What is left open must be asked again: what was
 /// not answered, and what the server could not be told.
 pub(crate) async fn answer_open(parked: &mut Parked, message: &Message) -> Result<(), Fault> {
+    match parked.link() {
+        Some(link) => answer_questions(&mut parked.open, &link, message).await,
+        None => Err(Fault::StateLost),
+    }
+}
+
+/// The same for questions that are not a call's.
+pub(crate) async fn answer_questions(
+    open: &mut Vec<Question>,
+    link: &Arc<Link>,
+    message: &Message,
+) -> Result<(), Fault> {
     let raw = &message.bytes;
     let responses = message
         .envelope
@@ -312,7 +371,7 @@ pub(crate) async fn answer_open(parked: &mut Parked, message: &Message) -> Resul
         .input_responses
         .filter(|at| at.of(raw).starts_with(b"{"));
     let mut index = 0;
-    while let Some(question) = parked.open.get(index) {
+    while let Some(question) = open.get(index) {
         let given = responses
             .and_then(|at| walk::get(raw, at, &question.key))
             .map(|at| at.of(raw))
@@ -322,11 +381,8 @@ pub(crate) async fn answer_open(parked: &mut Parked, message: &Message) -> Resul
             continue;
         };
         let answer = Bytes::from(reply::result(&question.upstream_id, value));
-        let Some(link) = parked.link() else {
-            return Err(Fault::StateLost);
-        };
         match link.send(answer).await {
-            Ok(()) => drop(parked.open.remove(index)),
+            Ok(()) => drop(open.remove(index)),
             Err(_) if link.is_down() => return Err(link.fault()),
             Err(fault) => {
                 tracing::warn!(server = %link.upstream.name, %fault, "an answer could not be delivered; it is asked for again");
@@ -377,7 +433,7 @@ fn ask(question: &Message) -> Vec<u8> {
     ask.extend_from_slice(question.raw(question.envelope.method_span).unwrap_or(b"\"\""));
     if let Some(params) = question.raw(question.envelope.params) {
         let meta = question.raw(question.envelope.meta).map(|meta| {
-            let meta = object_with(meta, whole(meta), &[], &["progressToken"]);
+            let meta = object_with(meta, whole(meta), &[], &["progressToken", RELATED]);
             (!is_empty(&meta)).then_some(meta)
         });
         let mut remove: Vec<&str> = ["elicitationId", "task"]
@@ -412,7 +468,7 @@ fn is_empty(object: &[u8]) -> bool {
     walk::members(object, whole(object)).next().is_none()
 }
 
-fn input_requests(open: &[Question]) -> Vec<u8> {
+pub(crate) fn input_requests(open: &[Question]) -> Vec<u8> {
     let mut requests = b"{".to_vec();
     for (index, question) in open.iter().enumerate() {
         if index > 0 {

@@ -23,12 +23,13 @@ use crate::exchange::{CallState, Exchange, Step};
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::session::{Answer, Asked, Session};
+use crate::task::words::RELATED;
 use crate::upstream::{Link, Outgoing, whole};
 
 /// Times a server may ask in one call.
 const ROUNDS_MAX: u32 = 32;
 /// Questions in one round.
-const QUESTIONS_MAX: usize = 64;
+pub(crate) const QUESTIONS_MAX: usize = 64;
 
 /// The client's side of such a call.
 pub(crate) struct Rounds {
@@ -315,20 +316,20 @@ impl Asking {
 }
 
 /// A question in the words of the client's revision.
-fn readable(link: &Link, revision: Revision, question: Bytes) -> Bytes {
+pub(crate) fn readable(link: &Link, revision: Revision, question: Bytes) -> Bytes {
     let message = Message::scan(question.clone(), &link.limits()).ok();
     let levelled = message.and_then(|message| link.levelled(&message, revision));
     levelled.map_or(question, |message| message.bytes)
 }
 
 /// A value of `inputRequests`.
-struct InputRequest {
-    method: String,
+pub(crate) struct InputRequest {
+    pub method: String,
     params: Vec<u8>,
 }
 
 impl InputRequest {
-    fn read(raw: &[u8], at: Span) -> Option<InputRequest> {
+    pub(crate) fn read(raw: &[u8], at: Span) -> Option<InputRequest> {
         let method = walk::get(raw, at, "method")?;
         let params = walk::get(raw, at, "params").map_or(&b"{}"[..], |params| params.of(raw));
         params.starts_with(b"{").then_some(InputRequest {
@@ -337,8 +338,17 @@ impl InputRequest {
         })
     }
 
+    /// The same, as a question that belongs to a task.
+    pub(crate) fn related_to(mut self, related: &[u8]) -> InputRequest {
+        let raw = &self.params;
+        let meta = walk::get(raw, whole(raw), "_meta").map_or(&b"{}"[..], |meta| meta.of(raw));
+        let meta = object_with(meta, whole(meta), &[(RELATED, related)], &[]);
+        self.params = object_with(raw, whole(raw), &[("_meta", &meta)], &[]);
+        self
+    }
+
     /// The same as a request of 2025-11-25, where a visit to a page has a name.
-    fn under(&self, id: u64) -> Bytes {
+    pub(crate) fn under(&self, id: u64) -> Bytes {
         let raw = &self.params;
         let is_url = walk::get(raw, whole(raw), "mode").is_some_and(|mode| mode.of(raw) == b"\"url\"");
         let id = id.to_string();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axiom_protocol::revision::Era;
 use axiom_protocol::text::text;
 
-use super::{Caller, Rename, Reply, Request, rename_edit};
+use super::{Caller, Rename, Reply, Request, rename_edit, tasks};
 use crate::bridge::{self, Introduction, may_ask};
 use crate::call::{Call, Declared, Park, Rounds, Side, answer_open, ask_again, has_visited};
 use crate::fault::Fault;
@@ -33,7 +33,9 @@ async fn at_session_server(
 ) -> Result<Reply, Fault> {
     let message = asked.message;
     if !bridge::has_legacy_twin(message.method()) {
-        return Err(Fault::not_carried(&plain, message));
+        return Err(Fault::UnknownMethod {
+            method: message.method_text().into_owned(),
+        });
     }
     if may_ask(message.method())
         && let Some(at) = message.envelope.param.request_state
@@ -71,7 +73,11 @@ async fn at_session_server(
     if let Some(level) = message.text(message.envelope.in_meta.log_level) {
         link.tell_level(&level).await;
     }
-    let outgoing = fit(asked, &link, rename, &Introduction::default())?;
+    let mut outgoing = fit(asked, &link, rename, &Introduction::default())?;
+    let creation = tasks::at_session_server(asked, &link, rename).await?;
+    if creation.is_some() {
+        outgoing = tasks::as_task(&outgoing, &link)?;
+    }
     // What the client mirrored is checked here: the server cannot.
     let Caller::Modern { mirrored } = asked.caller else {
         return Err(Fault::Cancelled);
@@ -87,11 +93,8 @@ async fn at_session_server(
         })
         .await?;
     let park = Park::new(&asked.gateway.parking, asked.endpoint, message);
-    Ok(Reply::Call(Box::new(Call::across(
-        exchange,
-        message.method(),
-        Side::Park(park),
-    ))))
+    let call = Call::across(exchange, message.method(), Side::Park(park));
+    Ok(Reply::Call(Box::new(call.with_task(creation))))
 }
 
 /// The client has come back: its answers go to the server, and the call goes on under the new request's id.
@@ -131,7 +134,12 @@ async fn at_modern_server(
     let Caller::Legacy(session) = asked.caller else {
         return Err(Fault::Cancelled);
     };
-    let outgoing = fit(asked, link, rename, &Introduction::of(session))?;
+    let creation = tasks::at_modern_server(asked, link);
+    let client = match &creation {
+        Some(_) => Introduction::of(session).with_tasks(),
+        None => Introduction::of(session),
+    };
+    let outgoing = fit(asked, link, rename, &client)?;
     let headers = mirror::headers(link, &outgoing, None, None).await?;
     let exchange = link
         .call(Outgoing {
@@ -144,15 +152,12 @@ async fn at_modern_server(
         .await?;
     let patience = asked.gateway.parking.ttl();
     let rounds = Rounds::new(session, outgoing, headers, patience);
-    Ok(Reply::Call(Box::new(Call::across(
-        exchange,
-        asked.message.method(),
-        Side::Rounds(rounds),
-    ))))
+    let call = Call::across(exchange, asked.message.method(), Side::Rounds(rounds));
+    Ok(Reply::Call(Box::new(call.with_task(creation))))
 }
 
 /// The message as a server of the other era reads it. Its parameters change shape, so the rename goes first.
-fn fit(
+pub(super) fn fit(
     asked: &Request<'_>,
     link: &Link,
     rename: Option<&Rename>,
