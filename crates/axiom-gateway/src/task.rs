@@ -94,6 +94,11 @@ impl Naming {
         self
     }
 
+    /// The task that the client asks about; empty if it asks about none.
+    pub(crate) fn asked_for(&self) -> &str {
+        self.known.as_ref().map_or("", |(id, _)| id)
+    }
+
     /// The handle of the server's task `id`.
     pub(crate) fn handle(&self, id: &str) -> String {
         let mut plain = Vec::with_capacity(64 + id.len());

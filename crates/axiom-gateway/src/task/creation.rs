@@ -74,10 +74,14 @@ impl Creation {
             ..Final::whole(bytes)
         };
         if let Then::Name = self.then {
+            if matches!(method, Method::TasksResult | Method::TasksCancel) {
+                // Its client has what it came to.
+                link.tasks.release(self.naming.asked_for());
+            }
             return Ok(Read::Other(again(words::with_handles(&message, method, &self.naming))));
         }
         let Some(task) = task_in(&message, link.era()) else {
-            return Ok(Read::Other(again(message.bytes)));
+            return Ok(Read::Other(again(self.without_task(&message))));
         };
         let id = words::id_of(&message.bytes, task)
             .ok_or_else(|| link.upstream.protocol_fault("it began a task without an id"))?;
@@ -105,6 +109,16 @@ impl Creation {
                 let exchange = fetch(link, client_id, session.as_ref(), &id, patience).await?;
                 Ok(Read::Goes(Box::new(exchange)))
             }
+        }
+    }
+
+    /// An answer that is no task. To a client that knows none it does not come from one either.
+    fn without_task(&self, message: &Message) -> Bytes {
+        let is_told = !matches!(self.then, Then::Fetch { .. });
+        let result = message.envelope.result.filter(|_| !is_told);
+        match result.and_then(|result| words::without_related(&message.bytes, result)) {
+            Some(result) => Bytes::from(reply::result(message.id().unwrap_or(b"null"), &result)),
+            None => message.bytes.clone(),
         }
     }
 

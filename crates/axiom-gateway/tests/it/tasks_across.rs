@@ -339,6 +339,7 @@ async fn a_session_client_is_told_how_a_modern_servers_task_ended() {
     // Given up, the wait ends and the task does not.
     client.say(&request("4", "tasks/result", &about(&task))).await;
     server.hears_of("tasks/get").await.answer(&modern_task("working", "")).await;
+    settle().await;
     client.say(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}"#).await;
     tokio::time::sleep(PATIENCE).await;
     client.heard_nothing_else().await;
