@@ -23,8 +23,8 @@ use crate::fault::Fault;
 use crate::level;
 use crate::message::Message;
 use crate::session::Session;
-use crate::task::words::RELATED;
 use crate::task;
+use crate::task::words::RELATED;
 use crate::upstream::{Link, whole};
 
 /// How the gateway introduces itself to servers and clients.
@@ -185,7 +185,11 @@ pub(crate) fn request(message: &Message, link: &Link, client: &Introduction) -> 
 }
 
 fn to_modern(message: &Message, client: &Introduction) -> Vec<u8> {
-    let added = modern_meta(client.info_or_ours(), &client.capabilities, client.log_level.as_deref());
+    let added = modern_meta(
+        client.info_or_ours(),
+        &client.capabilities,
+        client.log_level.as_deref(),
+    );
     let meta = match message.raw(message.envelope.meta) {
         None => added,
         Some(old) => {
@@ -231,12 +235,7 @@ fn to_legacy(message: &Message) -> Vec<u8> {
         .iter()
         .all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
     {
-        object_with(
-            params,
-            whole(params),
-            &[],
-            &[&["_meta"], gone].concat(),
-        )
+        object_with(params, whole(params), &[], &[&["_meta"], gone].concat())
     } else {
         object_with(params, whole(params), &[("_meta", &kept)], gone)
     }

@@ -14,10 +14,10 @@ use bytes::Bytes;
 
 use crate::exchange::{Exchange, Final, Step, Waiting};
 use crate::fault::Fault;
+use crate::message::Message;
 use crate::task::wait::Wait;
 use crate::task::words::with_handles;
 use crate::task::{self, Creation};
-use crate::message::Message;
 use crate::upstream::Link;
 
 pub(crate) use park::{

@@ -124,9 +124,11 @@ impl Fault {
             | Fault::SessionLost { .. }
             | Fault::TaskLost { .. }
             | Fault::NotBridged { .. } => Blame::Upstream,
-            Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::TooManyTasks { .. } | Fault::ShuttingDown | Fault::ReplicaDied => {
-                Blame::Gateway
-            }
+            Fault::Busy { .. }
+            | Fault::TooManyParked { .. }
+            | Fault::TooManyTasks { .. }
+            | Fault::ShuttingDown
+            | Fault::ReplicaDied => Blame::Gateway,
             _ => Blame::Client,
         }
     }
@@ -216,7 +218,9 @@ impl Fault {
             Fault::MissingCapability { required, .. } => {
                 Some(format!("{{\"requiredCapabilities\":{required}}}"))
             }
-            Fault::TasksNotDeclared { .. } => Some(format!("{{\"requiredCapabilities\":{}}}", task::REQUIRED)),
+            Fault::TasksNotDeclared { .. } => {
+                Some(format!("{{\"requiredCapabilities\":{}}}", task::REQUIRED))
+            }
             Fault::Unavailable { server, .. }
             | Fault::Died { server, .. }
             | Fault::Timeout { server, .. }

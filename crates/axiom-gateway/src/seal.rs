@@ -398,7 +398,10 @@ mod tests {
             assert_ne!(other[..20], token[..20]);
         }
         let owned = a.seal_alike(Purpose::Task, true, b"task");
-        assert_eq!(b.owner(Purpose::Task, &owned), Owner::Replica("http://a:1".into()));
+        assert_eq!(
+            b.owner(Purpose::Task, &owned),
+            Owner::Replica("http://a:1".into())
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::call::Declared;
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::parking::PRINCIPAL;
+use crate::plan::Endpoint;
 use crate::seal::{Owner, Purpose, Sealer};
 use crate::session::Session;
 use crate::upstream::Link;
@@ -155,6 +156,24 @@ pub(crate) fn owner(sealer: &Sealer, message: &Message) -> Option<Arc<str>> {
     match sealer.owner(Purpose::Task, &handle) {
         Owner::Replica(owner) => Some(owner),
         Owner::Here | Owner::Unknown => None,
+    }
+}
+
+/// What it means for a task that the replica is gone which had it.
+pub(crate) fn lost_with_replica(
+    sealer: &Sealer,
+    endpoint: &Endpoint,
+    message: &Message,
+    fault: Fault,
+) -> Fault {
+    let is_gone = matches!(fault, Fault::StateLost | Fault::SessionUnknown);
+    if !is_gone || !message.method().is_about_a_task() {
+        return fault;
+    }
+    let handle = message.text(message.envelope.param.task_id).unwrap_or_default();
+    match open(sealer, &endpoint.path, &handle) {
+        Ok(Named { server, .. }) => Fault::TaskLost { server },
+        Err(_) => fault,
     }
 }
 

@@ -30,6 +30,7 @@ use crate::phase::{self, Caller, Reply};
 use crate::plan::Endpoint;
 use crate::replica::{self, Arrival, Lost};
 use crate::session::Outlet;
+use crate::task;
 
 /// Silence after which a response begins as a stream, so that nothing in between takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -169,7 +170,10 @@ async fn one(
         let era = if modern { Era::Modern } else { Era::Legacy };
         let body = message.bytes.clone();
         let passed = Box::pin(pass_on(gateway, &owner, head, arrival, body, era)).await;
-        return Taken::Answered(passed.unwrap_or_else(|fault| refuse(&fault, message.id(), modern)));
+        return Taken::Answered(passed.unwrap_or_else(|fault| {
+            let fault = task::lost_with_replica(&gateway.sealer, endpoint, message, fault);
+            refuse(&fault, message.id(), modern)
+        }));
     }
     let caller = match identified {
         Ok(Who::Caller(caller)) => caller,

@@ -90,7 +90,10 @@ impl Declared {
     /// The same in one byte, for a token.
     pub(crate) fn bits(self) -> u8 {
         let flags = [self.form, self.url, self.sampling, self.roots];
-        flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag))
+        flags
+            .iter()
+            .rev()
+            .fold(0, |bits, flag| bits << 1 | u8::from(*flag))
     }
 
     pub(crate) fn from_bits(bits: u8) -> Declared {

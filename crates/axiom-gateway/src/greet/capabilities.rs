@@ -16,7 +16,10 @@ pub(super) fn for_legacy(capabilities: &Value) -> Value {
     offered.remove("extensions");
     if has_tasks {
         let calls = json!({ "tools": { "call": {} } });
-        offered.insert(TASKS.to_owned(), json!({ "list": {}, "cancel": {}, "requests": calls }));
+        offered.insert(
+            TASKS.to_owned(),
+            json!({ "list": {}, "cancel": {}, "requests": calls }),
+        );
     }
     if !extensions.is_empty() {
         let mut experimental = object(capabilities.get("experimental").unwrap_or(&Value::Null));

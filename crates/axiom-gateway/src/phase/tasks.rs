@@ -77,7 +77,11 @@ pub(super) async fn call(
         }
     } else if support_of(link, message, rename).await? == Some(TaskSupport::Required) {
         Then::Fetch {
-            client_id: message.envelope.id.map(|at| message.slice(at)).unwrap_or_default(),
+            client_id: message
+                .envelope
+                .id
+                .map(|at| message.slice(at))
+                .unwrap_or_default(),
             session: session.cloned(),
         }
     } else {
@@ -109,7 +113,11 @@ pub(super) async fn at_session_server(
     let then = match (support_of(link, message, rename).await?, declares) {
         (Some(_), true) => Then::Tell { session: None },
         (Some(TaskSupport::Required), false) => Then::Fetch {
-            client_id: message.envelope.id.map(|at| message.slice(at)).unwrap_or_default(),
+            client_id: message
+                .envelope
+                .id
+                .map(|at| message.slice(at))
+                .unwrap_or_default(),
             session: None,
         },
         _ => return Ok(None),
@@ -153,13 +161,7 @@ fn creation(asked: &Request<'_>, link: &Link, home: Home, then: Then) -> Creatio
     }
 }
 
-fn answered(
-    asked: &Request<'_>,
-    link: &Link,
-    exchange: Exchange,
-    home: Home,
-    then: Then,
-) -> Reply {
+fn answered(asked: &Request<'_>, link: &Link, exchange: Exchange, home: Home, then: Then) -> Reply {
     let creation = creation(asked, link, home, then);
     let side = Side::within(asked.message.method(), asked.caller.revision(), link.revision);
     let call = Call::across(exchange, asked.message.method(), side);
@@ -269,14 +271,18 @@ pub(super) async fn request(asked: &Request<'_>) -> Result<Reply, Fault> {
     if method == Method::TasksList {
         return list(asked).await;
     }
-    let handle = message
-        .text(message.envelope.param.task_id)
-        .ok_or_else(|| Fault::InvalidParams(format!("{} needs params.taskId, a string", message.method_text())))?;
+    let handle = message.text(message.envelope.param.task_id).ok_or_else(|| {
+        Fault::InvalidParams(format!("{} needs params.taskId, a string", message.method_text()))
+    })?;
     let named = task::open(&gateway.sealer, &endpoint.path, &handle)?;
     let upstream = server_of(endpoint, &named)?;
     let link = match (caller, named.home) {
         (Caller::Modern { .. }, Home::Link { number, declared }) => {
-            let link = match upstream.live_links().into_iter().find(|link| link.number == number) {
+            let link = match upstream
+                .live_links()
+                .into_iter()
+                .find(|link| link.number == number)
+            {
                 Some(link) => link,
                 None => upstream.link(&Want::declaring(declared.capabilities())).await?,
             };
@@ -479,7 +485,8 @@ impl SessionTask<'_> {
             .ok_or_else(|| self.link.upstream.protocol_fault("a task of it has no status"))?;
         let ttl = words::millis_of(raw, task, TTL);
         let attendant = Attendant::of(&self.link, &self.named.id, ttl, self.declared)?;
-        let naming = Naming::new(&self.link, &self.asked.endpoint.path, self.named.home).knowing(&self.named, message);
+        let naming =
+            Naming::new(&self.link, &self.asked.endpoint.path, self.named.home).knowing(&self.named, message);
         let token = naming.token(&self.named.id);
         let mut set: Vec<(&str, &[u8])> = vec![("resultType", b"\"complete\"")];
         let payload = match status {
@@ -494,13 +501,20 @@ impl SessionTask<'_> {
         let requests = input_requests(&open);
         match (status, &payload) {
             // In the older era a tool's failure is one of the task; here it is a result that says so.
-            (_, Some(Payload::Result(result))) => set.extend([("status", &b"\"completed\""[..]), ("result", result)]),
-            (_, Some(Payload::Error(error))) => set.extend([("status", &b"\"failed\""[..]), ("error", error)]),
+            (_, Some(Payload::Result(result))) => {
+                set.extend([("status", &b"\"completed\""[..]), ("result", result)])
+            }
+            (_, Some(Payload::Error(error))) => {
+                set.extend([("status", &b"\"failed\""[..]), ("error", error)])
+            }
             (_, Some(Payload::Lost(fault))) => return Err(fault.clone()),
             (Status::Cancelled, None) => {}
             // What it needs was refused, or is answered already; or how it ended is not known yet.
             (_, None) if open.is_empty() => set.push(("status", b"\"working\"")),
-            (_, None) => set.extend([("status", &b"\"input_required\""[..]), ("inputRequests", &requests)]),
+            (_, None) => set.extend([
+                ("status", &b"\"input_required\""[..]),
+                ("inputRequests", &requests),
+            ]),
         }
         let meta = bridge::with_server_info(&answer, &self.link);
         set.extend(meta.as_deref().map(|meta| ("_meta", meta)));
@@ -531,7 +545,10 @@ impl SessionTask<'_> {
             .link
             .request("tasks/get", &[b"{\"taskId\":", &id[..], b"}"].concat())
             .await?;
-        let status = seen.envelope.result.and_then(|task| words::status_of(&seen.bytes, task));
+        let status = seen
+            .envelope
+            .result
+            .and_then(|task| words::status_of(&seen.bytes, task));
         if status.is_some_and(Status::is_final) {
             return Ok(self.acknowledged());
         }
@@ -567,7 +584,9 @@ async fn list(asked: &Request<'_>) -> Result<Reply, Fault> {
         }
     }
     if message.envelope.param.cursor.is_some() {
-        return Err(Fault::InvalidParams("params.cursor is not one of this gateway's".to_owned()));
+        return Err(Fault::InvalidParams(
+            "params.cursor is not one of this gateway's".to_owned(),
+        ));
     }
     let handles = session.tasks();
     let looks = handles.iter().map(|handle| listed(asked, session, handle));
@@ -586,7 +605,9 @@ async fn listed(asked: &Request<'_>, session: &Arc<Session>, handle: &str) -> Op
     let link = upstream.link(asked.want).await.ok()?;
     let id = quoted(&named.id);
     let params = match link.era() {
-        Era::Modern => bridge::params_introducing(&Introduction::of(session).with_tasks(), &[("taskId", &id)]),
+        Era::Modern => {
+            bridge::params_introducing(&Introduction::of(session).with_tasks(), &[("taskId", &id)])
+        }
         Era::Legacy => [b"{\"taskId\":", &id[..], b"}"].concat(),
     };
     let answer = link.request("tasks/get", &params).await.ok()?;

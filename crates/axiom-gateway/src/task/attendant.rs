@@ -132,7 +132,13 @@ impl Attendant {
         };
         held.insert(id.to_owned(), noted);
         drop(held);
-        let following = follow(Arc::clone(link), id.to_owned(), until, declared, Arc::clone(&attendant));
+        let following = follow(
+            Arc::clone(link),
+            id.to_owned(),
+            until,
+            declared,
+            Arc::clone(&attendant),
+        );
         drop(spawn("task attendant", following));
         Ok(attendant)
     }
@@ -150,8 +156,10 @@ impl Attendant {
 
     /// What the server wants to know, if it asks within `patience`.
     pub(crate) async fn questions(&self, patience: Duration) -> Vec<Question> {
-        self.seen(patience, |state| !state.open.is_empty() || state.payload.is_some())
-            .await;
+        self.seen(patience, |state| {
+            !state.open.is_empty() || state.payload.is_some()
+        })
+        .await;
         self.state.borrow().open.clone()
     }
 
@@ -165,7 +173,8 @@ impl Attendant {
     pub(crate) async fn answer(&self, link: &Arc<Link>, message: &Message) -> Result<(), Fault> {
         // Taken out, so that nobody answers the same question meanwhile.
         let mut open = Vec::new();
-        self.state.send_modify(|state| open = std::mem::take(&mut state.open));
+        self.state
+            .send_modify(|state| open = std::mem::take(&mut state.open));
         let answered = answer_questions(&mut open, link, message).await;
         self.state.send_modify(|state| {
             if state.payload.is_none() {

@@ -78,7 +78,11 @@ impl Creation {
                 // Its client has what it came to.
                 link.tasks.release(self.naming.asked_for());
             }
-            return Ok(Read::Other(again(words::with_handles(&message, method, &self.naming))));
+            return Ok(Read::Other(again(words::with_handles(
+                &message,
+                method,
+                &self.naming,
+            ))));
         }
         let Some(task) = task_in(&message, link.era()) else {
             return Ok(Read::Other(again(self.without_task(&message))));

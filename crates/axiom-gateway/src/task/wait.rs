@@ -90,7 +90,11 @@ impl Wait {
         message: &Message,
         patience: Duration,
     ) -> Wait {
-        let client_id = message.envelope.id.map(|at| message.slice(at)).unwrap_or_default();
+        let client_id = message
+            .envelope
+            .id
+            .map(|at| message.slice(at))
+            .unwrap_or_default();
         let call = CallState::at_no_server();
         session.with(|state| state.calls.insert(client_id.clone(), Arc::clone(&call)));
         let (tx, steps) = channel::bounded(STEPS_MAX);
@@ -129,7 +133,8 @@ impl Wait {
 
     /// Sends a question to its client outside of the request.
     pub(crate) fn divert(&self, notice: &[u8]) {
-        self.session.send(notice, self.link.upstream.limits.replay_bytes_max);
+        self.session
+            .send(notice, self.link.upstream.limits.replay_bytes_max);
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {
@@ -157,7 +162,8 @@ impl Waiter {
     async fn run(mut self) {
         let last = self.outcome().await;
         for Open { id, .. } in self.open.values() {
-            let params = format!("{{\"requestId\":{id},\"reason\":\"the task has ended, or nobody waits for it\"}}");
+            let params =
+                format!("{{\"requestId\":{id},\"reason\":\"the task has ended, or nobody waits for it\"}}");
             let notice = reply::notification("notifications/cancelled", params.as_bytes());
             // A client that left need not be told.
             let _left = self.steps.send(Step::Notice(Bytes::from(notice))).await.is_err();
@@ -176,7 +182,10 @@ impl Waiter {
             };
             if began.elapsed() >= longest {
                 let server = self.link.upstream.name.to_string();
-                return Step::Done(Err(Fault::Timeout { server, after: longest }));
+                return Step::Done(Err(Fault::Timeout {
+                    server,
+                    after: longest,
+                }));
             }
             if let Err(fault) = self.pause(pause).await {
                 return Step::Done(Err(fault));
@@ -189,13 +198,21 @@ impl Waiter {
         let answer = self.request("tasks/get", &[]).await?;
         let raw = &answer.bytes;
         let Some(task) = answer.envelope.result else {
-            let error = bridge::error_across(&answer, Method::TasksResult, axiom_protocol::revision::Era::Legacy);
+            let error = bridge::error_across(
+                &answer,
+                Method::TasksResult,
+                axiom_protocol::revision::Era::Legacy,
+            );
             return Ok(Seen::Ended(self.ended_with(Bytes::from(error))));
         };
         if let Some(ttl) = words::millis_of(raw, task, TTL) {
             *longest = ttl.min(WAIT_MAX);
         }
-        let missing = |what: &str| self.link.upstream.protocol_fault(format!("a task of it has no {what}"));
+        let missing = |what: &str| {
+            self.link
+                .upstream
+                .protocol_fault(format!("a task of it has no {what}"))
+        };
         match words::status_of(raw, task).ok_or_else(|| missing("status"))? {
             Status::Working => {}
             Status::InputRequired => {
@@ -264,7 +281,8 @@ impl Waiter {
 
     async fn ask(&mut self, key: String, request: Option<InputRequest>) -> Result<(), Fault> {
         let upstream = &self.link.upstream;
-        let request = request.ok_or_else(|| upstream.protocol_fault("an input request of it is not readable"))?;
+        let request =
+            request.ok_or_else(|| upstream.protocol_fault("an input request of it is not readable"))?;
         let key: Arc<str> = key.into();
         let asked = Asked::ForCall {
             key: Arc::clone(&key),
@@ -342,7 +360,9 @@ impl Waiter {
         responses.push(b':');
         responses.extend_from_slice(&value);
         responses.push(b'}');
-        let told = self.request("tasks/update", &[("inputResponses", &responses)]).await?;
+        let told = self
+            .request("tasks/update", &[("inputResponses", &responses)])
+            .await?;
         if let Some(error) = told.raw(told.envelope.error) {
             let error = String::from_utf8_lossy(error);
             tracing::info!(server = %self.link.upstream.name, %error, "a task's question was answered in vain");

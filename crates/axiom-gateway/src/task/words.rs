@@ -9,7 +9,7 @@ use axiom_protocol::text::{push_quoted, text};
 use axiom_protocol::walk::{elements, get, members};
 use bytes::Bytes;
 
-use super::{EXTENSION, Naming, Named};
+use super::{EXTENSION, Named, Naming};
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::upstream::whole;
@@ -88,7 +88,9 @@ pub(crate) fn related_id(question: &Message) -> Option<String> {
 pub(crate) fn waits_for(request: &Message) -> Option<String> {
     let id = request.envelope.param.task_id;
     let is_wait = request.method() == Method::TasksResult;
-    is_wait.then(|| request.text(id).map(std::borrow::Cow::into_owned)).flatten()
+    is_wait
+        .then(|| request.text(id).map(std::borrow::Cow::into_owned))
+        .flatten()
 }
 
 /// The ids of the server's tasks in what it says to its client; `of` is the method that an answer answers.
@@ -266,7 +268,10 @@ mod tests {
             .replace("[1, 2]}", r#"[1, 2],"resultType":"task"}"#);
         assert_eq!(String::from_utf8(modern).unwrap(), expected);
         // Neither era lets it out.
-        assert_eq!(legacy_task(b"{}", whole(b"{}"), b"\"h\""), br#"{"taskId":"h","ttl":null}"#);
+        assert_eq!(
+            legacy_task(b"{}", whole(b"{}"), b"\"h\""),
+            br#"{"taskId":"h","ttl":null}"#
+        );
         assert_eq!(
             modern_task(b"{}", whole(b"{}"), b"\"h\"", &[]),
             br#"{"taskId":"h","ttlMs":null}"#
@@ -276,8 +281,14 @@ mod tests {
     #[test]
     fn what_a_client_need_not_know() {
         for (said, kept) in [
-            (r#"{"content":[],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}"#, Some(r#"{"content":[]}"#)),
-            (r#"{"_meta":{"a":1,"io.modelcontextprotocol/related-task":{}},"b":2}"#, Some(r#"{"_meta":{"a":1},"b":2}"#)),
+            (
+                r#"{"content":[],"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}"#,
+                Some(r#"{"content":[]}"#),
+            ),
+            (
+                r#"{"_meta":{"a":1,"io.modelcontextprotocol/related-task":{}},"b":2}"#,
+                Some(r#"{"_meta":{"a":1},"b":2}"#),
+            ),
             (r#"{"_meta":{"a":1}}"#, None),
             ("{}", None),
         ] {

@@ -211,7 +211,10 @@ async fn a_modern_client_and_a_legacy_server() {
     let answer = json(&client.asks(&modern("4", "skills/list", "{}")).await);
     assert_eq!(answer["error"]["code"], -32601, "{answer}");
     assert!(
-        answer["error"]["message"].as_str().unwrap().contains("skills/list"),
+        answer["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("skills/list"),
         "{answer}"
     );
     server.heard_nothing_else().await;
