@@ -177,6 +177,13 @@ pub(crate) fn lost_with_replica(
     }
 }
 
+/// A request that has to do with tasks, of a client that does not declare that it knows them.
+pub(crate) fn not_declared(message: &Message) -> Fault {
+    Fault::TasksNotDeclared {
+        method: message.method_text().into_owned(),
+    }
+}
+
 /// Principal, endpoint and task.
 fn decode(plain: &[u8]) -> Option<(&[u8], &[u8], Named)> {
     let (tag, rest) = plain.split_first()?;

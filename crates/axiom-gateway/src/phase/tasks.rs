@@ -203,7 +203,7 @@ fn subscribed(message: &Message) -> Vec<Span> {
 async fn listen(asked: &Request<'_>, link: &Arc<Link>) -> Result<Reply, Fault> {
     let Request { caller, message, .. } = *asked;
     if !words::declares_tasks(message) {
-        return Err(not_declared(message));
+        return Err(task::not_declared(message));
     }
     let mut own = Vec::new();
     for at in subscribed(message) {
@@ -238,12 +238,6 @@ pub(super) fn with_own_ids(
     Message::scan(bytes, &limits).map(Some).map_err(Fault::Unreadable)
 }
 
-fn not_declared(message: &Message) -> Fault {
-    Fault::TasksNotDeclared {
-        method: message.method_text().into_owned(),
-    }
-}
-
 /// A request about tasks.
 pub(super) async fn request(asked: &Request<'_>) -> Result<Reply, Fault> {
     let Request {
@@ -266,7 +260,7 @@ pub(super) async fn request(asked: &Request<'_>) -> Result<Reply, Fault> {
         });
     }
     if caller.era() == Era::Modern && !words::declares_tasks(message) {
-        return Err(not_declared(message));
+        return Err(task::not_declared(message));
     }
     if method == Method::TasksList {
         return list(asked).await;

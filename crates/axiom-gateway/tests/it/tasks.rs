@@ -358,3 +358,80 @@ async fn what_is_refused() {
     old.heard_nothing_else().await;
     new.heard_nothing_else().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn news_of_several_servers_tasks_in_one_subscription() {
+    let (one, two) = (
+        Server::modern("one", TASKS_MODERN),
+        Server::modern("two", TASKS_MODERN),
+    );
+    let old = Server::legacy("old", TASKS);
+    let list =
+        r#"{"tools":[{"name":"x","inputSchema":{"type":"object"},"execution":{"taskSupport":"required"}}]}"#;
+    old.answers("tools/list", list);
+    let stage = Stage::of(&[&old, &one, &two]);
+    let mut client = Client::new(&stage, "/mcp");
+    let mut handles = Vec::new();
+    for (name, server) in [("one", &one), ("two", &two), ("old", &old)] {
+        client
+            .say(&declaring(
+                "1",
+                "tools/call",
+                &format!(r#"{{"name":"{name}__x"}}"#),
+                "",
+            ))
+            .await;
+        let call = server.hears_of("tools/call").await;
+        let task = r#""taskId":"t","status":"working","ttlMs":null"#;
+        let task = match name {
+            "old" => format!(r#"{{"task":{{{task}}}}}"#),
+            _ => format!(r#"{{"resultType":"task",{task}}}"#),
+        };
+        call.answer(&task).await;
+        handles.push(handle(&json(&client.hears().await)));
+    }
+    let listen =
+        serde_json::json!({ "notifications": { "taskIds": handles, "toolsListChanged": true } }).to_string();
+    client
+        .say(&declaring("\"mine\"", "subscriptions/listen", &listen, ""))
+        .await;
+    let meta = |id: &Value| format!(r#""_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}"#);
+    let mut listening = Vec::new();
+    for server in [&one, &two] {
+        let asked = server.hears_of("subscriptions/listen").await;
+        assert_eq!(
+            asked.message["params"]["notifications"],
+            json(r#"{"taskIds":["t"]}"#)
+        );
+        let acknowledged = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{{},"notifications":{{"taskIds":["t"]}}}}}}"#,
+            meta(asked.id())
+        );
+        asked.line.say(&acknowledged).await;
+        listening.push(asked);
+    }
+    let acknowledged = json(&client.hears().await);
+    // A session server's tasks are not among them: it has no such news.
+    assert_eq!(
+        acknowledged["params"]["notifications"]["taskIds"],
+        serde_json::json!([handles[0], handles[1]])
+    );
+    for (asked, handle) in listening.iter().zip(&handles).rev() {
+        let told = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{{{},"taskId":"t","status":"completed","result":{{"n":1.0}}}}}}"#,
+            meta(asked.id())
+        );
+        asked.line.say(&told).await;
+        let expected = told
+            .replace(&meta(asked.id()), &meta(&json("\"mine\"")))
+            .replace("\"t\"", &format!("\"{handle}\""));
+        assert_eq!(client.hears().await, expected);
+    }
+    // One of them tells nothing more: the client may ask anew.
+    listening[0].answer(r#"{"resultType":"complete"}"#).await;
+    let goodbye = json(&client.hears().await);
+    assert_eq!(
+        (&goodbye["id"], &goodbye["result"]["resultType"]),
+        (&json("\"mine\""), &json("\"complete\""))
+    );
+}
