@@ -216,7 +216,8 @@ fn a_real_session_client_on_both_eras() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_modern_client_on_both_eras() {
     let tasks = TaskServer::start();
-    let gateway = Gateway::start(&with_both(&tasks));
+    let (_everything, remote) = servers::everything_over("streamableHttp");
+    let gateway = Gateway::start(&with_both(&tasks).url("remote", &remote));
     for (url, prefix) in [(gateway.mcp(), "rmcp__"), (gateway.server("rmcp"), "")] {
         let client = connect(&url).await;
         let work = |then: &str| begin(&client, format!("{prefix}work"), json!({ "then": then }));

@@ -318,7 +318,8 @@ pub(crate) fn notification(endpoint: &Endpoint, caller: &Caller, message: &Messa
         // For the servers that have a link of this session's own; on a shared one it would speak for others too.
         _ => {
             for link in own_links(endpoint, session) {
-                link.send_later(message.bytes.clone());
+                let own_ids = link.with_own_ids(session, message);
+                link.send_later(own_ids.as_ref().unwrap_or(message).bytes.clone());
             }
         }
     }

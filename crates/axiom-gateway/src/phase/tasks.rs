@@ -75,7 +75,7 @@ pub(super) async fn call(
         Then::Tell {
             session: session.cloned(),
         }
-    } else if support_of(link, message, rename).await? == Some(TaskSupport::Required) {
+    } else if support_of(link, message, rename).await == Some(TaskSupport::Required) {
         Then::Fetch {
             client_id: message
                 .envelope
@@ -110,7 +110,7 @@ pub(super) async fn at_session_server(
         return Ok(None);
     }
     let declares = words::declares_tasks(message);
-    let then = match (support_of(link, message, rename).await?, declares) {
+    let then = match (support_of(link, message, rename).await, declares) {
         (Some(_), true) => Then::Tell { session: None },
         (Some(TaskSupport::Required), false) => Then::Fetch {
             client_id: message
@@ -175,11 +175,7 @@ fn knows_tasks(session: &Session) -> bool {
 }
 
 /// What the tool that is called says of tasks.
-async fn support_of(
-    link: &Arc<Link>,
-    message: &Message,
-    rename: Option<&Rename>,
-) -> Result<Option<TaskSupport>, Fault> {
+async fn support_of(link: &Arc<Link>, message: &Message, rename: Option<&Rename>) -> Option<TaskSupport> {
     let called = message.text(message.envelope.param.name).unwrap_or_default();
     let name = rename.map_or(&*called, |(_, name)| name.as_str());
     let catalogs = &link.upstream.catalogs;
@@ -188,9 +184,10 @@ async fn support_of(
         .or_else(|| catalogs.last_seen(ListKind::Tools));
     let tools = match kept {
         Some(tools) => tools,
-        None => catalogs.get(link, ListKind::Tools).await?,
+        // A server that cannot list its tools may be able to run one.
+        None => catalogs.get(link, ListKind::Tools).await.ok()?,
     };
-    Ok(tools.tasks.get(name).copied())
+    tools.tasks.get(name).copied()
 }
 
 /// The handles that a subscription names.
