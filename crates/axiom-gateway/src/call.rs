@@ -20,12 +20,13 @@ use crate::task::words::with_handles;
 use crate::task::{self, Creation};
 use crate::upstream::Link;
 
+pub(crate) use declared::{Declared, Unasked};
 pub(crate) use park::{
-    Declared, OPEN_MAX, Park, answer_open, answer_questions, ask_again, has_visited, input_requests,
-    is_visit_first,
+    OPEN_MAX, Park, answer_open, answer_questions, ask_again, has_visited, input_requests, is_visit_first,
 };
 pub(crate) use rounds::{InputRequest, QUESTIONS_MAX, Rounds, readable};
 
+mod declared;
 mod park;
 mod rounds;
 

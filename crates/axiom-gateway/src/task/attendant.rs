@@ -12,6 +12,7 @@ use std::time::Duration;
 use axiom_core::channel::watch;
 use axiom_core::time::Instant;
 use axiom_core::{spawn, time};
+use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use axiom_protocol::text::quoted;
 use bytes::Bytes;
@@ -252,8 +253,14 @@ async fn hear_out(
     loop {
         match exchange.hear().await {
             Heard::Asked(question) => attendant.note(link, &question, declared),
-            // The client is not there to hear of progress.
-            Heard::Step(Step::Notice(_)) => {}
+            Heard::Step(Step::Notice(notice)) => {
+                // The client is not there to hear of progress; what concerns others reaches them.
+                if let Ok(message) = Message::scan(notice, &link.limits())
+                    && !matches!(message.method(), Method::Progress | Method::LogMessage)
+                {
+                    link.deliver(&message);
+                }
+            }
             Heard::Step(Step::Done(Err(fault))) => return Payload::Lost(fault),
             Heard::Step(Step::Done(Ok(answer))) => {
                 let limits = link.limits();
