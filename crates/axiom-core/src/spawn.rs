@@ -57,6 +57,24 @@ where
     }
 }
 
+/// Starts a thread of its own for `work` that blocks for as long as the program runs. A panic is logged with `name`, and
+/// is what the handle's `join` returns.
+///
+/// # Errors
+/// When the system gives us no thread.
+pub fn thread<T, F>(name: &'static str, work: F) -> std::io::Result<std::thread::JoinHandle<T>>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            tracing::error!(thread = name, panic = panic_text(panic.as_ref()), "thread panicked");
+            std::panic::resume_unwind(panic)
+        })
+    })
+}
+
 impl<T> Task<T> {
     /// Ends the task at its next await point. Does nothing when it has ended.
     pub fn abort(&self) {

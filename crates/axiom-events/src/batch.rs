@@ -1,0 +1,149 @@
+//! Events on their way to the log, in one piece of memory that its producer fills.
+//!
+//! A producer is where the work is parallel, so what can be done there is done there: names become numbers, and all bodies
+//! lie in a row. The log's writer then moves columns, not events.
+
+use std::collections::HashMap;
+
+use crate::event::{Event, EventId, Format, Level, TraceId, Unfit};
+
+/// Events that are appended together, in this order.
+#[derive(Debug, Default, Clone)]
+pub struct Batch {
+    pub(crate) names: Names,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) bodies: Vec<u8>,
+}
+
+/// An event whose names are numbers of its batch, and whose body ends where the next one begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) time: i64,
+    pub(crate) tenant: u32,
+    pub(crate) stream: u32,
+    pub(crate) task: u32,
+    pub(crate) kind: u32,
+    pub(crate) body_len: u32,
+    pub(crate) level: Level,
+    pub(crate) format: Format,
+    pub(crate) trace: Option<TraceId>,
+    pub(crate) id: Option<EventId>,
+}
+
+/// Distinct names, numbered in the order in which they came.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Names {
+    numbers: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
+    pub(crate) names: Vec<Box<str>>,
+    bytes: usize,
+}
+
+impl Batch {
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Adds an event as the last one.
+    ///
+    /// # Errors
+    /// When the event exceeds a limit; the batch is as it was.
+    pub fn push(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
+        event.fit()?;
+        // The event before is often of the same stream.
+        let last = self.rows.last().copied();
+        let mut number = |name: &str, before: Option<u32>| self.names.number(name, before);
+        let row = Row {
+            time: event.time,
+            tenant: number(event.tenant, last.map(|row| row.tenant)),
+            stream: number(event.stream, last.map(|row| row.stream)),
+            task: number(event.task, last.map(|row| row.task)),
+            kind: number(event.kind, last.map(|row| row.kind)),
+            body_len: u32::try_from(event.body.len()).unwrap_or(u32::MAX),
+            level: event.level,
+            format: event.format,
+            trace: event.trace,
+            id: event.id,
+        };
+        self.rows.push(row);
+        self.bodies.extend_from_slice(event.body);
+        Ok(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// What it takes in memory, near enough for limits: bodies, names, and a constant for each event.
+    pub fn bytes(&self) -> usize {
+        self.bodies.len() + self.names.bytes + self.rows.len() * size_of::<Row>()
+    }
+
+    /// Makes it empty and keeps its memory.
+    pub fn clear(&mut self) {
+        self.names.clear();
+        self.rows.clear();
+        self.bodies.clear();
+    }
+
+    /// The events, in order.
+    pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
+        let mut body_at = 0;
+        self.rows.iter().map(move |row| {
+            let body_end = body_at + row.body_len as usize;
+            let body = &self.bodies[body_at..body_end];
+            body_at = body_end;
+            Event {
+                time: row.time,
+                tenant: self.names.name(row.tenant),
+                stream: self.names.name(row.stream),
+                task: self.names.name(row.task),
+                kind: self.names.name(row.kind),
+                level: row.level,
+                trace: row.trace,
+                id: row.id,
+                format: row.format,
+                body,
+            }
+        })
+    }
+}
+
+impl Names {
+    /// The name's number. `guess` is a number that it may well have.
+    pub(crate) fn number(&mut self, name: &str, guess: Option<u32>) -> u32 {
+        if let Some(guess) = guess
+            && self.name(guess) == name
+        {
+            return guess;
+        }
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.names.len()).expect("a batch holds fewer names than bytes");
+        self.numbers.insert(name.into(), number);
+        self.names.push(name.into());
+        self.bytes += 2 * (name.len() + size_of::<Box<str>>());
+        number
+    }
+
+    pub(crate) fn name(&self, number: u32) -> &str {
+        &self.names[number as usize]
+    }
+
+    /// The names by number; none are left.
+    pub(crate) fn take(&mut self) -> Vec<Box<str>> {
+        let names = std::mem::take(&mut self.names);
+        self.clear();
+        names
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.numbers.clear();
+        self.names.clear();
+        self.bytes = 0;
+    }
+}

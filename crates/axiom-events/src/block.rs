@@ -1,0 +1,366 @@
+//! A block: some events as they lie on disk, in one piece that is whole or not there.
+//!
+//! All numbers are little-endian. A block is a head of 96 bytes, then `stored_bytes` of columns.
+//!
+//! | at | bytes | what |
+//! |---|---|---|
+//! | 0 | 4 | `AXB` and the version of this format, 1 |
+//! | 4 | 4 | CRC-32C of everything after it, the columns included |
+//! | 8 | 2 | shard |
+//! | 10 | 1 | codec of the columns: 0 as they are, 1 zstd |
+//! | 11 | 1 | 0 |
+//! | 12 | 4 | how many events, at least 1 |
+//! | 16 | 8 | offset of the first; the others follow without a gap |
+//! | 24 | 8 | earliest time, nanoseconds since 1970 |
+//! | 32 | 8 | latest time |
+//! | 40 | 4 | bytes of the columns, at most 32 MiB |
+//! | 44 | 4 | bytes of the columns as stored |
+//! | 48 | 32 | hash of the block before, zeros for a shard's first |
+//! | 80 | 8 | up to which offset the shard was durable when the block was made |
+//! | 88 | 8 | zeros |
+//!
+//! A block's hash is BLAKE3 over its bytes from 8 on. So each block vouches for all before it, and two blocks that changed
+//! places are found even where both are sound. The columns are described in [`columns`].
+//!
+//! Not supported: blocks of another version. A reader says so; it does not guess.
+
+pub(crate) mod columns;
+pub(crate) mod varint;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use columns::{Column, Columns};
+
+use crate::digest::Brief;
+use crate::event::Recorded;
+
+/// Bytes of a block's head.
+pub(crate) const HEAD_BYTES: usize = 96;
+/// Bytes of columns that a block may have. What a reader allocates for a block that says so itself.
+pub(crate) const COLUMNS_BYTES_MAX: usize = 32 << 20;
+
+pub(crate) const MAGIC: [u8; 4] = *b"AXB\x01";
+/// zstd's fastest level: twice the level costs twice the time here and saves a tenth.
+const ZSTD_LEVEL: i32 = 1;
+
+/// BLAKE3 of a block, or zeros for "no block".
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Hash(pub [u8; 32]);
+
+/// What a block's head says. It is to be trusted only together with a whole block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) shard: u16,
+    codec: Codec,
+    pub(crate) count: u32,
+    pub(crate) first_offset: u64,
+    pub(crate) time_min: i64,
+    pub(crate) time_max: i64,
+    columns_bytes: u32,
+    pub(crate) stored_bytes: u32,
+    pub(crate) before: Hash,
+    pub(crate) durable: u64,
+    crc: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Codec {
+    Plain,
+    Zstd,
+}
+
+/// Why bytes are no block.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Unsound {
+    #[error("there is no block")]
+    Absent,
+    #[error("it ends after {bytes} B, before the block does")]
+    Short { bytes: usize },
+    #[error("it is a block of format {version}, this program reads format 1")]
+    Version { version: u8 },
+    #[error("its checksum is {found:08x}, its bytes have {computed:08x}")]
+    Checksum { found: u32, computed: u32 },
+    #[error("its head is not valid: {what}")]
+    Head { what: &'static str },
+    #[error("its columns are not valid: {what}")]
+    Columns { what: &'static str },
+}
+
+/// A whole block, checked and unpacked.
+pub struct Block {
+    head: Head,
+    columns: Columns,
+}
+
+/// Makes blocks, one after the other; keeps the compressor and its memory.
+pub(crate) struct Encoder {
+    compressor: zstd::bulk::Compressor<'static>,
+}
+
+/// Where a block goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) shard: u16,
+    pub(crate) first_offset: u64,
+    pub(crate) before: Hash,
+    pub(crate) durable: u64,
+}
+
+impl Encoder {
+    /// # Errors
+    /// When there is no memory for it.
+    pub(crate) fn new() -> std::io::Result<Encoder> {
+        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+        Ok(Encoder { compressor })
+    }
+
+    /// The block of these columns, appended to `out`, and its hash.
+    pub(crate) fn encode(&mut self, columns: &columns::Builder, place: Place, out: &mut Vec<u8>) -> Hash {
+        let plain = columns.encode();
+        let start = out.len();
+        out.resize(start + HEAD_BYTES, 0);
+        let codec = self.compress(&plain, out);
+        let (time_min, time_max) = columns.times();
+        let head = Head {
+            shard: place.shard,
+            codec,
+            count: columns.count(),
+            first_offset: place.first_offset,
+            time_min,
+            time_max,
+            columns_bytes: length(plain.len()),
+            stored_bytes: length(out.len() - start - HEAD_BYTES),
+            before: place.before,
+            durable: place.durable,
+            crc: 0,
+        };
+        head.write(&mut out[start..]);
+        let crc = crc32c::crc32c(&out[start + 8..]);
+        out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+        hash(&out[start..])
+    }
+
+    /// What does not get smaller stays as it is.
+    fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Codec {
+        let start = out.len();
+        out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
+        match self.compressor.compress_to_buffer(plain, &mut out[start..]) {
+            Ok(bytes) if bytes < plain.len() => {
+                out.truncate(start + bytes);
+                Codec::Zstd
+            }
+            // The only error there is: it does not fit; then it is not smaller.
+            Ok(_) | Err(_) => {
+                out.truncate(start);
+                out.extend_from_slice(plain);
+                Codec::Plain
+            }
+        }
+    }
+}
+
+impl Head {
+    /// Reads a head. What it says is plausible, no more: [`Block::decode`] proves it.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Head, Unsound> {
+        let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else {
+            return Err(Unsound::Short { bytes: bytes.len() });
+        };
+        match head.first_chunk::<4>() {
+            Some(magic) if *magic == MAGIC => {}
+            Some([b'A', b'X', b'B', version]) => return Err(Unsound::Version { version: *version }),
+            _ => return Err(Unsound::Absent),
+        }
+        let codec = match head[10] {
+            0 => Codec::Plain,
+            1 => Codec::Zstd,
+            _ => {
+                return Err(Unsound::Head {
+                    what: "an unknown codec",
+                });
+            }
+        };
+        let read = Head {
+            crc: u32::from_le_bytes(array(head, 4)),
+            shard: u16::from_le_bytes(array(head, 8)),
+            codec,
+            count: u32::from_le_bytes(array(head, 12)),
+            first_offset: u64::from_le_bytes(array(head, 16)),
+            time_min: i64::from_le_bytes(array(head, 24)),
+            time_max: i64::from_le_bytes(array(head, 32)),
+            columns_bytes: u32::from_le_bytes(array(head, 40)),
+            stored_bytes: u32::from_le_bytes(array(head, 44)),
+            before: Hash(array(head, 48)),
+            durable: u64::from_le_bytes(array(head, 80)),
+        };
+        read.is_plausible()?;
+        Ok(read)
+    }
+
+    fn is_plausible(&self) -> Result<(), Unsound> {
+        let is_plain = self.codec == Codec::Plain;
+        let what = match self {
+            head if head.count == 0 => "no events",
+            head if head.columns_bytes as usize > COLUMNS_BYTES_MAX => "more than 32 MiB of columns",
+            head if head.stored_bytes > head.columns_bytes => "more bytes stored than there are",
+            head if is_plain && head.stored_bytes != head.columns_bytes => "two lengths that differ",
+            head if head.durable > head.first_offset => "durable beyond itself",
+            head if head.first_offset.checked_add(u64::from(head.count)).is_none() => "offsets beyond 2^64",
+            _ => return Ok(()),
+        };
+        Err(Unsound::Head { what })
+    }
+
+    fn write(&self, head: &mut [u8]) {
+        head[..4].copy_from_slice(&MAGIC);
+        head[8..10].copy_from_slice(&self.shard.to_le_bytes());
+        head[10] = match self.codec {
+            Codec::Plain => 0,
+            Codec::Zstd => 1,
+        };
+        head[12..16].copy_from_slice(&self.count.to_le_bytes());
+        head[16..24].copy_from_slice(&self.first_offset.to_le_bytes());
+        head[24..32].copy_from_slice(&self.time_min.to_le_bytes());
+        head[32..40].copy_from_slice(&self.time_max.to_le_bytes());
+        head[40..44].copy_from_slice(&self.columns_bytes.to_le_bytes());
+        head[44..48].copy_from_slice(&self.stored_bytes.to_le_bytes());
+        head[48..80].copy_from_slice(&self.before.0);
+        head[80..88].copy_from_slice(&self.durable.to_le_bytes());
+    }
+
+    /// Bytes of the whole block.
+    pub(crate) fn bytes(&self) -> usize {
+        HEAD_BYTES + self.stored_bytes as usize
+    }
+
+    /// The offset after its last event.
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.first_offset + u64::from(self.count)
+    }
+
+    /// Whether these are the bytes that were written, all of them.
+    pub(crate) fn check(&self, block: &[u8]) -> Result<(), Unsound> {
+        let Some(block) = block.get(..self.bytes()) else {
+            return Err(Unsound::Short { bytes: block.len() });
+        };
+        let computed = crc32c::crc32c(&block[8..]);
+        if computed != self.crc {
+            return Err(Unsound::Checksum {
+                found: self.crc,
+                computed,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Block {
+    /// The block that `bytes` begin with.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Block, Unsound> {
+        let head = Head::read(bytes)?;
+        head.check(bytes)?;
+        let stored = &bytes[HEAD_BYTES..head.bytes()];
+        let plain = match head.codec {
+            Codec::Plain => stored.to_vec(),
+            Codec::Zstd => {
+                zstd::bulk::decompress(stored, head.columns_bytes as usize).map_err(|_| Unsound::Columns {
+                    what: "they do not decompress",
+                })?
+            }
+        };
+        if plain.len() != head.columns_bytes as usize {
+            let what = "another length than the head says";
+            return Err(Unsound::Columns { what });
+        }
+        let columns = Columns::decode(Bytes::from(plain), head.count)?;
+        Ok(Block { head, columns })
+    }
+
+    /// Offsets of its events.
+    pub fn offsets(&self) -> std::ops::Range<u64> {
+        self.head.first_offset..self.head.end_offset()
+    }
+
+    /// Its events in order.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = Recorded<'_>> + ExactSizeIterator {
+        let first = self.head.first_offset;
+        (0..self.head.count as usize).map(move |row| {
+            let (event, version) = self.columns.row(row);
+            Recorded {
+                offset: first + row as u64,
+                version,
+                event,
+            }
+        })
+    }
+
+    /// The event at this offset, which must be one of [`Block::offsets`].
+    pub fn event(&self, offset: u64) -> Option<Recorded<'_>> {
+        let row = usize::try_from(offset.checked_sub(self.head.first_offset)?).ok()?;
+        if row >= self.head.count as usize {
+            return None;
+        }
+        let (event, version) = self.columns.row(row);
+        Some(Recorded {
+            offset,
+            version,
+            event,
+        })
+    }
+
+    /// The names in it, and its events with their numbers.
+    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+        self.columns.briefs()
+    }
+
+    /// Offsets of the events of a task or a stream, ascending.
+    pub(crate) fn offsets_of(&self, column: Column, name: &str) -> Vec<u64> {
+        let rows = self.columns.rows_of(column, name).into_iter();
+        rows.map(|row| self.head.first_offset + row as u64).collect()
+    }
+
+    /// What it takes in memory.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.columns.bytes_in_memory() + size_of::<Block>()
+    }
+}
+
+/// A block's hash, over its bytes.
+pub(crate) fn hash(block: &[u8]) -> Hash {
+    Hash(*blake3::hash(&block[8..]).as_bytes())
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("columns are at most 32 MiB")
+}
+
+fn array<const N: usize>(head: &[u8; HEAD_BYTES], at: usize) -> [u8; N] {
+    *head[at..]
+        .first_chunk()
+        .expect("every field lies within the head")
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block").field("head", &self.head).finish()
+    }
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").finish()
+    }
+}

@@ -1,0 +1,541 @@
+//! The events of a block, field by field: what is alike lies together, which is half of the compression.
+//!
+//! Columns are sections, each `id` (1 byte), `bytes` (4), then that many bytes. "Number" is a varint, "signed" a zigzag one.
+//!
+//! | id | what, for each event unless it says otherwise |
+//! |---|---|
+//! | 1 | the block's distinct names, each once: how many (number), then length (number) and UTF-8 of each |
+//! | 2 | one byte: level in bits 0-2, format in bits 3-4, 5: has a trace, 6: the same trace as the last that had one, 7: has an id |
+//! | 3 | time in nanoseconds since 1970, as the signed difference to the event before, the first's to 0 |
+//! | 4 5 6 7 | tenant, stream, task, kind: place of the name in section 1, from 0 (number) |
+//! | 8 | 16 bytes for each event with bit 5 and without bit 6 |
+//! | 9 | 16 bytes, little-endian, for each event with bit 7 |
+//! | 10 | version, as the signed difference to one more than the version before it of the same stream in this block, else to 0 |
+//! | 11 | bytes of the body (number) |
+//! | 12 | the bodies, one after the other |
+//!
+//! Ids below 128 must be understood; a reader skips others that it does not know.
+
+use bytes::Bytes;
+
+use super::{Unsound, varint};
+use crate::batch::{Batch, Names, Row};
+use crate::digest::{Brief, Digest};
+use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, TraceId};
+
+const NAMES: u8 = 1;
+const FLAGS: u8 = 2;
+const TIMES: u8 = 3;
+const TENANTS: u8 = 4;
+const STREAMS: u8 = 5;
+const TASKS: u8 = 6;
+const KINDS: u8 = 7;
+const TRACES: u8 = 8;
+const IDS: u8 = 9;
+const VERSIONS: u8 = 10;
+const LENGTHS: u8 = 11;
+const BODIES: u8 = 12;
+
+/// From here on a section may be skipped.
+const OPTIONAL: u8 = 128;
+/// A byte of id and four of length.
+const SECTION_HEAD_BYTES: usize = 5;
+
+const HAS_TRACE: u8 = 1 << 5;
+const SAME_TRACE: u8 = 1 << 6;
+const HAS_ID: u8 = 1 << 7;
+
+/// The columns of a block in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    names: Names,
+    rows: Vec<Row>,
+    versions: Vec<u64>,
+    bodies: Vec<u8>,
+    /// Of the batch that is being added: its numbers of names, and ours.
+    numbers: Vec<u32>,
+}
+
+impl Builder {
+    /// Adds a batch's events, with the version of each in its stream.
+    pub(crate) fn add(&mut self, batch: &Batch, versions: &[u64]) {
+        debug_assert_eq!(batch.rows.len(), versions.len());
+        self.numbers.clear();
+        for name in &batch.names.names {
+            self.numbers.push(self.names.number(name, None));
+        }
+        let ours = |number: u32| self.numbers[number as usize];
+        self.rows.extend(batch.rows.iter().map(|row| Row {
+            tenant: ours(row.tenant),
+            stream: ours(row.stream),
+            task: ours(row.task),
+            kind: ours(row.kind),
+            ..*row
+        }));
+        self.versions.extend_from_slice(versions);
+        self.bodies.extend_from_slice(&batch.bodies);
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.rows.len()).expect("a block holds fewer events than bytes")
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Earliest and latest.
+    pub(crate) fn times(&self) -> (i64, i64) {
+        let times = || self.rows.iter().map(|row| row.time);
+        (
+            times().min().unwrap_or_default(),
+            times().max().unwrap_or_default(),
+        )
+    }
+
+    /// The block in brief. Its names are gone from here: it is for a block that was encoded.
+    pub(crate) fn digest(&mut self, first_offset: u64) -> Digest {
+        let names = self.names.take();
+        let events = self.rows.iter().zip(&self.versions).map(|(row, version)| Brief {
+            time: row.time,
+            version: *version,
+            tenant: row.tenant,
+            stream: row.stream,
+            task: row.task,
+            kind: row.kind,
+            level: row.level,
+            body_bytes: row.body_len,
+        });
+        Digest::new(first_offset, names, events)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.names.clear();
+        self.rows.clear();
+        self.versions.clear();
+        self.bodies.clear();
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bodies.len() + self.rows.len() * 16 + 4096);
+        section(&mut out, NAMES, |out| self.encode_names(out));
+        section(&mut out, FLAGS, |out| self.encode_flags(out));
+        section(&mut out, TIMES, |out| {
+            let mut before = 0i64;
+            for row in &self.rows {
+                varint::push_signed(out, row.time.wrapping_sub(before));
+                before = row.time;
+            }
+        });
+        let mut numbers = |id, number: fn(&Row) -> u32| {
+            section(&mut out, id, |out| {
+                for row in &self.rows {
+                    varint::push(out, u64::from(number(row)));
+                }
+            });
+        };
+        numbers(TENANTS, |row| row.tenant);
+        numbers(STREAMS, |row| row.stream);
+        numbers(TASKS, |row| row.task);
+        numbers(KINDS, |row| row.kind);
+        section(&mut out, TRACES, |out| self.encode_traces(out));
+        section(&mut out, IDS, |out| {
+            for id in self.rows.iter().filter_map(|row| row.id) {
+                out.extend_from_slice(&id.0.to_le_bytes());
+            }
+        });
+        section(&mut out, VERSIONS, |out| self.encode_versions(out));
+        section(&mut out, LENGTHS, |out| {
+            for row in &self.rows {
+                varint::push(out, u64::from(row.body_len));
+            }
+        });
+        section(&mut out, BODIES, |out| out.extend_from_slice(&self.bodies));
+        out
+    }
+
+    fn encode_names(&self, out: &mut Vec<u8>) {
+        varint::push(out, self.names.names.len() as u64);
+        for name in &self.names.names {
+            varint::push(out, name.len() as u64);
+            out.extend_from_slice(name.as_bytes());
+        }
+    }
+
+    fn encode_flags(&self, out: &mut Vec<u8>) {
+        let mut last_trace = None;
+        out.extend(self.rows.iter().map(|row| {
+            let mut flags = row.level as u8 | (row.format as u8) << 3;
+            if row.trace.is_some() {
+                flags |= HAS_TRACE;
+                if row.trace == last_trace {
+                    flags |= SAME_TRACE;
+                }
+                last_trace = row.trace;
+            }
+            if row.id.is_some() {
+                flags |= HAS_ID;
+            }
+            flags
+        }));
+    }
+
+    fn encode_traces(&self, out: &mut Vec<u8>) {
+        let mut last = None;
+        for trace in self.rows.iter().filter_map(|row| row.trace) {
+            if last != Some(trace) {
+                out.extend_from_slice(&trace.0);
+                last = Some(trace);
+            }
+        }
+    }
+
+    fn encode_versions(&self, out: &mut Vec<u8>) {
+        let mut next = vec![0u64; self.names.names.len()];
+        for (row, version) in self.rows.iter().zip(&self.versions) {
+            let next = &mut next[row.stream as usize];
+            varint::push_signed(out, version.wrapping_sub(*next).cast_signed());
+            *next = version.wrapping_add(1);
+        }
+    }
+}
+
+fn section(out: &mut Vec<u8>, id: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&[id, 0, 0, 0, 0]);
+    let start = out.len();
+    write(out);
+    let bytes = u32::try_from(out.len() - start).expect("columns are at most 32 MiB");
+    out[start - 4..start].copy_from_slice(&bytes.to_le_bytes());
+}
+
+/// The columns of a block that was read, every number in them checked.
+#[derive(Debug)]
+pub(crate) struct Columns {
+    plain: Bytes,
+    /// Start and end of each name in `plain`.
+    names: Vec<(u32, u32)>,
+    rows: Vec<Place>,
+}
+
+/// Where an event's parts are.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    time: i64,
+    version: u64,
+    tenant: u32,
+    stream: u32,
+    task: u32,
+    kind: u32,
+    body_start: u32,
+    body_end: u32,
+    trace: Option<TraceId>,
+    id: Option<EventId>,
+    level: Level,
+    format: Format,
+}
+
+impl Columns {
+    pub(super) fn decode(plain: Bytes, count: u32) -> Result<Columns, Unsound> {
+        let sections = Sections::find(&plain)?;
+        let names = sections.names()?;
+        let rows = Cursor::new(&sections, names.len(), count)?.rows()?;
+        Ok(Columns { rows, names, plain })
+    }
+
+    pub(super) fn row(&self, row: usize) -> (Event<'_>, u64) {
+        let place = &self.rows[row];
+        let event = Event {
+            time: place.time,
+            tenant: self.name(place.tenant),
+            stream: self.name(place.stream),
+            task: self.name(place.task),
+            kind: self.name(place.kind),
+            level: place.level,
+            trace: place.trace,
+            id: place.id,
+            format: place.format,
+            body: &self.plain[place.body_start as usize..place.body_end as usize],
+        };
+        (event, place.version)
+    }
+
+    /// All names, and the events with their numbers.
+    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+        let names = (0..self.names.len()).map(|number| Box::from(self.name(place_of(number))));
+        let events = self.rows.iter().map(|place| Brief {
+            time: place.time,
+            version: place.version,
+            tenant: place.tenant,
+            stream: place.stream,
+            task: place.task,
+            kind: place.kind,
+            level: place.level,
+            body_bytes: place.body_end - place.body_start,
+        });
+        (names.collect(), events)
+    }
+
+    /// Rows of events whose task, or else whose stream, has this name.
+    pub(super) fn rows_of(&self, column: Column, name: &str) -> Vec<usize> {
+        let Some(number) = (0..self.names.len())
+            .map(place_of)
+            .find(|number| self.name(*number) == name)
+        else {
+            return Vec::new();
+        };
+        let is_of = |place: &Place| match column {
+            Column::Task => place.task == number,
+            Column::Stream => place.stream == number,
+        };
+        let rows = self.rows.iter().enumerate().filter(|(_, place)| is_of(place));
+        rows.map(|(row, _)| row).collect()
+    }
+
+    fn name(&self, number: u32) -> &str {
+        let (start, end) = self.names[number as usize];
+        std::str::from_utf8(&self.plain[start as usize..end as usize]).expect("names were checked")
+    }
+
+    pub(super) fn bytes_in_memory(&self) -> usize {
+        self.plain.len() + self.names.len() * size_of::<(u32, u32)>() + self.rows.len() * size_of::<Place>()
+    }
+}
+
+/// Names are fewer than bytes, of which there are at most 32 Mi.
+fn place_of(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// A column by which events are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Task,
+    Stream,
+}
+
+/// Where each section is.
+struct Sections<'a> {
+    plain: &'a [u8],
+    found: [Option<std::ops::Range<usize>>; BODIES as usize + 1],
+}
+
+impl<'a> Sections<'a> {
+    fn find(plain: &'a [u8]) -> Result<Sections<'a>, Unsound> {
+        let mut found = [const { None }; BODIES as usize + 1];
+        let mut at = 0;
+        while let Some(&id) = plain.get(at) {
+            let bytes = plain[at + 1..]
+                .first_chunk::<4>()
+                .ok_or(unsound("a section is cut short"))?;
+            let start = at + SECTION_HEAD_BYTES;
+            at = start + u32::from_le_bytes(*bytes) as usize;
+            if at > plain.len() {
+                return Err(unsound("a section is cut short"));
+            }
+            match found.get_mut(usize::from(id)) {
+                Some(place) if id >= NAMES && place.is_none() => *place = Some(start..at),
+                Some(_) => return Err(unsound("a section that is there twice, or has id 0")),
+                None if id >= OPTIONAL => {}
+                None => return Err(unsound("a section that this program does not know")),
+            }
+        }
+        Ok(Sections { plain, found })
+    }
+
+    fn range(&self, id: u8) -> Result<std::ops::Range<usize>, Unsound> {
+        let range = self.found[usize::from(id)].clone();
+        range.ok_or(unsound("a section is missing"))
+    }
+
+    fn get(&self, id: u8) -> Result<&'a [u8], Unsound> {
+        Ok(&self.plain[self.range(id)?])
+    }
+
+    /// Start and end of each name.
+    fn names(&self) -> Result<Vec<(u32, u32)>, Unsound> {
+        let end = self.range(NAMES)?.end;
+        let mut rest = self.get(NAMES)?;
+        let count = varint::take(&mut rest).ok_or(unsound("no number of names"))?;
+        // Each takes at least the byte of its length.
+        if count > rest.len() as u64 {
+            return Err(unsound("more names than bytes"));
+        }
+        let mut names = Vec::new();
+        for _ in 0..count {
+            let bytes = varint::take(&mut rest).ok_or(unsound("a name is cut short"))?;
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let name = rest.get(..bytes).ok_or(unsound("a name is cut short"))?;
+            if bytes > NAME_BYTES_MAX || std::str::from_utf8(name).is_err() {
+                return Err(unsound("a name that is too long or no UTF-8"));
+            }
+            let start = end - rest.len();
+            names.push((place(start)?, place(start + bytes)?));
+            rest = &rest[bytes..];
+        }
+        all_read(rest)?;
+        Ok(names)
+    }
+}
+
+/// Columns are at most 32 MiB long.
+fn place(at: usize) -> Result<u32, Unsound> {
+    u32::try_from(at).map_err(|_| unsound("too long"))
+}
+
+/// Walks all columns at once.
+struct Cursor<'a> {
+    names: usize,
+    count: usize,
+    flags: &'a [u8],
+    times: &'a [u8],
+    numbers: [&'a [u8]; 4],
+    traces: &'a [u8],
+    ids: &'a [u8],
+    versions: &'a [u8],
+    lengths: &'a [u8],
+    bodies: std::ops::Range<u32>,
+    time: i64,
+    trace: Option<TraceId>,
+    next_version: Vec<u64>,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(sections: &Sections<'a>, names: usize, count: u32) -> Result<Cursor<'a>, Unsound> {
+        let flags = sections.get(FLAGS)?;
+        let count = count as usize;
+        if flags.len() != count {
+            return Err(unsound("another number of events than the head says"));
+        }
+        let bodies = sections.range(BODIES)?;
+        let numbers = [
+            sections.get(TENANTS)?,
+            sections.get(STREAMS)?,
+            sections.get(TASKS)?,
+            sections.get(KINDS)?,
+        ];
+        Ok(Cursor {
+            names,
+            count,
+            flags,
+            times: sections.get(TIMES)?,
+            numbers,
+            traces: sections.get(TRACES)?,
+            ids: sections.get(IDS)?,
+            versions: sections.get(VERSIONS)?,
+            lengths: sections.get(LENGTHS)?,
+            bodies: place(bodies.start)?..place(bodies.end)?,
+            time: 0,
+            trace: None,
+            next_version: vec![0; names],
+        })
+    }
+
+    fn rows(mut self) -> Result<Vec<Place>, Unsound> {
+        let mut rows = Vec::with_capacity(self.count);
+        for row in 0..self.count {
+            rows.push(self.row(self.flags[row])?);
+        }
+        for rest in [self.times, self.traces, self.ids, self.versions, self.lengths] {
+            all_read(rest)?;
+        }
+        for rest in self.numbers {
+            all_read(rest)?;
+        }
+        if !self.bodies.is_empty() {
+            return Err(unsound("more bodies than events"));
+        }
+        Ok(rows)
+    }
+
+    fn row(&mut self, flags: u8) -> Result<Place, Unsound> {
+        let difference = varint::take_signed(&mut self.times).ok_or(unsound("a time is missing"))?;
+        self.time = self.time.wrapping_add(difference);
+        let [tenant, stream, task, kind] = [0, 1, 2, 3].map(|column| self.number(column));
+        let stream = stream?;
+        let (body_start, body_end) = self.body()?;
+        Ok(Place {
+            time: self.time,
+            tenant: tenant?,
+            stream,
+            task: task?,
+            kind: kind?,
+            version: self.version(stream)?,
+            body_start,
+            body_end,
+            trace: self.trace(flags)?,
+            id: self.id(flags)?,
+            level: *Level::ALL
+                .get(usize::from(flags & 0b111))
+                .ok_or(unsound("an unknown level"))?,
+            format: *Format::ALL
+                .get(usize::from(flags >> 3 & 0b11))
+                .ok_or(unsound("an unknown format"))?,
+        })
+    }
+
+    fn number(&mut self, column: usize) -> Result<u32, Unsound> {
+        let number = varint::take(&mut self.numbers[column]).ok_or(unsound("a name's number is missing"))?;
+        match u32::try_from(number) {
+            Ok(number) if (number as usize) < self.names => Ok(number),
+            _ => Err(unsound("a number that no name has")),
+        }
+    }
+
+    fn version(&mut self, stream: u32) -> Result<u64, Unsound> {
+        let difference = varint::take_signed(&mut self.versions).ok_or(unsound("a version is missing"))?;
+        let next = &mut self.next_version[stream as usize];
+        let version = next.wrapping_add_signed(difference);
+        *next = version.wrapping_add(1);
+        Ok(version)
+    }
+
+    fn body(&mut self) -> Result<(u32, u32), Unsound> {
+        let bytes = varint::take(&mut self.lengths).ok_or(unsound("a body's length is missing"))?;
+        let left = self.bodies.end - self.bodies.start;
+        match u32::try_from(bytes) {
+            Ok(bytes) if bytes <= left && bytes as usize <= BODY_BYTES_MAX => {
+                let start = self.bodies.start;
+                self.bodies.start += bytes;
+                Ok((start, start + bytes))
+            }
+            _ => Err(unsound("a body beyond the bodies")),
+        }
+    }
+
+    fn trace(&mut self, flags: u8) -> Result<Option<TraceId>, Unsound> {
+        match (flags & HAS_TRACE != 0, flags & SAME_TRACE != 0) {
+            (false, false) => Ok(None),
+            (true, true) if self.trace.is_some() => Ok(self.trace),
+            (true, false) => {
+                self.trace = Some(TraceId(chunk(&mut self.traces)?));
+                Ok(self.trace)
+            }
+            _ => Err(unsound("the same trace as none")),
+        }
+    }
+
+    fn id(&mut self, flags: u8) -> Result<Option<EventId>, Unsound> {
+        if flags & HAS_ID == 0 {
+            return Ok(None);
+        }
+        Ok(Some(EventId(u128::from_le_bytes(chunk(&mut self.ids)?))))
+    }
+}
+
+fn chunk(bytes: &mut &[u8]) -> Result<[u8; 16], Unsound> {
+    let (chunk, rest) = bytes.split_first_chunk().ok_or(unsound("an id is cut short"))?;
+    *bytes = rest;
+    Ok(*chunk)
+}
+
+fn all_read(rest: &[u8]) -> Result<(), Unsound> {
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(unsound("a section has too many bytes"))
+    }
+}
+
+const fn unsound(what: &'static str) -> Unsound {
+    Unsound::Columns { what }
+}

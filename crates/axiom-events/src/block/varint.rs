@@ -1,0 +1,42 @@
+//! Numbers in as few bytes as they need: seven bits a byte, the lowest first, the eighth says that more follow (LEB128).
+
+/// Bytes of the longest number.
+const BYTES_MAX: usize = 10;
+
+pub(crate) fn push(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        #[allow(clippy::cast_possible_truncation, reason = "the low seven bits are wanted")]
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "less than 0x80")]
+    out.push(value as u8);
+}
+
+/// A number near zero of either sign (zigzag).
+pub(crate) fn push_signed(out: &mut Vec<u8>, value: i64) {
+    push(out, (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned());
+}
+
+/// Takes a number from the front; `None` if there is none, or one that is longer than 64 bits.
+pub(crate) fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for n in 0..BYTES_MAX {
+        let byte = *bytes.get(n)?;
+        let bits = u64::from(byte & 0x7f);
+        if n == BYTES_MAX - 1 && bits > 1 {
+            return None;
+        }
+        value |= bits << (7 * n);
+        if byte < 0x80 {
+            *bytes = &bytes[n + 1..];
+            return Some(value);
+        }
+    }
+    None
+}
+
+pub(crate) fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
+    let value = take(bytes)?;
+    Some((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
+}

@@ -1,0 +1,380 @@
+//! Finding events by task or stream, and counting them, by the index: no more blocks are read than hold an answer.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::block::Block;
+use crate::block::columns::Column;
+use crate::digest::{ANY, Cell, Count, HOUR, MINUTE, SECOND};
+use crate::event::{Level, Recorded};
+use crate::index::{Index, Names, Postings};
+use crate::read::{Next, Reader};
+use crate::segment::ReadError;
+use crate::segments::Placed;
+
+/// An event that was found.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    block: Arc<Block>,
+    offset: u64,
+}
+
+/// What is to be counted: events of a time, of these properties.
+#[derive(Debug, Clone, Default)]
+pub struct Totals<'a> {
+    /// Nanoseconds since 1970: whole seconds, or whole hours where tasks matter. All times if it is empty.
+    pub times: Range<i64>,
+    pub tenant: Option<&'a str>,
+    pub task: Option<&'a str>,
+    pub kind: Option<&'a str>,
+    pub level_min: Option<Level>,
+    /// What is counted apart.
+    pub by: By,
+}
+
+/// Which properties are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct By {
+    /// Nanoseconds: whole seconds, or whole hours where tasks matter. 0: all times together.
+    pub time: i64,
+    pub tenant: bool,
+    pub task: bool,
+    pub kind: bool,
+    pub level: bool,
+}
+
+/// Events that were counted together. What was not to be counted apart is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Group {
+    /// Start of the time, nanoseconds since 1970.
+    pub time: Option<i64>,
+    pub tenant: Option<String>,
+    pub task: Option<String>,
+    pub kind: Option<String>,
+    pub level: Option<Level>,
+}
+
+/// Why something cannot be counted.
+#[derive(Debug, thiserror::Error)]
+pub enum TotalsError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{time} ns is no whole number of {unit}: that is how {what} counted")]
+    Uneven {
+        time: i64,
+        unit: &'static str,
+        what: &'static str,
+    },
+}
+
+impl Hit {
+    pub fn recorded(&self) -> Recorded<'_> {
+        self.block.event(self.offset).expect("it was found in this block")
+    }
+}
+
+impl Reader {
+    /// The event at this offset; `None` if there is none, or not any more.
+    pub fn event(&self, offset: u64) -> Result<Option<Hit>, ReadError> {
+        Ok(match self.at(offset)? {
+            Next::Block(block) => Some(Hit { block, offset }),
+            Next::Gap(_) | Next::End => None,
+        })
+    }
+
+    /// The last `count` events of a task, in order.
+    pub fn task_tail(&self, task: &str, count: usize) -> Result<Vec<Hit>, ReadError> {
+        self.backward(Column::Task, task, count, |_| true, u64::MAX)
+    }
+
+    /// Events of a task with these offsets, in order, `count_max` at most.
+    pub fn task_range(
+        &self,
+        task: &str,
+        offsets: Range<u64>,
+        count_max: usize,
+    ) -> Result<Vec<Hit>, ReadError> {
+        self.forward(Column::Task, task, count_max, offsets, |_| true)
+    }
+
+    /// Events of a stream from this version on, in order, `count_max` at most.
+    pub fn stream(&self, stream: &str, from_version: u64, count_max: usize) -> Result<Vec<Hit>, ReadError> {
+        let from = self.offset_of_version(stream, from_version)?;
+        let is_wanted = |recorded: &Recorded<'_>| recorded.version >= from_version;
+        self.forward(Column::Stream, stream, count_max, from..u64::MAX, is_wanted)
+    }
+
+    /// Events of a stream before this version, newest first, `count_max` at most.
+    pub fn stream_backward(
+        &self,
+        stream: &str,
+        before_version: u64,
+        count_max: usize,
+    ) -> Result<Vec<Hit>, ReadError> {
+        let last_block = self.offset_of_version(stream, before_version)?;
+        let is_wanted = |recorded: &Recorded<'_>| recorded.version < before_version;
+        let mut hits = self.backward(Column::Stream, stream, count_max, is_wanted, last_block)?;
+        hits.reverse();
+        Ok(hits)
+    }
+
+    /// The version of a stream's last event.
+    pub fn last_version(&self, stream: &str) -> Result<Option<u64>, ReadError> {
+        let hits = self.backward(Column::Stream, stream, 1, |_| true, u64::MAX)?;
+        Ok(hits.last().map(|hit| hit.recorded().version))
+    }
+
+    /// Where to look for a version: an offset at or before that of its event.
+    fn offset_of_version(&self, stream: &str, version: u64) -> Result<u64, ReadError> {
+        for placed in self.segments.all().iter().rev() {
+            let found = self.segments.with_index(placed, |index| {
+                let postings = index.stream(stream)?.iter();
+                let before = postings.take_while(|posting| posting.first_version <= version);
+                before.last().map(|posting| index.first_offset(posting))
+            })?;
+            if let Some(offset) = found {
+                return Ok(offset);
+            }
+        }
+        Ok(self.first())
+    }
+
+    /// The first `count_max` wanted events with these offsets, in order.
+    fn forward(
+        &self,
+        column: Column,
+        name: &str,
+        count_max: usize,
+        offsets: Range<u64>,
+        is_wanted: impl Fn(&Recorded<'_>) -> bool,
+    ) -> Result<Vec<Hit>, ReadError> {
+        let mut hits = Vec::new();
+        for placed in self.segments.all() {
+            if placed.until().is_some_and(|until| until <= offsets.start) {
+                continue;
+            }
+            let blocks = self.blocks_with(&placed, column, name)?;
+            // The one before may reach into the offsets.
+            let from = blocks
+                .partition_point(|first| *first <= offsets.start)
+                .saturating_sub(1);
+            for first in &blocks[from..] {
+                if *first >= offsets.end || hits.len() >= count_max {
+                    hits.truncate(count_max);
+                    return Ok(hits);
+                }
+                let Next::Block(block) = self.at(*first)? else {
+                    continue;
+                };
+                let found = block.offsets_of(column, name).into_iter();
+                let found = found.filter(|offset| offsets.contains(offset)).map(|offset| Hit {
+                    block: Arc::clone(&block),
+                    offset,
+                });
+                hits.extend(found.filter(|hit| is_wanted(&hit.recorded())));
+            }
+        }
+        hits.truncate(count_max);
+        Ok(hits)
+    }
+
+    /// The last `count` wanted events, in order. No block behind `last_block` has one.
+    fn backward(
+        &self,
+        column: Column,
+        name: &str,
+        count: usize,
+        is_wanted: impl Fn(&Recorded<'_>) -> bool,
+        last_block: u64,
+    ) -> Result<Vec<Hit>, ReadError> {
+        let mut hits = Vec::new();
+        for placed in self.segments.all().iter().rev() {
+            let blocks = self.blocks_with(placed, column, name)?.into_iter().rev();
+            for first in blocks.filter(|first| *first <= last_block) {
+                if hits.len() >= count {
+                    break;
+                }
+                let Next::Block(block) = self.at(first)? else {
+                    continue;
+                };
+                let offsets = block.offsets_of(column, name).into_iter().rev();
+                let found = offsets.map(|offset| Hit {
+                    block: Arc::clone(&block),
+                    offset,
+                });
+                hits.extend(found.filter(|hit| is_wanted(&hit.recorded())));
+            }
+            if hits.len() >= count {
+                break;
+            }
+        }
+        hits.truncate(count);
+        hits.reverse();
+        Ok(hits)
+    }
+
+    /// First offsets of a segment's blocks in which there is something, ascending.
+    fn blocks_with(&self, placed: &Placed, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
+        self.segments.with_index(placed, |index| {
+            let postings = match column {
+                Column::Task => index.task(name),
+                Column::Stream => index.stream(name),
+            };
+            let postings = postings.into_iter().flat_map(Postings::iter);
+            postings.map(|posting| index.first_offset(posting)).collect()
+        })
+    }
+
+    /// Counts events by what the index has counted already.
+    pub fn totals(&self, totals: &Totals<'_>) -> Result<Vec<(Group, Count)>, TotalsError> {
+        let unit = totals.unit()?;
+        let mut sums = Sums::default();
+        for placed in self.segments.all() {
+            let cells = self
+                .segments
+                .with_index(&placed, |index| totals.cells(index, unit))?;
+            sums.add(cells);
+        }
+        Ok(sums.groups(totals, unit))
+    }
+}
+
+/// Cells of one segment, and the names whose numbers they have.
+struct Cells {
+    names: Vec<Box<str>>,
+    cells: Vec<(Cell, Count)>,
+}
+
+impl Totals<'_> {
+    fn needs_tasks(&self) -> bool {
+        self.task.is_some() || self.by.task
+    }
+
+    /// The coarsest unit, in nanoseconds, in which the answer is exact.
+    fn unit(&self) -> Result<i64, TotalsError> {
+        let times = [self.times.start, self.times.end, self.by.time];
+        let times = if self.times.is_empty() {
+            &times[2..]
+        } else {
+            &times
+        };
+        let uneven = |unit: i64| times.iter().find(|time| *time % unit != 0).copied();
+        if uneven(HOUR).is_none() {
+            return Ok(HOUR);
+        }
+        let (smallest, unit, what) = if self.needs_tasks() {
+            (HOUR, "hours", "tasks are")
+        } else if uneven(MINUTE).is_none() {
+            return Ok(MINUTE);
+        } else {
+            (SECOND, "seconds", "events are")
+        };
+        match uneven(smallest) {
+            Some(time) => Err(TotalsError::Uneven { time, unit, what }),
+            None => Ok(smallest),
+        }
+    }
+
+    /// The cells of a segment that count, summed up as far as they go together.
+    fn cells(&self, index: &Index, unit: i64) -> Cells {
+        let cells = match unit {
+            HOUR if self.needs_tasks() => &index.rollups.task_hours,
+            HOUR => &index.rollups.hours,
+            MINUTE => &index.rollups.minutes,
+            _ => &index.rollups.seconds,
+        };
+        let none = Cells {
+            names: Vec::new(),
+            cells: Vec::new(),
+        };
+        // A name that the segment does not know has no events in it.
+        let number = |name: Option<&str>| name.map(|name| index.names.get(name));
+        let [tenant, task, kind] = [self.tenant, self.task, self.kind].map(number);
+        if [tenant, task, kind].contains(&Some(None)) {
+            return none;
+        }
+        let fits =
+            |wanted: Option<Option<u32>>, number: u32| wanted.is_none_or(|wanted| wanted == Some(number));
+        let times = self.times.start.div_euclid(unit)..self.times.end.div_euclid(unit);
+        let step = self.by.time.max(0) / unit;
+        let keep = |flag: bool, number: u32| if flag { number } else { ANY };
+        let mut sums: HashMap<Cell, Count, foldhash::fast::FixedState> = HashMap::default();
+        for (cell, count) in cells {
+            let is_in = (self.times.is_empty() || times.contains(&cell.time))
+                && self.level_min.is_none_or(|min| cell.level >= min)
+                && fits(tenant, cell.tenant)
+                && fits(task, cell.task)
+                && fits(kind, cell.kind);
+            if !is_in {
+                continue;
+            }
+            let group = Cell {
+                time: if step > 0 {
+                    cell.time.div_euclid(step) * step
+                } else {
+                    0
+                },
+                tenant: keep(self.by.tenant, cell.tenant),
+                task: keep(self.by.task, cell.task),
+                kind: keep(self.by.kind, cell.kind),
+                level: if self.by.level { cell.level } else { Level::Trace },
+            };
+            *sums.entry(group).or_default() += *count;
+        }
+        Cells {
+            names: if sums.is_empty() {
+                Vec::new()
+            } else {
+                index.names.list.clone()
+            },
+            cells: sums.into_iter().collect(),
+        }
+    }
+}
+
+/// Sums over segments.
+#[derive(Default)]
+struct Sums {
+    names: Names,
+    sums: HashMap<Cell, Count, foldhash::fast::FixedState>,
+}
+
+impl Sums {
+    fn add(&mut self, cells: Cells) {
+        for (cell, count) in cells.cells {
+            let mut ours = |number: u32| match number {
+                ANY => ANY,
+                number => self.names.number(&cells.names[number as usize]),
+            };
+            let cell = Cell {
+                tenant: ours(cell.tenant),
+                task: ours(cell.task),
+                kind: ours(cell.kind),
+                ..cell
+            };
+            *self.sums.entry(cell).or_default() += count;
+        }
+    }
+
+    /// Sorted by group.
+    fn groups(&self, totals: &Totals<'_>, unit: i64) -> Vec<(Group, Count)> {
+        let name = |number: u32| (number != ANY).then(|| self.names.name(number).to_owned());
+        let mut groups: Vec<(Group, Count)> = self
+            .sums
+            .iter()
+            .map(|(cell, count)| {
+                let group = Group {
+                    time: (totals.by.time > 0).then(|| cell.time.saturating_mul(unit)),
+                    tenant: name(cell.tenant),
+                    task: name(cell.task),
+                    kind: name(cell.kind),
+                    level: totals.by.level.then_some(cell.level),
+                };
+                (group, *count)
+            })
+            .collect();
+        groups.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+        groups
+    }
+}

@@ -1,0 +1,151 @@
+//! Reading: by offset, forwards and backwards, over everything that is durable.
+//!
+//! What a reader has seen is on the disk: it cannot be gone after a crash.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::block::Block;
+use crate::disk::Disk;
+use crate::recover;
+use crate::segment::ReadError;
+use crate::segments::{At, Segments};
+
+/// Memory for unpacked blocks, so that neighbours of an event, and all who follow the newest ones, unpack once.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// Reads a shard. Clones share what they have unpacked. Every call may block on the disk, for some milliseconds.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    pub(crate) segments: Arc<Segments>,
+    cache: Arc<Mutex<Cache>>,
+}
+
+/// What is at an offset.
+#[derive(Debug, Clone)]
+pub enum Next {
+    /// The block in which it is.
+    Block(Arc<Block>),
+    /// These events are not there any more: retired, or lost to damage.
+    Gap(Range<u64>),
+    /// Nothing yet.
+    End,
+}
+
+/// Blocks by their first offset, and the first offsets by when each was last used.
+#[derive(Debug, Default)]
+struct Cache {
+    blocks: BTreeMap<u64, (Arc<Block>, u64)>,
+    used: BTreeMap<u64, u64>,
+    bytes: usize,
+    clock: u64,
+}
+
+impl Reader {
+    pub(crate) fn new(segments: Arc<Segments>) -> Reader {
+        Reader {
+            segments,
+            cache: Arc::default(),
+        }
+    }
+
+    /// Reads a shard's folder beside the process that writes it, or without one. It sees what is in the files now.
+    ///
+    /// # Errors
+    /// When the folder or the newest segment cannot be read. Damage is no error here; [`Reader::at`] tells of it.
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Reader, ReadError> {
+        let segments = recover::look(disk, folder)?;
+        Ok(Reader::new(Arc::new(segments)))
+    }
+
+    /// The oldest offset that is kept.
+    pub fn first(&self) -> u64 {
+        self.segments.first()
+    }
+
+    /// The offset after the last event.
+    pub fn end(&self) -> u64 {
+        self.segments.end()
+    }
+
+    /// The end, as it moves.
+    pub fn watch_end(&self) -> watch::Receiver<u64> {
+        self.segments.watch_end()
+    }
+
+    /// What is at this offset.
+    ///
+    /// # Errors
+    /// When the disk does not give it. Damage is no error but a gap.
+    pub fn at(&self, offset: u64) -> Result<Next, ReadError> {
+        if offset >= self.end() {
+            return Ok(Next::End);
+        }
+        if let Some(block) = self.lock().get(offset) {
+            return Ok(Next::Block(block));
+        }
+        let Some(placed) = self.segments.segment_of(offset) else {
+            return Ok(Next::End);
+        };
+        let first = placed.segment.begin.first_offset;
+        if offset < first {
+            return Ok(Next::Gap(offset..first));
+        }
+        match placed.at(offset)? {
+            At::Block(block) => {
+                let block = Arc::new(block);
+                self.lock().put(Arc::clone(&block));
+                Ok(Next::Block(block))
+            }
+            At::Damage(range) => Ok(Next::Gap(offset..range.end)),
+            // A whole file is missing between this segment and the next.
+            At::Beyond => Ok(match placed.until() {
+                Some(until) => Next::Gap(offset..until),
+                None => Next::End,
+            }),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cache {
+    fn get(&mut self, offset: u64) -> Option<Arc<Block>> {
+        let (first, (block, used)) = self.blocks.range_mut(..=offset).next_back()?;
+        if !block.offsets().contains(&offset) {
+            return None;
+        }
+        self.used.remove(used);
+        self.clock += 1;
+        *used = self.clock;
+        self.used.insert(self.clock, *first);
+        Some(Arc::clone(block))
+    }
+
+    fn put(&mut self, block: Arc<Block>) {
+        let first = block.offsets().start;
+        self.remove(first);
+        self.clock += 1;
+        self.bytes += block.bytes_in_memory();
+        self.used.insert(self.clock, first);
+        self.blocks.insert(first, (block, self.clock));
+        while self.bytes > CACHE_BYTES
+            && let Some((_, oldest)) = self.used.first_key_value()
+        {
+            self.remove(*oldest);
+        }
+    }
+
+    fn remove(&mut self, first: u64) {
+        if let Some((block, used)) = self.blocks.remove(&first) {
+            self.used.remove(&used);
+            self.bytes -= block.bytes_in_memory();
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The segments of a shard as readers see them, and where each block is.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::watch;
+
+use crate::block::Block;
+use crate::digest::Digest;
+use crate::disk::Disk;
+use crate::index::{self, Index};
+use crate::segment::{ReadError, Segment};
+use crate::walk::{Damage, Step, Walk};
+
+/// Between two places that are kept in memory: from one to the next block's place a reader walks.
+const PLACES_APART_BYTES: u64 = 4096;
+/// Memory for the indexes of segments that are not being written.
+const INDEX_BYTES: usize = 128 << 20;
+
+/// All segments of a shard, oldest first, up to what is durable.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    list: RwLock<Vec<Arc<Placed>>>,
+    /// The offset after the last event that may be read.
+    end: watch::Sender<u64>,
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    /// First offsets of segments whose index was loaded, and its bytes; the latest last.
+    loaded: Mutex<VecDeque<(u64, usize)>>,
+}
+
+/// A segment, and where its blocks are.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) segment: Segment,
+    /// The first offset of the segment after it.
+    until: RwLock<Option<u64>>,
+    /// Found out when it is read for the first time; a segment that is being written has it from the start.
+    map: RwLock<Option<Map>>,
+    /// Made or read when somebody looks for something; a segment that is being written has it from the start.
+    index: RwLock<Option<Index>>,
+}
+
+/// Where the blocks of a segment are.
+#[derive(Debug, Default)]
+struct Map {
+    /// Offset of a block's first event, and the block's place in the file; ascending, not all of them.
+    places: Vec<(u64, u64)>,
+    damage: Vec<Damage>,
+    end: u64,
+}
+
+/// What is at an offset.
+#[derive(Debug)]
+pub(crate) enum At {
+    Block(Block),
+    /// Events of this range are lost to damage.
+    Damage(Range<u64>),
+    /// The segment ends before it.
+    Beyond,
+}
+
+impl Segments {
+    pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf, list: Vec<Arc<Placed>>, end: u64) -> Segments {
+        Segments {
+            list: RwLock::new(list),
+            end: watch::Sender::new(end),
+            disk,
+            folder,
+            loaded: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        *self.end.borrow()
+    }
+
+    pub(crate) fn watch_end(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    /// Lets readers read up to here.
+    pub(crate) fn publish(&self, end: u64) {
+        self.end.send_replace(end);
+    }
+
+    /// The oldest offset that is kept.
+    pub(crate) fn first(&self) -> u64 {
+        self.read()
+            .first()
+            .map_or(0, |placed| placed.segment.begin.first_offset)
+    }
+
+    /// Adds a segment that begins where the last one ends.
+    pub(crate) fn push(&self, placed: Arc<Placed>) {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = list.last() {
+            last.ends_at(placed.segment.begin.first_offset);
+        }
+        list.push(placed);
+    }
+
+    /// Takes the newest segment away again: nothing in it ever counted.
+    pub(crate) fn pop(&self) {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        list.pop();
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Placed>> {
+        self.read().clone()
+    }
+
+    /// The segment that an offset belongs to; the first one for what was before it.
+    pub(crate) fn segment_of(&self, offset: u64) -> Option<Arc<Placed>> {
+        let list = self.read();
+        let after = list.partition_point(|placed| placed.segment.begin.first_offset <= offset);
+        list.get(after.saturating_sub(1)).cloned()
+    }
+
+    /// What `look` sees in a segment's index, which is loaded if it must be.
+    pub(crate) fn with_index<T>(&self, placed: &Placed, look: impl Fn(&Index) -> T) -> Result<T, ReadError> {
+        loop {
+            if let Some(seen) = placed.with_index(&look) {
+                return Ok(seen);
+            }
+            placed.load_index(self.disk.as_ref(), &self.folder)?;
+            let bytes = placed.with_index(Index::bytes_in_memory).unwrap_or_default();
+            self.forget_others(placed.segment.begin.first_offset, bytes);
+        }
+    }
+
+    /// Keeps the memory of loaded indexes within its bound: the one that was loaded first goes first.
+    fn forget_others(&self, first_offset: u64, bytes: usize) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.push_back((first_offset, bytes));
+        let mut sum: usize = loaded.iter().map(|(_, bytes)| bytes).sum();
+        while sum > INDEX_BYTES
+            && loaded.len() > 1
+            && let Some((oldest, bytes)) = loaded.pop_front()
+        {
+            sum -= bytes;
+            if oldest != first_offset
+                && let Some(placed) = self.segment_of(oldest)
+            {
+                *placed.index_mut() = None;
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Arc<Placed>>> {
+        self.list.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Placed {
+    /// A segment whose blocks are not known yet.
+    pub(crate) fn unread(segment: Segment, until: Option<u64>) -> Placed {
+        Placed {
+            segment,
+            until: RwLock::new(until),
+            map: RwLock::new(None),
+            index: RwLock::new(None),
+        }
+    }
+
+    /// A segment that has no blocks yet.
+    pub(crate) fn fresh(segment: Segment) -> Placed {
+        let map = Map {
+            end: segment.begin.first_offset,
+            ..Map::default()
+        };
+        Placed {
+            segment,
+            until: RwLock::new(None),
+            map: RwLock::new(Some(map)),
+            index: RwLock::new(Some(Index::default())),
+        }
+    }
+
+    pub(crate) fn until(&self) -> Option<u64> {
+        *self.until.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ends_at(&self, until: u64) {
+        *self.until.write().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    /// Notes a block that is on the disk.
+    pub(crate) fn wrote(&self, offsets: Range<u64>, at: u64, digest: &Digest) {
+        if let Some(index) = self.index_mut().as_mut() {
+            index.add(digest);
+        }
+        if let Some(map) = self.map_mut().as_mut() {
+            map.add(offsets, at);
+        }
+    }
+
+    /// What is at `offset`.
+    pub(crate) fn at(&self, offset: u64) -> Result<At, ReadError> {
+        self.survey()?;
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let map = map.as_ref().expect("it was surveyed");
+        let end = self.until().map_or(map.end, |until| map.end.min(until));
+        if offset >= end {
+            return Ok(At::Beyond);
+        }
+        if let Some(damage) = map.damage.iter().find(|damage| damage.offsets.contains(&offset)) {
+            return Ok(At::Damage(damage.offsets.clone()));
+        }
+        let before = map.places.partition_point(|(first, _)| *first <= offset);
+        let (_, at) = map.places[before.saturating_sub(1)];
+        self.walk_to(offset, at)
+    }
+
+    /// Reads the block with this offset, which is at `at` or a few blocks behind it.
+    fn walk_to(&self, offset: u64, mut at: u64) -> Result<At, ReadError> {
+        loop {
+            let head = self.segment.head(at)?;
+            if offset < head.end_offset() {
+                return Ok(At::Block(self.segment.block(at)?));
+            }
+            at += head.bytes() as u64;
+        }
+    }
+
+    /// Walks through the file once, if nobody has.
+    fn survey(&self) -> Result<(), ReadError> {
+        let is_known = self.map.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_known {
+            return Ok(());
+        }
+        let mut map = Map {
+            end: self.segment.begin.first_offset,
+            ..Map::default()
+        };
+        let mut walk = Walk::new(&self.segment, self.until());
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Block(found) => map.add(found.head.first_offset..found.head.end_offset(), found.at),
+                Step::Damage(damage) => map.skip(damage),
+                Step::End(_) => {}
+            }
+        }
+        *self.map_mut() = Some(map);
+        Ok(())
+    }
+
+    /// What `look` sees in the index; `None` if it is not in memory.
+    pub(crate) fn with_index<T>(&self, look: impl FnOnce(&Index) -> T) -> Option<T> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.as_ref().map(look)
+    }
+
+    /// Makes the index of a segment that is not being written, from its file or else from its blocks.
+    fn load_index(&self, disk: &dyn Disk, folder: &Path) -> Result<(), ReadError> {
+        self.survey()?;
+        let first_offset = self.segment.begin.first_offset;
+        let index = match index::file::load(disk, folder, first_offset..self.end()) {
+            Some(index) => index,
+            None => self.index_from_blocks()?,
+        };
+        *self.index_mut() = Some(index);
+        Ok(())
+    }
+
+    fn index_from_blocks(&self) -> Result<Index, ReadError> {
+        let mut index = Index::default();
+        let mut walk = Walk::new(&self.segment, self.until());
+        while let Some(step) = walk.step()? {
+            if let Step::Block(found) = step
+                && let Ok(block) = Block::decode(&found.bytes)
+            {
+                index.add(&Digest::of(&block));
+            }
+        }
+        Ok(index)
+    }
+
+    fn end(&self) -> u64 {
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        map.as_ref()
+            .map_or(self.segment.begin.first_offset, |map| map.end)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Option<Index>> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn map_mut(&self) -> RwLockWriteGuard<'_, Option<Map>> {
+        self.map.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Map {
+    fn add(&mut self, offsets: Range<u64>, at: u64) {
+        let is_needed = match self.places.last() {
+            // Behind damage the way from the last place leads nowhere.
+            Some((_, last)) => at - last >= PLACES_APART_BYTES || self.end_of_damage() == Some(offsets.start),
+            None => true,
+        };
+        if is_needed {
+            self.places.push((offsets.start, at));
+        }
+        self.end = offsets.end;
+    }
+
+    fn skip(&mut self, damage: Damage) {
+        self.end = self.end.max(damage.offsets.end);
+        self.damage.push(damage);
+    }
+
+    fn end_of_damage(&self) -> Option<u64> {
+        self.damage.last().map(|damage| damage.offsets.end)
+    }
+}

@@ -1,0 +1,472 @@
+//! The writer: one thread that gives each append its place, packs blocks and writes them.
+//!
+//! What it has written goes on to the [sync](crate::sync) thread. When the disk fails, everything that is not known to be on it
+//! is written again into a new segment; only if that fails too do producers hear of it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use crate::append::{Ack, AppendError, Appended, Queue, Submission};
+use crate::batch::Batch;
+use crate::block::columns::Builder;
+use crate::block::{self, Encoder, Hash, Place};
+use crate::checkpoint;
+use crate::disk::{Disk, File};
+use crate::event::{Event, Format, Level};
+use crate::index;
+use crate::merkle;
+use crate::recover::FRESH;
+use crate::segment::{self, Begin, HEAD_BYTES, SEAL_BYTES, Seal, Segment};
+use crate::segments::{Placed, Segments};
+use crate::streams::{Known, Streams, Undo};
+use crate::sync::{Answer, Drained, Order, Written};
+
+/// The stream in which the log tells of itself.
+pub const LOG_STREAM: &str = "axiom.log";
+/// The kind of an event that says how many others are missing before it, and why.
+pub const GAP_KIND: &str = "axiom.gap";
+
+/// What a block has beside the events that it is made of: its head, and the heads of its columns.
+const BLOCK_EXTRA_BYTES: usize = block::HEAD_BYTES + 256;
+
+/// How a shard is written.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) folder: PathBuf,
+    pub(crate) shard: u16,
+    pub(crate) segment_bytes: u64,
+    pub(crate) linger: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    target: Target,
+    queue: Arc<Queue>,
+    segments: Arc<Segments>,
+    orders: SyncSender<Order>,
+    streams: Streams,
+    encoder: Encoder,
+    /// `None` before the first append, and after a failure.
+    active: Option<Active>,
+    next_offset: u64,
+    /// Hash of the newest block.
+    last: Hash,
+    builder: Builder,
+    versions: Vec<u64>,
+    /// Events that were accepted and could not be written, until there is an event that says so.
+    lost: u64,
+    lost_reason: String,
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+struct Active {
+    file: Arc<dyn File>,
+    placed: Arc<Placed>,
+    path: PathBuf,
+    bytes: u64,
+    at: u64,
+    hashes: Vec<Hash>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        target: Target,
+        queue: Arc<Queue>,
+        segments: Arc<Segments>,
+        orders: SyncSender<Order>,
+        streams: Streams,
+        last: Hash,
+    ) -> io::Result<Writer> {
+        Ok(Writer {
+            next_offset: segments.end(),
+            target,
+            queue,
+            segments,
+            orders,
+            streams,
+            encoder: Encoder::new()?,
+            active: None,
+            last,
+            builder: Builder::default(),
+            versions: Vec::new(),
+            lost: 0,
+            lost_reason: String::new(),
+        })
+    }
+
+    /// Writes until the queue is closed and empty, then seals.
+    pub(crate) fn run(mut self) {
+        while let Some(work) = self.queue.take(self.target.linger) {
+            if work.is_poked {
+                self.rescue(None);
+            }
+            if !work.submissions.is_empty() {
+                self.write(work.submissions);
+            }
+        }
+        self.rescue(None);
+        if let Err(error) = self.seal() {
+            tracing::warn!(%error, "the newest segment was not sealed; the next start does it");
+        }
+    }
+
+    fn write(&mut self, submissions: Vec<Submission>) {
+        let bytes: usize = submissions
+            .iter()
+            .map(|submission| submission.append.batch.bytes())
+            .sum();
+        if let Err(error) = self.make_room(bytes + BLOCK_EXTRA_BYTES) {
+            return self.refuse(submissions, &error);
+        }
+        let mut answers = Vec::with_capacity(submissions.len());
+        let mut undo = Undo::default();
+        let lost_told = self.tell_of_lost(&mut undo);
+        for submission in submissions {
+            self.admit(submission, &mut answers, &mut undo);
+        }
+        if self.builder.is_empty() {
+            return self.answer_without_block(answers);
+        }
+        self.put(answers, undo, lost_told);
+    }
+
+    /// Appends that add nothing: conditions alone, or what was recorded before. That may not be on the disk yet.
+    fn answer_without_block(&mut self, answers: Vec<Answer>) {
+        if answers.is_empty() {
+            return;
+        }
+        self.rescue(None);
+        let end = self.segments.end();
+        for answer in answers {
+            let appended = answer.appended;
+            let outcome = if appended.first_offset + u64::from(appended.count) <= end {
+                Ok(appended)
+            } else {
+                let reason = "what it repeats could not be written".into();
+                Err(AppendError::Disk { reason })
+            };
+            answer.give(outcome);
+        }
+    }
+
+    /// Gives an append its place in the block, or refuses it.
+    fn admit(&mut self, submission: Submission, answers: &mut Vec<Answer>, undo: &mut Undo) {
+        let Submission { append, reply, room } = submission;
+        let first_offset = self.next_offset + u64::from(self.builder.count());
+        let mut answer = Answer {
+            reply,
+            appended: Appended {
+                shard: self.target.shard,
+                first_offset,
+                count: u32::try_from(append.batch.len()).unwrap_or(u32::MAX),
+                is_repeated: false,
+            },
+            ack: append.ack,
+            _room: room,
+        };
+        match self.streams.known(&append.batch) {
+            Known::No => {}
+            Known::Yes(first_offset) => {
+                answer.appended.first_offset = first_offset;
+                answer.appended.is_repeated = true;
+                // With the others: the first time may not be on the disk yet.
+                return answers.push(answer);
+            }
+            Known::Partly => return answer.give(Err(AppendError::PartlyKnown)),
+        }
+        for (stream, expected) in &append.expected {
+            if let Err(conflict) = self.streams.check(stream, *expected) {
+                return answer.give(Err(conflict.into()));
+            }
+        }
+        self.versions.clear();
+        self.streams
+            .assign(&append.batch, first_offset, &mut self.versions, undo);
+        self.builder.add(&append.batch, &self.versions);
+        answers.push(answer);
+    }
+
+    /// Writes the block and hands it to the sync thread.
+    fn put(&mut self, answers: Vec<Answer>, undo: Undo, lost_told: u64) {
+        let place = Place {
+            shard: self.target.shard,
+            first_offset: self.next_offset,
+            before: self.last,
+            durable: self.segments.end(),
+        };
+        let mut bytes = Vec::new();
+        let hash = self.encoder.encode(&self.builder, place, &mut bytes);
+        let end_offset = self.next_offset + u64::from(self.builder.count());
+        let active = self.active.as_mut().expect("there was room made");
+        let mut written = Written {
+            file: Arc::clone(&active.file),
+            placed: Arc::clone(&active.placed),
+            at: active.at,
+            first_offset: self.next_offset,
+            end_offset,
+            before: self.last,
+            hash,
+            bytes,
+            answers,
+            undo,
+            digest: self.builder.digest(self.next_offset),
+            lost_told,
+        };
+        self.builder.clear();
+        (self.next_offset, self.last) = (written.end_offset, hash);
+        if let Err(error) = active.file.write_at(&written.bytes, active.at) {
+            return self.rescue(Some((written, error)));
+        }
+        active.at += written.bytes.len() as u64;
+        active.hashes.push(hash);
+        written.acknowledge_in_memory();
+        self.order(Order::Sync(Box::new(written)));
+    }
+
+    /// Sees to it that there is a segment with room for a block of so many bytes.
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        let needed = (bytes + SEAL_BYTES) as u64;
+        match &self.active {
+            Some(active) if active.at + needed <= active.bytes => return Ok(()),
+            Some(_) => {
+                self.rescue(None);
+                self.seal()?;
+            }
+            None => {}
+        }
+        self.begin(needed)
+    }
+
+    /// Begins a segment at the next offset.
+    fn begin(&mut self, needed: u64) -> io::Result<()> {
+        let Target { disk, folder, .. } = &self.target;
+        let bytes = self.target.segment_bytes.max(HEAD_BYTES as u64 + needed);
+        let fresh = folder.join(FRESH);
+        match disk.remove(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let begin = Begin {
+            shard: self.target.shard,
+            first_offset: self.next_offset,
+            created: axiom_core::time::unix_nanos(),
+            before: self.last,
+        };
+        let file = disk.create(&fresh, bytes)?;
+        file.write_at(&begin.write(), 0)?;
+        file.sync()?;
+        let path = segment::path(folder, begin.first_offset);
+        disk.rename(&fresh, &path)?;
+        disk.sync_folder(folder)?;
+        let segment = Segment::open(disk.as_ref(), path.clone()).map_err(io::Error::other)?;
+        let placed = Arc::new(Placed::fresh(segment));
+        self.segments.push(Arc::clone(&placed));
+        self.active = Some(Active {
+            file: Arc::from(file),
+            placed,
+            path,
+            bytes,
+            at: HEAD_BYTES as u64,
+            hashes: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Ends the segment; everything in it is on the disk.
+    fn seal(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.take() else {
+            return Ok(());
+        };
+        let seal = Seal {
+            shard: self.target.shard,
+            end_offset: self.next_offset,
+            blocks: active.hashes.len() as u64,
+            last: self.last,
+            root: merkle::root(&active.hashes),
+        };
+        active.file.write_at(&seal.write(), active.at)?;
+        active.file.set_bytes(active.at + SEAL_BYTES as u64)?;
+        active.file.sync()?;
+        let Target { disk, folder, .. } = &self.target;
+        if let Err(error) = checkpoint::save(disk.as_ref(), folder, self.next_offset, &self.streams) {
+            tracing::warn!(%error, "no checkpoint was written; the next start reads more of the log");
+        }
+        let offsets = active.placed.segment.begin.first_offset..self.next_offset;
+        let saved = active
+            .placed
+            .with_index(|index| index::file::save(disk.as_ref(), folder, offsets, index));
+        if let Some(Err(error)) = saved {
+            tracing::warn!(%error, "no index was written; who wants it reads the segment");
+        }
+        Ok(())
+    }
+
+    /// Waits for the disk, and writes what is not on it into a new segment.
+    fn rescue(&mut self, unwritten: Option<(Written, io::Error)>) {
+        let Drained { mut failed, reason } = self.drain();
+        let (written, error) = unwritten.unzip();
+        failed.extend(written);
+        let (Some(first), Some(reason)) = (failed.first(), reason.or(error)) else {
+            return;
+        };
+        tracing::error!(error = %reason, from_offset = first.first_offset, "failed to write events; trying a new segment");
+        if let Err(error) = self.write_again(&mut failed) {
+            tracing::error!(%error, "failed to write events to a new segment too");
+            return self.give_up(failed, &format!("{reason}; in a new segment: {error}"));
+        }
+        for written in failed {
+            written.publish(&self.segments);
+        }
+    }
+
+    fn write_again(&mut self, failed: &mut [Written]) -> io::Result<()> {
+        let (end, last) = (self.next_offset, self.last);
+        let first = failed.first().expect("something failed");
+        (self.next_offset, self.last) = (first.first_offset, first.before);
+        let at = first.at;
+        let bytes: usize = failed.iter().map(|written| written.bytes.len()).sum();
+        self.abandon(at)?;
+        self.begin((bytes + SEAL_BYTES) as u64)?;
+        let active = self.active.as_mut().expect("a segment was begun");
+        for written in failed.iter_mut() {
+            active.file.write_at(&written.bytes, active.at)?;
+            written.file = Arc::clone(&active.file);
+            written.placed = Arc::clone(&active.placed);
+            written.at = active.at;
+            active.at += written.bytes.len() as u64;
+            active.hashes.push(written.hash);
+        }
+        active.file.sync()?;
+        for written in failed.iter_mut() {
+            written.acknowledge_in_memory();
+        }
+        (self.next_offset, self.last) = (end, last);
+        Ok(())
+    }
+
+    /// Leaves the segment as it is up to `at`. Behind that there may be blocks that nobody was promised.
+    fn abandon(&mut self, at: u64) -> io::Result<()> {
+        let Some(active) = self.active.take() else {
+            return Ok(());
+        };
+        // With no block that counts it would have the same name as the one that takes its place.
+        if at == HEAD_BYTES as u64 {
+            self.segments.pop();
+            return self.target.disk.remove(&active.path);
+        }
+        // The next segment's first offset says where it ends. This only saves a reader from wondering.
+        if let Err(error) = active.file.set_bytes(at) {
+            tracing::warn!(%error, "a segment was not cut where its sound blocks end");
+        }
+        Ok(())
+    }
+
+    /// Takes everything back that could not be written.
+    fn give_up(&mut self, failed: Vec<Written>, reason: &str) {
+        // What was begun for it holds nothing that counts.
+        if let Err(error) = self.abandon(HEAD_BYTES as u64) {
+            tracing::warn!(%error, "a segment without events was not removed");
+        }
+        let reason: Arc<str> = reason.into();
+        for written in failed.into_iter().rev() {
+            (self.next_offset, self.last) = (written.first_offset, written.before);
+            self.streams.undo(written.undo);
+            self.lost += written.lost_told;
+            for answer in written.answers {
+                if answer.reply.is_none() {
+                    self.lost += u64::from(answer.appended.count);
+                    self.lost_reason = reason.to_string();
+                }
+                let reason = Arc::clone(&reason);
+                answer.give(Err(AppendError::Disk { reason }));
+            }
+        }
+    }
+
+    /// There is no segment to write to.
+    fn refuse(&mut self, submissions: Vec<Submission>, error: &io::Error) {
+        tracing::error!(%error, "failed to begin a segment");
+        let reason: Arc<str> = error.to_string().into();
+        for submission in submissions {
+            match submission.reply {
+                Some(reply) => {
+                    let reason = Arc::clone(&reason);
+                    let _gone = reply.send(Err(AppendError::Disk { reason })).is_err();
+                }
+                None => {
+                    self.lost += submission.append.batch.len() as u64;
+                    self.lost_reason = reason.to_string();
+                }
+            }
+        }
+    }
+
+    /// Says in the log how many events are missing from it.
+    fn tell_of_lost(&mut self, undo: &mut Undo) -> u64 {
+        if self.lost == 0 {
+            return 0;
+        }
+        let mut body = format!("{{\"lost\":{},\"reason\":", self.lost).into_bytes();
+        push_json_string(&mut body, &self.lost_reason);
+        body.push(b'}');
+        let mut batch = Batch::new();
+        let event = Event {
+            time: axiom_core::time::unix_nanos(),
+            stream: LOG_STREAM,
+            kind: GAP_KIND,
+            level: Level::Error,
+            format: Format::Json,
+            body: &body,
+            ..Event::default()
+        };
+        batch.push(&event).expect("the gap event keeps to the limits");
+        self.versions.clear();
+        self.streams
+            .assign(&batch, self.next_offset, &mut self.versions, undo);
+        self.builder.add(&batch, &self.versions);
+        std::mem::take(&mut self.lost)
+    }
+
+    fn drain(&mut self) -> Drained {
+        let (tx, rx) = sync_channel(1);
+        self.order(Order::Drain(tx));
+        rx.recv().expect("the sync thread lives as long as the writer")
+    }
+
+    fn order(&mut self, order: Order) {
+        assert!(
+            self.orders.send(order).is_ok(),
+            "the sync thread lives as long as the writer"
+        );
+    }
+}
+
+impl Written {
+    /// Those who want no more than that the system has it.
+    fn acknowledge_in_memory(&mut self) {
+        for answer in &mut self.answers {
+            if answer.ack == Ack::Memory
+                && let Some(reply) = answer.reply.take()
+            {
+                let _gone = reply.send(Ok(answer.appended)).is_err();
+            }
+        }
+    }
+}
+
+fn push_json_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend_from_slice(&[b'\\', char as u8]),
+            ' '.. => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            control => out.extend_from_slice(format!("\\u{:04x}", u32::from(control)).as_bytes()),
+        }
+    }
+    out.push(b'"');
+}

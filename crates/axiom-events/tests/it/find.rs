@@ -1,0 +1,240 @@
+//! What is found by the index is what a walk over all events finds, whatever state the index is in.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use axiom_events::disk::Machine;
+use axiom_events::find::{By, Group};
+use axiom_events::{Append, Batch, Count, Event, Hit, Level, Log, Options, Reader, Totals};
+use proptest::prelude::*;
+
+const TASKS: [&str; 4] = ["", "red", "green", "blue"];
+const STREAMS: [&str; 3] = ["a", "b", "c"];
+const KINDS: [&str; 2] = ["call", "output"];
+const MINUTE: i64 = 60_000_000_000;
+const HOUR: i64 = 60 * MINUTE;
+
+#[derive(Debug, Clone)]
+struct Model {
+    version: u64,
+    time: i64,
+    task: usize,
+    stream: usize,
+    kind: usize,
+    level: usize,
+    body: Vec<u8>,
+}
+
+fn models() -> impl Strategy<Value = Vec<Vec<Model>>> {
+    let body = proptest::collection::vec(any::<u8>(), 0..40);
+    let model = (0..6 * HOUR, 0..4usize, 0..3usize, 0..2usize, 0..6usize, body);
+    let model = model.prop_map(|(time, task, stream, kind, level, body)| Model {
+        version: 0,
+        time,
+        task,
+        stream,
+        kind,
+        level,
+        body,
+    });
+    proptest::collection::vec(proptest::collection::vec(model, 1..20), 1..30)
+}
+
+/// Appends the batches, and gives the events in order with their versions.
+fn record(folder: &Path, batches: Vec<Vec<Model>>) -> (Log, Vec<Model>) {
+    let mut options = Options::new(folder);
+    // A few blocks each.
+    options.segment_bytes = 8192;
+    let log = Log::open(options, Arc::new(Machine)).expect("it opens");
+    let mut versions = [0; 3];
+    let mut all = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    for models in batches {
+        let mut batch = Batch::new();
+        for mut model in models {
+            let event = Event {
+                time: model.time,
+                tenant: "t",
+                stream: STREAMS[model.stream],
+                task: TASKS[model.task],
+                kind: KINDS[model.kind],
+                level: Level::ALL[model.level],
+                body: &model.body,
+                ..Event::default()
+            };
+            batch.push(&event).expect("it keeps to the limits");
+            model.version = versions[model.stream];
+            versions[model.stream] += 1;
+            all.push(model);
+        }
+        let append = Append {
+            batch,
+            ..Append::default()
+        };
+        runtime.block_on(log.append(append)).expect("it is recorded");
+    }
+    (log, all)
+}
+
+fn offsets(hits: &[Hit]) -> Vec<u64> {
+    hits.iter().map(|hit| hit.recorded().offset).collect()
+}
+
+fn agrees(reader: &Reader, all: &[Model]) {
+    let where_is = |is: &dyn Fn(&Model) -> bool| -> Vec<u64> {
+        let found = (0u64..).zip(all).filter(|(_, model)| is(model));
+        found.map(|(offset, _)| offset).collect()
+    };
+    for (n, task) in TASKS.iter().enumerate().skip(1) {
+        let all_of = where_is(&|model| model.task == n);
+        for count in [1, 3, 1000] {
+            let tail = &all_of[all_of.len().saturating_sub(count)..];
+            assert_eq!(
+                offsets(&reader.task_tail(task, count).expect("the disk is well")),
+                tail
+            );
+        }
+        let (from, to) = (all.len() as u64 / 4, all.len() as u64 / 2);
+        let range: Vec<u64> = all_of
+            .iter()
+            .copied()
+            .filter(|offset| (from..to).contains(offset))
+            .take(5)
+            .collect();
+        assert_eq!(
+            offsets(&reader.task_range(task, from..to, 5).expect("the disk is well")),
+            range
+        );
+    }
+    for (n, stream) in STREAMS.iter().enumerate() {
+        let all_of = where_is(&|model| model.stream == n);
+        assert_eq!(
+            reader.last_version(stream).expect("the disk is well"),
+            (all_of.len() as u64).checked_sub(1)
+        );
+        for version in [0, 1, all_of.len() / 2, all_of.len()] {
+            let from = &all_of[version.min(all_of.len())..];
+            let count = from.len().min(4);
+            let version = version as u64;
+            assert_eq!(
+                offsets(&reader.stream(stream, version, 4).expect("the disk is well")),
+                from[..count]
+            );
+            let mut before = all_of[..all_of.len() - from.len()].to_vec();
+            before.reverse();
+            before.truncate(4);
+            assert_eq!(
+                offsets(
+                    &reader
+                        .stream_backward(stream, version, 4)
+                        .expect("the disk is well")
+                ),
+                before
+            );
+        }
+    }
+    for (offset, model) in (0u64..).zip(all) {
+        let hit = reader
+            .event(offset)
+            .expect("the disk is well")
+            .expect("it is there");
+        assert_eq!(
+            (hit.recorded().version, hit.recorded().event.body),
+            (model.version, &model.body[..])
+        );
+    }
+    counts_agree(reader, all);
+}
+
+fn counts_agree(reader: &Reader, all: &[Model]) {
+    let by = By {
+        time: HOUR,
+        tenant: false,
+        task: true,
+        kind: true,
+        level: true,
+    };
+    let totals = Totals {
+        times: HOUR..4 * HOUR,
+        kind: Some("call"),
+        level_min: Some(Level::Info),
+        by,
+        ..Totals::default()
+    };
+    let mut expected: BTreeMap<Group, Count> = BTreeMap::new();
+    for model in all {
+        let level = Level::ALL[model.level];
+        if !(HOUR..4 * HOUR).contains(&model.time) || model.kind != 0 || level < Level::Info {
+            continue;
+        }
+        let group = Group {
+            time: Some(model.time / HOUR * HOUR),
+            tenant: None,
+            task: Some(TASKS[model.task].to_owned()),
+            kind: Some("call".to_owned()),
+            level: Some(level),
+        };
+        let count = expected.entry(group).or_default();
+        count.events += 1;
+        count.body_bytes += model.body.len() as u64;
+    }
+    let expected: Vec<(Group, Count)> = expected.into_iter().collect();
+    assert_eq!(reader.totals(&totals).expect("the disk is well"), expected);
+    let by = By {
+        time: MINUTE,
+        ..By::default()
+    };
+    let times = 90 * MINUTE..200 * MINUTE;
+    let by_minute = Totals {
+        by,
+        times: times.clone(),
+        ..Totals::default()
+    };
+    let mut expected: BTreeMap<i64, u64> = BTreeMap::new();
+    for model in all.iter().filter(|model| times.contains(&model.time)) {
+        *expected.entry(model.time / MINUTE * MINUTE).or_default() += 1;
+    }
+    let found = reader.totals(&by_minute).expect("the disk is well").into_iter();
+    let found: BTreeMap<i64, u64> = found
+        .filter_map(|(group, count)| Some((group.time?, count.events)))
+        .collect();
+    assert_eq!(found, expected);
+    let everything = reader.totals(&Totals::default()).expect("the disk is well");
+    assert_eq!(everything[0].1.events, all.len() as u64);
+}
+
+fn each_index(folder: &Path, change: impl Fn(&Path)) {
+    for entry in fs_err::read_dir(folder).expect("the disk is well") {
+        let path = entry.expect("the disk is well").path();
+        if path.extension().is_some_and(|extension| extension == "idx") {
+            change(&path);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn by_index_and_by_walk_are_the_same(batches in models()) {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, all) = record(folder.path(), batches);
+        // Growing, with the segments before it sealed.
+        agrees(&log.reader(), &all);
+        log.close();
+        let open = || Reader::open(Arc::new(Machine), folder.path()).unwrap();
+        agrees(&open(), &all);
+        each_index(folder.path(), |path| {
+            let mut bytes = fs_err::read(path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs_err::write(path, bytes).unwrap();
+        });
+        agrees(&open(), &all);
+        each_index(folder.path(), |path| fs_err::remove_file(path).unwrap());
+        agrees(&open(), &all);
+    }
+}
