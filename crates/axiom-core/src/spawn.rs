@@ -69,7 +69,11 @@ where
 {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            tracing::error!(thread = name, panic = panic_text(panic.as_ref()), "thread panicked");
+            tracing::error!(
+                thread = name,
+                panic = panic_text(panic.as_ref()),
+                "thread panicked"
+            );
             std::panic::resume_unwind(panic)
         })
     })
