@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axiom_protocol::revision::Era;
 use axiom_protocol::text::text;
 
-use super::{Caller, Rename, Reply, Request, rename_edit, tasks};
+use super::tasks::{self, Stage};
+use super::{Caller, Rename, Reply, Request, rename_edit};
 use crate::bridge::{self, Introduction, may_ask};
 use crate::call::{Call, Declared, Park, Rounds, Side, answer_open, ask_again, has_visited};
 use crate::fault::Fault;
@@ -43,7 +44,7 @@ async fn at_session_server(
         let bound = bound_to(&asked.endpoint.path, message);
         let state = text(&message.bytes, at).unwrap_or_default();
         match asked.gateway.parking.claim(&state, &bound)? {
-            Claimed::Parked(parked) => return resume(asked, *parked, &bound).await,
+            Claimed::Parked(parked) => return resume(asked, *parked, &bound, rename).await,
             Claimed::Afresh if has_visited(message) => {}
             Claimed::Afresh => {
                 return Err(Fault::NotAnswered {
@@ -74,7 +75,7 @@ async fn at_session_server(
         link.tell_level(&level).await;
     }
     let mut outgoing = fit(asked, &link, rename, &Introduction::default())?;
-    let creation = tasks::at_session_server(asked, &link, rename).await?;
+    let creation = tasks::at_session_server(asked, &link, rename, Stage::New).await;
     if creation.is_some() {
         outgoing = tasks::as_task(&outgoing, &link)?;
     }
@@ -98,7 +99,12 @@ async fn at_session_server(
 }
 
 /// The client has come back: its answers go to the server, and the call goes on under the new request's id.
-async fn resume(asked: &Request<'_>, mut parked: Parked, bound: &Bound) -> Result<Reply, Fault> {
+async fn resume(
+    asked: &Request<'_>,
+    mut parked: Parked,
+    bound: &Bound,
+    rename: Option<&Rename>,
+) -> Result<Reply, Fault> {
     let message = asked.message;
     let id = message
         .envelope
@@ -117,12 +123,12 @@ async fn resume(asked: &Request<'_>, mut parked: Parked, bound: &Bound) -> Resul
         .map(|at| message.slice(at));
     let park = Park::resumed(parking, asked.endpoint, message, parked.round);
     let mut exchange = parked.into_exchange().ok_or(Fault::StateLost)?;
+    // It may become a task yet.
+    let link = Arc::clone(exchange.link());
+    let creation = tasks::at_session_server(asked, &link, rename, Stage::UnderWay).await;
     exchange.taken_up_by(id, token);
-    Ok(Reply::Call(Box::new(Call::across(
-        exchange,
-        message.method(),
-        Side::Park(park),
-    ))))
+    let call = Call::across(exchange, message.method(), Side::Park(park));
+    Ok(Reply::Call(Box::new(call.with_task(creation))))
 }
 
 /// The call of a client with a session, who is introduced to the server in each request.

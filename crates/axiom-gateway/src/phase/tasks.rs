@@ -89,21 +89,30 @@ pub(super) async fn call(
     Ok(Some(answered(asked, link, exchange, Home::Anywhere, then)))
 }
 
+/// How far a call across eras has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    New,
+    /// Its client comes back with answers. It may have been made as a task, whatever this request declares.
+    UnderWay,
+}
+
 /// A call across eras: how it is made at a session server, and what becomes of its answer. `None` if it has nothing to do
 /// with tasks.
 pub(super) async fn at_session_server(
     asked: &Request<'_>,
     link: &Arc<Link>,
     rename: Option<&Rename>,
-) -> Result<Option<Creation>, Fault> {
+    stage: Stage,
+) -> Option<Creation> {
     let message = asked.message;
     if message.method() != Method::ToolsCall || !link.greeting.tasks {
-        return Ok(None);
+        return None;
     }
     let declares = words::declares_tasks(message);
-    let then = match (support_of(link, message, rename).await, declares) {
-        (Some(_), true) => Then::Tell { session: None },
-        (Some(TaskSupport::Required), false) => Then::Fetch {
+    let then = match (support_of(link, message, rename).await?, declares, stage) {
+        (_, true, _) => Then::Tell { session: None },
+        (TaskSupport::Required, ..) | (_, _, Stage::UnderWay) => Then::Fetch {
             client_id: message
                 .envelope
                 .id
@@ -111,13 +120,13 @@ pub(super) async fn at_session_server(
                 .unwrap_or_default(),
             session: None,
         },
-        _ => return Ok(None),
+        (TaskSupport::Optional, false, Stage::New) => return None,
     };
     let home = Home::Link {
         number: link.number,
         declared: Declared::of(message),
     };
-    Ok(Some(creation(asked, link, home, then)))
+    Some(creation(asked, link, home, then))
 }
 
 /// The same at a modern server: the client says in the request whether it wants a task.

@@ -193,6 +193,60 @@ async fn a_modern_client_at_a_session_server() {
     server.heard_nothing_else().await;
 }
 
+/// A server may need something before it begins the task.
+#[tokio::test(start_paused = true)]
+async fn a_question_before_the_task() {
+    let server = Server::legacy("old", TASKS);
+    server.answers("tools/list", TOOLS);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/mcp");
+    for declares_again in [true, false] {
+        client
+            .say(&declaring(
+                "1",
+                "tools/call",
+                r#"{"name":"old__may"}"#,
+                CAN_BE_ASKED,
+            ))
+            .await;
+        let call = server.hears_of("tools/call").await;
+        call.line
+            .say(&request("7", "elicitation/create", r#"{"message":"Sure?"}"#))
+            .await;
+        let asked = json(&client.hears().await);
+        let state = &asked["result"]["requestState"];
+        let params = format!(
+            r#"{{"name":"old__may","inputResponses":{{"elicitation-1-1":{{"action":"accept"}}}},"requestState":{state}}}"#
+        );
+        let again = match declares_again {
+            true => declaring("2", "tools/call", &params, CAN_BE_ASKED),
+            false => crate::client::modern("2", "tools/call", &params),
+        };
+        client.say(&again).await;
+        assert_eq!(server.hears().await.message["result"]["action"], "accept");
+        call.answer(&format!(r#"{{"task":{}}}"#, with_task("working")))
+            .await;
+        if declares_again {
+            let answer = json(&client.hears().await);
+            assert_eq!(answer["result"]["resultType"], "task", "{answer}");
+            assert_ne!(handle(&answer), "t");
+        }
+        let result = server.hears_of("tasks/result").await;
+        result.answer(r#"{"content":[]}"#).await;
+        if !declares_again {
+            let answer = json(&client.hears().await);
+            assert_eq!(
+                (&answer["id"], &answer["result"]["content"]),
+                (&json("2"), &json("[]"))
+            );
+        }
+        // The next task has the same id, in another conversation.
+        server.line().die();
+        settle().await;
+    }
+    server.heard_nothing_else().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_task_that_fails_and_one_that_is_lost() {
     let server = Server::legacy("old", TASKS);
