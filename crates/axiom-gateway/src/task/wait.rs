@@ -127,7 +127,8 @@ impl Wait {
     pub(crate) async fn next(&mut self) -> Step {
         match self.steps.recv().await {
             Some(step) => step,
-            None => std::future::pending().await,
+            // The waiter says how it ended, unless it ended by a panic.
+            None => Step::Done(Err(self.link.task_lost())),
         }
     }
 
