@@ -205,7 +205,7 @@ fn calls_that_fail(shell: &Shell) {
 
 #[test]
 fn mistakes_in_the_configuration_are_shown_with_their_place() {
-    let shell = Shell::new("[servers.files]\ncomand = [\"true\"]\n");
+    let shell = Shell::new("[gateway]\nlisten = \"127.0.0.1:0\"\n[servers.files]\ncomand = [\"true\"]\n");
     for command in [&["servers"][..], &["call", "files.x"], &["config", "check"]] {
         let said = shell.axiom(command);
         said.fails(1, &["axiom.toml", "comand", "command"]);

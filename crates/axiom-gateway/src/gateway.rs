@@ -19,7 +19,7 @@ use crate::plan::Plan;
 use crate::replica::Replicas;
 use crate::seal::Sealer;
 use crate::session::SessionTable;
-use crate::status::{self, ServerStatus};
+use crate::status::{self, Overview, ServerStatus};
 use crate::upstream::{Upstream, Want};
 
 /// Many servers behind one endpoint.
@@ -156,6 +156,13 @@ impl Gateway {
     /// How each server is doing.
     pub fn servers(&self) -> Vec<ServerStatus> {
         self.plan.load().upstreams.values().map(status::of).collect()
+    }
+
+    pub(crate) fn overview(&self) -> Overview {
+        Overview {
+            config_file: self.plan.load().options.config_file.clone(),
+            servers: self.servers(),
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -14,6 +14,9 @@ pub use crate::seal::{SealKey, SealKeyError};
 /// Everything the gateway is told. Replaced as a whole on a hot reload.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The file that these options come from, as `/api/v1/servers` tells it; `None` if they come from no file. A name for
+    /// people and for the command line, which nothing here opens.
+    pub config_file: Option<String>,
     /// Address of the HTTP listener; port 0 picks a free one.
     pub listen: SocketAddr,
     /// How tool and prompt names are namespaced on `/mcp`.
@@ -229,6 +232,7 @@ impl Default for Limits {
 impl Default for Options {
     fn default() -> Self {
         Options {
+            config_file: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
             prefix: Prefix::default(),
             allowed_hosts: Vec::new(),

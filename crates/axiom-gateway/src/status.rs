@@ -10,6 +10,14 @@ use crate::catalog::ListKind;
 use crate::options::Endpoint;
 use crate::upstream::Upstream;
 
+/// What `/api/v1/servers` answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Overview {
+    /// `null` for a gateway that was started without a file.
+    pub(crate) config_file: Option<String>,
+    pub(crate) servers: Vec<ServerStatus>,
+}
+
 /// One server, as of now.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerStatus {

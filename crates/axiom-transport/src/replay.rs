@@ -145,20 +145,21 @@ impl ReplayStream {
         self.read_after(0, prime)
     }
 
-    /// Reads what came after event `sequence`. An earlier reader of the same stream ends: a message goes to one stream.
+    /// Reads what came after event `sequence`; of one that has not been sent yet, all that will be. An earlier reader of
+    /// the same stream ends: a message goes to one stream.
     pub fn read_after(&self, sequence: u64, prime: bool) -> ReplayReader {
-        let (reader, waker) = {
+        let (reader, next, waker) = {
             let mut state = self.lock();
             state.reader += 1;
             state.attached = true;
-            state.reading = sequence.saturating_add(1);
-            (state.reader, state.waker.take())
+            state.reading = sequence.saturating_add(1).min(state.next);
+            (state.reader, state.reading, state.waker.take())
         };
         wake(waker);
         ReplayReader {
             stream: self.clone(),
             reader,
-            next: sequence.saturating_add(1),
+            next,
             prime,
         }
     }
@@ -276,6 +277,19 @@ mod tests {
         stream.push(b"two");
         let mut reader = stream.read(false);
         assert_eq!(text(&mut reader).await, "event: message\nid: 1-2\ndata: two\n\n");
+    }
+
+    /// A client that has seen more than there is, say of a stream of the same number before a restart, misses nothing new.
+    #[tokio::test]
+    async fn a_reader_from_the_future_gets_what_comes() {
+        for sequence in [2, 50, u64::MAX] {
+            let stream = ReplayStream::new(1, 1 << 10);
+            stream.push(b"seen");
+            let mut reader = stream.read_after(sequence, false);
+            stream.push(b"new");
+            stream.end();
+            assert_eq!(text(&mut reader).await, "event: message\nid: 1-2\ndata: new\n\n");
+        }
     }
 
     #[tokio::test]

@@ -2,18 +2,26 @@
 
 mod answer;
 mod error;
+mod members;
+mod tool;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axiom_core::time::timeout;
+use axiom_protocol::codes;
 use axiom_protocol::revision::Revision;
 use axiom_transport::http_client::Target;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 
+pub use answer::Message;
 pub use error::ClientError;
+pub use members::{Members, array};
+pub use tool::Tool;
 
 /// A session with one endpoint of a gateway.
 #[derive(Debug)]
@@ -52,11 +60,8 @@ impl Client {
             "capabilities": {},
             "clientInfo": {"name": "axiom", "version": env!("CARGO_PKG_VERSION")},
         });
-        let (result, session_id) = client.exchange("initialize", params, &mut |_| {}).await?;
-        let version = result
-            .get("protocolVersion")
-            .and_then(Json::as_str)
-            .and_then(Revision::parse);
+        let (result, session_id) = client.exchange("initialize", &params, &mut |_| {}).await?;
+        let version = Revision::parse(&Members::of(&result).text("protocolVersion"));
         let version = version.ok_or_else(|| ClientError::protocol("initialize named no known revision"))?;
         client
             .session
@@ -68,37 +73,34 @@ impl Client {
         Ok(client)
     }
 
-    /// One request; what arrives before its answer goes to `on_message`.
+    /// One request; what arrives before its answer goes to `on_message`. The result is the server's own text.
     ///
     /// # Errors
     /// Transport, status, or the error that the server answered.
     pub async fn request(
         &mut self,
         method: &str,
-        params: Json,
-        on_message: &mut dyn FnMut(&Json),
-    ) -> Result<Json, ClientError> {
+        params: &impl Serialize,
+        on_message: &mut dyn FnMut(&Message),
+    ) -> Result<Box<RawValue>, ClientError> {
         Ok(self.exchange(method, params, on_message).await?.0)
     }
 
-    /// All pages of a list.
+    /// The items of all pages of a list, each as it came.
     ///
     /// # Errors
     /// As [`Client::request`].
-    pub async fn list(&mut self, method: &str, key: &str) -> Result<Vec<Json>, ClientError> {
+    pub async fn list(&mut self, method: &str, key: &str) -> Result<Vec<Box<RawValue>>, ClientError> {
         let mut items = Vec::new();
         let mut params = json!({});
         for _page in 0..PAGES_MAX {
-            let mut page = self.request(method, params, &mut |_| {}).await?;
-            match page.get_mut(key).map(Json::take) {
-                Some(Json::Array(more)) => items.extend(more),
-                _ => {
-                    return Err(ClientError::protocol(format!(
-                        "{method} answered without `{key}`"
-                    )));
-                }
-            }
-            match page.get("nextCursor").and_then(Json::as_str) {
+            let page = self.request(method, &params, &mut |_| {}).await?;
+            let page = Members::of(&page);
+            let more = page.items(key);
+            items.extend(
+                more.ok_or_else(|| ClientError::protocol(format!("{method} answered without `{key}`")))?,
+            );
+            match page.read::<String>("nextCursor") {
                 Some(cursor) => params = json!({"cursor": cursor}),
                 None => return Ok(items),
             }
@@ -120,22 +122,25 @@ impl Client {
     async fn exchange(
         &mut self,
         method: &str,
-        params: Json,
-        on_message: &mut dyn FnMut(&Json),
-    ) -> Result<(Json, Option<HeaderValue>), ClientError> {
+        params: &impl Serialize,
+        on_message: &mut dyn FnMut(&Message),
+    ) -> Result<(Box<RawValue>, Option<HeaderValue>), ClientError> {
         self.last_id += 1;
         let id = self.last_id;
-        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let request = Request {
+            jsonrpc: "2.0",
+            id,
+            method,
+            params,
+        };
         let exchange = async {
             let answer = self.post(&request).await?;
             let session_id = answer.headers.value(&SESSION_ID);
             let mut messages = answer::Messages::of(answer).await?;
             loop {
                 let message = messages.next().await?;
-                if message.get("id").is_some_and(|answered| *answered == json!(id))
-                    && message.get("method").is_none()
-                {
-                    return Ok((answer::result(message)?, session_id));
+                if message.answers(id) {
+                    return Ok((message.into_result()?, session_id));
                 }
                 self.refuse(&message).await?;
                 on_message(&message);
@@ -148,30 +153,37 @@ impl Client {
     }
 
     /// Answers a request of the server: there is nobody here to be asked.
-    async fn refuse(&self, message: &Json) -> Result<(), ClientError> {
-        let (Some(method), Some(id)) = (message.get("method").and_then(Json::as_str), message.get("id"))
-        else {
+    async fn refuse(&self, message: &Message) -> Result<(), ClientError> {
+        let (Some(method), Some(id)) = (&message.method, message.id.as_deref()) else {
             return Ok(());
         };
-        let answer = match method {
-            "ping" => json!({"jsonrpc": "2.0", "id": id, "result": {}}),
-            _ => {
-                let error =
-                    json!({"code": -32601, "message": format!("the command line cannot answer {method}")});
-                json!({"jsonrpc": "2.0", "id": id, "error": error})
-            }
+        let refused = || RpcError {
+            code: codes::METHOD_NOT_FOUND,
+            message: format!("the command line cannot answer {method}"),
+        };
+        let error = (method != "ping").then(refused);
+        let answer = Response {
+            jsonrpc: "2.0",
+            id,
+            result: error.is_none().then(|| json!({})),
+            error,
         };
         self.tell(&answer).await
     }
 
     /// Sends what has no answer.
-    async fn tell(&self, message: &Json) -> Result<(), ClientError> {
+    async fn tell(&self, message: &impl Serialize) -> Result<(), ClientError> {
         let answer = self.post(message).await?;
         answer.body.collect(ANSWER_BYTES_MAX).await?;
         Ok(())
     }
 
-    async fn post(&self, message: &Json) -> Result<axiom_transport::http_client::Answer, ClientError> {
+    async fn post(
+        &self,
+        message: &impl Serialize,
+    ) -> Result<axiom_transport::http_client::Answer, ClientError> {
+        let body = serde_json::to_vec(message)
+            .map_err(|error| ClientError::protocol(format!("a message cannot be written: {error}")))?;
         let mut headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (
@@ -180,16 +192,38 @@ impl Client {
             ),
         ];
         headers.extend(self.session.iter().cloned());
-        let answer = self
-            .target
-            .post(&headers, Bytes::from(message.to_string()))
-            .await?;
+        let answer = self.target.post(&headers, Bytes::from(body)).await?;
         if answer.status.is_success() {
             Ok(answer)
         } else {
             Err(answer::refusal(answer).await)
         }
     }
+}
+
+#[derive(Serialize)]
+struct Request<'a, P> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'a str,
+    params: &'a P,
+}
+
+/// The id goes back as it came.
+#[derive(Serialize)]
+struct Response<'a> {
+    jsonrpc: &'static str,
+    id: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<RpcError>,
+}
+
+#[derive(Serialize)]
+struct RpcError {
+    code: i64,
+    message: String,
 }
 
 /// Whether an Axiom gateway answers at this base address.
@@ -213,7 +247,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// Transport, status, or an answer that is not JSON.
-pub async fn get(base: &str, path: &str) -> Result<Json, ClientError> {
+pub async fn get(base: &str, path: &str) -> Result<Box<RawValue>, ClientError> {
     let target = Target::parse(&format!("{base}{path}"), &BTreeMap::new())?;
     let answer = timeout(GET_TIMEOUT, target.get(&[]))
         .await

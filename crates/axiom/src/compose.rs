@@ -3,18 +3,15 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use axiom_core::time::timeout;
-use axiom_core::{Draining, drain};
+use axiom_core::Draining;
 use axiom_gateway::options::{Endpoint, Options, ServerOptions};
 use axiom_gateway::{Gateway, serve_http};
 
 use crate::cli::ConfigFile;
-use crate::client::is_axiom;
-use crate::config::load::{Loaded, Source, discover, load};
+use crate::config::load::{LoadError, Loaded, Source, discover, load};
 use crate::config::{Config, render};
 use crate::demo::{self, Demo};
 use crate::outcome::{Exit, Failed};
-use crate::signals::Signals;
 use crate::terminal::Terminal;
 
 /// What a command was given to serve.
@@ -26,38 +23,39 @@ pub struct Given {
     pub text: String,
 }
 
-/// Finds and reads the configuration. Warnings are told only if `warn` asks for it.
+/// Finds and reads the configuration, and tells the warnings about it.
 ///
 /// # Errors
 /// A named file that does not exist, or a file with errors.
-pub fn given(file: &ConfigFile, warn: Warn, terminal: &Terminal) -> Result<Given, Failed> {
+pub fn given(file: &ConfigFile, terminal: &Terminal) -> Result<Given, Failed> {
     let source = discover(file.config.as_deref());
-    match &source {
-        Source::Demo => Ok(Given {
-            source,
-            config: demo_config(),
-            text: String::new(),
-        }),
-        Source::File(path) => {
-            let Loaded {
-                config,
-                warnings,
-                text,
-            } = load(path).map_err(|error| Failed::from_load(&error, terminal))?;
-            if warn == Warn::Aloud && !warnings.is_empty() {
-                let drawn = render(&warnings, &path.display().to_string(), &text, terminal.look());
-                terminal.say(drawn.trim_end());
-            }
-            Ok(Given { source, config, text })
-        }
+    let Loaded {
+        config,
+        warnings,
+        text,
+    } = read(&source).map_err(|error| Failed::from_load(&error, terminal))?;
+    if let Source::File(path) = &source
+        && !warnings.is_empty()
+    {
+        let drawn = render(&warnings, &path.display().to_string(), &text, terminal.look());
+        terminal.say(drawn.trim_end());
     }
+    Ok(Given { source, config, text })
 }
 
-/// Whether warnings about the configuration are worth a person's attention now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Warn {
-    Aloud,
-    Not,
+/// What a source says.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(source: &Source) -> Result<Loaded, LoadError> {
+    match source {
+        Source::File(path) => load(path),
+        Source::Demo => Ok(Loaded {
+            config: demo_config(),
+            warnings: Vec::new(),
+            text: String::new(),
+        }),
+    }
 }
 
 /// The demo server alone.
@@ -105,68 +103,6 @@ fn widen(listener: &TcpListener) {
 
 #[cfg(not(unix))]
 fn widen(_listener: &TcpListener) {}
-
-/// Runs `work` with the base address of a gateway: the one that listens at the configured address if it is one of ours,
-/// else one in this process for the time of the work.
-///
-/// # Errors
-/// Those of `work`; a gateway that cannot be started; an interruption.
-pub async fn with_gateway<T>(
-    file: &ConfigFile,
-    terminal: &Terminal,
-    work: impl AsyncFnOnce(&str) -> Result<T, Failed>,
-) -> Result<T, Failed> {
-    let Given { config, .. } = given(file, Warn::Not, terminal)?;
-    let mut signals = Signals::listen()?;
-    let running = base_of(reachable(config.options.listen));
-    if config.options.listen.port() != 0 && is_axiom(&running).await {
-        return interruptible(&mut signals, work(&running)).await;
-    }
-    let options = Options {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        // It is nobody's replica.
-        advertise: None,
-        ..config.options
-    };
-    let listener = bind(options.listen)?;
-    let base = base_of(listener.local_addr()?);
-    let gateway = Gateway::new(options);
-    let (drain, draining) = drain::drain();
-    let mut serving = std::pin::pin!(serve(Arc::clone(&gateway), listener, draining));
-    let outcome = tokio::select! {
-        // Ends only with an error; the work is over then.
-        served = &mut serving => return Err(served.err().unwrap_or_else(ended_early)),
-        // Dropping it drops an HTTP exchange, which cancels the call.
-        outcome = interruptible(&mut signals, work(&base)) => outcome,
-    };
-    let finish = async {
-        drain.finish(FINISH_TIMEOUT).await;
-    };
-    // The servers' processes are ended here; one that resists is killed when the gateway is dropped.
-    let _in_time = timeout(FINISH_TIMEOUT, async { tokio::join!(finish, &mut serving) })
-        .await
-        .is_ok();
-    outcome
-}
-
-/// How long child processes may take to end. One that resists is killed when the gateway is dropped.
-const FINISH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-
-async fn interruptible<T>(
-    signals: &mut Signals,
-    work: impl Future<Output = Result<T, Failed>>,
-) -> Result<T, Failed> {
-    tokio::select! {
-        // Dropping the work cancels it, which is what an interruption asks for.
-        outcome = work => outcome,
-        // cancel-safe: a signal that was not taken is still there.
-        () = signals.interrupted() => Err(Failed::new(Exit::Interrupted, "interrupted")),
-    }
-}
-
-fn ended_early() -> Failed {
-    Failed::new(Exit::Failure, "the gateway ended by itself")
-}
 
 /// Serves until the drain is over.
 ///

@@ -19,11 +19,14 @@ mod keys;
 mod servers;
 mod views;
 
+mod address;
+
 pub mod load;
 pub mod schema;
 
 use axiom_gateway::options::Options;
 
+pub use address::listen_of;
 pub(crate) use decoder::did_you_mean;
 pub use gateway::parse_listen;
 pub use keys::KeyFile;

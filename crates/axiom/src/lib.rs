@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod import;
 
+pub mod attach;
 pub mod compose;
 pub mod demo;
 pub mod reload;
@@ -15,6 +16,7 @@ pub mod client;
 
 pub mod logging;
 pub mod outcome;
+mod pretty;
 pub mod signals;
 mod table;
 pub mod terminal;

@@ -61,23 +61,14 @@ impl Reload {
     pub fn run(&mut self, gateway: &Arc<Gateway>, terminal: &Terminal) {
         let file = self.path.display().to_string();
         let loaded = match load(&self.path) {
+            Ok(loaded) if self.is_torn(&loaded.text) => {
+                let complaint = format!("{file} is empty");
+                return self.complain(loaded.text, complaint, "", terminal);
+            }
             Ok(loaded) => loaded,
             Err(error) => {
                 let now = fs_err::read_to_string(&self.path).unwrap_or_default();
-                let details = error.details(terminal.look());
-                let complaint = format!("{details}{error}");
-                if now != self.text || complaint != self.complaint {
-                    if !details.is_empty() {
-                        terminal.say(details.trim_end());
-                    }
-                    terminal.say(format_args!(
-                        "{} {error}; the last good configuration stays in force",
-                        terminal.red("error:")
-                    ));
-                    self.text = now;
-                    self.complaint = complaint;
-                }
-                return;
+                return self.complain(now, error.to_string(), &error.details(terminal.look()), terminal);
             }
         };
         let was_same = loaded.text == self.text;
@@ -108,5 +99,27 @@ impl Reload {
             self.listen = listen;
             terminal.say(format_args!("  gateway.listen = \"{listen}\" needs a restart"));
         }
+    }
+
+    /// An editor that found the disk full leaves an empty file behind. Whoever wants no server can say so with a comment.
+    fn is_torn(&self, text: &str) -> bool {
+        text.trim().is_empty() && !self.applied.servers.is_empty()
+    }
+
+    /// Tells what is wrong with the files, once, and leaves everything as it is.
+    fn complain(&mut self, text: String, what: String, details: &str, terminal: &Terminal) {
+        let complaint = format!("{details}{what}");
+        if text == self.text && complaint == self.complaint {
+            return;
+        }
+        if !details.is_empty() {
+            terminal.say(details.trim_end());
+        }
+        terminal.say(format_args!(
+            "{} {what}; the last good configuration stays in force",
+            terminal.red("error:")
+        ));
+        self.text = text;
+        self.complaint = complaint;
     }
 }

@@ -44,7 +44,11 @@ impl Terminal {
         let mut stdout = std::io::stdout().lock();
         match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => written,
+            Err(error) => Err(std::io::Error::new(
+                error.kind(),
+                format!("cannot write to stdout: {error}"),
+            )),
+            Ok(()) => Ok(()),
         }
     }
 

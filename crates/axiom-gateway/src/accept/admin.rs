@@ -19,7 +19,7 @@ pub(super) fn handle(gateway: &Arc<Gateway>, method: &Method, path: &str) -> Res
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if gateway.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
         "/readyz" => text(StatusCode::OK, "ready\n"),
-        "/api/v1/servers" => match serde_json::to_vec(&serde_json::json!({ "servers": gateway.servers() })) {
+        "/api/v1/servers" => match serde_json::to_vec(&gateway.overview()) {
             Ok(body) => json(StatusCode::OK, body),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },

@@ -210,6 +210,40 @@ mod tests {
         }
     }
 
+    /// The body and how it ended; after an error nobody asks for what came before.
+    fn take_all(wire: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, Framing, Vec<u8>), &'static str> {
+        let (mut framing, mut received, mut body, mut fed) =
+            (Framing::chunked(), BytesMut::new(), Vec::new(), 0);
+        for cut in cuts.iter().copied().chain([wire.len()]) {
+            received.extend_from_slice(&wire[fed..cut]);
+            fed = cut;
+            while let Some(piece) = framing.take(&mut received)? {
+                body.extend_from_slice(&piece);
+            }
+        }
+        Ok((body, framing, received.to_vec()))
+    }
+
+    proptest! {
+        /// Also of what is no chunked body: the pieces it comes in change nothing.
+        #[test]
+        fn any_bytes_in_any_pieces(
+            parts in prop::collection::vec(
+                prop::sample::select(vec!["3\r\n", "abc", "\r\n", "0\r\n", ";x=y", "\n", "\r", "1", "F", "-", " ", "ffffffffffffffff"]),
+                0..20,
+            ),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..10),
+        ) {
+            let wire = parts.concat().into_bytes();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
+            cuts.sort_unstable();
+            let every_byte: Vec<usize> = (0..wire.len()).collect();
+            let whole = take_all(&wire, &[]);
+            prop_assert_eq!(&take_all(&wire, &cuts), &whole);
+            prop_assert_eq!(&take_all(&wire, &every_byte), &whole);
+        }
+    }
+
     #[test]
     fn endless_framing_is_refused() {
         for (wire, expected) in [

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 
@@ -196,4 +197,76 @@ async fn dropping_the_writer_ends_the_stream() {
     let mut received = String::new();
     rx.read_to_string(&mut received).await.unwrap();
     assert_eq!(received, "{}\n");
+}
+
+/// A source that gives what it has in these pieces, one per read.
+struct Pieces(std::collections::VecDeque<Vec<u8>>);
+
+impl tokio::io::AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _cx: &mut std::task::Context<'_>,
+        into: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        if let Some(mut piece) = self.0.pop_front() {
+            let rest = piece.split_off(piece.len().min(into.remaining()));
+            into.put_slice(&piece);
+            if !rest.is_empty() {
+                self.0.push_front(rest);
+            }
+        }
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+/// The lines that come out of these pieces, and how it ended.
+async fn read_pieces(pieces: Vec<Vec<u8>>, bytes_max: usize) -> (Vec<Vec<u8>>, CloseReason) {
+    let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+    let mut reader = LineReader::new(Pieces(pieces), bytes_max, Arc::new(Ended));
+    let mut lines = Vec::new();
+    loop {
+        match reader.recv().await {
+            Ok(line) => lines.push(line.to_vec()),
+            Err(closed) => return (lines, closed.reason),
+        }
+    }
+}
+
+/// The same by the slowest way: all of it at once, cut at line feeds.
+fn model(input: &[u8], bytes_max: usize) -> (Vec<Vec<u8>>, CloseReason) {
+    let mut lines = Vec::new();
+    for line in input.split(|byte| *byte == b'\n') {
+        if line.len() > bytes_max {
+            return (lines, CloseReason::TooLarge { bytes_max });
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            lines.push(line.to_vec());
+        }
+    }
+    let exited = CloseReason::Exited {
+        code: Some(3),
+        signal: None,
+    };
+    (lines, exited)
+}
+
+proptest! {
+    #[test]
+    fn every_chunking_gives_the_lines_of_the_model(
+        input in prop::collection::vec(prop::sample::select(&b"ab{}\xff\r\n\n \t\0"[..]), 0..200),
+        bytes_max in 0..24_usize,
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(input.len() + 1)).collect();
+        cuts.sort_unstable();
+        let starts = std::iter::once(0).chain(cuts.iter().copied());
+        let ends = cuts.iter().copied().chain([input.len()]);
+        let pieces = starts.zip(ends).map(|(start, end)| input[start..end].to_vec()).collect();
+        let every_byte = input.iter().map(|byte| vec![*byte]).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let expected = model(&input, bytes_max);
+        prop_assert_eq!(runtime.block_on(read_pieces(pieces, bytes_max)), expected.clone());
+        prop_assert_eq!(runtime.block_on(read_pieces(every_byte, bytes_max)), expected);
+    }
 }

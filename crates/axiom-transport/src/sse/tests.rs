@@ -18,6 +18,35 @@ fn decode(stream: &[u8], cuts: &[usize]) -> Vec<Event> {
     events
 }
 
+/// The same within a limit that may be missed. What waits for its end never exceeds the limit and its room.
+fn decode_within(
+    stream: &[u8],
+    cuts: &[usize],
+    bytes_max: usize,
+) -> (Vec<Event>, Option<Bytes>, Option<SseError>) {
+    let mut decoder = Decoder::new(bytes_max);
+    let mut events = Vec::new();
+    let mut start = 0;
+    for cut in cuts.iter().copied().chain([stream.len()]) {
+        decoder.feed(Bytes::copy_from_slice(&stream[start..cut]));
+        start = cut;
+        loop {
+            match decoder.next() {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break,
+                Err(error) => return (events, decoder.last_event_id, Some(error)),
+            }
+        }
+        let waiting = match &decoder.pending.data {
+            Some(Data::Lines(lines)) => lines.len(),
+            Some(Data::Line(line)) => line.len(),
+            None => 0,
+        };
+        assert!(waiting <= bytes_max + 16 && decoder.carry.len() <= bytes_max + 16);
+    }
+    (events, decoder.last_event_id, None)
+}
+
 /// One line per event: `event|id|data|retry`, `-` for what is missing.
 #[track_caller]
 fn check(stream: &str, expected: &[&str]) {
@@ -130,6 +159,25 @@ proptest! {
         let whole = decode(&stream, &[]);
         prop_assert_eq!(&decode(&stream, &cuts), &whole);
         prop_assert_eq!(&decode(&stream, &every_byte), &whole);
+    }
+
+    /// Also what is no event stream, and where the limit is: the same events come first, and the same error ends it.
+    #[test]
+    fn every_chunking_of_any_bytes_ends_the_same(
+        tokens in prop::collection::vec(
+            prop::sample::select(vec!["data", "id", "event", "retry", ":", " ", "\r", "\n", "\r\n", "\u{feff}", "\0", "0", "x"]),
+            0..60,
+        ),
+        bytes_max in 0..40_usize,
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        let stream = tokens.concat().into_bytes();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+        cuts.sort_unstable();
+        let every_byte: Vec<usize> = (0..stream.len()).collect();
+        let whole = decode_within(&stream, &[], bytes_max);
+        prop_assert_eq!(&decode_within(&stream, &cuts, bytes_max), &whole);
+        prop_assert_eq!(&decode_within(&stream, &every_byte, bytes_max), &whole);
     }
 
     #[test]

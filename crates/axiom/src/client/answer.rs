@@ -2,14 +2,54 @@
 
 use axiom_transport::http_client::{Answer, AnswerBody};
 use axiom_transport::sse::Decoder;
+use serde::Deserialize;
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
-use super::{ANSWER_BYTES_MAX, ClientError};
+use super::{ANSWER_BYTES_MAX, ClientError, Members};
+
+/// One JSON-RPC message; what it carries is text until somebody reads it.
+#[derive(Debug, Deserialize)]
+pub struct Message {
+    pub(super) id: Option<Box<RawValue>>,
+    pub(super) method: Option<String>,
+    params: Option<Box<RawValue>>,
+    result: Option<Box<RawValue>>,
+    error: Option<Box<RawValue>>,
+}
+
+impl Message {
+    pub fn method(&self) -> Option<&str> {
+        self.method.as_deref()
+    }
+
+    pub fn params(&self) -> Members {
+        self.params.as_deref().map(Members::of).unwrap_or_default()
+    }
+
+    /// Whether this is the response to our request of that number.
+    pub(super) fn answers(&self, id: u64) -> bool {
+        let answered = self.id.as_ref().map(|answered| answered.get());
+        self.method.is_none() && answered == Some(id.to_string().as_str())
+    }
+
+    /// The result of a response.
+    ///
+    /// # Errors
+    /// The error that it carries instead.
+    pub(super) fn into_result(self) -> Result<Box<RawValue>, ClientError> {
+        match (self.result, self.error) {
+            (Some(result), _) => Ok(result),
+            (None, Some(error)) => Err(rpc(&Members::of(&error))),
+            (None, None) => Err(ClientError::protocol("an answer with neither result nor error")),
+        }
+    }
+}
 
 /// The messages of one answer, in order.
 pub(super) enum Messages {
     /// Taken once.
-    One(Option<Json>),
+    One(Option<Message>),
     Stream(Box<(AnswerBody, Decoder)>),
 }
 
@@ -26,8 +66,8 @@ impl Messages {
     /// The next message.
     ///
     /// # Errors
-    /// The answer ended without the message that was waited for, or is no JSON.
-    pub(super) async fn next(&mut self) -> Result<Json, ClientError> {
+    /// The answer ended without the message that was waited for, or is no message.
+    pub(super) async fn next(&mut self) -> Result<Message, ClientError> {
         match self {
             Messages::One(message) => message.take().ok_or_else(no_answer),
             Messages::Stream(stream) => loop {
@@ -53,32 +93,15 @@ fn no_answer() -> ClientError {
     ClientError::protocol("it ended the stream without an answer")
 }
 
-fn message(bytes: &[u8]) -> Result<Json, ClientError> {
-    serde_json::from_slice(bytes).map_err(|error| ClientError::protocol(format!("not JSON: {error}")))
+fn message(bytes: &[u8]) -> Result<Message, ClientError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ClientError::protocol(format!("not a JSON-RPC message: {error}")))
 }
 
-/// The result of a response message.
-///
-/// # Errors
-/// The error that it carries instead.
-pub(super) fn result(mut message: Json) -> Result<Json, ClientError> {
-    if let Some(result) = message.get_mut("result") {
-        return Ok(result.take());
-    }
-    match message.get("error") {
-        Some(error) => Err(rpc(error)),
-        None => Err(ClientError::protocol("an answer with neither result nor error")),
-    }
-}
-
-fn rpc(error: &Json) -> ClientError {
+fn rpc(error: &Members) -> ClientError {
     ClientError::Rpc {
-        code: error.get("code").and_then(Json::as_i64).unwrap_or_default(),
-        message: error
-            .get("message")
-            .and_then(Json::as_str)
-            .unwrap_or("no message")
-            .to_owned(),
+        code: error.read("code").unwrap_or_default(),
+        message: error.read("message").unwrap_or_else(|| "no message".to_owned()),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `axiom servers`: the servers and how each of them is.
 
-use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
+use crate::attach::with_gateway;
 use crate::cli::Servers;
-use crate::client::{self, Client};
-use crate::compose::with_gateway;
+use crate::client::{self, Client, Members, array};
 use crate::outcome::{Exit, Failed};
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -19,7 +19,7 @@ pub async fn run(servers: &Servers, terminal: &Terminal) -> Result<Exit, Failed>
     })
     .await?;
     if servers.json {
-        terminal.data(Json::Array(list))?;
+        terminal.data(array(&list))?;
     } else {
         print(&list, terminal)?;
     }
@@ -27,42 +27,39 @@ pub async fn run(servers: &Servers, terminal: &Terminal) -> Result<Exit, Failed>
 }
 
 /// The gateway's own list.
-pub(super) async fn list(base: &str) -> Result<Vec<Json>, Failed> {
+pub(super) async fn list(base: &str) -> Result<Vec<Box<RawValue>>, Failed> {
     let answer = client::get(base, "/api/v1/servers").await?;
-    let list = match answer {
-        Json::Array(list) => Some(list),
-        Json::Object(mut fields) => match fields.remove("servers") {
-            Some(Json::Array(list)) => Some(list),
-            _ => None,
-        },
-        _ => None,
-    };
-    list.ok_or_else(|| Failed::new(Exit::Failure, "the gateway's list of servers has an unknown form"))
+    Members::of(&answer)
+        .items("servers")
+        .ok_or_else(|| Failed::new(Exit::Failure, "the gateway's list of servers has an unknown form"))
 }
 
-fn print(list: &[Json], terminal: &Terminal) -> Result<(), Failed> {
+fn print(list: &[Box<RawValue>], terminal: &Terminal) -> Result<(), Failed> {
     if list.is_empty() {
         terminal.say("no servers; add one to the configuration, or run `axiom import FILE`");
         return Ok(());
     }
-    let text = |server: &Json, key: &str| match server.get(key) {
-        Some(Json::String(text)) => text.clone(),
-        Some(Json::Array(items)) => items
-            .iter()
-            .filter_map(Json::as_str)
-            .collect::<Vec<_>>()
-            .join(" "),
-        Some(Json::Null) | None => "-".to_owned(),
-        Some(other) => other.to_string(),
-    };
     let mut table = Table::new(["NAME", "KIND", "STATE", "REVISIONS", "TOOLS", "ERROR"]);
-    for server in list {
-        let mut cells = ["name", "kind", "state", "revisions", "tools", "error"].map(|key| text(server, key));
+    for server in list.iter().map(|item| Members::of(item)) {
+        let mut cells =
+            ["name", "kind", "state", "revisions", "tools", "error"].map(|key| cell(&server, key));
         cells[5] = reason(&cells[0], &cells[5]);
         table.row(cells);
     }
     terminal.data(table)?;
     Ok(())
+}
+
+/// A text as it is, a list with blanks between, and `-` for what is not there.
+fn cell(server: &Members, key: &str) -> String {
+    let list = || server.read(key).map(|items: Vec<String>| items.join(" "));
+    let other = || server.raw(key).map(|value| value.get().to_owned());
+    server
+        .read::<Option<String>>(key)
+        .map(|text| text.unwrap_or_else(|| "-".to_owned()))
+        .or_else(list)
+        .or_else(other)
+        .unwrap_or_else(|| "-".to_owned())
 }
 
 /// Why a server is down, on one line and without its name, which stands beside it.

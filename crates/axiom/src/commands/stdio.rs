@@ -8,15 +8,14 @@ use axiom_gateway::{Gateway, UnknownEndpoint, serve_pipe};
 use axiom_transport::stdio::own_stdio;
 
 use crate::cli::Stdio;
-use crate::compose::{Given, Warn, given};
-use crate::config::load::Source;
+use crate::compose::{Given, given};
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
 use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
 
 pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
-    let Given { source, config, text } = given(&stdio.file, Warn::Aloud, terminal)?;
+    let Given { source, config, text } = given(&stdio.file, terminal)?;
     let endpoint = endpoint(stdio, &config.options)?;
     let mut signals = Signals::listen()?;
     let limits = config.options.limits.clone();
@@ -28,8 +27,8 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
     let served = config.options.listen;
     let mut watch = None;
     let mut reload = None;
-    if let Source::File(path) = source {
-        let reload = reload.insert(Reload::new(path, text, config, served));
+    if let Some(path) = source.rereadable() {
+        let reload = reload.insert(Reload::new(path.to_owned(), text, config, served));
         watch = Watch::start(&reload.files()).ok();
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(&gateway, terminal);

@@ -14,7 +14,7 @@ use axiom_gateway::options::Options;
 use serde_json::json;
 
 use crate::cli::Up;
-use crate::compose::{Given, Warn, base_of, bind, given, reachable, serve};
+use crate::compose::{Given, base_of, bind, given, reachable, serve};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
@@ -23,7 +23,7 @@ use crate::terminal::Terminal;
 use states::States;
 
 pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
-    let given = given(&up.file, Warn::Aloud, terminal)?;
+    let given = given(&up.file, terminal)?;
     let mut signals = Signals::listen()?;
     let listener = bind(up.listen.unwrap_or(given.config.options.listen))?;
     let served = listener.local_addr()?;
@@ -125,8 +125,8 @@ async fn upkeep(
     let Given { source, config, text } = given;
     let mut watch = None;
     let mut reload = None;
-    if let Source::File(path) = source {
-        let reload = reload.insert(Reload::new(path, text, config, served));
+    if let Some(path) = source.rereadable() {
+        let reload = reload.insert(Reload::new(path.to_owned(), text, config, served));
         watch = start_watching(&reload.files());
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(gateway, terminal);
@@ -157,7 +157,7 @@ async fn upkeep(
                     states.look_closely();
                 }
             }
-            (Asked::Reload, None) => terminal.say("there is no configuration file to read again"),
+            (Asked::Reload, None) => terminal.say("there is no configuration file that can be read again"),
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn listen(decoder: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
+pub(super) fn listen(decoder: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
     let text = decoder.string(node, "gateway.listen")?;
     match parse_listen(&text) {
         Ok(address) => {

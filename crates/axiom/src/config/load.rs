@@ -1,11 +1,12 @@
 //! Which file holds the configuration, and reading it. The only place where configuration meets files and the process
 //! environment.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use axiom_gateway::options::{Endpoint, Options};
 
-use super::{Config, Decoded, Format, Look, Problem, decode, keys, render};
+use super::{Config, Decoded, Format, Look, Problem, decode, keys, listen_of, render};
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,16 @@ pub fn discover(named: Option<&Path>) -> Source {
         .map(Path::to_path_buf)
         .or_else(default)
         .map_or(Source::Demo, Source::File)
+}
+
+impl Source {
+    /// The file, if it can be read once more: what came through a pipe is gone, and the next reading would find it empty.
+    pub fn rereadable(&self) -> Option<&Path> {
+        match self {
+            Source::File(path) if path.is_file() => Some(path),
+            Source::File(_) | Source::Demo => None,
+        }
+    }
 }
 
 /// A file that was read, with everything needed to speak about it.
@@ -66,6 +77,28 @@ impl LoadError {
             _ => String::new(),
         }
     }
+
+    /// The address that the file asks for, if that much can be read of it.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        match self {
+            LoadError::Invalid { path, text, .. } => listen_of(text, format_of(path), &from_process),
+            _ => None,
+        }
+    }
+}
+
+/// What a file is called wherever one stands: absolute, and without links in the path to its folder. A link to the file
+/// itself stays, since whoever mounts configuration turns it with every change.
+pub fn full_name(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = absolute
+        .parent()
+        .and_then(|folder| fs_err::canonicalize(folder).ok());
+    let full = match (folder, absolute.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => absolute,
+    };
+    full.display().to_string()
 }
 
 /// "1 error", "3 errors and 1 warning".
@@ -101,13 +134,13 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
         },
         _ => LoadError::Read { source },
     })?;
-    let environment = |name: &str| std::env::var(name).ok();
-    let Decoded { config, mut problems } = decode(&text, format_of(path), &environment);
+    let Decoded { config, mut problems } = decode(&text, format_of(path), &from_process);
     let folder = path.parent().unwrap_or(Path::new(""));
     let config = config.and_then(|config| with_keys(config, folder, &mut problems));
     match config {
         Some(mut config) => {
             anchor(&mut config.options, folder);
+            config.options.config_file = Some(full_name(path));
             Ok(Loaded {
                 config,
                 warnings: problems,
@@ -120,6 +153,10 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
             problems,
         }),
     }
+}
+
+fn from_process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// Reads the keys; `None`, and a problem more, if that fails.

@@ -114,6 +114,11 @@ proptest! {
             prop_assert_eq!(decoded.config.is_none(), decoded.problems.iter().any(Problem::is_error));
             let drawn = render(&decoded.problems, "axiom.toml", &text, Look::Plain);
             prop_assert_eq!(drawn.is_empty(), decoded.problems.is_empty());
+            every_problem_has_a_place(&decoded.problems, &text)?;
+            let listen = listen_of(&text, format, &|_| None);
+            if let Some(config) = decoded.config {
+                prop_assert_eq!(listen, Some(config.options.listen));
+            }
         }
     }
 
@@ -122,8 +127,41 @@ proptest! {
         for format in [Format::Toml, Format::Json] {
             let decoded = decode(&text, format, &|_| None);
             render(&decoded.problems, "axiom.toml", &text, Look::Plain);
+            every_problem_has_a_place(&decoded.problems, &text)?;
         }
     }
+
+    /// What is torn out of a good file or put into it: most of it is still read, the rest is refused at its place.
+    #[test]
+    fn a_damaged_file_is_refused_at_its_place(
+        text in text_like_ours(),
+        at in any::<prop::sample::Index>(),
+        torn in 0..8_usize,
+        put in "[\\[\\]{}\"'=.,#$\n\u{e9}\u{1f980}\u{0}a]{0,4}",
+    ) {
+        let characters: Vec<char> = text.chars().collect();
+        let at = at.index(characters.len() + 1);
+        let end = (at + torn).min(characters.len());
+        let text: String = characters[..at].iter().copied().chain(put.chars()).chain(characters[end..].iter().copied()).collect();
+        for format in [Format::Toml, Format::Json] {
+            let decoded = decode(&text, format, &|_| None);
+            prop_assert_eq!(decoded.config.is_none(), decoded.problems.iter().any(Problem::is_error));
+            every_problem_has_a_place(&decoded.problems, &text)?;
+            listen_of(&text, format, &|_| None);
+        }
+    }
+}
+
+fn every_problem_has_a_place(problems: &[Problem], text: &str) -> Result<(), TestCaseError> {
+    for problem in problems {
+        prop_assert!(
+            text.get(problem.span.clone()).is_some(),
+            "{:?} in {:?}",
+            problem,
+            text
+        );
+    }
+    Ok(())
 }
 
 /// Lines made of our own words, so that the walk gets past the parser.

@@ -69,18 +69,125 @@ fn commands_find_the_running_gateway() {
     // The file has no servers: whoever answers with the demo's tools is the gateway of the other folder.
     let text = format!("[gateway]\nlisten = \"{address}\"\n");
     let scratch = Scratch::with("attached", "axiom.toml", &text);
-    assert_snapshot!(scratch.run(&["call", "demo.echo", "text=hello"]), @r#"
+    let run = |arguments: &[&str]| scratch.run(arguments).replace(&address, "ADDRESS");
+    assert_snapshot!(run(&["call", "demo.echo", "text=hello"]), @r#"
     exit 0
     --- stdout
     hello
+    --- stderr
+    warning: the gateway at http://ADDRESS was started without a file, not from <scratch>/axiom.toml
+    hint: give one of them another `gateway.listen`, or stop that gateway
     "#);
     up.signal(Signal::TERM);
     assert!(up.end().1.success());
-    assert_snapshot!(scratch.run(&["call", "demo.echo", "text=hello"]), @r#"
+    assert_snapshot!(run(&["call", "demo.echo", "text=hello"]), @r#"
     exit 3
     --- stderr
     error: there is no server `demo`
     "#);
+}
+
+/// A gateway of `axiom.toml` with the demo server, ready, and its address.
+fn running_from_a_file(scratch: &Scratch) -> (Running, String) {
+    let up = Running::start(scratch, &["up"]);
+    let address = up
+        .data()
+        .trim_start_matches("http://")
+        .trim_end_matches("/mcp")
+        .to_owned();
+    up.talk("demo  4 tools");
+    (up, address)
+}
+
+/// Somebody edits the file of a running gateway and makes a mistake.
+#[test]
+fn a_mistake_in_the_file_is_a_warning_while_a_gateway_runs() {
+    let scratch = configured("mistaken");
+    let (up, address) = running_from_a_file(&scratch);
+    let run = |arguments: &[&str]| scratch.run(arguments).replace(&address, "ADDRESS");
+    let listen = format!("[gateway]\nlisten = \"{address}\"\n");
+
+    scratch.write(
+        "axiom.toml",
+        &format!("{listen}[servers.demo]\ncomand = [\"x\"]\n"),
+    );
+    up.talk("the last good configuration stays in force");
+    assert_snapshot!(run(&["call", "demo.echo", "text=hello"]), @r#"
+    exit 0
+    --- stdout
+    hello
+    --- stderr
+      × `servers.demo` says neither how to start the server nor where it is
+       ╭─[axiom.toml:3:10]
+     2 │ listen = "ADDRESS"
+     3 │ [servers.demo]
+       ·          ──┬─
+       ·            ╰── no `command`, no `url`
+     4 │ comand = ["x"]
+       ╰────
+      help: add command = ["program", "argument"] or url = "http://host/mcp"
+
+      × unknown key `comand` in `servers.demo`
+       ╭─[axiom.toml:4:1]
+     3 │ [servers.demo]
+     4 │ comand = ["x"]
+       · ───┬──
+       ·    ╰── not a key here
+       ╰────
+      help: did you mean `command`?
+    warning: axiom.toml has 2 errors; this is the gateway at http://ADDRESS, which serves what it read before
+    "#);
+    assert!(run(&["tools", "demo"]).starts_with("exit 0\n--- stdout\nTOOL "));
+    assert!(run(&["servers"]).starts_with("exit 0\n--- stdout\nNAME "));
+
+    // What cannot even be read to its end names the address above the mistake.
+    scratch.write("axiom.toml", &format!("{listen}[servers.demo\n"));
+    let said = run(&["call", "demo.echo", "text=hello"]);
+    assert!(
+        said.starts_with("exit 0\n--- stdout\nhello\n--- stderr\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("not valid TOML") && said.contains("warning: axiom.toml has 1 error"),
+        "{said}"
+    );
+
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+    let said = run(&["call", "demo.echo", "text=hello"]);
+    assert!(said.starts_with("exit 1\n--- stderr\n"), "{said}");
+    assert!(said.ends_with("error: axiom.toml has 1 error\n"), "{said}");
+}
+
+#[test]
+fn the_gateway_of_another_file_is_named() {
+    let scratch = configured("another-file");
+    let (up, address) = running_from_a_file(&scratch);
+    scratch.write("other.toml", &format!("[gateway]\nlisten = \"{address}\"\n"));
+    let run = |arguments: &[&str]| scratch.run(arguments).replace(&address, "ADDRESS");
+    assert_snapshot!(run(&["call", "demo.echo", "text=hello", "--config", "other.toml"]), @r#"
+    exit 0
+    --- stdout
+    hello
+    --- stderr
+    warning: the gateway at http://ADDRESS was started from <scratch>/axiom.toml, not from <scratch>/other.toml
+    hint: give one of them another `gateway.listen`, or stop that gateway
+    "#);
+    let said = run(&["servers", "--config", "other.toml"]);
+    assert!(said.contains("started from <scratch>/axiom.toml"), "{said}");
+
+    // The same file, however it is named, is no other one.
+    std::fs::write(
+        scratch.path.join("axiom.toml"),
+        scratch.read("axiom.toml").replace("127.0.0.1:0", &address),
+    )
+    .unwrap();
+    for named in ["axiom.toml", "./axiom.toml", "empty/../axiom.toml"] {
+        let said = run(&["call", "demo.echo", "text=hello", "--config", named]);
+        assert_eq!(said, "exit 0\n--- stdout\nhello\n", "{named}");
+    }
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
 }
 
 #[test]
@@ -126,6 +233,65 @@ fn calls() {
     --- stderr
     1/2 step 1 of 2
     2/2 step 2 of 2
+    "#);
+}
+
+/// A configuration with the server that answers fixed bytes.
+fn exact(name: &str) -> Scratch {
+    let script = std::path::Path::new(crate::session::DATA).join("exact.sh");
+    let text = format!(
+        "[gateway]\nlisten = \"127.0.0.1:0\"\n[servers.exact]\ncommand = [\"/bin/sh\", {:?}]\n",
+        script.display().to_string(),
+    );
+    Scratch::with(name, "axiom.toml", &text)
+}
+
+#[test]
+fn what_a_tool_says_is_printed_as_it_came() {
+    let scratch = exact("exact-result");
+    assert_snapshot!(scratch.run(&["call", "exact.wide", "--json"]), @r#"
+    exit 0
+    --- stdout
+    {"structuredContent":{"z":123456789012345678901234567890,"a":[1.50,1E400],"u":"\u00e9"},"content":[]}
+    "#);
+    assert_snapshot!(scratch.run(&["call", "exact.wide"]), @r#"
+    exit 0
+    --- stdout
+    {
+      "z": 123456789012345678901234567890,
+      "a": [
+        1.50,
+        1E400
+      ],
+      "u": "\u00e9"
+    }
+    "#);
+    assert_snapshot!(scratch.run(&["tools", "exact", "--json"]), @r#"
+    exit 0
+    --- stdout
+    [{"title":"Z","name":"wide","inputSchema":{"type":"object","properties":{"n":{"type":"integer","maximum":1e400}},"required":["n"]}},{"name":"back","inputSchema":{"type":"object","properties":{"n":{"type":"integer","maximum":1e400}},"required":["n"]}}]
+    "#);
+    assert_snapshot!(scratch.run(&["tools", "exact"]), @r#"
+    exit 0
+    --- stdout
+    TOOL  ARGUMENTS  DESCRIPTION
+    wide  n
+    back  n
+    "#);
+}
+
+#[test]
+fn what_is_typed_is_sent_as_it_was_typed() {
+    let scratch = exact("exact-arguments");
+    assert_snapshot!(scratch.run(&["call", "exact.back", "n=123456789012345678901234567890", "a=1.50", "--json"]), @r#"
+    exit 0
+    --- stdout
+    {"structuredContent":{"n":123456789012345678901234567890,"a":1.50},"content":[]}
+    "#);
+    assert_snapshot!(scratch.run(&["call", "exact.back", "--json", "{\"n\": 123456789012345678901234567890, \"a\": 1e400}"]), @r#"
+    exit 0
+    --- stdout
+    {"structuredContent":{"n": 123456789012345678901234567890, "a": 1e400},"content":[]}
     "#);
 }
 
@@ -268,6 +434,63 @@ fn a_changed_file_is_applied_and_a_broken_one_is_not() {
     up.signal(Signal::HUP);
     up.signal(Signal::TERM);
     assert!(up.end().1.success());
+}
+
+/// What an editor leaves behind that found the disk full.
+#[test]
+fn a_file_that_became_empty_takes_no_server_away() {
+    let scratch = configured("emptied");
+    let (up, address) = running_from_a_file(&scratch);
+    scratch.write("axiom.toml", "");
+    up.talk("error: axiom.toml is empty; the last good configuration stays in force");
+    scratch.write("call.toml", &format!("[gateway]\nlisten = \"{address}\"\n"));
+    let said = scratch.run(&["call", "demo.echo", "text=hello", "--config", "call.toml"]);
+    assert!(said.starts_with("exit 0\n--- stdout\nhello\n"), "{said}");
+    // Meant so, it is done.
+    scratch.write("axiom.toml", "# No servers.\n");
+    up.talk("- server demo");
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+}
+
+/// A pipe can be read once: what was read stays in force, and nobody waits for more.
+#[test]
+fn a_configuration_from_a_pipe_is_read_once() {
+    let scratch = Scratch::new("piped");
+    let text = json!({"gateway": {"listen": "127.0.0.1:0"}, "servers": {"demo": {
+        "command": [env!("CARGO_BIN_EXE_axiom"), "stdio", "--server", "demo"],
+        "cwd": scratch.path.join("empty"),
+    }}});
+    std::fs::create_dir(scratch.path.join("empty")).unwrap();
+    let mut up = Running::start(&scratch, &["up", "--config", "/dev/stdin"]);
+    up.write(&text.to_string());
+    up.close_stdin();
+    up.data();
+    up.talk("demo  4 tools");
+    up.signal(Signal::HUP);
+    up.talk("there is no configuration file that can be read again");
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_stdout_is_named() {
+    let scratch = configured("full");
+    for arguments in [&["call", "demo.echo", "text=hello"][..], &["config", "schema"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = scratch.command(arguments).stdout(full).output().unwrap();
+        assert_eq!(
+            (
+                output.status.code(),
+                String::from_utf8(output.stderr).unwrap().as_str()
+            ),
+            (
+                Some(1),
+                "error: cannot write to stdout: No space left on device (os error 28)\n"
+            ),
+        );
+    }
 }
 
 /// A call of half a minute that has begun, and the gateway that carries it.
