@@ -22,6 +22,8 @@ pub mod wait;
 
 #[path = "harness/child.rs"]
 pub mod child;
+#[path = "harness/network.rs"]
+pub mod network;
 #[path = "harness/process.rs"]
 pub mod process;
 

@@ -43,6 +43,9 @@ class Run {
     async connect() {
         const { client, transport, answer } = this.#adapter;
         client.fallbackNotificationHandler = async ({ method, params }) => this.#seen({ method, params });
+        // The SDKs forget who waits for progress as soon as they read the result, and only then tell of a notification that
+        // they read along with it. So it is taken as any other notification, before it is sorted to its request.
+        client.removeNotificationHandler('notifications/progress');
         const { elicitation, sampling, roots } = this.#answers;
         if (elicitation) answer('elicitation/create', this.#asked('elicitation/create', elicitation));
         if (sampling) answer('sampling/createMessage', this.#asked('sampling/createMessage', sampling));
@@ -82,7 +85,8 @@ class Run {
 
     callTool({ name, arguments: args = {}, progress, logLevel }, options = {}) {
         const params = { name, arguments: args, ...(logLevel && { _meta: { [LOG_LEVEL]: logLevel } }) };
-        const onprogress = progress ? params => this.#seen({ method: 'notifications/progress', params }) : undefined;
+        // It makes the SDK ask for progress.
+        const onprogress = progress ? () => {} : undefined;
         return this.#adapter.callTool(params, { timeout: DEADLINE_MS, onprogress, ...options });
     }
 

@@ -122,6 +122,15 @@ impl Gateway {
         self.running.stop()
     }
 
+    /// Stops it in the middle of whatever it does, until [`resume`](Gateway::resume). The kernel still takes connections.
+    pub fn pause(&self) {
+        self.running.signal(rustix::process::Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.running.signal(rustix::process::Signal::CONT);
+    }
+
     /// Ends it as the kernel would when memory is short, and waits.
     pub fn kill(mut self) -> ExitStatus {
         self.running.signal(rustix::process::Signal::KILL);

@@ -29,6 +29,7 @@ mod lifetimes;
 mod stale_sessions;
 mod upstream_faults;
 
+mod partitions;
 mod processes;
 mod reload;
 mod replicas;

@@ -23,7 +23,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// A file with one fresh key, as a user makes it.
-fn key_file() -> PathBuf {
+pub(crate) fn key_file() -> PathBuf {
     let file = bed::scratch("keys").join("axiom.keys");
     new_key(&file);
     file
@@ -38,9 +38,14 @@ fn new_key(file: &Path) {
     assert!(made.status.success(), "{made:?}");
 }
 
-fn with_keys(keys: &Path) -> Config {
-    let line = format!("key_file = {}", json!(keys));
-    Config::new().stdio("dual", &servers::dual_stdio()).gateway(&line)
+pub(crate) fn with_keys(keys: &Path) -> Config {
+    Config::new()
+        .stdio("dual", &servers::dual_stdio())
+        .gateway(&key_line(keys))
+}
+
+fn key_line(keys: &Path) -> String {
+    format!("key_file = {}", json!(keys))
 }
 
 /// A replica that others reach where it listens.
@@ -59,13 +64,13 @@ fn at(session: &Session, gateway: &Gateway) -> Session {
     session.elsewhere(&gateway.server("dual"))
 }
 
-fn simple_text(session: &mut Session) -> String {
+pub(crate) fn simple_text(session: &mut Session) -> String {
     session.call("test_simple_text", &json!({})).text()
 }
 
-const SIMPLE_TEXT: &str = "This is a simple text response for testing.";
+pub(crate) const SIMPLE_TEXT: &str = "This is a simple text response for testing.";
 
-fn can_be_asked() -> Value {
+pub(crate) fn can_be_asked() -> Value {
     json!({ "elicitation": {} })
 }
 
@@ -167,12 +172,12 @@ fn call_with_question(session: &Session) -> Answer {
     session.send(&session.request(message("7", "tools/call", &call.to_string())))
 }
 
-fn next(stream: &mut Answer) -> Value {
+pub(crate) fn next(stream: &mut Answer) -> Value {
     let text = stream.next_message().expect("the stream goes on");
     serde_json::from_str(&text).expect("a message is JSON")
 }
 
-fn answer(session: &Session, question: &Value) -> Answer {
+pub(crate) fn answer(session: &Session, question: &Value) -> Answer {
     let result = json!({ "action": "accept", "content": { "username": "Ada", "email": "ada@example.com" } });
     let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": result });
     session.send(&session.request(answer.to_string()))
@@ -222,6 +227,73 @@ fn without_body(session: &Session, method: &str) -> Request {
     let mut request = session.request("");
     request.method = method.to_owned();
     request
+}
+
+/// Only the owner and the replica that was asked know of the end. A third one still does what needs neither.
+#[test]
+fn a_session_that_ended_elsewhere() {
+    let keys = key_file();
+    let [a, b, c] = [replica(&keys), replica(&keys), replica(&keys)];
+    for (capabilities, served) in [(json!({}), 200), (can_be_asked(), 404)] {
+        let session = Session::open_as(&a.server("dual"), LATEST_LEGACY, &capabilities);
+        let ended = at(&session, &b).send(&without_body(&session, "DELETE"));
+        assert_eq!(ended.status, 200);
+        let uri = r#"{"uri":"test://watched-resource"}"#;
+        for (gateway, call) in [(&a, 404), (&b, 404), (&c, served)] {
+            let mut session = at(&session, gateway);
+            let called = session.call("test_simple_text", &json!({}));
+            assert_eq!(called.status, call, "{capabilities}");
+            let stream = without_body(&session, "GET").header("accept", "text/event-stream");
+            assert_eq!(session.send(&stream).status, 404, "{capabilities}");
+            let subscribed = session.ask("resources/subscribe", uri);
+            assert_eq!(subscribed.status, 404, "{capabilities}");
+        }
+    }
+}
+
+/// The end is known where it was asked for, although the owner does not hear of it.
+#[test]
+fn a_session_that_ends_while_its_owner_is_out_of_reach() {
+    let keys = key_file();
+    let address = free_address();
+    let config = with_keys(&keys).gateway(&format!("advertise = \"http://{address}\""));
+    let a = Gateway::start_at(&config, address);
+    let b = replica(&keys);
+    let session = Session::open(&a.server("dual"));
+    a.kill();
+    let ended = at(&session, &b).send(&without_body(&session, "DELETE"));
+    assert_eq!(ended.status, 404, "it cannot be ended where it is");
+    let a = Gateway::start_at(&config, address);
+    let called = at(&session, &b).call("test_simple_text", &json!({}));
+    assert_eq!(called.status, 404);
+    // Which sessions were ended does not outlive a process.
+    assert_eq!(simple_text(&mut at(&session, &a)), SIMPLE_TEXT);
+}
+
+/// It is told to the server that the owner has, wherever the client says it.
+#[test]
+fn the_log_level_of_a_session_holds_at_its_owner() {
+    let keys = key_file();
+    let modern = Config::new().stdio("dual", &servers::modern_only_stdio());
+    for (servers, elsewhere) in [(with_keys(&keys), 3), (modern.gateway(&key_line(&keys)), 0)] {
+        let [a, b] = [replica_with(servers.clone()), replica_with(servers)];
+        let session = Session::open(&a.server("dual"));
+        for (level, here) in [("error", 0), ("info", 3)] {
+            let params = json!({ "level": level }).to_string();
+            assert_eq!(
+                at(&session, &b).ask("logging/setLevel", &params).value(),
+                json!({})
+            );
+            for (gateway, lines) in [(&a, here), (&b, elsewhere)] {
+                let reply = at(&session, gateway).call("test_tool_with_logging", &json!({}));
+                let logged = reply
+                    .before
+                    .iter()
+                    .filter(|told| told["method"] == "notifications/message");
+                assert_eq!(logged.count(), lines, "{level} {lines}: {:?}", reply.before);
+            }
+        }
+    }
 }
 
 /// Capabilities that are too long for an id are kept where the session began.
@@ -290,23 +362,27 @@ fn an_owner_lost_in_the_middle_of_a_call() {
 
 /// A tool with an effect that asks in the middle of a call.
 fn counted(keys: &Path, runs: &Path) -> Gateway {
-    let script = bed::ours("servers/counted.mjs");
-    let command = [bed::node(), script, runs.display().to_string()];
-    replica_with(with_keys(keys).stdio("counted", &command))
+    replica_with(with_counted(keys, runs))
 }
 
-fn runs_of(file: &Path) -> usize {
+pub(crate) fn with_counted(keys: &Path, runs: &Path) -> Config {
+    let script = bed::ours("servers/counted.mjs");
+    let command = [bed::node(), script, runs.display().to_string()];
+    with_keys(keys).stdio("counted", &command)
+}
+
+pub(crate) fn runs_of(file: &Path) -> usize {
     std::fs::read_to_string(file).unwrap_or_default().lines().count()
 }
 
-fn stateless(gateway: &Gateway) -> Stateless {
+pub(crate) fn stateless(gateway: &Gateway) -> Stateless {
     let mut client = Stateless::new(&gateway.server("counted"));
-    client.capabilities = json!({ "elicitation": {} });
+    client.capabilities = can_be_asked();
     client
 }
 
 /// The same request with the answers to what was asked.
-fn answered(asked: &Value) -> String {
+pub(crate) fn answered(asked: &Value) -> String {
     let key = asked["inputRequests"]
         .as_object()
         .and_then(|asked| asked.keys().next());
@@ -543,7 +619,7 @@ fn a_request_travels_at_most_once() {
 }
 
 /// Requests that it has passed on to others.
-fn passed_on(gateway: &Gateway) -> usize {
+pub(crate) fn passed_on(gateway: &Gateway) -> usize {
     let log = gateway.stderr().text();
     log.matches("asking the replica that has it").count()
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything lands in `<target directory>/test-bed`, so a cached target directory brings it along, and
 //! `cargo clean` takes it away. Each group is keyed by its lock file: an unchanged group costs one file
-//! comparison, a changed or half-finished one is installed anew. Only nginx, for the benchmarks, comes from apt.
+//! comparison, a changed or half-finished one is installed anew. A few programs of the system come from apt.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,36 @@ const PYTHON: &[Group] = &[
     },
 ];
 
+/// A package of Debian's.
+struct Package {
+    name: &'static str,
+    program: &'static str,
+    why: &'static str,
+    /// What cannot be done where it cannot be installed.
+    without: &'static str,
+}
+
+const APT: &[Package] = &[
+    Package {
+        name: "nginx-light",
+        program: "nginx",
+        why: "the benchmarks compare with it",
+        without: "the benchmarks cannot compare with it",
+    },
+    Package {
+        name: "redis-server",
+        program: "redis-server",
+        why: "the event log's benchmarks compare with it",
+        without: "the event log's benchmarks cannot compare with it",
+    },
+    Package {
+        name: "iproute2",
+        program: "ip",
+        why: "the tests of replicas put each on a network of its own, and cut it",
+        without: "the tests that cut the network between replicas skip themselves",
+    },
+];
+
 /// Installs whatever is missing. `args` takes nothing yet; an unknown argument is an error.
 pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
     if let Some(arg) = args.first() {
@@ -74,7 +104,7 @@ pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
         let npm = npm.join().unwrap_or_else(|_| bail!("the npm lane panicked"));
         npm.and(python)
     })?;
-    nginx();
+    debian();
     link_node_modules(&places)
 }
 
@@ -210,12 +240,9 @@ fn python_lane(places: &Places) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The benchmarks measure beside nginx. Without it they say so; no test needs it.
-fn nginx() {
-    if Path::new("/usr/sbin/nginx").exists() || on_path("nginx") {
-        return;
-    }
-    say("nginx", "installing: the benchmarks compare with it");
+/// Installs what is missing of [`APT`]. Where that cannot be done, what needs it says so and is left out.
+fn debian() {
+    let missing: Vec<_> = APT.iter().filter(|package| !is_there(package.program)).collect();
     let apt = |args: &[&str]| {
         quiet(
             Command::new("apt-get")
@@ -223,13 +250,25 @@ fn nginx() {
                 .env("DEBIAN_FRONTEND", "noninteractive"),
         )
     };
-    let installed = apt(&["update", "-qq"]).and_then(|()| apt(&["install", "-y", "-qq", "nginx-light"]));
-    if let Err(error) = installed {
-        say(
-            "nginx",
-            &format!("left out, so the benchmarks cannot compare with it: {error:#}"),
-        );
+    for (index, package) in missing.iter().enumerate() {
+        say(package.name, &format!("installing: {}", package.why));
+        let updated = if index == 0 {
+            apt(&["update", "-qq"])
+        } else {
+            Ok(())
+        };
+        if let Err(error) = updated.and_then(|()| apt(&["install", "-y", "-qq", package.name])) {
+            say(
+                package.name,
+                &format!("left out, so {}: {error:#}", package.without),
+            );
+        }
     }
+}
+
+/// Debian has some programs where only root's PATH leads.
+fn is_there(program: &str) -> bool {
+    Path::new("/usr/sbin").join(program).exists() || on_path(program)
 }
 
 fn on_path(program: &str) -> bool {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::report;
 
+mod events;
 mod idle;
 mod path;
 mod serial;
@@ -42,6 +43,11 @@ impl Effort {
         window: Duration::from_secs(3),
         starts: 21,
     };
+
+    /// A look rather than a measurement.
+    pub(crate) fn is_quick(self) -> bool {
+        self.rounds < Effort::FULL.rounds
+    }
 }
 
 /// A number that PROMISES.md holds.
@@ -80,7 +86,7 @@ const fn at_least(id: &'static str, unit: &'static str, goal: f64, gate: f64) ->
     }
 }
 
-const PROMISES: [Promise; 13] = [
+const PROMISES: [Promise; 20] = [
     at_most("P1", "x nginx CPU", 1.4, 1.7),
     at_most("P4", "x nginx CPU", 1.3, 1.6),
     at_most("P5", "x nginx CPU", 1.2, 1.5),
@@ -94,11 +100,18 @@ const PROMISES: [Promise; 13] = [
     at_most("P10", "us", 60.0, 100.0),
     at_most("P11", "x session CPU", 1.0, 1.1),
     at_most("P12", "x session CPU", 1.3, 1.6),
+    at_least("E1-rate", "M events/s", 1.0, 0.5),
+    at_least("E1-redis", "x Redis", 3.0, 2.0),
+    at_most("E2", "ms", 5.0, 10.0),
+    at_most("E3-point", "ms", 10.0, 20.0),
+    at_most("E3-tail", "ms", 10.0, 20.0),
+    at_most("E3-range", "ms", 10.0, 20.0),
+    at_most("E3-totals", "ms", 10.0, 20.0),
     at_most("P0", "x nginx CPU", 1.25, 1.4),
 ];
 
 /// Groups of promises that are measured together: the name, and how.
-const SCENARIOS: [(&str, Scenario); 10] = [
+const SCENARIOS: [(&str, Scenario); 13] = [
     ("P0", path::floor),
     ("P1", path::call),
     ("P4", path::list),
@@ -109,6 +122,9 @@ const SCENARIOS: [(&str, Scenario); 10] = [
     ("P10", path::stdio),
     ("P11", path::eras),
     ("P12", path::across),
+    ("E1", events::durable),
+    ("E2", events::single),
+    ("E3", events::questions),
 ];
 
 type Scenario = fn(&Setup) -> anyhow::Result<Vec<Finding>>;

@@ -31,6 +31,8 @@ mod recover;
 pub mod find;
 pub mod read;
 
+pub mod follow;
+
 pub mod verify;
 
 pub mod disk;
@@ -42,9 +44,11 @@ pub use block::Block;
 pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
 pub use find::{Hit, Totals};
+pub use follow::{Delivery, Filter, Follow};
 pub use log::{Log, Options};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use segment::ReadError;
+pub use segments::End;
 pub use streams::{Conflict, Expected};
 pub use walk::Damage;

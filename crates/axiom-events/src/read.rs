@@ -13,7 +13,7 @@ use crate::block::Block;
 use crate::disk::Disk;
 use crate::recover;
 use crate::segment::ReadError;
-use crate::segments::{At, Segments};
+use crate::segments::{At, End, Segments};
 
 /// Memory for unpacked blocks, so that neighbours of an event, and all who follow the newest ones, unpack once.
 const CACHE_BYTES: usize = 32 << 20;
@@ -73,7 +73,7 @@ impl Reader {
     }
 
     /// The end, as it moves.
-    pub fn watch_end(&self) -> watch::Receiver<u64> {
+    pub fn watch_end(&self) -> watch::Receiver<End> {
         self.segments.watch_end()
     }
 

@@ -24,11 +24,20 @@ const INDEX_BYTES: usize = 128 << 20;
 pub(crate) struct Segments {
     list: RwLock<Vec<Arc<Placed>>>,
     /// The offset after the last event that may be read.
-    end: watch::Sender<u64>,
+    end: watch::Sender<End>,
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     /// First offsets of segments whose index was loaded, and its bytes; the latest last.
     loaded: Mutex<VecDeque<(u64, usize)>>,
+}
+
+/// How far a shard may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// The offset after the last event.
+    pub offset: u64,
+    /// Nothing will come any more: the log was closed.
+    pub is_closed: bool,
 }
 
 /// A segment, and where its blocks are.
@@ -66,7 +75,10 @@ impl Segments {
     pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf, list: Vec<Arc<Placed>>, end: u64) -> Segments {
         Segments {
             list: RwLock::new(list),
-            end: watch::Sender::new(end),
+            end: watch::Sender::new(End {
+                offset: end,
+                is_closed: false,
+            }),
             disk,
             folder,
             loaded: Mutex::default(),
@@ -74,16 +86,21 @@ impl Segments {
     }
 
     pub(crate) fn end(&self) -> u64 {
-        *self.end.borrow()
+        self.end.borrow().offset
     }
 
-    pub(crate) fn watch_end(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch_end(&self) -> watch::Receiver<End> {
         self.end.subscribe()
     }
 
     /// Lets readers read up to here.
     pub(crate) fn publish(&self, end: u64) {
-        self.end.send_replace(end);
+        self.end.send_modify(|now| now.offset = end);
+    }
+
+    /// Tells those who wait that nothing will come.
+    pub(crate) fn close(&self) {
+        self.end.send_modify(|now| now.is_closed = true);
     }
 
     /// The oldest offset that is kept.

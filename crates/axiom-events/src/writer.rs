@@ -113,6 +113,7 @@ impl Writer {
         if let Err(error) = self.seal() {
             tracing::warn!(%error, "the newest segment was not sealed; the next start does it");
         }
+        self.segments.close();
     }
 
     fn write(&mut self, submissions: Vec<Submission>) {

@@ -125,7 +125,7 @@ impl Introduction {
     pub(crate) fn of(session: &Session) -> Introduction {
         Introduction {
             info: session.hello.client_info.clone(),
-            capabilities: to_modern_capabilities(&session.hello.capabilities),
+            capabilities: to_modern_capabilities(&session.hello.capabilities, session.revision()),
             log_level: session.with(|state| state.log_level.clone()),
         }
     }
@@ -149,18 +149,20 @@ impl Introduction {
 }
 
 /// Capabilities without what 2026-07-28 does not know or what the gateway cannot keep.
-fn to_modern_capabilities(capabilities: &[u8]) -> Vec<u8> {
+fn to_modern_capabilities(capabilities: &[u8], revision: Revision) -> Vec<u8> {
     let is_object = |key: &str| {
         walk::get(capabilities, whole(capabilities), key)
             .is_some_and(|at| at.of(capabilities).starts_with(b"{"))
     };
-    // Changes of roots have no notification there.
-    let roots: &[(&str, &[u8])] = if is_object("roots") {
-        &[("roots", b"{}")]
-    } else {
-        &[]
-    };
-    let mut set = roots.to_vec();
+    let mut set: Vec<(&str, &[u8])> = Vec::new();
+    if is_object("roots") {
+        // Changes of roots have no notification there.
+        set.push(("roots", b"{}"));
+    }
+    if is_object("elicitation") && revision < Revision::V2025_11_25 {
+        // It had forms only, whatever else a client of it says.
+        set.push(("elicitation", b"{}"));
+    }
     // Declared with each request that wants a task, and with no other.
     let extensions = walk::get(capabilities, whole(capabilities), "extensions")
         .filter(|at| walk::get(capabilities, *at, task::EXTENSION).is_some())

@@ -24,7 +24,7 @@ pub(crate) use declared::{Declared, Unasked};
 pub(crate) use park::{
     OPEN_MAX, Park, answer_open, answer_questions, ask_again, has_visited, input_requests, is_visit_first,
 };
-pub(crate) use rounds::{InputRequest, QUESTIONS_MAX, Rounds, readable};
+pub(crate) use rounds::{InputRequest, NOT_FILLED_IN, QUESTIONS_MAX, Rounds, readable};
 
 mod declared;
 mod park;
@@ -206,8 +206,13 @@ impl Call {
                     let converting = converted(answer, self.method, reader, link, task);
                     across.converting = Some(Box::pin(converting));
                 }
-                Step::Notice(notice) => return Step::Notice(named(notice, &self.link, across)),
-                step => return step,
+                Step::Notice(notice) => {
+                    let reader = across.side.reader();
+                    let levelled = reader.and_then(|client| crate::level::notice(&notice, client));
+                    let notice = levelled.map_or(notice, Bytes::from);
+                    return Step::Notice(named(notice, &self.link, across));
+                }
+                step @ Step::Done(_) => return step,
             }
         }
     }

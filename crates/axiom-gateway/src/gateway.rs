@@ -84,7 +84,7 @@ impl Gateway {
     }
 
     /// Replaces the options. Servers whose options did not change keep their connections; the others end theirs, and
-    /// clients are told that the lists changed. The listener and the limits of open connections stay as they are.
+    /// clients are told that the lists changed. What they subscribed to at a server that stays, they are subscribed to still. The listener and the limits of open connections stay as they are.
     pub fn apply(self: &Arc<Self>, options: Options) {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         self.sealer.apply(&options.keys, options.advertise.as_deref());
@@ -97,11 +97,21 @@ impl Gateway {
             &self.sealer,
             &self.runtime,
         ));
-        self.plan.store(Arc::clone(&new));
         let gone: Vec<_> = old.gone_in(&new).collect();
         let come: Vec<_> = new.gone_in(&old).collect();
+        let successor = |gone: &Upstream| new.upstreams.get(&*gone.name);
         for gone in &gone {
-            gone.stop("the server was removed from the configuration, or its configuration was changed");
+            if let Some(successor) = successor(gone) {
+                successor.take_over(gone);
+            }
+        }
+        self.plan.store(Arc::clone(&new));
+        for gone in &gone {
+            let links =
+                gone.stop("the server was removed from the configuration, or its configuration was changed");
+            if let Some(successor) = successor(gone) {
+                successor.open_again(links);
+            }
         }
         for come in &come {
             self.warm(come);

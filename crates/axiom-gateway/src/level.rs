@@ -14,6 +14,9 @@ use axiom_protocol::walk::{elements, get, members};
 
 use crate::catalog::ListKind;
 
+pub(crate) use form::Unaskable;
+
+mod form;
 #[cfg(test)]
 mod tests;
 
@@ -70,6 +73,7 @@ const SAMPLING: Since = &[
     ("toolChoice", V2025_11_25),
     ("task", V2025_11_25),
 ];
+const PROGRESS: Since = &[("message", V2025_03_26)];
 const IMPLEMENTATION: Since = &[
     ("title", V2025_06_18),
     ("icons", V2025_11_25),
@@ -79,10 +83,11 @@ const IMPLEMENTATION: Since = &[
 /// Capabilities under `extensions` are not among them: extensions are negotiated that way in older revisions as well.
 const CAPABILITIES: Since = &[("completions", V2025_03_26), ("tasks", V2025_11_25)];
 
-/// True for methods whose results may hold something that `client` does not know.
+/// True for methods whose results, or what is told before them, may hold something that `client` does not know.
 pub(crate) fn concerns(method: Method, client: Revision, server: Revision) -> bool {
     client < server
         && (server == Revision::MODERN
+            || client < V2025_03_26
             || matches!(
                 method,
                 Method::ToolsList
@@ -112,20 +117,37 @@ pub(crate) fn item(raw: &[u8], kind: ListKind, client: Revision) -> Option<Vec<u
     level.finish()
 }
 
-/// A server's question to a client: a whole message with these `params`.
-pub(crate) fn question(raw: &[u8], params: Span, method: Method, client: Revision) -> Option<Vec<u8>> {
-    if method != Method::CreateMessage {
+/// A server's question to a client: a whole message with these `params`. `None`: it can stay as it is.
+///
+/// # Errors
+/// [`Unaskable`], if the client's revision has no words for it.
+pub(crate) fn question(
+    raw: &[u8],
+    params: Span,
+    method: Method,
+    client: Revision,
+) -> Result<Option<Vec<u8>>, Unaskable> {
+    let mut level = Level::new(raw, client);
+    match method {
+        Method::CreateMessage => level.sampling(params),
+        Method::Elicit => form::elicitation(&mut level, params)?,
+        _ => {}
+    }
+    Ok(level.finish())
+}
+
+/// What a server says before its answer: a whole message.
+pub(crate) fn notice(raw: &[u8], client: Revision) -> Option<Vec<u8>> {
+    if client >= V2025_03_26 {
+        return None;
+    }
+    let message = Span::all(raw);
+    let method = text(raw, get(raw, message, "method")?)?;
+    if method != Method::Progress.as_str() {
         return None;
     }
     let mut level = Level::new(raw, client);
-    level.object(params, |level, member| {
-        if member.name == "messages" {
-            for message in elements(raw, member.value) {
-                level.sampling_message(message);
-            }
-        }
-        level.knows(SAMPLING, member.name)
-    });
+    level.drop_unknown(get(raw, message, "params")?, PROGRESS);
     level.finish()
 }
 
@@ -499,6 +521,18 @@ impl<'a> Level<'a> {
             .collect();
         let annotations = annotations.map(|at| object_with(raw, at, &[], &unknown));
         text_block(&said, annotations.as_deref())
+    }
+
+    fn sampling(&mut self, params: Span) {
+        let raw = self.raw;
+        self.object(params, |level, member| {
+            if member.name == "messages" {
+                for message in elements(raw, member.value) {
+                    level.sampling_message(message);
+                }
+            }
+            level.knows(SAMPLING, member.name)
+        });
     }
 
     /// A message to sample from. One with several blocks becomes as many messages where a message has one block.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axiom_core::spawn;
 use axiom_protocol::envelope::Kind;
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
@@ -249,6 +250,7 @@ async fn send(
         headers,
         session: caller.session(),
         takes_questions: false,
+        is_ours: false,
     })
     .await
 }
@@ -303,6 +305,9 @@ async fn first_of(asked: &Request<'_>, upstreams: &[Arc<Upstream>]) -> Result<Re
 /// the cancellation of a call that is not on the wire (yet).
 pub(crate) fn notification(endpoint: &Endpoint, caller: &Caller, message: &Message) -> bool {
     let Some(session) = caller.session() else {
+        if message.method() == Method::Other {
+            pass_on(endpoint, message);
+        }
         return false;
     };
     match message.method() {
@@ -324,6 +329,27 @@ pub(crate) fn notification(endpoint: &Endpoint, caller: &Caller, message: &Messa
         }
     }
     true
+}
+
+/// A modern client's notification that the gateway has no rule for: client and server have agreed on something, so it goes
+/// there as it is. Where there are several servers nobody can tell whose it is, and an older one would not know it.
+fn pass_on(endpoint: &Endpoint, message: &Message) {
+    let Scope::One(upstream) = &endpoint.scope else {
+        tracing::debug!(endpoint = endpoint.path, method = %message.method_text(),
+            "a notification for no server in particular was dropped");
+        return;
+    };
+    let (upstream, bytes) = (Arc::clone(upstream), message.bytes.clone());
+    drop(spawn("pass on a notification", async move {
+        let sent = match upstream.link(&Want::plain(Revision::MODERN)).await {
+            Ok(link) if link.era() == Era::Modern => link.send(bytes).await,
+            Ok(_) => Err(upstream.protocol_fault("it would not know a notification of 2026-07-28")),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = sent {
+            tracing::debug!(server = %upstream.name, %fault, "a notification could not be delivered");
+        }
+    }));
 }
 
 fn own_links(endpoint: &Endpoint, session: &Arc<Session>) -> Vec<Arc<Link>> {

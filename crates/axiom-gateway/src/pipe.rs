@@ -154,9 +154,11 @@ impl Conversation {
             },
             Kind::Notification if message.method() == Method::Cancelled => self.cancel(&endpoint, &message),
             Kind::Notification => {
-                if let Some(session) = &self.session {
-                    phase::notification(&endpoint, &Caller::Legacy(Arc::clone(session)), &message);
-                }
+                let caller = match &self.session {
+                    Some(session) => Caller::Legacy(Arc::clone(session)),
+                    None => Caller::Modern { mirrored: None },
+                };
+                phase::notification(&endpoint, &caller, &message);
             }
             Kind::Response | Kind::Error => {
                 let answered = match &self.session {

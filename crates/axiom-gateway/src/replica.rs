@@ -16,7 +16,8 @@
 //! | 2026-07-28: `requestState` of a parked call                      | there             |
 //! | a task, unless its server is a modern one on HTTP                | there             |
 //!
-//! A replica that is gone is not looked for: the client starts again. One that is slow is waited for.
+//! A replica that is gone is not looked for: the client starts again. One that is slow is waited for, as long as its machine is
+//! heard of.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +32,7 @@ use axiom_transport::replay::parse_event_id;
 use axiom_transport::server::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use url::Url;
 
 use crate::fault::Fault;
@@ -59,6 +60,12 @@ pub(crate) struct Replicas {
 /// A replica in the same cluster accepts within milliseconds. One that does not is gone, and its client should start again
 /// rather than wait.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connected one that is not heard of for so long, neither an answer nor the kernel's word that it has the request, is cut
+/// off. A request that comes there later is refused anyway ([`hop`]).
+const SILENCE_MAX: Duration = Duration::from_secs(hop::LIFETIME_S);
+/// How often a request is sent to a replica that refuses it. One that stood still for a while gets requests when they are too
+/// old, and executes none of them.
+const ATTEMPTS_MAX: usize = 2;
 /// Replicas that are remembered. Where they come and go, so do their addresses.
 const TARGETS_MAX: usize = 1_024;
 
@@ -106,7 +113,7 @@ pub(crate) fn owner_of(
             is_of_a_call.then(|| replica(opened.owner)).flatten()
         }
         Ok(Who::Newcomer) => None,
-        Err(fault) => owner_of_unknown(&gateway.sealer, headers, fault),
+        Err(fault) => owner_of_unknown(gateway, headers, fault),
     }
 }
 
@@ -126,17 +133,19 @@ pub(crate) fn owner_of_session(
 ) -> Option<Arc<str>> {
     match identified {
         Ok(session) => session.owner.clone(),
-        Err(fault) => owner_of_unknown(&gateway.sealer, headers, fault),
+        Err(fault) => owner_of_unknown(gateway, headers, fault),
     }
 }
 
-/// Of a session that is too large for its id another replica's table says more.
-fn owner_of_unknown(sealer: &Sealer, headers: &HeaderMap, fault: &Fault) -> Option<Arc<str>> {
+/// Of a session that is too large for its id another replica's table says more. One that was ended here is ended, even if
+/// its owner has not heard of it.
+fn owner_of_unknown(gateway: &Gateway, headers: &HeaderMap, fault: &Fault) -> Option<Arc<str>> {
     if !matches!(fault, Fault::SessionUnknown) {
         return None;
     }
     let token = headers.get(MCP_SESSION_ID)?.to_str().ok()?;
-    replica(sealer.owner(Purpose::Session, token))
+    let owner = replica(gateway.sealer.owner(Purpose::Session, token))?;
+    (!gateway.sessions.has_ended(token)).then_some(owner)
 }
 
 /// The replica that has the stream of an HTTP+SSE client, by the id in the place it POSTs to.
@@ -186,20 +195,28 @@ pub(crate) async fn forward(
     let Some(target) = gateway.replicas.target(owner, place) else {
         return Err(Lost::Gone);
     };
-    let headers = headers_for(&gateway.sealer, head, &body);
     tracing::debug!(at = %target.at(), path, method = %head.method, "asking the replica that has it");
-    let answer = match head.method {
-        http::Method::GET => target.get(&headers).await,
-        http::Method::DELETE => target.delete(&headers).await,
-        _ => target.post(&headers, body).await,
-    };
-    match answer {
-        Ok(answer) => Ok(relay::response(gateway, answer, &head.method)),
-        Err(error) => {
-            tracing::warn!(at = %target.at(), %error, "the replica that has it did not answer");
-            Err(lost(&error))
+    for _ in 0..ATTEMPTS_MAX {
+        let headers = headers_for(&gateway.sealer, head, &body);
+        let answer = match head.method {
+            http::Method::GET => target.get(&headers).await,
+            http::Method::DELETE => target.delete(&headers).await,
+            _ => target.post(&headers, body.clone()).await,
+        };
+        match answer {
+            // It has done nothing but look at the headers.
+            Ok(answer) if answer.status == StatusCode::FORBIDDEN => {
+                tracing::debug!(at = %target.at(), "the request came too late");
+            }
+            Ok(answer) => return Ok(relay::response(gateway, answer, &head.method)),
+            Err(error) => {
+                tracing::warn!(at = %target.at(), %error, "the replica that has it did not answer");
+                return Err(lost(&error));
+            }
         }
     }
+    tracing::warn!(at = %target.at(), "another replica refused a request; are the clocks apart?");
+    Err(Lost::Gone)
 }
 
 fn lost(error: &HttpError) -> Lost {
@@ -238,7 +255,9 @@ impl Replicas {
             return Some(target.with_url(url));
         }
         let target = Target::parse(owner, &BTreeMap::new()).ok()?;
-        let target = target.with_dial_timeout(DIAL_TIMEOUT);
+        let target = target
+            .with_dial_timeout(DIAL_TIMEOUT)
+            .with_silence_max(SILENCE_MAX);
         if targets.len() >= TARGETS_MAX {
             targets.clear();
         }

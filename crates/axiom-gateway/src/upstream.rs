@@ -108,6 +108,16 @@ pub(crate) enum LinkKey {
     Apart(u64),
 }
 
+impl LinkKey {
+    /// The session that has the link for itself.
+    fn owner(&self) -> Option<SessionId> {
+        match self {
+            LinkKey::Legacy { owner, .. } => *owner,
+            LinkKey::Modern | LinkKey::Apart(_) => None,
+        }
+    }
+}
+
 /// A connection attempt under way: its result, once there is one.
 type Attempt = watch::Receiver<Option<Result<Arc<Link>, Fault>>>;
 

@@ -1,4 +1,5 @@
 //! The log as its users meet it.
 
 mod find;
+mod follow;
 mod smoke;

@@ -21,6 +21,7 @@ use http::{HeaderName, HeaderValue};
 use super::Pause;
 use crate::exchange::{CallState, Exchange, Step};
 use crate::fault::Fault;
+use crate::level::Unaskable;
 use crate::message::Message;
 use crate::session::{Answer, Asked, Session};
 use crate::task::words::RELATED;
@@ -127,10 +128,18 @@ impl Rounds {
                 method: question.method.clone(),
                 reason: "too many questions to this client are open".to_owned(),
             })?;
-            let readable = readable(link, self.session.revision(), question.under(id));
-            asking.unsent.push_back(readable);
-            let method = Method::parse(question.method.as_bytes());
-            asking.open.insert(key, Open { id, method });
+            match readable(link, self.session.revision(), question.under(id)) {
+                Ok(readable) => {
+                    asking.unsent.push_back(readable);
+                    let method = Method::parse(question.method.as_bytes());
+                    asking.open.insert(key, Open { id, method });
+                }
+                Err(unaskable) => {
+                    drop(self.session.answered(id));
+                    tracing::debug!(server = %link.upstream.name, %unaskable, "a question was not put");
+                    asking.answer(&key, NOT_FILLED_IN);
+                }
+            }
         }
         Ok(())
     }
@@ -195,6 +204,7 @@ impl Rounds {
             headers: self.headers.clone(),
             session: Some(&self.session),
             takes_questions: false,
+            is_ours: false,
         };
         match link.call(outgoing).await {
             Ok(next) => {
@@ -296,7 +306,7 @@ impl Asking {
         let value = match message.kind() {
             Kind::Response => message.raw(message.envelope.result).unwrap_or(b"{}"),
             // An error has no place in `inputResponses`. For a form there is a word that says the same.
-            _ if method == Method::Elicit => b"{\"action\":\"cancel\"}",
+            _ if method == Method::Elicit => NOT_FILLED_IN,
             _ => {
                 let error = message.raw(message.envelope.error).unwrap_or_default();
                 return Err(Fault::NotAnswered {
@@ -305,21 +315,30 @@ impl Asking {
                 });
             }
         };
+        self.answer(key, value);
+        Ok(())
+    }
+
+    fn answer(&mut self, key: &str, value: &[u8]) {
         if !self.answers.is_empty() {
             self.answers.push(b',');
         }
         push_quoted(&mut self.answers, key);
         self.answers.push(b':');
         self.answers.extend_from_slice(value);
-        Ok(())
     }
 }
 
+/// What a form comes to that nobody filled in.
+pub(crate) const NOT_FILLED_IN: &[u8] = b"{\"action\":\"cancel\"}";
+
 /// A question in the words of the client's revision.
-pub(crate) fn readable(link: &Link, revision: Revision, question: Bytes) -> Bytes {
-    let message = Message::scan(question.clone(), &link.limits()).ok();
-    let levelled = message.and_then(|message| link.levelled(&message, revision));
-    levelled.map_or(question, |message| message.bytes)
+pub(crate) fn readable(link: &Link, revision: Revision, question: Bytes) -> Result<Bytes, Unaskable> {
+    let Ok(message) = Message::scan(question.clone(), &link.limits()) else {
+        return Ok(question);
+    };
+    let levelled = link.levelled(&message, revision)?;
+    Ok(levelled.map_or(question, |message| message.bytes))
 }
 
 /// A value of `inputRequests`.

@@ -5,7 +5,7 @@ use axiom_protocol::method::Method;
 use axiom_protocol::revision::Revision;
 use serde_json::{Value, json};
 
-use super::{concerns, greeting, item, question, result};
+use super::{Unaskable, concerns, greeting, item, notice, question, result};
 use crate::catalog::ListKind;
 
 mod revisions;
@@ -186,7 +186,7 @@ fn a_question_is_levelled() {
         let text =
             format!(r#"{{"id":1,"method":"sampling/createMessage","params":{params},"jsonrpc":"2.0"}}"#);
         let scanned = envelope::scan(text.as_bytes(), &Limits::default()).unwrap();
-        let levelled = question(text.as_bytes(), scanned.params.unwrap(), scanned.method, client);
+        let levelled = question(text.as_bytes(), scanned.params.unwrap(), scanned.method, client).unwrap();
         serde_json::from_slice::<Value>(levelled.as_deref().unwrap_or(text.as_bytes())).unwrap()["params"]
             .clone()
     };
@@ -203,6 +203,61 @@ fn a_question_is_levelled() {
     );
     let oldest = ask(&two, OLDEST);
     assert_eq!(oldest["messages"][1]["content"]["type"], "text");
+}
+
+fn ask_form(params: &str, client: Revision) -> Result<Value, Unaskable> {
+    let text = format!(r#"{{"id":1,"method":"elicitation/create","params":{params},"jsonrpc":"2.0"}}"#);
+    let scanned = envelope::scan(text.as_bytes(), &Limits::default()).unwrap();
+    let levelled = question(text.as_bytes(), scanned.params.unwrap(), scanned.method, client)?;
+    let text = levelled.unwrap_or(text.into_bytes());
+    Ok(serde_json::from_slice::<Value>(&text).unwrap()["params"].clone())
+}
+
+#[test]
+fn a_form_is_made_plainer() {
+    let form = r#"{"mode":"form","message":"Who?","task":{},"x":1.0,"requestedSchema":{"$schema":"s","type":"object",
+        "properties":{
+            "name":{"type":"string","default":"Ada","minLength":1},
+            "age":{"default":7,"type":"integer"},
+            "on":{"type":"boolean","default":true},
+            "plain":{"type":"string","enum":["a","b"],"default":"a"},
+            "titled":{"type":"string","title":"T","oneOf":[{"const":"r","title":"R\u00e9d"},{"const":"g"}],"default":"r"},
+            "several":{"type":"array","items":{"type":"string","enum":["a"]},"default":["a"]}
+        },"required":["name"]}}"#;
+    assert_eq!(
+        ask_form(form, JUNE).unwrap(),
+        json!({ "message": "Who?", "x": 1.0, "requestedSchema": { "type": "object", "properties": {
+            "name": { "type": "string", "minLength": 1 },
+            "age": { "type": "integer" },
+            "on": { "type": "boolean", "default": true },
+            "plain": { "type": "string", "enum": ["a", "b"] },
+            "titled": { "type": "string", "title": "T", "enum": ["r", "g"], "enumNames": ["R\u{e9}d", "g"] },
+        }, "required": ["name"] } })
+    );
+    assert_eq!(ask_form(form, NOVEMBER).unwrap(), read(form));
+}
+
+#[test]
+fn what_a_form_has_no_words_for_is_not_asked() {
+    let visit = r#"{"mode":"url","url":"https://x","message":"Go","elicitationId":"e"}"#;
+    assert_eq!(ask_form(visit, JUNE), Err(Unaskable::Visit { client: JUNE }));
+    assert_eq!(ask_form(visit, NOVEMBER).unwrap(), read(visit));
+    let several = r#"{"message":"Which?","requestedSchema":{"type":"object","properties":{"w":{"type":"array","items":{"anyOf":[]}}},"required":["w"]}}"#;
+    let (client, field) = (JUNE, "w".to_owned());
+    assert_eq!(ask_form(several, JUNE), Err(Unaskable::Field { client, field }));
+    assert_eq!(ask_form(several, NOVEMBER).unwrap(), read(several));
+}
+
+#[test]
+fn progress_had_no_message_once() {
+    let progress = br#"{"method":"notifications/progress","params":{"message":"half","progress":1.0,"progressToken":7},"jsonrpc":"2.0"}"#;
+    assert_eq!(
+        notice(progress, OLDEST).as_deref(),
+        Some(&br#"{"method":"notifications/progress","params":{"progress":1.0,"progressToken":7},"jsonrpc":"2.0"}"#[..])
+    );
+    assert_eq!(notice(progress, MARCH), None);
+    let log = br#"{"method":"notifications/message","params":{"message":"stays"}}"#;
+    assert_eq!(notice(log, OLDEST), None);
 }
 
 #[test]
@@ -235,5 +290,7 @@ fn nothing_is_looked_at_for_a_client_as_new_as_its_server() {
             assert_eq!(concerns(Method::ToolsCall, client, server), client < server);
         }
     }
-    assert!(!concerns(Method::Complete, OLDEST, NOVEMBER));
+    assert!(!concerns(Method::Complete, MARCH, NOVEMBER));
+    // Its progress is.
+    assert!(concerns(Method::Complete, OLDEST, NOVEMBER));
 }

@@ -91,6 +91,7 @@ async fn at_session_server(
             headers: Vec::new(),
             session: None,
             takes_questions: may_ask(message.method()),
+            is_ours: false,
         })
         .await?;
     let park = Park::new(&asked.gateway.parking, asked.endpoint, message);
@@ -154,6 +155,7 @@ async fn at_modern_server(
             headers: headers.clone(),
             session: Some(session),
             takes_questions: false,
+            is_ours: false,
         })
         .await?;
     let patience = asked.gateway.parking.ttl();

@@ -14,7 +14,7 @@ use crate::seal::{Purpose, Refused, Sealer};
 /// The header.
 const HOP: &str = "axiom-hop";
 /// How long it is good, in seconds: time to travel, and what the clocks of two machines may differ.
-const LIFETIME_S: u64 = 10;
+pub(super) const LIFETIME_S: u64 = 10;
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

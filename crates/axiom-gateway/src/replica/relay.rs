@@ -8,7 +8,7 @@ use axiom_protocol::headers::MCP_SESSION_ID;
 use axiom_transport::http_client::{Answer, AnswerBody};
 use axiom_transport::server::{Body, BodyError};
 use bytes::Bytes;
-use http::{HeaderName, Method, Response, StatusCode, header};
+use http::{HeaderName, Method, Response, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::gateway::Gateway;
@@ -24,9 +24,6 @@ const PASSED_BACK: [HeaderName; 6] = [
 ];
 
 pub(super) fn response(gateway: &Arc<Gateway>, answer: Answer, method: &Method) -> Response<Body> {
-    if answer.status == StatusCode::FORBIDDEN {
-        tracing::warn!("another replica refused a request; are the clocks apart?");
-    }
     // A standing stream has no end of its own: it ends when this gateway does.
     let until = (method == Method::GET).then(|| {
         let gateway = Arc::clone(gateway);

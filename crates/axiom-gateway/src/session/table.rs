@@ -111,6 +111,13 @@ impl SessionTable {
         Some(Arc::clone(session))
     }
 
+    /// True for an id whose session was ended here.
+    pub(crate) fn has_ended(&self, token: &str) -> bool {
+        let opened = self.sealer.unseal(Purpose::Session, token).ok();
+        let id = opened.and_then(|opened| opened.plain.first_chunk().copied());
+        id.is_some_and(|id| read(&self.ended).contains_key(&SessionId::from_be_bytes(id)))
+    }
+
     /// Ends a session for good.
     pub(crate) fn end(&self, token: &str) -> Option<Arc<Session>> {
         let session = self.find(token)?;

@@ -92,6 +92,7 @@ async fn ask(link: &Arc<Link>, naming: Naming, message: &Message, ids: &[String]
         headers: bridge::modern_headers(&request, None),
         session: None,
         takes_questions: false,
+        is_ours: false,
     };
     let mut exchange = link.call(outgoing).await.ok()?;
     exchange.wait_forever();

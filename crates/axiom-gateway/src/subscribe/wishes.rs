@@ -111,6 +111,7 @@ async fn counted(link: &Arc<Link>, caller: &Caller, message: &Message) -> Result
             headers: Vec::new(),
             session: Some(session),
             takes_questions: false,
+            is_ours: false,
         };
         let answer = link.call(outgoing).await?.finish().await?;
         if !answer.is_result {

@@ -240,6 +240,7 @@ async fn result_of(link: &Arc<Link>, id: &str) -> Result<Exchange, Fault> {
         headers: Vec::new(),
         session: None,
         takes_questions: true,
+        is_ours: true,
     })
     .await
 }

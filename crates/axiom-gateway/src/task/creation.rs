@@ -189,6 +189,7 @@ async fn fetch(
         headers: Vec::new(),
         session,
         takes_questions: session.is_none(),
+        is_ours: false,
     };
     match link.call(outgoing).await {
         Ok(mut exchange) => {

@@ -22,7 +22,7 @@ use super::Naming;
 use super::creation::pause_of;
 use super::words::{self, RELATED, Status, TTL};
 use crate::bridge::{self, Introduction};
-use crate::call::{InputRequest, QUESTIONS_MAX, readable};
+use crate::call::{InputRequest, NOT_FILLED_IN, QUESTIONS_MAX, readable};
 use crate::exchange::{CallState, Final, Step};
 use crate::fault::Fault;
 use crate::level;
@@ -299,12 +299,20 @@ impl Waiter {
         let related = [b"{\"taskId\":", &self.naming.token(&self.id)[..], b"}"].concat();
         let method = Method::parse(request.method.as_bytes());
         let question = request.related_to(&related).under(id);
-        let until = time::now() + self.patience;
-        self.open.insert(key, Open { id, method, until });
-        let question = readable(&self.link, self.session.revision(), question);
-        // A client that left answers nothing either.
-        let _left = self.steps.send(Step::Notice(question)).await.is_err();
-        Ok(())
+        match readable(&self.link, self.session.revision(), question) {
+            Ok(question) => {
+                let until = time::now() + self.patience;
+                self.open.insert(key, Open { id, method, until });
+                // A client that left answers nothing either.
+                let _left = self.steps.send(Step::Notice(question)).await.is_err();
+                Ok(())
+            }
+            Err(unaskable) => {
+                drop(self.session.answered(id));
+                tracing::debug!(server = %self.link.upstream.name, %unaskable, "a question was not put");
+                self.tell(&key, NOT_FILLED_IN).await
+            }
+        }
     }
 
     /// Waits until it is time to look again, or the client has answered something.
@@ -347,7 +355,7 @@ impl Waiter {
                 plain.map_or(result, Bytes::from)
             }
             // An error has no place in `inputResponses`. For a form there is a word that says the same.
-            _ if method == Method::Elicit => Bytes::from_static(b"{\"action\":\"cancel\"}"),
+            _ if method == Method::Elicit => Bytes::from_static(NOT_FILLED_IN),
             _ => {
                 let error = message.raw(message.envelope.error).unwrap_or_default();
                 return Err(Fault::NotAnswered {
@@ -356,10 +364,15 @@ impl Waiter {
                 });
             }
         };
+        self.tell(key, &value).await
+    }
+
+    /// Tells the server what came of one of its questions.
+    async fn tell(&self, key: &str, value: &[u8]) -> Result<(), Fault> {
         let mut responses = b"{".to_vec();
         push_quoted(&mut responses, key);
         responses.push(b':');
-        responses.extend_from_slice(&value);
+        responses.extend_from_slice(value);
         responses.push(b'}');
         let told = self
             .request("tasks/update", &[("inputResponses", &responses)])

@@ -43,6 +43,38 @@ impl Upstream {
         }
     }
 
+    /// This server took the place of one whose configuration changed: who was subscribed there is subscribed here. Called
+    /// before anybody can have a link of it.
+    pub(crate) fn take_over(&self, before: &Upstream) {
+        self.desk.take_over(&before.desk);
+        let mut subscriptions = lock(&before.remains.subscriptions).clone();
+        for link in before.live_links() {
+            subscriptions.insert(link.key(), lock(&link.subscriptions).clone());
+        }
+        for of_link in subscriptions.values_mut() {
+            of_link.retain(|_, subscribers| {
+                // What is on order at the desk is asked for anew.
+                subscribers.remove(&DESK);
+                !subscribers.is_empty()
+            });
+        }
+        subscriptions.retain(|_, of_link| !of_link.is_empty());
+        let mut missed = lock(&self.remains.missed);
+        missed.extend(subscriptions.keys().map(LinkKey::owner));
+        missed.extend(self.desk.has_readers().then_some(None));
+        *lock(&self.remains.subscriptions) = subscriptions;
+    }
+
+    /// Opens a link in place of each of `gone`, the links of the server before, on which somebody was subscribed.
+    pub(crate) fn open_again(self: &Arc<Self>, gone: Vec<Arc<Link>>) {
+        for link in gone {
+            if lock(&self.remains.subscriptions).contains_key(&link.key()) {
+                let coming = come_back(Arc::clone(self), link, Duration::ZERO);
+                drop(spawn::spawn_on(&self.runtime, "come back", coming));
+            }
+        }
+    }
+
     /// A link has ended although we had not done with it. If somebody listens, another one is opened at once.
     pub(super) fn lost(self: &Arc<Self>, link: &Arc<Link>) {
         if self.is_stopped() {

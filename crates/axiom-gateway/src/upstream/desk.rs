@@ -105,6 +105,21 @@ impl Desk {
             .collect()
     }
 
+    /// Notes what sessions want at a server that this one takes the place of. Streams end with that one.
+    pub(super) fn take_over(&self, before: &Desk) {
+        let readers = before.lock().readers.clone();
+        let mut orders = self.lock();
+        for (uri, mut readers) in readers {
+            readers.retain(|reader| matches!(reader, Reader::Session(_)));
+            if !readers.is_empty() {
+                orders.readers.insert(uri, readers);
+            }
+        }
+        if !orders.readers.is_empty() {
+            self.note_change(&mut orders);
+        }
+    }
+
     /// Streams that end when this server is gone for good.
     pub(super) fn streams(&self) -> Vec<u64> {
         self.lock().streams.iter().copied().collect()

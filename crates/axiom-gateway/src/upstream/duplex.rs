@@ -125,6 +125,7 @@ impl Duplex {
             mut edits,
             session,
             takes_questions,
+            is_ours,
             ..
         } = outgoing;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -155,7 +156,11 @@ impl Duplex {
                 mailbox,
                 session: session.cloned(),
                 task: words::waits_for(message),
-                takes_logs: link.era() == Era::Legacy || message.envelope.in_meta.log_level.is_some(),
+                takes_logs: match link.era() {
+                    // One of our own must not make a client's call one of two.
+                    Era::Legacy => !is_ours,
+                    Era::Modern => message.envelope.in_meta.log_level.is_some(),
+                },
                 takes_questions,
                 is_parked: false,
                 given_up: None,

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use axiom_protocol::codes;
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use axiom_protocol::rewrite::Edit;
@@ -62,6 +63,13 @@ impl Link {
             );
             return None;
         };
+        let levelled = match self.levelled(message, session.revision()) {
+            Ok(levelled) => levelled,
+            Err(unaskable) => {
+                self.refuse_as(codes::INVALID_PARAMS, id, &unaskable.to_string());
+                return None;
+            }
+        };
         let asked = Asked::ByServer {
             link: Arc::clone(self),
             upstream_id: Bytes::copy_from_slice(id),
@@ -71,7 +79,6 @@ impl Link {
             return None;
         };
         let key = key.to_string();
-        let levelled = self.levelled(message, session.revision());
         let message = levelled.as_ref().unwrap_or(message);
         let handles = Message::scan(self.with_handles(session, message), &self.limits()).ok();
         let message = handles.as_ref().unwrap_or(message);

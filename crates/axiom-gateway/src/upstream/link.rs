@@ -26,6 +26,7 @@ use super::wire::HttpWire;
 use super::{Aside, LinkKey, Upstream, Want};
 use crate::exchange::{CallState, Exchange, Ids, Source, Step};
 use crate::fault::Fault;
+use crate::level::Unaskable;
 use crate::log_level::{is_level, severity};
 use crate::message::Message;
 use crate::session::{Audience, Class, Session, SessionId, can_be_asked, clock_millis};
@@ -107,6 +108,8 @@ pub(crate) struct Outgoing<'a> {
     pub session: Option<&'a Arc<Session>>,
     /// Whether what the server asks meanwhile is a step of the call ([`Heard::Asked`](crate::exchange::Heard::Asked)): its client answers by calling again.
     pub takes_questions: bool,
+    /// The gateway's own: nobody reads what is told before its answer.
+    pub is_ours: bool,
 }
 
 /// Links so far.
@@ -249,6 +252,7 @@ impl Link {
             headers,
             session,
             takes_questions,
+            is_ours: _,
         } = outgoing;
         let client_id = message
             .envelope
@@ -316,6 +320,7 @@ impl Link {
             headers,
             session: None,
             takes_questions: false,
+            is_ours: true,
         };
         let mut exchange = self.call(outgoing).await?;
         let answer = loop {
@@ -377,10 +382,19 @@ impl Link {
     }
 
     /// A server's question as a client of an older revision can read it; `None` if that is as it is.
-    pub(crate) fn levelled(&self, question: &Message, client: Revision) -> Option<Message> {
-        let params = question.envelope.params.filter(|_| client < self.revision)?;
+    ///
+    /// # Errors
+    /// Why that client cannot be asked.
+    pub(crate) fn levelled(
+        &self,
+        question: &Message,
+        client: Revision,
+    ) -> Result<Option<Message>, Unaskable> {
+        let Some(params) = question.envelope.params.filter(|_| client < self.revision) else {
+            return Ok(None);
+        };
         let levelled = crate::level::question(&question.bytes, params, question.method(), client)?;
-        Message::scan(Bytes::from(levelled), &self.limits()).ok()
+        Ok(levelled.and_then(|levelled| Message::scan(Bytes::from(levelled), &self.limits()).ok()))
     }
 
     /// Why a task is not to be found on this link.
@@ -402,14 +416,13 @@ impl Link {
         }));
     }
 
-    /// Refuses a server's question.
+    /// Refuses a server's question: there is nobody to ask.
     pub(crate) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
-        self.send_later(Bytes::from(reply::error(
-            Some(id),
-            codes::METHOD_NOT_FOUND,
-            reason,
-            None,
-        )));
+        self.refuse_as(codes::METHOD_NOT_FOUND, id, reason);
+    }
+
+    pub(crate) fn refuse_as(self: &Arc<Self>, code: i64, id: &[u8], reason: &str) {
+        self.send_later(Bytes::from(reply::error(Some(id), code, reason, None)));
     }
 
     /// Tells the server that nobody waits for call `upstream_id` any more. On modern HTTP, closing says it.

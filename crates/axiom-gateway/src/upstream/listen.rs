@@ -274,6 +274,7 @@ async fn ask(link: &Arc<Link>, filter: &str, uris: &BTreeSet<String>, number: u6
         headers: bridge::modern_headers(&message, None),
         session: None,
         takes_questions: false,
+        is_ours: true,
     };
     let Ok(mut exchange) = link.call(outgoing).await else {
         return Asked::Broken;

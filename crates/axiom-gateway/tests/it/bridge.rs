@@ -313,3 +313,41 @@ async fn a_question_to_an_older_client() {
         );
     }
 }
+
+/// 2025-03-26 gave progress a message.
+#[tokio::test(start_paused = true)]
+async fn the_oldest_clients_are_told_progress_without_words() {
+    for server in [
+        Server::legacy("s", r#"{"tools":{},"completions":{}}"#),
+        Server::modern("s", r#"{"tools":{},"completions":{}}"#),
+    ] {
+        let stage = Stage::of(&[&server]);
+        for (revision, said) in [
+            ("2024-11-05", r#"{"progressToken":"p","progress":1}"#),
+            (
+                "2025-03-26",
+                r#"{"progressToken":"p","message":"half","progress":1}"#,
+            ),
+        ] {
+            let mut client = Client::of(&stage, "/s/s/mcp", revision, "{}").await;
+            for method in ["tools/call", "completion/complete"] {
+                let ask = format!(
+                    r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"x","_meta":{{"progressToken":"p"}}}}}}"#
+                );
+                client.say(&ask).await;
+                let asked = server.hears_of(method).await;
+                let token = &asked.message["params"]["_meta"]["progressToken"];
+                asked
+                    .line
+                    .say(&format!(
+                        r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"message":"half","progress":1}}}}"#
+                    ))
+                    .await;
+                asked.answer("{}").await;
+                let progress = json(&client.hears().await);
+                assert_eq!(progress["params"], json(said), "{revision} {method}");
+                assert_eq!(json(&client.hears().await)["id"], 1);
+            }
+        }
+    }
+}

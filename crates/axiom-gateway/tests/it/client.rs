@@ -34,10 +34,15 @@ impl Client {
 
     /// A client of 2025-11-25 with these capabilities.
     pub(crate) async fn legacy_with(stage: &Stage, endpoint: &str, capabilities: &str) -> Client {
+        Client::of(stage, endpoint, "2025-11-25", capabilities).await
+    }
+
+    /// A client of an older revision.
+    pub(crate) async fn of(stage: &Stage, endpoint: &str, revision: &str, capabilities: &str) -> Client {
         let mut client = Client::new(stage, endpoint);
-        client.say(&initialize("2025-11-25", capabilities)).await;
+        client.say(&initialize(revision, capabilities)).await;
         let answer = json(&client.hears().await);
-        assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
+        assert_eq!(answer["result"]["protocolVersion"], revision, "{answer}");
         client
             .say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
             .await;

@@ -160,3 +160,44 @@ async fn an_unknown_revision_is_answered_with_those_that_are_known() {
     );
     assert_eq!(refused["error"]["data"]["supported"], known);
 }
+
+/// What client and server have agreed on is not the gateway's to know.
+#[tokio::test(start_paused = true)]
+async fn notifications_that_nobody_knows_reach_a_modern_server() {
+    let server = Server::modern("new", r#"{"tools":{}}"#);
+    let old = Server::with_tools("old", &[]);
+    server.answers("tools/list", r#"{"tools":[]}"#);
+    let stage = Stage::of(&[&server, &old]);
+    let unknown = r#"{"method":"notifications/acme/moved", "params":{ "n":12345678901234567890123,"_meta":{}},"jsonrpc":"2.0"}"#;
+    let client = Client::new(&stage, "/s/new/mcp");
+    client.say(unknown).await;
+    assert_eq!(server.hears().await.raw, unknown);
+    let named = unknown.replace(
+        r#""_meta":{}"#,
+        r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#,
+    );
+    client.say(&named).await;
+    assert_eq!(server.hears().await.raw, named);
+
+    // An older server would not know it, and of several nobody can tell whose it is. Neither may be answered with.
+    for endpoint in ["/s/old/mcp", "/mcp"] {
+        let mut client = Client::new(&stage, endpoint);
+        client.say(unknown).await;
+        let listed = client.asks(&modern("1", "tools/list", "{}")).await;
+        assert_eq!(json(&listed)["id"], 1, "{endpoint}: {listed}");
+    }
+    server.heard_nothing_else().await;
+    old.heard_nothing_else().await;
+}
+
+#[tokio::test]
+async fn notifications_that_nobody_knows_pass_over_http() {
+    let server = Server::modern("new", r#"{"tools":{}}"#);
+    let stage = Stage::of(&[&server]);
+    let web = Web::open(&stage);
+    let unknown = r#"{"jsonrpc":"2.0","method":"notifications/acme/moved"}"#;
+    let headers = [("mcp-protocol-version", "2026-07-28")];
+    let response = web.post("/s/new/mcp", &headers, unknown).await;
+    assert_eq!(response.status.as_u16(), 202);
+    assert_eq!(server.hears().await.raw, unknown);
+}

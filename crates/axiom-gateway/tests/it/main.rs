@@ -40,3 +40,4 @@ mod handshake;
 mod links;
 mod sessions;
 mod shutdown;
+mod standing_stream;

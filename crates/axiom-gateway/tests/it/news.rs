@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::client::{Client, modern};
+use crate::client::{Client, call, modern};
 use crate::server::{Heard, Server};
 use crate::stage::{Stage, json, settle};
 use crate::subscriptions::{acknowledge, acknowledge_only, of_uri, updated};
@@ -401,4 +401,27 @@ async fn what_nobody_knows_is_unknown_in_the_clients_words() {
         legacy.hears().await,
         r#"{"jsonrpc":"2.0","id":1,"result":{"skills":[ 1.0 ]}}"#
     );
+}
+
+/// The gateway lists a server's tools for itself while a client calls one of them.
+#[tokio::test(start_paused = true)]
+async fn log_lines_of_the_one_call_find_their_client_beside_a_request_of_the_gateway() {
+    let server = Server::legacy("files", r#"{"tools":{"listChanged":true},"logging":{}}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::legacy(&stage, "/s/files/mcp").await;
+    client.say(&call("1", "x")).await;
+    let called = server.hears_of("tools/call").await;
+    let mut other = Client::legacy(&stage, "/mcp").await;
+    other
+        .say(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
+        .await;
+    let listing = server.hears_of("tools/list").await;
+    let log =
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"working"}}"#;
+    called.line.say(log).await;
+    assert_eq!(client.hears().await, log);
+    listing.answer(r#"{"tools":[]}"#).await;
+    assert_eq!(json(&other.hears().await)["id"], 1);
+    called.answer(r#"{"content":[]}"#).await;
+    assert_eq!(json(&client.hears().await)["id"], 1);
 }

@@ -150,3 +150,47 @@ async fn a_server_withdraws_its_question() {
     client.heard_nothing_else().await;
     server.heard_nothing_else().await;
 }
+
+/// A client of the first revision with forms, at a server that speaks a newer one.
+#[tokio::test(start_paused = true)]
+async fn an_older_client_is_asked_in_its_own_words_or_not_at_all() {
+    let server = Server::legacy("files", r#"{"tools":{}}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::of(&stage, "/s/files/mcp", "2025-06-18", ASKABLE).await;
+    client.say(&call("1", "x")).await;
+    let asked = server.hears_of("tools/call").await;
+    for (id, params) in [
+        (2, r#"{"mode":"url","url":"https://x","message":"Go"}"#),
+        (
+            3,
+            r#"{"message":"?","requestedSchema":{"properties":{"w":{"type":"array"}},"required":["w"]}}"#,
+        ),
+    ] {
+        asked
+            .line
+            .say(&format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"elicitation/create","params":{params}}}"#
+            ))
+            .await;
+        let refusal = server.hears().await.message;
+        assert_eq!(
+            (&refusal["id"], &refusal["error"]["code"]),
+            (&json(&id.to_string()), &json("-32602")),
+            "{refusal}"
+        );
+        let why = refusal["error"]["message"].as_str().unwrap();
+        assert!(why.contains("2025-06-18"), "{why}");
+    }
+    asked
+        .line
+        .say(r#"{"jsonrpc":"2.0","id":4,"method":"elicitation/create","params":{"mode":"form","message":"?","requestedSchema":{"properties":{"c":{"type":"string","oneOf":[{"const":"a","title":"A"}]}}}}}"#)
+        .await;
+    let question = json(&client.hears().await);
+    assert_eq!(
+        question["params"],
+        json(
+            r#"{"message":"?","requestedSchema":{"properties":{"c":{"type":"string","enum":["a"],"enumNames":["A"]}}}}"#
+        )
+    );
+    client.heard_nothing_else().await;
+}

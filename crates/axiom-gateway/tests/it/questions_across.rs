@@ -453,6 +453,44 @@ async fn a_modern_server_asks_a_client_with_a_session() {
     server.heard_nothing_else().await;
 }
 
+/// What a client of before 2025-11-25 cannot be shown is not filled in; the rest is asked.
+#[tokio::test(start_paused = true)]
+async fn a_modern_server_asks_a_client_whose_forms_are_plain() {
+    let server = Server::modern("new", r#"{"tools":{}}"#);
+    let stage = Stage::of(&[&server]);
+    let capabilities = r#"{"elicitation":{"url":{}}}"#;
+    let mut client = Client::of(&stage, "/s/new/mcp", "2025-06-18", capabilities).await;
+    client.say(&call("1", "x")).await;
+    let first = server.hears_of("tools/call").await;
+    assert_eq!(
+        first.message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"],
+        json(r#"{"elicitation":{}}"#)
+    );
+    first
+        .answer(
+            r#"{"resultType":"input_required","inputRequests":{
+            "page":{"method":"elicitation/create","params":{"mode":"url","url":"https://x","message":"go"}},
+            "who":{"method":"elicitation/create","params":{"mode":"form","message":"Who?"}}}}"#,
+        )
+        .await;
+    let question = json(&client.hears().await);
+    assert_eq!(question["params"], json(r#"{"message":"Who?"}"#));
+    client
+        .say(&format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"action":"decline"}}}}"#,
+            question["id"]
+        ))
+        .await;
+    let second = server.hears_of("tools/call").await;
+    assert_eq!(
+        second.message["params"]["inputResponses"],
+        json(r#"{"page":{"action":"cancel"},"who":{"action":"decline"}}"#)
+    );
+    second.answer(r#"{"resultType":"complete","content":[]}"#).await;
+    assert_eq!(json(&client.hears().await)["id"], 1);
+    client.heard_nothing_else().await;
+}
+
 /// `requestState` alone: there is nothing to ask, the server only wants to be called again.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_only_wants_its_state_back_but_not_for_ever() {

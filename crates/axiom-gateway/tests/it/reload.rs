@@ -6,6 +6,7 @@ use crate::client::{Client, call};
 use crate::http::Web;
 use crate::server::Server;
 use crate::stage::{Stage, json, options, tool_names};
+use crate::subscriptions::{acknowledge, of_uri, updated};
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 
@@ -142,6 +143,81 @@ async fn a_request_that_waits_for_a_server_which_is_replaced() {
                 (&json("1"), &json(r#"{"content":[]}"#))
             );
             break;
+        }
+    }
+}
+
+/// A client that shares its link, and one that has its own.
+#[tokio::test(start_paused = true)]
+async fn who_was_subscribed_at_a_server_that_changes_is_subscribed_still() {
+    for capabilities in ["{}", r#"{"elicitation":{}}"#] {
+        let server = Server::legacy("files", r#"{"resources":{"subscribe":true}}"#);
+        server.answers("resources/list", r#"{"resources":[]}"#);
+        server.answers("resources/templates/list", r#"{"resourceTemplates":[]}"#);
+        let stage = Stage::of(&[&server]);
+        let mut client = Client::legacy_with(&stage, "/s/files/mcp", capabilities).await;
+        let mut bystander = Client::legacy_with(&stage, "/s/files/mcp", capabilities).await;
+        client.say(&of_uri("1", "resources/subscribe", "r://a")).await;
+        server.hears_of("resources/subscribe").await.answer("{}").await;
+        client.hears().await;
+
+        stage.gateway.apply(changed(&server));
+        let again = server.hears_of("resources/subscribe").await;
+        assert_eq!(again.message["params"]["uri"], "r://a", "{capabilities}");
+        again.answer("{}").await;
+        // It may have changed while nobody listened.
+        assert_eq!(next_update(&mut client).await, updated("r://a"), "{capabilities}");
+        again.line.say(&updated("r://a")).await;
+        assert_eq!(next_update(&mut client).await, updated("r://a"), "{capabilities}");
+        // The new server is told when the last one leaves, as the one before would have been.
+        client.say(&of_uri("2", "resources/unsubscribe", "r://a")).await;
+        let left = server.hears_of("resources/unsubscribe").await;
+        assert_eq!(left.line.number, again.line.number);
+        left.answer("{}").await;
+        while let Some(heard) = bystander.has_heard() {
+            assert!(heard.contains("/list_changed"), "{heard}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_subscribed_at_a_modern_server_that_changes_is_subscribed_still() {
+    let server = Server::modern("files", r#"{"resources":{"subscribe":true}}"#);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::legacy(&stage, "/s/files/mcp").await;
+    client.say(&of_uri("1", "resources/subscribe", "r://a")).await;
+    acknowledge(&server.hears_of("subscriptions/listen").await).await;
+    assert_eq!(json(&client.hears().await)["id"], 1);
+
+    stage.gateway.apply(changed(&server));
+    let listens = loop {
+        let heard = server.hears().await;
+        if heard.message["method"] == "subscriptions/listen" {
+            break heard;
+        }
+    };
+    assert_eq!(
+        listens.message["params"]["notifications"]["resourceSubscriptions"],
+        json(r#"["r://a"]"#)
+    );
+    acknowledge(&listens).await;
+    assert_eq!(next_update(&mut client).await, updated("r://a"));
+}
+
+/// The same server under another configuration.
+fn changed(server: &std::sync::Arc<Server>) -> axiom_gateway::options::Options {
+    let mut changed = options(&[server]);
+    let options = changed.servers.values_mut().next().unwrap();
+    options.call_timeout = Duration::from_secs(7);
+    changed
+}
+
+/// Past the news that lists have changed.
+async fn next_update(client: &mut Client) -> String {
+    loop {
+        let heard = client.hears().await;
+        if !heard.contains("/list_changed") {
+            return heard;
         }
     }
 }

@@ -75,7 +75,7 @@ async fn connect_tcp(target: &Target) -> Result<TcpStream, HttpError> {
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(tcp) => {
-                tune(&tcp);
+                tune(&tcp, target.silence_max());
                 return Ok(tcp);
             }
             Err(error) => failure = error,
@@ -87,15 +87,19 @@ async fn connect_tcp(target: &Target) -> Result<TcpStream, HttpError> {
     })
 }
 
-fn tune(tcp: &TcpStream) {
+fn tune(tcp: &TcpStream, silence_max: Option<Duration>) {
     // Requests are written whole; waiting for more would only add latency.
     let nodelay = tcp.set_nodelay(true);
+    let socket = socket2::SockRef::from(tcp);
     // A stream that is silent for hours must notice when the server's machine has gone.
+    let first = silence_max.map_or(KEEPALIVE, |max| max / 2);
     let probes = socket2::TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE / 4);
-    let keepalive = socket2::SockRef::from(tcp).set_tcp_keepalive(&probes);
-    if let Err(error) = nodelay.and(keepalive) {
+        .with_time(first)
+        .with_interval(first / 4);
+    let keepalive = socket.set_tcp_keepalive(&probes);
+    // It bounds both: probes without an answer, and a request that is sent again and again for a quarter of an hour.
+    let silence = silence_max.map_or(Ok(()), |max| socket.set_tcp_user_timeout(Some(max)));
+    if let Err(error) = nodelay.and(keepalive).and(silence) {
         tracing::debug!(%error, "a socket option was refused");
     }
 }

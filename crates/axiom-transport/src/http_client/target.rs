@@ -18,6 +18,7 @@ use super::error::TargetError;
 pub struct Target {
     inner: Arc<Inner>,
     dial_timeout: Duration,
+    silence_max: Option<Duration>,
 }
 
 struct Inner {
@@ -90,7 +91,7 @@ impl Target {
             ..
         } = &*self.inner;
         let target = Target::build(*pool_key, url, *https, host.clone(), *port, fixed.clone());
-        target.with_dial_timeout(self.dial_timeout)
+        target.patient_like(self)
     }
 
     /// The same, but a connection must stand within this time. For servers whose answer to a failure cannot wait.
@@ -99,8 +100,25 @@ impl Target {
         self
     }
 
+    /// The same, but a connection on which nothing is heard of the other machine for this long is broken, also in the
+    /// middle of an exchange. A server that thinks for longer is not silent: its kernel still confirms what it receives.
+    pub fn with_silence_max(mut self, silence_max: Duration) -> Target {
+        self.silence_max = Some(silence_max);
+        self
+    }
+
+    fn patient_like(mut self, other: &Target) -> Target {
+        self.dial_timeout = other.dial_timeout;
+        self.silence_max = other.silence_max;
+        self
+    }
+
     pub(super) fn dial_timeout(&self) -> Duration {
         self.dial_timeout
+    }
+
+    pub(super) fn silence_max(&self) -> Option<Duration> {
+        self.silence_max
     }
 
     /// The same server, path and pooled connections, with further headers on every request. They are rendered once, so a
@@ -122,7 +140,7 @@ impl Target {
             }
         }
         let target = Target::build(*pool_key, url.clone(), *https, host.clone(), *port, all);
-        target.with_dial_timeout(self.dial_timeout)
+        target.patient_like(self)
     }
 
     fn build(
@@ -137,6 +155,7 @@ impl Target {
         let at = format!("{host}:{port}").into();
         Target {
             dial_timeout: DIAL_TIMEOUT,
+            silence_max: None,
             inner: Arc::new(Inner {
                 pool_key,
                 url,

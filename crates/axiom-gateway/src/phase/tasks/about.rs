@@ -152,6 +152,7 @@ pub(super) async fn carried(
             headers,
             session: asked.caller.session(),
             takes_questions: false,
+            is_ours: false,
         })
         .await?;
     let answer = exchange.finish().await?;
