@@ -33,6 +33,7 @@ fn run(sim: &Sim, seed: u64, fault: Option<Fault>) {
     let live = read_all(&log.reader());
     history.check(&live);
     history.check_lost(&live);
+    history.repeat(&log, &live);
     for _ in 0..2 {
         history.round(&log);
     }
@@ -129,6 +130,8 @@ fn what_was_refused_stays_away_after_close() {
         let found = read_all(&log.reader());
         history.check(&found);
         history.check_lost(&found);
+        history.repeat(&log, &found);
+        history.check(&read_all(&log.reader()));
         log.close();
     }
 }
