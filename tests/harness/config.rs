@@ -11,6 +11,7 @@ pub struct Config {
     gateway: Vec<String>,
     servers: BTreeMap<String, Vec<String>>,
     views: BTreeMap<String, Vec<String>>,
+    events: Vec<String>,
 }
 
 impl Config {
@@ -54,6 +55,12 @@ impl Config {
         self
     }
 
+    /// A line for `[events]`, for example `dir = "events"`.
+    pub fn events(mut self, line: &str) -> Self {
+        self.events.push(line.to_owned());
+        self
+    }
+
     pub fn without(mut self, name: &str) -> Self {
         self.servers
             .remove(name)
@@ -77,6 +84,9 @@ impl Config {
         }
         for (name, lines) in &self.views {
             section(format!("[views.{name}]\n"), lines);
+        }
+        if !self.events.is_empty() {
+            section("[events]\n".to_owned(), &self.events);
         }
         text
     }

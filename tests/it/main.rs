@@ -28,6 +28,7 @@ mod lifetimes;
 mod stale_sessions;
 mod upstream_faults;
 
+mod events;
 mod partitions;
 mod processes;
 mod reload;

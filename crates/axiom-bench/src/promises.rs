@@ -86,7 +86,7 @@ const fn at_least(id: &'static str, unit: &'static str, goal: f64, gate: f64) ->
     }
 }
 
-const PROMISES: [Promise; 20] = [
+const PROMISES: [Promise; 21] = [
     at_most("P1", "x nginx CPU", 1.4, 1.7),
     at_most("P4", "x nginx CPU", 1.3, 1.6),
     at_most("P5", "x nginx CPU", 1.2, 1.5),
@@ -100,6 +100,7 @@ const PROMISES: [Promise; 20] = [
     at_most("P10", "us", 60.0, 100.0),
     at_most("P11", "x session CPU", 1.0, 1.1),
     at_most("P12", "x session CPU", 1.3, 1.6),
+    at_most("P13", "x CPU without", 1.05, 1.1),
     at_least("E1-rate", "M events/s", 1.0, 0.5),
     at_least("E1-redis", "x Redis", 3.0, 2.0),
     at_most("E2", "ms", 5.0, 10.0),
@@ -111,7 +112,7 @@ const PROMISES: [Promise; 20] = [
 ];
 
 /// Groups of promises that are measured together: the name, and how.
-const SCENARIOS: [(&str, Scenario); 13] = [
+const SCENARIOS: [(&str, Scenario); 14] = [
     ("P0", path::floor),
     ("P1", path::call),
     ("P4", path::list),
@@ -122,6 +123,7 @@ const SCENARIOS: [(&str, Scenario); 13] = [
     ("P10", path::stdio),
     ("P11", path::eras),
     ("P12", path::across),
+    ("P13", path::recorded),
     ("E1", events::durable),
     ("E2", events::single),
     ("E3", events::questions),

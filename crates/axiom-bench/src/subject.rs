@@ -157,13 +157,32 @@ pub(crate) fn axiom(folder: &Folder, binary: &Path, upstream: &Upstream) -> anyh
     )
 }
 
+/// The same, with every call recorded in `folder`.
+pub(crate) fn recording_axiom(
+    folder: &Folder,
+    binary: &Path,
+    upstream: &Upstream,
+) -> anyhow::Result<Subject> {
+    let command = axiom_command_with(folder, binary, upstream, "\n[events]\ndir = \"events\"\n")?;
+    announced("recording", "echo__", command, folder)
+}
+
 /// The gateway's command line, with its configuration written to `folder`.
 pub(crate) fn axiom_command(folder: &Folder, binary: &Path, upstream: &Upstream) -> anyhow::Result<Command> {
+    axiom_command_with(folder, binary, upstream, "")
+}
+
+fn axiom_command_with(
+    folder: &Folder,
+    binary: &Path,
+    upstream: &Upstream,
+    more: &str,
+) -> anyhow::Result<Command> {
     let server = match upstream {
         Upstream::Http(url) => format!("url = {url:?}"),
         Upstream::Stdio(command) => format!("command = {command:?}"),
     };
-    let config = format!("[gateway]\nlisten = \"127.0.0.1:0\"\n\n[servers.echo]\n{server}\n");
+    let config = format!("[gateway]\nlisten = \"127.0.0.1:0\"\n\n[servers.echo]\n{server}\n{more}");
     let config = folder.write("axiom.toml", &config)?;
     let mut command = Command::new(binary);
     // An empty folder: what lies in the current one is no part of the measurement.

@@ -62,6 +62,15 @@ impl Reader {
         Ok(Reader::new(Arc::new(segments)))
     }
 
+    /// Looks into the folder that it was [opened](Reader::open) from for what another process has written since. What is
+    /// known already is not read again.
+    ///
+    /// # Errors
+    /// When the folder or the newest segment cannot be read.
+    pub fn refresh(&self) -> Result<(), ReadError> {
+        self.segments.refresh()
+    }
+
     /// The oldest offset that is kept.
     pub fn first(&self) -> u64 {
         self.segments.first()

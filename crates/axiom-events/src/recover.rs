@@ -41,11 +41,9 @@ pub struct Torn {
 /// Why a shard cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error(
-        "{folder} is taken: another process writes to this log, or has not finished\nhint: end it, or wait until it has ended"
-    )]
+    #[error("{folder} is taken: another process writes to this log, or has not finished")]
     Locked { folder: PathBuf },
-    #[error("{folder} is the log of shard {found}, not {asked}\nhint: open it with the number that it has")]
+    #[error("{folder} is the log of shard {found}, not {asked}")]
     Shard { folder: PathBuf, found: u16, asked: u16 },
     #[error("failed to prepare {path}: {source}")]
     Disk { path: PathBuf, source: std::io::Error },

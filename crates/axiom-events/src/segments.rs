@@ -11,7 +11,7 @@ use crate::block::Block;
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::index::{self, Index};
-use crate::segment::{ReadError, Segment};
+use crate::segment::{self, ReadError, Segment};
 use crate::walk::{Damage, Step, Walk};
 
 /// Between two places that are kept in memory: from one to the next block's place a reader walks.
@@ -59,6 +59,8 @@ struct Map {
     places: Vec<(u64, u64)>,
     damage: Vec<Damage>,
     end: u64,
+    /// The byte behind its last block, where somebody else may go on writing.
+    end_at: u64,
 }
 
 /// What is at an offset.
@@ -114,6 +116,42 @@ impl Segments {
     /// Tells those who wait that nothing will come.
     pub(crate) fn close(&self) {
         self.end.send_modify(|now| now.is_closed = true);
+    }
+
+    /// Takes in what another process has written since: blocks in the newest segment, and segments behind it.
+    pub(crate) fn refresh(&self) -> Result<(), ReadError> {
+        let (disk, folder) = (self.disk.as_ref(), self.folder.as_path());
+        let failed = |source| ReadError::Disk {
+            path: folder.to_owned(),
+            source,
+        };
+        let names = disk.files(folder).map_err(failed)?;
+        let newest = self.all().last().map(|placed| placed.segment.begin.first_offset);
+        let mut fresh: Vec<u64> = names
+            .iter()
+            .filter_map(|name| segment::first_offset(name))
+            .collect();
+        fresh.retain(|first| newest.is_none_or(|newest| *first > newest));
+        fresh.sort_unstable();
+        for first in fresh {
+            // One whose head is damaged is a gap for whoever reads on.
+            match Segment::open(disk, segment::path(folder, first)) {
+                Ok(segment) => self.push(Arc::new(Placed::unread(segment, None))),
+                Err(ReadError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A segment that was the newest has its last blocks only now.
+        let list = self.all();
+        let from = newest.map_or(0, |newest| {
+            list.partition_point(|placed| placed.segment.begin.first_offset < newest)
+        });
+        let mut end = self.end();
+        for placed in list.iter().skip(from) {
+            end = end.max(placed.survey_again()?);
+        }
+        self.publish(end);
+        Ok(())
     }
 
     /// The oldest offset that is kept.
@@ -289,14 +327,22 @@ impl Placed {
         };
         let mut walk = Walk::new(&self.segment, self.until());
         while let Some(step) = walk.step()? {
-            match step {
-                Step::Block(found) => map.add(found.head.first_offset..found.head.end_offset(), found.at),
-                Step::Damage(damage) => map.skip(damage),
-                Step::End(_) => {}
-            }
+            map.take(step);
         }
         *self.map_mut() = Some(map);
         Ok(())
+    }
+
+    /// Walks on from where the last walk ended; says where the events end now.
+    fn survey_again(&self) -> Result<u64, ReadError> {
+        self.survey()?;
+        let mut map = self.map_mut();
+        let map = map.as_mut().expect("it was surveyed");
+        let mut walk = Walk::from(&self.segment, self.until(), map.end, map.end_at);
+        while let Some(step) = walk.step()? {
+            map.take(step);
+        }
+        Ok(map.end)
     }
 
     /// What `look` sees in the index; `None` if it is not in memory.
@@ -346,6 +392,14 @@ impl Placed {
 }
 
 impl Map {
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Block(found) => self.add(found.head.first_offset..found.head.end_offset(), found.at),
+            Step::Damage(damage) => self.skip(damage),
+            Step::End(end) => self.end_at = end.at,
+        }
+    }
+
     fn add(&mut self, offsets: Range<u64>, at: u64) {
         let is_needed = match self.places.last() {
             // Behind damage the way from the last place leads nowhere.

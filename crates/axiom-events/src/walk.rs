@@ -66,7 +66,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Begins at a block that is known to be at `at`, with `offset` as its first.
+    /// Goes on at `at`, where a block with `offset` as its first event is or will be.
     pub(crate) fn from(segment: &'a Segment, until: Option<u64>, offset: u64, at: u64) -> Walk<'a> {
         Walk {
             at,

@@ -15,6 +15,7 @@ use crate::gateway::Gateway;
 use crate::message::Message;
 use crate::phase::{self, Caller, Reply};
 use crate::plan::Endpoint;
+use crate::record::Via;
 use crate::session::Session;
 
 /// Messages in one batch.
@@ -38,6 +39,7 @@ pub(crate) async fn handle(
     session: Arc<Session>,
     items: Vec<Bytes>,
     limits: &Limits,
+    via: Via,
 ) -> Result<Option<VecDeque<Bytes>>, Fault> {
     if session.revision() > Revision::V2025_03_26 {
         return Err(Fault::InvalidRequest(
@@ -48,7 +50,7 @@ pub(crate) async fn handle(
     let answers = join_all(
         items
             .into_iter()
-            .map(|message| item(gateway, endpoint, &caller, message, limits)),
+            .map(|message| item(gateway, endpoint, &caller, message, limits, via)),
     )
     .await;
     let answers: Vec<Bytes> = answers.into_iter().flatten().collect();
@@ -72,6 +74,7 @@ async fn item(
     caller: &Caller,
     bytes: Bytes,
     limits: &Limits,
+    via: Via,
 ) -> Option<Bytes> {
     let message = match Message::scan(bytes, limits) {
         Ok(message) => message,
@@ -90,7 +93,7 @@ async fn item(
             }
             None
         }
-        Kind::Request => match request(gateway, endpoint, caller, &message).await {
+        Kind::Request => match request(gateway, endpoint, caller, &message, via).await {
             Ok(answer) => Some(answer),
             // A cancelled call gets no answer.
             Err(Fault::Cancelled) => None,
@@ -104,8 +107,10 @@ async fn request(
     endpoint: &Arc<Endpoint>,
     caller: &Caller,
     message: &Message,
+    via: Via,
 ) -> Result<Bytes, Fault> {
-    let answer = match phase::request(gateway, endpoint, caller, message).await? {
+    let record = gateway.recorder.begin(via, endpoint, message, None);
+    let answer = match phase::request(gateway, endpoint, caller, message, record).await? {
         Reply::Now(answer) => answer,
         Reply::Call(mut call) => {
             call.cancel_on_drop(false);

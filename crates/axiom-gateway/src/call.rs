@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::exchange::{Exchange, Final, Step, Waiting};
 use crate::fault::Fault;
+use crate::record::Record;
 use crate::upstream::Link;
 
 pub(crate) use park::{Declared, Park, answer_open, ask_again, has_visited, is_visit_first};
@@ -29,6 +30,8 @@ pub(crate) struct Call {
     exchange: Option<Exchange>,
     method: Method,
     across: Option<Box<Across>>,
+    /// Written at the last step, or when the call is given up.
+    record: Record,
 }
 
 /// What a call across eras needs besides.
@@ -76,6 +79,7 @@ impl Call {
             exchange: Some(exchange),
             method,
             across: None,
+            record: Record::default(),
         }
     }
 
@@ -95,17 +99,27 @@ impl Call {
         Call::across(exchange, method, Side::Older(client))
     }
 
+    /// Leaves it to the call to end the record of its request.
+    pub(crate) fn recorded_in(&mut self, mut record: Record) {
+        record.at(&self.link);
+        self.record = record;
+    }
+
     /// What comes next of the call, readable to the client.
     ///
     /// # Cancel safety
     /// Safe: what was received is kept in `self`, an answer under conversion too.
     pub(crate) async fn next(&mut self) -> Step {
-        match (&mut self.across, &mut self.exchange) {
+        let mut step = match (&mut self.across, &mut self.exchange) {
             (None, Some(exchange)) => exchange.next().await,
             (Some(_), _) => Box::pin(self.next_across()).await,
             // Nothing comes after the last step.
             (None, None) => std::future::pending().await,
+        };
+        if let Step::Done(outcome) = &mut step {
+            self.record.settle(outcome);
         }
+        step
     }
 
     async fn next_across(&mut self) -> Step {

@@ -584,10 +584,12 @@ impl Final {
                 let chunk = chunk?;
                 len += chunk.len();
                 if len > bytes_max {
-                    return Err(Fault::Protocol {
+                    let fault = Fault::Protocol {
                         server: server.to_owned(),
                         reason: format!("an answer of more than {bytes_max} B"),
-                    });
+                    };
+                    rest.record.failed(&fault);
+                    return Err(fault);
                 }
                 parts.push_back(chunk);
             }

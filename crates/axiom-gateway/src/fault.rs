@@ -143,6 +143,22 @@ impl Fault {
         )
     }
 
+    /// The server that it is about.
+    pub fn server(&self) -> Option<&str> {
+        match self {
+            Fault::Unavailable { server, .. }
+            | Fault::Died { server, .. }
+            | Fault::Timeout { server, .. }
+            | Fault::Protocol { server, .. }
+            | Fault::Http { server, .. }
+            | Fault::SessionLost { server, .. }
+            | Fault::Busy { server, .. }
+            | Fault::NotBridged { server, .. }
+            | Fault::MissingCapability { server, .. } => Some(server),
+            _ => None,
+        }
+    }
+
     /// The JSON-RPC error code.
     pub fn code(&self) -> i64 {
         match self {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axiom_core::{Draining, spawn, time};
+use axiom_events::Log;
 use axiom_protocol::revision::Revision;
 use axiom_transport::child::Child;
 use futures_util::future::join_all;
@@ -13,9 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::hub::Hub;
-use crate::options::{Endpoint, Options};
+use crate::options::{Bodies, Endpoint, Options};
 use crate::parking::Parking;
 use crate::plan::Plan;
+use crate::record::Recorder;
 use crate::replica::Replicas;
 use crate::seal::Sealer;
 use crate::session::SessionTable;
@@ -30,6 +32,7 @@ pub struct Gateway {
     pub(crate) sessions: SessionTable,
     pub(crate) parking: Arc<Parking>,
     pub(crate) replicas: Replicas,
+    pub(crate) recorder: Recorder,
     runtime: Handle,
     draining: AtomicBool,
     drain_begun: Notify,
@@ -49,18 +52,28 @@ impl std::fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// A gateway over these servers. Nothing is started until a client comes or [`warm_up`](Gateway::warm_up) is called.
+    /// A gateway over these servers, which records nothing. Nothing is started until a client comes or
+    /// [`warm_up`](Gateway::warm_up) is called.
     ///
     /// # Panics
     /// Outside a tokio runtime: the connections to servers live on the one it is made on.
     pub fn new(options: Options) -> Arc<Gateway> {
+        Gateway::recording(options, None)
+    }
+
+    /// A gateway that records what happens in `log`, which it closes when it is [closed](Gateway::close).
+    ///
+    /// # Panics
+    /// As [`new`](Gateway::new) does.
+    pub fn recording(options: Options, log: Option<Log>) -> Arc<Gateway> {
+        let recorder = Recorder::new(log, bodies(&options));
         let runtime = Handle::current();
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
         let sealer = Arc::new(Sealer::new(&options.keys, options.advertise.as_deref()));
         let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
         let (parked_max, parked_ttl) = (options.limits.parked_max, options.limits.parked_ttl);
         let parking = Arc::new(Parking::new(Arc::clone(&sealer), parked_max, parked_ttl));
-        let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &runtime));
+        let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &recorder, &runtime));
         let gateway = Arc::new(Gateway {
             plan,
             hub,
@@ -68,6 +81,7 @@ impl Gateway {
             sessions,
             parking,
             replicas: Replicas::default(),
+            recorder,
             runtime,
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
@@ -89,10 +103,18 @@ impl Gateway {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         self.sealer.apply(&options.keys, options.advertise.as_deref());
         self.sessions.forget_without_key();
+        self.recorder.apply(bodies(&options));
         let old = self.plan.load_full();
-        let new = Arc::new(Plan::new(options, Some(&old), &self.hub, &self.runtime));
+        let new = Arc::new(Plan::new(
+            options,
+            Some(&old),
+            &self.hub,
+            &self.recorder,
+            &self.runtime,
+        ));
         let gone: Vec<_> = old.gone_in(&new).collect();
         let come: Vec<_> = new.gone_in(&old).collect();
+        self.recorder.reloaded(&names(&come), &names(&gone));
         let successor = |gone: &Upstream| new.upstreams.get(&*gone.name);
         for gone in &gone {
             if let Some(successor) = successor(gone) {
@@ -191,7 +213,8 @@ impl Gateway {
         }
     }
 
-    /// Ends every connection to a server and waits until its child processes are gone.
+    /// Ends every connection to a server and waits until its child processes are gone, and until what was recorded is on
+    /// the disk.
     pub async fn close(&self) {
         self.begin_drain();
         let mut children: Vec<Child> = Vec::new();
@@ -203,7 +226,21 @@ impl Gateway {
             upstream.stop("the gateway is shutting down");
         }
         join_all(children.into_iter().map(Child::stop)).await;
+        let recorder = self.recorder.clone();
+        // Waits for the disk.
+        let _closed = spawn::blocking(move || recorder.close()).join().await.is_some();
     }
+}
+
+fn bodies(options: &Options) -> Bodies {
+    options
+        .events
+        .as_ref()
+        .map_or(Bodies::Off, |events| events.bodies)
+}
+
+fn names<'a>(upstreams: &[&'a Arc<Upstream>]) -> Vec<&'a str> {
+    upstreams.iter().map(|upstream| &*upstream.name).collect()
 }
 
 async fn sweep(gateway: std::sync::Weak<Gateway>) {

@@ -10,6 +10,7 @@
 //! level      what an older revision does not know, taken out or said in words
 //! call       one call, read by its client                       parking    calls that wait for their clients
 //! exchange   its way to a server and back, exactly one outcome  fault      every failure, its code and status
+//! record     of every call's outcome one event, wherever it ends
 //! subscribe  what clients want to be told                       hub        news from servers to clients
 //! ```
 
@@ -27,6 +28,7 @@ mod session;
 
 mod greet;
 mod phase;
+mod record;
 mod route;
 
 mod catalog;

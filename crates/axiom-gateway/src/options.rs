@@ -36,6 +36,28 @@ pub struct Options {
     /// Virtual endpoints at `/v/<name>/mcp`.
     pub views: BTreeMap<String, ViewOptions>,
     pub limits: Limits,
+    /// Where and how events are recorded; nothing is without it.
+    pub events: Option<EventsOptions>,
+}
+
+/// What is recorded of what happens, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsOptions {
+    /// The folder of the event store. Each log in it has a folder of its own.
+    pub dir: PathBuf,
+    /// What is recorded of calls' parameters and results.
+    pub bodies: Bodies,
+}
+
+/// What is recorded of calls' parameters and results. Headers never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bodies {
+    #[default]
+    Off,
+    /// Without what looks like a secret.
+    Redacted,
+    /// As they are.
+    Full,
 }
 
 /// The longest address of a replica. It is part of every session id.
@@ -242,6 +264,7 @@ impl Default for Options {
             servers: BTreeMap::new(),
             views: BTreeMap::new(),
             limits: Limits::default(),
+            events: None,
         }
     }
 }

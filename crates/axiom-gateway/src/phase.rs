@@ -20,6 +20,7 @@ use crate::level;
 use crate::message::Message;
 use crate::mirror::{self, Mirrored};
 use crate::plan::{Endpoint, Scope};
+use crate::record::Record;
 use crate::route::{self, Route};
 use crate::session::{Answer, Asked, Session};
 use crate::subscribe::{self, Subscription};
@@ -92,6 +93,25 @@ impl Caller {
 /// The future is one of a call's, and a call's future is kept small: it is moved and, with hundreds of calls in flight,
 /// falls out of the processor's caches. So everything that is not on the way of a plain call is boxed.
 pub(crate) async fn request(
+    gateway: &Arc<Gateway>,
+    endpoint: &Arc<Endpoint>,
+    caller: &Caller,
+    message: &Message,
+    mut record: Record,
+) -> Result<Reply, Fault> {
+    record.by(caller);
+    let mut outcome = in_force(gateway, endpoint, caller, message).await;
+    match &mut outcome {
+        Ok(Reply::Now(answer)) => record.answered(answer),
+        Ok(Reply::Call(call)) if call.is_subscription() => record.listening(),
+        Ok(Reply::Call(call)) => call.recorded_in(record),
+        Ok(Reply::Subscription(_)) => record.listening(),
+        Err(fault) => record.failed(fault),
+    }
+    outcome
+}
+
+async fn in_force(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
     caller: &Caller,

@@ -1,6 +1,7 @@
 //! A client on a pipe (stdio, WebSocket, HTTP+SSE): many messages at once on one conversation, either era.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axiom_core::channel::{self, Sender};
@@ -21,6 +22,7 @@ use crate::identify::require_modern;
 use crate::message::Message;
 use crate::phase::{self, Caller, Reply};
 use crate::plan::Endpoint;
+use crate::record::{GivenUp, Record, SessionState, Via};
 use crate::session::{Outlet, Session};
 use crate::subscribe;
 
@@ -47,7 +49,7 @@ pub async fn serve_pipe(
         "watch for shutdown",
         crate::gateway::watch_drain(Arc::clone(&gateway), draining),
     ));
-    serve(gateway, endpoint, pipe).await;
+    serve(gateway, endpoint, pipe, Via::Stdio).await;
     Ok(())
 }
 
@@ -66,16 +68,17 @@ struct Conversation {
     outbox: Sender<Bytes>,
     session: Option<Arc<Session>>,
     calls: Arc<Calls>,
+    via: Via,
 }
 
 /// Requests in progress by the client's raw id. Aborting one gives its call up.
 struct Calls {
-    running: Mutex<HashMap<Bytes, Task>>,
+    running: Mutex<HashMap<Bytes, (Task, GivenUp)>>,
     /// One for each request that may still begin.
     permits: Arc<Semaphore>,
 }
 
-pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Arc<Endpoint>, pipe: Pipe) {
+pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Arc<Endpoint>, pipe: Pipe, via: Via) {
     let (outbox, rx) = channel::bounded(OUTBOX_MAX);
     let writer = spawn("write client", write(rx, pipe.tx));
     let mut conversation = Conversation {
@@ -84,6 +87,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Arc<Endpoint>, pipe: 
         outbox,
         session: None,
         calls: Arc::new(Calls::new()),
+        via,
     };
     tokio::select! {
         // cancel-safe: at a drain no further message is wanted
@@ -139,18 +143,23 @@ impl Conversation {
     async fn take(&mut self, message: Message) {
         let Some(endpoint) = self.gateway.plan().endpoint(&self.path).cloned() else {
             if message.kind() == Kind::Request {
+                // There is no endpoint to record it for.
                 let gone = Fault::InvalidRequest(format!("{} was removed from the configuration", self.path));
                 self.say(Bytes::from(gone.body(message.id()))).await;
             }
             return;
         };
+        let mut record = self.gateway.recorder.begin(self.via, &endpoint, &message, None);
         match message.kind() {
             Kind::Request if message.method() == Method::Initialize && !is_modern(&message) => {
-                self.welcome(&endpoint, &message).await;
+                self.welcome(&endpoint, &message, record).await;
             }
             Kind::Request => match self.caller(&message) {
-                Ok(caller) => self.start(endpoint, caller, message).await,
-                Err(fault) => self.say(Bytes::from(fault.body(message.id()))).await,
+                Ok(caller) => self.start(endpoint, caller, message, record).await,
+                Err(fault) => {
+                    record.failed(&fault);
+                    self.say(Bytes::from(fault.body(message.id()))).await;
+                }
             },
             Kind::Notification if message.method() == Method::Cancelled => self.cancel(&endpoint, &message),
             Kind::Notification => {
@@ -187,8 +196,9 @@ impl Conversation {
             return;
         };
         let (gateway, outbox) = (Arc::clone(&self.gateway), self.outbox.clone());
+        let via = self.via;
         drop(spawn("client batch", async move {
-            let answer = match batch::handle(&gateway, &endpoint, session, items, &limits).await {
+            let answer = match batch::handle(&gateway, &endpoint, session, items, &limits, via).await {
                 Ok(Some(parts)) => Vec::from(parts).concat(),
                 Ok(None) => return,
                 Err(fault) => fault.body(None),
@@ -199,10 +209,14 @@ impl Conversation {
         }));
     }
 
-    async fn welcome(&mut self, endpoint: &Endpoint, message: &Message) {
+    async fn welcome(&mut self, endpoint: &Endpoint, message: &Message, mut record: Record) {
         let outlet = Outlet::Pipe(self.outbox.clone());
         match greet::initialize(&self.gateway, endpoint, message, outlet).await {
-            Ok((session, Reply::Now(answer))) => {
+            Ok((session, Reply::Now(mut answer))) => {
+                let recorder = &self.gateway.recorder;
+                recorder.session(&session, SessionState::Begun, Some(self.via));
+                record.by(&Caller::Legacy(Arc::clone(&session)));
+                record.answered(&mut answer);
                 self.gateway.hub.join(&session);
                 self.session = Some(session);
                 if let Ok(bytes) = answer.collect(usize::MAX, "axiom").await {
@@ -210,7 +224,10 @@ impl Conversation {
                 }
             }
             Ok(_) => {}
-            Err(fault) => self.say(Bytes::from(fault.body(message.id()))).await,
+            Err(fault) => {
+                record.failed(&fault);
+                self.say(Bytes::from(fault.body(message.id()))).await;
+            }
         }
     }
 
@@ -230,7 +247,7 @@ impl Conversation {
     }
 
     /// Runs a request beside the others.
-    async fn start(&self, endpoint: Arc<Endpoint>, caller: Caller, message: Message) {
+    async fn start(&self, endpoint: Arc<Endpoint>, caller: Caller, message: Message, mut record: Record) {
         let Ok(permit) = Arc::clone(&self.calls.permits).acquire_owned().await else {
             return;
         };
@@ -242,14 +259,16 @@ impl Conversation {
         let gateway = Arc::clone(&self.gateway);
         let (outbox, calls) = (self.outbox.clone(), Arc::clone(&self.calls));
         let key = id.clone();
+        let given_up = GivenUp::default();
+        record.given_up_by(Arc::clone(&given_up));
         // Held over the spawn: the task cannot leave the map before it is in it.
         let mut running = self.calls.lock();
         let task = spawn("client request", async move {
-            run(&gateway, &endpoint, &caller, &message, &outbox).await;
+            run(&gateway, &endpoint, &caller, &message, record, &outbox).await;
             drop(calls.remove(&key));
             drop(permit);
         });
-        running.insert(id, task);
+        running.insert(id, (task, given_up));
     }
 
     /// The client gave a request up. A legacy call on the wire ends by itself, in order; any other ends with its task.
@@ -260,7 +279,8 @@ impl Conversation {
         let is_on_the_wire = self.session.as_ref().is_some_and(|session| {
             phase::notification(endpoint, &Caller::Legacy(Arc::clone(session)), message)
         });
-        if !is_on_the_wire && let Some(task) = self.calls.remove(&id) {
+        if !is_on_the_wire && let Some((task, given_up)) = self.calls.remove(&id) {
+            given_up.store(true, Ordering::Release);
             task.abort();
         }
     }
@@ -290,10 +310,11 @@ async fn run(
     endpoint: &Arc<Endpoint>,
     caller: &Caller,
     message: &Message,
+    record: Record,
     outbox: &Sender<Bytes>,
 ) {
     let id = message.id();
-    let last = match phase::request(gateway, endpoint, caller, message).await {
+    let last = match phase::request(gateway, endpoint, caller, message, record).await {
         Ok(Reply::Now(answer)) => answer.collect(usize::MAX, "axiom").await.ok(),
         Ok(Reply::Call(mut call)) => loop {
             let step = tokio::select! {
@@ -346,7 +367,7 @@ impl Calls {
         }
     }
 
-    fn remove(&self, id: &Bytes) -> Option<Task> {
+    fn remove(&self, id: &Bytes) -> Option<(Task, GivenUp)> {
         self.lock().remove(id)
     }
 
@@ -357,12 +378,12 @@ impl Calls {
     }
 
     fn abort_all(&self) {
-        for (_, task) in self.lock().drain() {
+        for (_, (task, _)) in self.lock().drain() {
             task.abort();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, Task>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, (Task, GivenUp)>> {
         // No critical section leaves the map half-changed.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use crate::hub::Hub;
 use crate::merge::Group;
 use crate::options::{Options, ServerOptions};
+use crate::record::Recorder;
 use crate::upstream::Upstream;
 
 /// What the gateway works by until the next reload.
@@ -40,14 +41,20 @@ pub(crate) const ALL_PATH: &str = "/mcp";
 
 impl Plan {
     /// A plan that keeps the upstreams of `old` whose options did not change.
-    pub(crate) fn new(options: Options, old: Option<&Plan>, hub: &Arc<Hub>, runtime: &Handle) -> Plan {
+    pub(crate) fn new(
+        options: Options,
+        old: Option<&Plan>,
+        hub: &Arc<Hub>,
+        recorder: &Recorder,
+        runtime: &Handle,
+    ) -> Plan {
         let upstreams: BTreeMap<String, Arc<Upstream>> = options
             .servers
             .iter()
             .map(|(name, server)| {
                 let upstream = old
                     .and_then(|old| old.kept(name, server))
-                    .unwrap_or_else(|| new_upstream(name, server, &options, hub, runtime));
+                    .unwrap_or_else(|| new_upstream(name, server, &options, hub, recorder, runtime));
                 (name.clone(), upstream)
             })
             .collect();
@@ -123,6 +130,7 @@ fn new_upstream(
     server: &ServerOptions,
     options: &Options,
     hub: &Arc<Hub>,
+    recorder: &Recorder,
     runtime: &Handle,
 ) -> Arc<Upstream> {
     Upstream::new(
@@ -130,6 +138,7 @@ fn new_upstream(
         server.clone(),
         options.limits.clone(),
         Arc::clone(hub),
+        recorder.clone(),
         runtime.clone(),
     )
 }

@@ -63,6 +63,8 @@ pub(crate) fn can_be_asked(capabilities: &[u8]) -> bool {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub id: SessionId,
+    /// Names the session where its id must not be seen: in what is recorded.
+    pub fingerprint: u64,
     pub hello: Hello,
     pub class: Class,
     pub interactive: bool,
@@ -142,6 +144,7 @@ impl Session {
         let last_used = AtomicU64::new(clock_seconds());
         Session {
             id,
+            fingerprint: fingerprint(id),
             hello,
             class,
             interactive,
@@ -301,6 +304,12 @@ pub(crate) fn class_of(revision: Revision, capabilities: &[u8]) -> Class {
     let mut class = [0; 16];
     class.copy_from_slice(&digest.as_ref()[..16]);
     u128::from_be_bytes(class)
+}
+
+fn fingerprint(id: SessionId) -> u64 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, &id.to_be_bytes());
+    let first = digest.as_ref().first_chunk().expect("a digest has 32 bytes");
+    u64::from_be_bytes(*first)
 }
 
 /// Whole seconds since some fixed moment: cheap stamps for idleness.

@@ -21,6 +21,7 @@ use crate::catalog::Catalogs;
 use crate::fault::Fault;
 use crate::hub::Hub;
 use crate::options::{Endpoint, Limits, ServerOptions};
+use crate::record::{Recorder, ServerState};
 use crate::session::{Audience, Class, Session, SessionId, class_of};
 
 pub(crate) use asides::Aside;
@@ -49,6 +50,9 @@ pub(crate) struct Upstream {
     pub tally: Tally,
     pub catalogs: Catalogs,
     pub(crate) hub: Arc<Hub>,
+    pub(super) recorder: Recorder,
+    /// True once it was up.
+    was_up: AtomicBool,
     /// Where links live: they outlast the request that opened them.
     runtime: Handle,
     /// Where the server is, on HTTP. One for all links, so that they share idle connections: those of a link's own would
@@ -204,6 +208,7 @@ impl Upstream {
         options: ServerOptions,
         limits: Limits,
         hub: Arc<Hub>,
+        recorder: Recorder,
         runtime: Handle,
     ) -> Arc<Upstream> {
         Arc::new(Upstream {
@@ -213,6 +218,8 @@ impl Upstream {
             tally: Tally::default(),
             catalogs: Catalogs::default(),
             hub,
+            recorder,
+            was_up: AtomicBool::new(false),
             runtime,
             target: OnceLock::new(),
             links: Mutex::default(),
@@ -381,6 +388,11 @@ impl Upstream {
             Ok(link) => {
                 tracing::info!(server = %self.name, revision = link.revision.as_str(), "server is up");
                 self.note_error(None);
+                let state = match self.was_up.swap(true, Ordering::Relaxed) && self.live_links().is_empty() {
+                    true => ServerState::Restarted,
+                    false => ServerState::Up,
+                };
+                self.recorder.server_up(link, state);
                 Slot::Up(Arc::clone(link))
             }
             Err(fault) => {
@@ -390,6 +402,9 @@ impl Upstream {
                     .min(RETRY_PAUSE_MAX);
                 tracing::warn!(server = %self.name, %fault, attempts, "server is not available");
                 self.note_error(Some(fault.to_string()));
+                let is_private = matches!(key, LinkKey::Legacy { owner: Some(_), .. });
+                self.recorder
+                    .server_down(&self.name, &fault.to_string(), is_private);
                 Slot::Down {
                     fault: fault.clone(),
                     attempts,

@@ -138,6 +138,8 @@ async fn with_own<T>(
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         // It is nobody's replica.
         advertise: None,
+        // Its calls are one command's own.
+        events: None,
         ..config.options
     };
     let listener = bind(options.listen)?;

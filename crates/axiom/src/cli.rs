@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::parse_listen;
+use crate::events::{Filter, Place};
 use crate::outcome::EXIT_CODES;
 
 /// Puts many MCP servers behind one endpoint.
@@ -40,6 +41,9 @@ pub enum Command {
     Tools(Tools),
     /// Call a tool
     Call(Call),
+    /// Look at what was recorded: calls, and changes of servers, sessions and the configuration
+    #[command(subcommand)]
+    Events(EventsCommand),
     /// Take over servers from another program's configuration
     Import(Import),
     /// Check the configuration, or print its schema
@@ -128,6 +132,95 @@ pub struct Call {
 
     #[command(flatten)]
     pub file: ConfigFile,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Show the newest events, and those that come
+    #[command(after_help = FILTER_HELP)]
+    Tail(Tail),
+    /// Print events as JSON, one on each line
+    #[command(after_help = FILTER_HELP)]
+    Export(Export),
+    /// Prove that the log is what was written, or name every place where it is not
+    Verify(Verify),
+}
+
+/// Which event store.
+#[derive(Debug, Args)]
+pub struct EventsAt {
+    /// Folder of the event store [default: `events.dir` of the configuration]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub file: ConfigFile,
+}
+
+const FILTER_HELP: &str = "A filter is one condition or several, separated by spaces; all of them must hold:
+  kind=gateway.call level>=warn       = and != compare whole words, a * at the end stands for anything
+  server=demo outcome!=result         of a call's body: server, method, name, outcome, endpoint, transport, session, state
+  duration_us>=1000000                numbers of a body: duration_us, request_bytes, response_bytes, code
+  stream=... task=... trace=... tenant=...";
+
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// Wait for more and show them as they are recorded
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// How many of the newest events to show
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub lines: usize,
+
+    /// Only events that it is true of, like 'server=demo level>=warn'
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    pub filter: Filter,
+
+    /// Print JSON, one event on each line
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The first event: an offset, a time like 2026-07-28T09:00:00Z, or how long ago, like 10m
+    #[arg(long, value_name = "OFFSET|TIME")]
+    pub from: Option<Place>,
+
+    /// Where to stop; what is there is not printed
+    #[arg(long, value_name = "OFFSET|TIME")]
+    pub to: Option<Place>,
+
+    /// How events are printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "ndjson")]
+    pub format: ExportFormat,
+
+    /// Only events that it is true of, like 'server=demo level>=warn'
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    pub filter: Filter,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum ExportFormat {
+    /// JSON, one event on each line
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub at: EventsAt,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod config;
+pub mod events;
 pub mod import;
 pub mod key;
 pub mod servers;

@@ -1,9 +1,12 @@
 //! Puts the parts together: configuration to options, options to a gateway, a gateway to a listener.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axiom_core::Draining;
+use axiom_events::disk::Machine;
+use axiom_events::{Log, OpenError};
 use axiom_gateway::options::{Endpoint, Options, ServerOptions};
 use axiom_gateway::{Gateway, serve_http};
 
@@ -70,6 +73,80 @@ fn demo_config() -> Config {
         disabled: Vec::new(),
         key_file: None,
     }
+}
+
+/// Opens the log that the configuration asks for. Blocks on the disk.
+///
+/// # Errors
+/// Another gateway writes to it, or the disk does not give what is needed.
+pub fn open_log(options: &Options) -> Result<Option<Log>, Failed> {
+    let Some(events) = &options.events else {
+        return Ok(None);
+    };
+    let folder = shard_folder(&events.dir);
+    make_private(&events.dir);
+    match Log::open(axiom_events::Options::new(&folder), Arc::new(Machine)) {
+        Ok(log) => {
+            tell_damage(&log, &events.dir);
+            Ok(Some(log))
+        }
+        Err(error) => Err(log_failed(&error)),
+    }
+}
+
+/// A new folder is for its owner alone: what clients say may be in it. If it cannot be made, opening it says why.
+#[cfg(unix)]
+fn make_private(dir: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    let _made = builder.recursive(true).mode(0o700).create(dir).is_ok();
+}
+
+#[cfg(not(unix))]
+fn make_private(_dir: &Path) {}
+
+/// The folder of this node's log in an event store.
+pub fn shard_folder(dir: &Path) -> PathBuf {
+    dir.join("shard-00000")
+}
+
+fn tell_damage(log: &Log, dir: &Path) {
+    let damage = log.report().damage.len();
+    if damage > 0 {
+        tracing::warn!(
+            dir = %dir.display(),
+            places = damage,
+            "the event log is damaged; what is sound stays readable, `axiom events verify` names the rest"
+        );
+    }
+}
+
+fn log_failed(error: &OpenError) -> Failed {
+    let (exit, hint) = match error {
+        OpenError::Locked { .. } => (
+            Exit::Unavailable,
+            "another gateway records there; stop it, or name another folder as `events.dir`",
+        ),
+        OpenError::Disk { source, .. } => match source.kind() {
+            std::io::ErrorKind::StorageFull => (
+                Exit::Failure,
+                "make room there, or name a folder on another disk as `events.dir`",
+            ),
+            std::io::ErrorKind::PermissionDenied => (
+                Exit::Denied,
+                "make the folder of `events.dir` writable, or name another one",
+            ),
+            _ => (
+                Exit::Failure,
+                "see whether the folder of `events.dir` can be written, or name another one",
+            ),
+        },
+        OpenError::Shard { .. } | OpenError::Read(_) | OpenError::Thread(_) => (
+            Exit::Failure,
+            "`axiom events verify` tells what can be read; name another folder as `events.dir` to go on",
+        ),
+    };
+    Failed::new(exit, format!("cannot record events: {error}")).hint(hint)
 }
 
 /// Opens the listening socket. From here on clients can connect; they wait until somebody serves.

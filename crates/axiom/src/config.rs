@@ -10,10 +10,11 @@ mod json;
 mod toml;
 
 mod expand;
-mod units;
+pub(crate) mod units;
 
 mod decoder;
 mod endpoint;
+mod events;
 mod gateway;
 mod keys;
 mod servers;
@@ -122,7 +123,7 @@ pub fn is_variable_name(name: &str) -> bool {
 }
 
 /// The keys of the file's top level.
-pub(crate) const TOP_KEYS: &[&str] = &["gateway", "servers", "views", "$schema"];
+pub(crate) const TOP_KEYS: &[&str] = &["gateway", "servers", "views", "events", "$schema"];
 
 fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     let mut options = Options::default();
@@ -133,6 +134,7 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
             "gateway" => gateway::decode(decoder, &entry.node, &mut options, &mut key_file),
             "servers" => servers::decode(decoder, &entry.node, &mut options, &mut disabled),
             "views" => views::decode(decoder, &entry.node, &mut options),
+            "events" => options.events = events::decode(decoder, &entry.node),
             // For editors; means nothing to us.
             "$schema" => {}
             _ => decoder.unknown_key(entry, "the file", TOP_KEYS),

@@ -10,6 +10,7 @@ pub mod import;
 pub mod attach;
 pub mod compose;
 pub mod demo;
+pub mod events;
 pub mod reload;
 
 pub mod client;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use axiom::cli::{Cli, Command, with_default_command};
+use axiom::cli::{Cli, Command, EventsCommand, with_default_command};
 use axiom::outcome::{Exit, Failed};
 use axiom::terminal::Terminal;
 use axiom::{commands, logging};
@@ -28,7 +28,9 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Import(import) => commands::import::run(&import, &terminal),
         Command::Config(config) => commands::config::run(&config, &terminal),
         Command::Key(key) => commands::key::run(&key, &terminal),
-        // The others speak to servers. Worker threads are made by whoever serves; here one thread is enough.
+        Command::Events(EventsCommand::Export(export)) => commands::events::export::run(&export, &terminal),
+        Command::Events(EventsCommand::Verify(verify)) => commands::events::verify::run(&verify, &terminal),
+        // The others speak to servers, or wait for something. Worker threads are made by whoever serves; here one thread is enough.
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -59,7 +61,8 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Servers(servers) => commands::servers::run(&servers, &terminal).await,
         Command::Tools(tools) => commands::tools::run(&tools, &terminal).await,
         Command::Call(call) => commands::call::run(&call, &terminal).await,
-        Command::Import(_) | Command::Config(_) | Command::Key(_) => {
+        Command::Events(EventsCommand::Tail(tail)) => commands::events::tail::run(&tail, &terminal).await,
+        Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) => {
             unreachable!("handled before the runtime was made")
         }
     }

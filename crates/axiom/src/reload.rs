@@ -30,13 +30,17 @@ pub struct Reload {
     applied: Options,
     /// The address that the text asks for; not always the one that is served.
     listen: SocketAddr,
+    /// The folder for events that the text asks for; not always the one that is written.
+    dir: Option<PathBuf>,
 }
 
 impl Reload {
     /// `config` was made of `text`, and `text` was read from `path`. `served` is where clients are served meanwhile.
     pub fn new(path: PathBuf, text: String, config: Config, served: SocketAddr) -> Self {
         let listen = config.options.listen;
+        let dir = config.options.events.as_ref().map(|events| events.dir.clone());
         Reload {
+            dir,
             path,
             key_file: config.key_file.map(|file| file.path),
             text,
@@ -77,6 +81,7 @@ impl Reload {
         self.key_file = loaded.config.key_file.map(|file| file.path);
         let mut options = loaded.config.options;
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
+        let dir = self.keep_dir(&mut options);
         let changes = diff::changes(&self.applied, &options);
         if was_same && changes.is_empty() {
             return;
@@ -99,6 +104,26 @@ impl Reload {
             self.listen = listen;
             terminal.say(format_args!("  gateway.listen = \"{listen}\" needs a restart"));
         }
+        if let Some(change) = dir {
+            terminal.say(format_args!("  {change} needs a restart"));
+        }
+    }
+
+    /// Leaves the log where it is; says what was asked for instead, if it was not asked for before.
+    fn keep_dir(&mut self, options: &mut Options) -> Option<String> {
+        let asked = options.events.as_ref().map(|events| events.dir.clone());
+        let bodies = options.events.as_ref().map(|events| events.bodies);
+        options.events.clone_from(&self.applied.events);
+        if let (Some(events), Some(bodies)) = (&mut options.events, bodies) {
+            events.bodies = bodies;
+        }
+        if std::mem::replace(&mut self.dir, asked.clone()) == asked {
+            return None;
+        }
+        Some(match asked {
+            Some(dir) => format!("events.dir = \"{}\"", dir.display()),
+            None => "the end of `events`".to_owned(),
+        })
     }
 
     /// An editor that found the disk full leaves an empty file behind. Whoever wants no server can say so with a comment.

@@ -52,6 +52,27 @@ impl Terminal {
         }
     }
 
+    /// Lines of data in one piece, each with its newline. False when the reader has had enough.
+    ///
+    /// # Errors
+    /// As [`data`](Terminal::data).
+    pub fn lines(&self, lines: &[u8]) -> std::io::Result<bool> {
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(lines).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same terminal for what goes to stdout: colours only if that is a terminal too.
+    pub fn for_data(self) -> Terminal {
+        let insists = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty());
+        Terminal {
+            colour: self.colour && (insists || std::io::stdout().is_terminal()),
+        }
+    }
+
     /// Whether a person sits at both ends and can be asked.
     pub fn can_ask(&self) -> bool {
         std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

@@ -196,6 +196,32 @@ pub(super) fn across(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
     }])
 }
 
+/// P13: a call that is recorded, beside one that is not. The log's own threads count too.
+pub(super) fn recorded(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let folders = [Folder::new()?, Folder::new()?];
+    let direct = subject::echo(&folders[0], Eras::Legacy)?;
+    let plain = subject::axiom(&folders[0], &setup.axiom, &http(&direct))?;
+    let recording = subject::recording_axiom(&folders[1], &setup.axiom, &http(&direct))?;
+    let cases = [&plain, &recording].map(|subject| case(setup, subject, Work::Echo, CONNECTIONS));
+    // A few percent are to be told from nothing.
+    let outcomes = rounds::run(&cases, 2 * setup.effort.rounds + 1)?;
+    report::say(&report::table(
+        "P13: tools/call 1 KiB, not recorded and recorded, 32 connections",
+        &outcomes,
+        "axiom",
+    ));
+    let cpu = |figures: &Figures| figures.cpu_us_per_request;
+    let [plain, recording] = ["axiom", "recording"].map(|label| named(&outcomes, label));
+    let errors = plain.medians().errors + recording.medians().errors;
+    let us = [plain, recording].map(|outcome| cpu(&outcome.medians()));
+    Ok(vec![Finding {
+        id: "P13",
+        value: ratio(recording, plain, cpu),
+        errors,
+        detail: format!("recorded {:.1} us, not recorded {:.1} us", us[1], us[0]),
+    }])
+}
+
 /// Everything that is compared, in front of one upstream.
 pub(super) struct Bed {
     // Dropped in this order: the upstream after what stands in front of it, the folder last.

@@ -28,6 +28,7 @@ use crate::identify::{self, Who, identify};
 use crate::message::Message;
 use crate::phase::{self, Caller, Reply};
 use crate::plan::Endpoint;
+use crate::record::{Record, SessionState, Via};
 use crate::replica::{self, Arrival, Lost};
 use crate::session::Outlet;
 
@@ -163,23 +164,32 @@ async fn one(
     message: &Message,
 ) -> Taken {
     let headers = &head.headers;
+    let mut record = gateway
+        .recorder
+        .begin(Via::Http, endpoint, message, Some(headers));
     let modern = message.envelope.in_meta.protocol_version.is_some() || says_modern(headers);
     let identified = identify(&gateway.sessions, endpoint, headers, message);
     if let Some(owner) = replica::owner_of(gateway, headers, &identified, message) {
         let era = if modern { Era::Modern } else { Era::Legacy };
         let body = message.bytes.clone();
         let passed = Box::pin(pass_on(gateway, &owner, head, arrival, body, era)).await;
-        return Taken::Answered(passed.unwrap_or_else(|fault| refuse(&fault, message.id(), modern)));
+        return Taken::Answered(match passed {
+            Ok(passed) => {
+                record.leave_to_another();
+                passed
+            }
+            Err(fault) => refuse_recorded(&fault, message, modern, record),
+        });
     }
     let caller = match identified {
         Ok(Who::Caller(caller)) => caller,
         Ok(Who::Newcomer) => {
-            return Taken::Answered(Box::pin(newcomer(gateway, endpoint, message)).await);
+            return Taken::Answered(Box::pin(newcomer(gateway, endpoint, message, record)).await);
         }
-        Err(fault) => return Taken::Answered(refuse(&fault, message.id(), modern)),
+        Err(fault) => return Taken::Answered(refuse_recorded(&fault, message, modern, record)),
     };
     Taken::Answered(match message.kind() {
-        Kind::Request => match phase::request(gateway, endpoint, &caller, message).await {
+        Kind::Request => match phase::request(gateway, endpoint, &caller, message, record).await {
             Ok(Reply::Call(call)) => {
                 let id = message.envelope.id.map(|at| message.slice(at));
                 return Taken::Waiting { call, caller, id };
@@ -234,9 +244,19 @@ fn says_modern(headers: &HeaderMap) -> bool {
         .is_some_and(|revision| revision.era() == Era::Modern)
 }
 
-async fn newcomer(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, message: &Message) -> Response<Body> {
+async fn newcomer(
+    gateway: &Arc<Gateway>,
+    endpoint: &Arc<Endpoint>,
+    message: &Message,
+    mut record: Record,
+) -> Response<Body> {
     match greet::initialize(gateway, endpoint, message, Outlet::None).await {
-        Ok((session, Reply::Now(answer))) => {
+        Ok((session, Reply::Now(mut answer))) => {
+            gateway
+                .recorder
+                .session(&session, SessionState::Begun, Some(Via::Http));
+            record.by(&Caller::Legacy(Arc::clone(&session)));
+            record.answered(&mut answer);
             let token = gateway.sessions.mint(&session);
             if session.interactive {
                 // A link may already belong to this very object.
@@ -251,7 +271,7 @@ async fn newcomer(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, message: &Me
             response
         }
         Ok((_, Reply::Call(_) | Reply::Subscription(_))) => refuse(&Fault::Cancelled, message.id(), false),
-        Err(fault) => refuse(&fault, message.id(), false),
+        Err(fault) => refuse_recorded(&fault, message, false, record),
     }
 }
 
@@ -363,6 +383,12 @@ fn refuse(fault: &Fault, id: Option<&[u8]>, modern: bool) -> Response<Body> {
     response
 }
 
+/// The response to a request that came to nothing.
+fn refuse_recorded(fault: &Fault, message: &Message, modern: bool, mut record: Record) -> Response<Body> {
+    record.failed(fault);
+    refuse(fault, message.id(), modern)
+}
+
 async fn several(
     gateway: &Arc<Gateway>,
     endpoint: &Arc<Endpoint>,
@@ -378,7 +404,7 @@ async fn several(
         return passed.unwrap_or_else(|fault| refuse(&fault, None, false));
     }
     let answers = match identified {
-        Ok(session) => batch::handle(gateway, endpoint, session, items, limits).await,
+        Ok(session) => batch::handle(gateway, endpoint, session, items, limits, Via::Http).await,
         Err(fault) => Err(fault),
     };
     match answers {

@@ -16,6 +16,7 @@ use super::{events, text};
 use crate::gateway::Gateway;
 use crate::pipe::serve;
 use crate::plan::Endpoint;
+use crate::record::Via;
 use crate::replica::{self, Arrival};
 use crate::seal::Purpose;
 
@@ -48,7 +49,10 @@ pub(super) fn open(
     );
     lock(clients).insert(id.clone(), theirs.tx);
 
-    drop(spawn("sse client", serve(Arc::clone(gateway), endpoint, ours)));
+    drop(spawn(
+        "sse client",
+        serve(Arc::clone(gateway), endpoint, ours, Via::Sse),
+    ));
     let clients = Arc::clone(clients);
     let mut messages = theirs.rx;
     let gateway = Arc::clone(gateway);

@@ -15,6 +15,7 @@ use crate::fault::Fault;
 use crate::gateway::Gateway;
 use crate::identify::session_of;
 use crate::plan::{Endpoint, Scope};
+use crate::record::SessionState;
 use crate::replica::{self, Arrival};
 use crate::session::Session;
 use crate::upstream::{Reader, Want};
@@ -128,6 +129,7 @@ async fn ask(gateway: &Arc<Gateway>, owner: &str, head: &Parts) -> Response<Body
 
 /// Lets go of everything that only `session` used.
 pub(crate) fn close(gateway: &Arc<Gateway>, endpoint: &Endpoint, session: &Arc<Session>) {
+    gateway.recorder.session(session, SessionState::Ended, None);
     gateway.hub.leave(session.id);
     session.with(|state| {
         for stream in &state.streams {

@@ -13,6 +13,7 @@ use super::text;
 use crate::gateway::Gateway;
 use crate::pipe::serve;
 use crate::plan::Endpoint;
+use crate::record::Via;
 
 pub(super) fn websocket(
     gateway: &Arc<Gateway>,
@@ -58,6 +59,7 @@ pub(super) fn websocket(
                     gateway,
                     endpoint,
                     websocket::accept(TokioIo::new(io), bytes_max).await,
+                    Via::WebSocket,
                 )
                 .await
             }

@@ -9,6 +9,7 @@ use axiom_transport::http_client::AnswerBody;
 use bytes::Bytes;
 
 use crate::fault::Fault;
+use crate::record::Record;
 use crate::upstream::Link;
 
 /// A body that must keep coming: silence ends it.
@@ -17,6 +18,8 @@ pub(crate) struct Rest {
     body: AnswerBody,
     /// Length of the whole answer as the client gets it, where the server said its own.
     pub len: Option<u64>,
+    /// The record of its call, which ends with it.
+    pub record: Record,
     link: Arc<Link>,
     silence: Duration,
     limit: Limit,
@@ -28,6 +31,7 @@ impl Rest {
         Rest {
             body,
             len,
+            record: Record::default(),
             link: Arc::clone(link),
             silence,
             limit: Limit::new(silence),
@@ -43,6 +47,17 @@ impl Rest {
     }
 
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        let polled = self.poll_body(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(chunk))) => self.record.passed(chunk),
+            Poll::Ready(Some(Err(fault))) => self.record.failed(fault),
+            Poll::Ready(None) => self.record.passed_all(),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         if let Poll::Ready(chunk) = self.body.poll_chunk(cx) {
             self.limit = Limit::new(self.silence);
             return Poll::Ready(chunk.map(|chunk| chunk.map_err(|error| self.link.died(&error.to_string()))));

@@ -526,7 +526,12 @@ impl Link {
 
     /// The link has ended by itself: its calls fail, and another one is opened if somebody listens.
     pub(super) fn close(self: &Arc<Self>, fault: Fault) {
+        let reason = fault.to_string();
         if self.end(fault) {
+            let upstream = &self.upstream;
+            upstream
+                .recorder
+                .server_down(&upstream.name, &reason, self.private_to.is_some());
             self.upstream.lost(self);
         }
     }

@@ -8,7 +8,7 @@ use axiom_gateway::{Gateway, UnknownEndpoint, serve_pipe};
 use axiom_transport::stdio::own_stdio;
 
 use crate::cli::Stdio;
-use crate::compose::{Given, given};
+use crate::compose::{Given, given, open_log};
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
 use crate::signals::{Asked, Signals};
@@ -19,7 +19,12 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
     let endpoint = endpoint(stdio, &config.options)?;
     let mut signals = Signals::listen()?;
     let limits = config.options.limits.clone();
-    let gateway = Gateway::new(config.options.clone());
+    // Every desktop client starts one of these, and all but the first find the log taken. None of them stands still for it.
+    let log = open_log(&config.options).unwrap_or_else(|failed| {
+        tracing::warn!(reason = failed.message, "events of this process are not recorded");
+        None
+    });
+    let gateway = Gateway::recording(config.options.clone(), log);
     let (drain, draining) = drain::drain();
     let pipe = own_stdio(limits.message_bytes_max);
     let mut serving = pin!(serve_pipe(Arc::clone(&gateway), &endpoint, pipe, draining));

@@ -14,7 +14,7 @@ use axiom_gateway::options::Options;
 use serde_json::json;
 
 use crate::cli::Up;
-use crate::compose::{Given, base_of, bind, given, reachable, serve};
+use crate::compose::{Given, base_of, bind, given, open_log, reachable, serve};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
@@ -32,7 +32,8 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
         ..given.config.options.clone()
     };
     let drain_timeout = options.limits.drain_timeout;
-    let gateway = Gateway::new(options);
+    let log = open_log(&options)?;
+    let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
     announce(up, &given, served, terminal)?;
@@ -89,6 +90,9 @@ fn announce(up: &Up, given: &Given, served: SocketAddr, terminal: &Terminal) -> 
         env!("CARGO_PKG_VERSION")
     ));
     terminal.say(format_args!("  config   {from}"));
+    if let Some(events) = &options.events {
+        terminal.say(format_args!("  events   {}", events.dir.display()));
+    }
     for view in options.views.keys() {
         terminal.say(format_args!("  view     {base}/v/{view}/mcp"));
     }

@@ -179,6 +179,9 @@ fn with_keys(mut config: Config, folder: &Path, problems: &mut Vec<Problem>) -> 
 }
 
 fn anchor(options: &mut Options, directory: &Path) {
+    if let Some(events) = &mut options.events {
+        events.dir = directory.join(&events.dir);
+    }
     for server in options.servers.values_mut() {
         if let Endpoint::Stdio { cwd: Some(cwd), .. } = &mut server.endpoint
             && cwd.is_relative()

@@ -21,6 +21,8 @@ pub struct File {
     /// Virtual endpoints at `/v/NAME/mcp`: a subset of all tools, prompts and resources, with renames.
     #[schemars(extend("propertyNames" = {"pattern": "^(?!.*__)[A-Za-z0-9_-]{1,32}$"}))]
     pub views: Option<BTreeMap<String, View>>,
+    /// Where what happens is recorded. Without this section nothing is.
+    pub events: Option<Events>,
 }
 
 /// The endpoint that clients connect to.
@@ -164,6 +166,29 @@ pub struct View {
     pub include: Vec<String>,
     /// `server.name` to the name shown in this view.
     pub rename: Option<BTreeMap<String, String>>,
+}
+
+/// Where and how what happens is recorded: every call, and every change of a server, a session or the configuration.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Events {
+    /// Folder of the event store; relative to where this file stands, and made if it is not there. One gateway at a time
+    /// writes to it. A change needs a restart.
+    pub dir: String,
+    /// What is recorded of calls' parameters and results. Headers never are.
+    pub bodies: Option<Bodies>,
+}
+
+/// What is recorded of calls' parameters and results.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase", extend("default" = "off"))]
+pub enum Bodies {
+    /// Only their sizes.
+    Off,
+    /// The first 64 KiB of each, without what looks like a secret.
+    Redacted,
+    /// The first 64 KiB of each as they are, secrets that clients and servers say to each other included.
+    Full,
 }
 
 /// A duration: numbers with ms, s, m, h or d, like `"30s"` or `"1h30m"`.

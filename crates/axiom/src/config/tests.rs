@@ -28,6 +28,7 @@ fn schema_and_decoder_agree() {
         ("Limits", gateway::LIMIT_KEYS),
         ("Server", servers::KEYS),
         ("View", views::KEYS),
+        ("Events", events::KEYS),
     ] {
         assert_eq!(
             names_of(&schema["$defs"][definition]["properties"]),

@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// What to write instead.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const HELP: &str = "write a number and a unit: ms, s, m, h or d, like \"30s\"";
     let mut rest = text.trim();
     let mut total = Duration::ZERO;

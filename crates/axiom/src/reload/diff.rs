@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use axiom_gateway::options::{Endpoint, Limits, Options, ServerOptions, ViewOptions};
+use axiom_gateway::options::{Endpoint, EventsOptions, Limits, Options, ServerOptions, ViewOptions};
 
 /// One line of a diff.
 #[derive(Debug, PartialEq)]
@@ -49,6 +49,7 @@ pub(super) fn changes(old: &Options, new: &Options) -> Vec<Change> {
     for (what, keys) in [
         ("gateway", gateway),
         ("gateway.limits", limits(&old.limits, &new.limits)),
+        ("events", events(&old.events, &new.events)),
     ] {
         if !keys.is_empty() {
             changes.push(Change::Changed {
@@ -96,6 +97,12 @@ fn sections<T: PartialEq>(
         }),
     });
     removed.chain(others).collect()
+}
+
+fn events(old: &Option<EventsOptions>, new: &Option<EventsOptions>) -> Vec<&'static str> {
+    let bodies = |events: &Option<EventsOptions>| events.as_ref().map(|events| events.bodies);
+    // Another folder needs a restart, and is told elsewhere.
+    differing([("bodies", bodies(old) == bodies(new))])
 }
 
 fn limits(old: &Limits, new: &Limits) -> Vec<&'static str> {

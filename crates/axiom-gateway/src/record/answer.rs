@@ -1,0 +1,146 @@
+//! What an answer says of itself, found without reading all of it.
+//!
+//! Most answers are small and plain results. They are searched for two words; only an answer that has one is read.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use axiom_protocol::method::Method;
+use axiom_protocol::text::text;
+use axiom_protocol::walk;
+use bytes::Bytes;
+
+use super::Outcome;
+use crate::upstream::whole;
+
+const IS_ERROR: &[u8] = b"\"isError\"";
+const INPUT_REQUIRED: &[u8] = b"\"input_required\"";
+/// Bytes in which a search over a seam between two pieces finds every word above, and what follows it.
+const SEAM_BYTES: usize = 32;
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub outcome: Outcome,
+    pub code: Option<i64>,
+}
+
+/// A search that goes on while the rest of a long answer passes. What it finds at any depth counts: inside of a JSON
+/// string the words would have other quotes.
+#[derive(Debug)]
+pub(super) struct Look {
+    seen: Seen,
+    /// The end of what was searched.
+    end: Vec<u8>,
+}
+
+/// Reads what an answer says of itself, as far as it is here.
+pub(super) fn judge(parts: &VecDeque<Bytes>, is_result: bool, has_rest: bool, method: Method) -> Seen {
+    let plain = |outcome| Seen { outcome, code: None };
+    if !is_result {
+        let code = error_code(&joined(parts));
+        return Seen {
+            outcome: Outcome::Error,
+            code,
+        };
+    }
+    let may_fail = method == Method::ToolsCall;
+    let asks = has(parts, INPUT_REQUIRED);
+    let fails = may_fail && has(parts, IS_ERROR);
+    if !(asks || fails) {
+        return plain(Outcome::Result);
+    }
+    if has_rest {
+        // It is in the part that is here, and the object that it belongs to may not be.
+        return plain(if says_error(&joined(parts)) {
+            Outcome::ToolError
+        } else {
+            Outcome::Result
+        });
+    }
+    let raw = joined(parts);
+    let result = walk::get(&raw, whole(&raw), "result");
+    let member = |key| result.and_then(|result| walk::get(&raw, result, key));
+    if may_fail && member("isError").is_some_and(|at| at.of(&raw) == b"true") {
+        return plain(Outcome::ToolError);
+    }
+    let kind = member("resultType").and_then(|at| text(&raw, at));
+    plain(match kind.as_deref() {
+        Some("input_required") => Outcome::InputRequired,
+        _ => Outcome::Result,
+    })
+}
+
+/// The value that an answer gives: of a long one what is here of it, and of what is no answer everything.
+pub(super) fn response(raw: &[u8]) -> &[u8] {
+    let member = |key| walk::get(raw, whole(raw), key).map(|at| at.of(raw));
+    member("result").or_else(|| member("error")).unwrap_or(raw)
+}
+
+pub(super) fn joined(parts: &VecDeque<Bytes>) -> Cow<'_, [u8]> {
+    match parts.len() {
+        1 => Cow::Borrowed(parts.front().map_or(&[], |part| &part[..])),
+        _ => Cow::Owned(parts.iter().flat_map(|part| part.iter().copied()).collect()),
+    }
+}
+
+fn error_code(raw: &[u8]) -> Option<i64> {
+    let error = walk::get(raw, whole(raw), "error")?;
+    let code = walk::get(raw, error, "code")?;
+    std::str::from_utf8(code.of(raw)).ok()?.parse().ok()
+}
+
+fn has(parts: &VecDeque<Bytes>, word: &[u8]) -> bool {
+    parts
+        .iter()
+        .any(|part| memchr::memmem::find(part, word).is_some())
+        // The client's id was put in, or the answer came in pieces.
+        || (parts.len() > 1 && seams(parts).any(|seam| memchr::memmem::find(&seam, word).is_some()))
+}
+
+fn seams(parts: &VecDeque<Bytes>) -> impl Iterator<Item = Vec<u8>> {
+    parts
+        .iter()
+        .zip(parts.iter().skip(1))
+        .map(|(before, after)| [last(before), &after[..after.len().min(SEAM_BYTES)]].concat())
+}
+
+fn last(bytes: &[u8]) -> &[u8] {
+    &bytes[bytes.len().saturating_sub(SEAM_BYTES)..]
+}
+
+/// Whether `"isError": true` stands somewhere.
+fn says_error(bytes: &[u8]) -> bool {
+    memchr::memmem::find_iter(bytes, IS_ERROR).any(|at| {
+        let after = bytes.get(at + IS_ERROR.len()..).unwrap_or_default();
+        let mut after = after.trim_ascii_start();
+        after = after.strip_prefix(b":").unwrap_or_default();
+        after.trim_ascii_start().starts_with(b"true")
+    })
+}
+
+impl Look {
+    pub(super) fn new(seen: Seen, parts: &VecDeque<Bytes>) -> Look {
+        let end = parts.back().map(|part| last(part).to_vec());
+        Look {
+            seen,
+            end: end.unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn at(&mut self, piece: &[u8]) {
+        if self.seen.outcome == Outcome::Result {
+            let seam = [&self.end[..], &piece[..piece.len().min(SEAM_BYTES)]].concat();
+            if says_error(&seam) || says_error(piece) {
+                self.seen.outcome = Outcome::ToolError;
+            }
+        }
+        self.end.extend_from_slice(last(piece));
+        let surplus = self.end.len().saturating_sub(SEAM_BYTES);
+        self.end.drain(..surplus);
+    }
+
+    pub(super) fn seen(self) -> Seen {
+        self.seen
+    }
+}

@@ -1,0 +1,368 @@
+//! Where events are put: a desk for each thread, emptied into the log every few milliseconds.
+//!
+//! Nothing on a call's way waits for another thread: what is locked here is locked by the desk's own thread, and at
+//! shutdown by the one that closes. A log that takes nothing more is no reason to hold up calls: what it refuses is
+//! counted, and an event of kind `axiom.gap` tells how many are missing as soon as there is room for one.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axiom_core::{spawn, time};
+use axiom_events::writer::{GAP_KIND, LOG_STREAM};
+use axiom_events::{Batch, Event, Format, Full, Level, Log, TraceId};
+use axiom_protocol::text::push_quoted;
+use tokio::runtime::Handle;
+
+use crate::options::Bodies;
+
+/// Whose events these are, as long as clients are not asked who they are.
+const TENANT: &str = "default";
+/// What a call's event is.
+const CALL_KIND: &str = "gateway.call";
+/// The stream of what concerns no server.
+const STREAM: &str = "gateway";
+
+/// How long an event waits on its desk: as long as the log would wait for others to share a block with.
+const POST_PAUSE: Duration = Duration::from_millis(5);
+/// Events and bytes at which a desk is emptied at once.
+const POST_EVENTS: usize = 512;
+const POST_BYTES: usize = 256 << 10;
+/// Pause before a log that was full is told again what is missing from it.
+const GAP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where what happens is recorded. Clones record in the same log; without a log it records nothing and costs nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recorder {
+    book: Option<Arc<Book>>,
+}
+
+#[derive(Debug)]
+struct Book {
+    log: Log,
+    /// Tells this run of the gateway from others: half of each call's id.
+    run: u64,
+    bodies: AtomicU8,
+    desks: Mutex<Vec<Arc<Desk>>>,
+}
+
+/// One thread's.
+#[derive(Debug)]
+pub(super) struct Desk {
+    log: Log,
+    run: u64,
+    /// The next call's number; the desk's own number stands in front.
+    next: AtomicU64,
+    drawer: Mutex<Drawer>,
+}
+
+#[derive(Debug, Default)]
+struct Drawer {
+    batch: Batch,
+    /// Memory for names that are put together.
+    stream: String,
+    task: String,
+    /// Events that the log did not take.
+    lost: u64,
+    /// Somebody comes to empty it.
+    is_expected: bool,
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Arc<Desk>>> = const { RefCell::new(None) };
+}
+
+impl Recorder {
+    pub(crate) fn new(log: Option<Log>, bodies: Bodies) -> Recorder {
+        let book = log.map(|log| {
+            Arc::new(Book {
+                log,
+                run: run(),
+                bodies: AtomicU8::new(bodies as u8),
+                desks: Mutex::default(),
+            })
+        });
+        Recorder { book }
+    }
+
+    /// From now on bodies are recorded by this policy.
+    pub(crate) fn apply(&self, bodies: Bodies) {
+        if let Some(book) = &self.book {
+            book.bodies.store(bodies as u8, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn bodies(&self) -> Bodies {
+        match self.book.as_ref().map(|book| book.bodies.load(Ordering::Relaxed)) {
+            Some(policy) if policy == Bodies::Full as u8 => Bodies::Full,
+            Some(policy) if policy == Bodies::Redacted as u8 => Bodies::Redacted,
+            _ => Bodies::Off,
+        }
+    }
+
+    /// This thread's desk; `None` where nothing is recorded.
+    pub(super) fn desk(&self) -> Option<Arc<Desk>> {
+        let book = self.book.as_ref()?;
+        let found = HERE.try_with(|here| {
+            let mut here = here.borrow_mut();
+            let desk = match here.take() {
+                Some(desk) if desk.run == book.run => desk,
+                _ => book.new_desk(),
+            };
+            Arc::clone(here.insert(desk))
+        });
+        // The thread is ending.
+        Some(found.unwrap_or_else(|_| book.new_desk()))
+    }
+
+    /// Writes down everything and closes the log. What happens later is not recorded. Blocks on the disk.
+    pub(crate) fn close(&self) {
+        let Some(book) = &self.book else { return };
+        for desk in book.desks().iter() {
+            desk.post();
+        }
+        book.log.close();
+    }
+}
+
+impl Book {
+    fn new_desk(&self) -> Arc<Desk> {
+        let mut desks = self.desks();
+        let number = desks.len() as u64;
+        let desk = Arc::new(Desk {
+            log: self.log.clone(),
+            run: self.run,
+            next: AtomicU64::new(number << 48),
+            drawer: Mutex::default(),
+        });
+        desks.push(Arc::clone(&desk));
+        desk
+    }
+
+    fn desks(&self) -> MutexGuard<'_, Vec<Arc<Desk>>> {
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    /// A fresh call's id, also good as a trace id.
+    pub(super) fn next_call(&self) -> u128 {
+        u128::from(self.run) << 64 | u128::from(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn put_call(self: &Arc<Self>, id: u128, trace: TraceId, level: Level, draft: Draft) {
+        self.put(Some(id), Some(trace), CALL_KIND, level, draft);
+    }
+
+    pub(super) fn put_state(self: &Arc<Self>, kind: &str, level: Level, draft: Draft) {
+        self.put(None, None, kind, level, draft);
+    }
+
+    fn put(
+        self: &Arc<Self>,
+        call: Option<u128>,
+        trace: Option<TraceId>,
+        kind: &str,
+        level: Level,
+        mut draft: Draft,
+    ) {
+        use std::fmt::Write as _;
+        draft.json.push(b'}');
+        let mut drawer = self.lock();
+        let Drawer {
+            batch,
+            stream,
+            task,
+            lost,
+            ..
+        } = &mut *drawer;
+        stream.clear();
+        stream.push_str(STREAM);
+        if let Some(server) = draft.server_name() {
+            stream.push('.');
+            stream.push_str(server);
+        }
+        task.clear();
+        if let Some(id) = call {
+            // A String takes everything.
+            let _written = write!(task, "{id:032x}").is_ok();
+        }
+        let event = Event {
+            time: time::unix_nanos(),
+            tenant: TENANT,
+            stream,
+            task,
+            kind,
+            level,
+            trace,
+            id: None,
+            format: Format::Json,
+            body: &draft.json,
+        };
+        if let Err(unfit) = batch.push(&event) {
+            tracing::error!(%unfit, "an event is missing from the log");
+            *lost += 1;
+        }
+        if batch.len() >= POST_EVENTS || batch.bytes() >= POST_BYTES {
+            drop(drawer);
+            self.post();
+        } else if !drawer.is_expected {
+            drawer.is_expected = true;
+            drop(drawer);
+            self.post_later();
+        }
+    }
+
+    fn post_later(self: &Arc<Self>) {
+        let visit = Visit(Arc::clone(self));
+        // Without a runtime, or with one that is ending, the visit is dropped at once, which is when it is made.
+        if Handle::try_current().is_ok() {
+            drop(spawn("record events", async move {
+                time::sleep(POST_PAUSE).await;
+                while !visit.0.post() {
+                    time::sleep(GAP_PAUSE).await;
+                }
+            }));
+        }
+    }
+
+    /// Hands everything over to the log. False if the log has yet to be told that events are missing.
+    fn post(&self) -> bool {
+        let mut drawer = self.lock();
+        if drawer.lost > 0 && self.log.post(gap(drawer.lost)).is_ok() {
+            drawer.lost = 0;
+        }
+        if !drawer.batch.is_empty() {
+            let batch = std::mem::take(&mut drawer.batch);
+            if let Err(Full(mut batch)) = self.log.post(batch) {
+                if drawer.lost == 0 {
+                    tracing::warn!("the event log takes no more events; calls go on without being recorded");
+                }
+                drawer.lost += batch.len() as u64;
+                batch.clear();
+                drawer.batch = batch;
+            }
+        }
+        drawer.is_expected = drawer.lost > 0;
+        drawer.lost == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Drawer> {
+        self.drawer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Empties a desk when it is over, however it ends.
+struct Visit(Arc<Desk>);
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.0.post();
+    }
+}
+
+fn gap(lost: u64) -> Batch {
+    let body = format!("{{\"lost\":{lost},\"reason\":\"the log's queue was full\"}}");
+    let mut batch = Batch::new();
+    let event = Event {
+        time: time::unix_nanos(),
+        tenant: TENANT,
+        stream: LOG_STREAM,
+        kind: GAP_KIND,
+        level: Level::Error,
+        format: Format::Json,
+        body: body.as_bytes(),
+        ..Event::default()
+    };
+    batch.push(&event).expect("the gap event keeps to the limits");
+    batch
+}
+
+/// A number for this run of the gateway: seconds, so that ids ascend, and chance, so that no two runs share one.
+fn run() -> u64 {
+    use std::hash::BuildHasher as _;
+    let chance = std::hash::RandomState::new().hash_one(time::unix_nanos());
+    time::unix_seconds() << 32 | (chance >> 32)
+}
+
+/// A JSON object on its way to be an event's body.
+#[derive(Debug)]
+pub(super) struct Draft {
+    json: Vec<u8>,
+    /// Where the server's name stands.
+    server: Option<(usize, usize)>,
+}
+
+impl Draft {
+    pub(super) fn new() -> Draft {
+        let mut json = Vec::with_capacity(384);
+        json.push(b'{');
+        Draft { json, server: None }
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.json.len() > 1 {
+            self.json.push(b',');
+        }
+        self.json.push(b'"');
+        self.json.extend_from_slice(key.as_bytes());
+        self.json.extend_from_slice(b"\":");
+    }
+
+    /// A value that is JSON.
+    pub(super) fn raw(&mut self, key: &str, json: &[u8]) {
+        self.key(key);
+        self.json.extend_from_slice(json);
+    }
+
+    /// Any text, at most `bytes_max` bytes of it.
+    pub(super) fn text(&mut self, key: &str, text: &str, bytes_max: usize) {
+        self.key(key);
+        push_quoted(&mut self.json, cut(text, bytes_max));
+    }
+
+    /// A text that needs no escapes.
+    pub(super) fn word(&mut self, key: &str, word: &str) {
+        self.key(key);
+        self.json.push(b'"');
+        self.json.extend_from_slice(word.as_bytes());
+        self.json.push(b'"');
+    }
+
+    pub(super) fn number(&mut self, key: &str, number: u64) {
+        self.raw(key, itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    pub(super) fn signed(&mut self, key: &str, number: i64) {
+        self.raw(key, itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    pub(super) fn hex(&mut self, key: &str, number: u64) {
+        self.word(key, &format!("{number:016x}"));
+    }
+
+    /// The server that the event is about. The first one that is named stays.
+    pub(super) fn server(&mut self, name: &str) {
+        if self.server.is_some() {
+            return;
+        }
+        self.word("server", name);
+        let end = self.json.len() - 1;
+        self.server = Some((end - name.len(), end));
+    }
+
+    fn server_name(&self) -> Option<&str> {
+        let (from, to) = self.server?;
+        std::str::from_utf8(self.json.get(from..to)?).ok()
+    }
+}
+
+/// The first `bytes_max` bytes of a text, or fewer where that would cut a character.
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}

@@ -1,0 +1,66 @@
+//! `axiom events`: what was recorded, read from the files, beside a running gateway and without one.
+
+pub mod export;
+pub mod tail;
+pub mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axiom_events::disk::Machine;
+use axiom_events::{ReadError, Reader};
+
+use crate::cli::EventsAt;
+use crate::compose::{read, shard_folder};
+use crate::config::load::discover;
+use crate::outcome::{Exit, Failed};
+use crate::terminal::Terminal;
+
+/// The folder of the log that is meant.
+fn folder(at: &EventsAt, terminal: &Terminal) -> Result<PathBuf, Failed> {
+    let dir = match &at.dir {
+        Some(dir) => dir.clone(),
+        None => {
+            let source = discover(at.file.config.as_deref());
+            let loaded = read(&source).map_err(|error| Failed::from_load(&error, terminal))?;
+            let events = loaded.config.options.events.ok_or_else(|| {
+                Failed::new(Exit::NotFound, "the configuration records no events")
+                    .hint("add a section [events] with dir = \"events\", or name a folder with --dir")
+            })?;
+            events.dir
+        }
+    };
+    let folder = shard_folder(&dir);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let failed = Failed::new(
+        Exit::NotFound,
+        format!("there are no events in {}", dir.display()),
+    );
+    Err(failed.hint("a gateway records there once it was started with it as `events.dir`"))
+}
+
+fn open(folder: &Path) -> Result<Reader, Failed> {
+    Reader::open(Arc::new(Machine), folder).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &ReadError) -> Failed {
+    let exit = match error {
+        ReadError::Disk { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            Exit::Denied
+        }
+        _ => Exit::Failure,
+    };
+    Failed::new(exit, error.to_string())
+}
+
+/// Tells of events that are not there any more.
+fn tell_gap(gap: &std::ops::Range<u64>, terminal: &Terminal) {
+    terminal.say(format_args!(
+        "{} events {} to {} cannot be read; `axiom events verify` says why",
+        terminal.yellow("warning:"),
+        gap.start,
+        gap.end.saturating_sub(1)
+    ));
+}

@@ -1,0 +1,64 @@
+//! `axiom events export`: events as JSON, one on each line.
+
+use axiom_events::{Next, Recorded};
+
+use super::{folder, open, tell_gap, unreadable};
+use crate::cli::{Export, ExportFormat};
+use crate::events::{Place, json};
+use crate::outcome::{Exit, Failed};
+use crate::terminal::Terminal;
+
+pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
+    let ExportFormat::Ndjson = export.format;
+    let reader = open(&folder(&export.at, terminal)?)?;
+    let mut at = reader.first();
+    if let Some(Place::Offset(from)) = export.from {
+        at = at.max(from);
+    }
+    let mut end = reader.end();
+    if let Some(Place::Offset(to)) = export.to {
+        end = end.min(to);
+    }
+    let mut is_complete = true;
+    let mut lines = Vec::new();
+    while at < end {
+        match reader.at(at).map_err(|error| unreadable(&error))? {
+            Next::End => break,
+            Next::Gap(gap) => {
+                tell_gap(&gap, terminal);
+                is_complete = false;
+                at = gap.end;
+            }
+            Next::Block(block) => {
+                lines.clear();
+                let here = block
+                    .events()
+                    .filter(|recorded| (at..end).contains(&recorded.offset));
+                for recorded in here.filter(|recorded| is_wanted(export, recorded)) {
+                    json(&mut lines, &recorded);
+                }
+                at = block.offsets().end;
+                if !lines.is_empty() && !terminal.lines(&lines)? {
+                    return Ok(Exit::Ok);
+                }
+            }
+        }
+    }
+    if is_complete {
+        return Ok(Exit::Ok);
+    }
+    Err(Failed::new(
+        Exit::Failure,
+        "some events could not be read and are missing above",
+    ))
+}
+
+/// Times are producers' and need not ascend: each event is asked for its own.
+fn is_wanted(export: &Export, recorded: &Recorded<'_>) -> bool {
+    let time = recorded.event.time;
+    let since = |place: &Place| matches!(place, Place::Time(from) if time < *from);
+    let until = |place: &Place| matches!(place, Place::Time(to) if time >= *to);
+    !export.from.as_ref().is_some_and(since)
+        && !export.to.as_ref().is_some_and(until)
+        && export.filter.wants(&recorded.event)
+}
