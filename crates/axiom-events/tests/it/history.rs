@@ -237,7 +237,8 @@ impl History {
         for (range, batch) in self.batches.clone() {
             let is = |fate| self.fates[range.clone()].iter().all(|found| *found == fate);
             let has_ids = batch.events().all(|event| event.id.is_some());
-            if !is(Fate::Refused) && !(is(Fate::Open) && has_ids) {
+            let is_repeated = is(Fate::Refused) || (is(Fate::Open) && has_ids);
+            if !is_repeated {
                 continue;
             }
             let append = Append {
