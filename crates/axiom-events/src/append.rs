@@ -231,11 +231,12 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    /// The writer is gone: whoever waits is told so.
-    pub(crate) fn give_up(&self) {
+    /// The writer is gone: whoever waits is told so. Says how many events there were that nobody waits for.
+    pub(crate) fn give_up(&self) -> usize {
         self.close();
         let waiting = std::mem::take(&mut self.lock().waiting);
-        drop(waiting);
+        let posted = waiting.iter().filter(|submission| submission.reply.is_none());
+        posted.map(|submission| submission.append.batch.len()).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

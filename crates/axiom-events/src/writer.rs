@@ -492,7 +492,13 @@ impl Writer {
 impl Drop for Writer {
     /// Also when it panics: nobody must wait for it then.
     fn drop(&mut self) {
-        self.queue.give_up();
+        let lost = self.queue.give_up();
+        if lost > 0 {
+            tracing::error!(
+                lost,
+                "the event log's writer has ended before it came to these events"
+            );
+        }
     }
 }
 

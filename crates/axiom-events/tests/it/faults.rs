@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use axiom_events::verify::verify;
-use axiom_events::{Log, Options};
+use axiom_events::{Log, Next, Options};
 
 use crate::history::{FOLDER, History, open, read_all};
 use crate::sim::{EIO, ENOSPC, EROFS, Fault, Op, Sim};
@@ -33,6 +33,7 @@ fn run(sim: &Sim, seed: u64, fault: Option<Fault>) {
     let live = read_all(&log.reader());
     history.check(&live);
     history.check_lost(&live);
+    history.repeat(&log, &live);
     for _ in 0..2 {
         history.round(&log);
     }
@@ -129,6 +130,8 @@ fn what_was_refused_stays_away_after_close() {
         let found = read_all(&log.reader());
         history.check(&found);
         history.check_lost(&found);
+        history.repeat(&log, &found);
+        history.check(&read_all(&log.reader()));
         log.close();
     }
 }
@@ -164,4 +167,53 @@ fn opening_fails_at_every_operation_and_then_succeeds() {
         history.check(&read_all(&log.reader()));
         log.close();
     }
+}
+
+/// What cannot be read now is not taken for damage: nothing is changed on account of it, and later it is all there.
+#[test]
+fn reading_fails_at_every_place_and_then_succeeds() {
+    let mut history = History::new(4);
+    let sim = Sim::new(4);
+    let log = open(&sim);
+    for _ in 0..6 {
+        history.round(&log);
+    }
+    sim.power_fails_in(0);
+    log.close();
+    sim.power_comes_back(2);
+    history.machine_died();
+    let files = sim.contents();
+    let mut failures = 0;
+    for after in 0..200 {
+        let sim = Sim::holding(&files);
+        let fault = Fault {
+            op: Some(Op::Read),
+            after,
+            times: 1,
+            errno: EIO,
+        };
+        sim.fail(fault);
+        let opened = Log::open(Options::new(FOLDER), sim.arc());
+        let log = opened.unwrap_or_else(|error| {
+            assert!(error.to_string().contains("os error 5"), "{error}");
+            failures += 1;
+            open(&sim)
+        });
+        let reader = log.reader();
+        let mut offset = reader.first();
+        while offset < reader.end() {
+            match reader.at(offset) {
+                Ok(Next::Block(block)) => offset = block.offsets().end,
+                Ok(Next::Gap(gap)) => offset = gap.end,
+                Ok(Next::End) => break,
+                Err(error) => {
+                    assert!(error.to_string().contains("os error 5"), "{error}");
+                    failures += 1;
+                }
+            }
+        }
+        history.check(&read_all(&reader));
+        log.close();
+    }
+    assert!(failures > 100, "{failures} reads failed");
 }

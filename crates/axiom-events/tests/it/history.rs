@@ -61,6 +61,8 @@ pub(crate) struct History {
     random: Random,
     fates: Vec<Fate>,
     bodies: Vec<Vec<u8>>,
+    /// As they were handed over, and the numbers of their events.
+    batches: Vec<(Range<usize>, Batch)>,
 }
 
 impl Own {
@@ -140,6 +142,7 @@ impl History {
             random: Random::new(seed),
             fates: Vec::new(),
             bodies: Vec::new(),
+            batches: Vec::new(),
         }
     }
 
@@ -147,6 +150,7 @@ impl History {
     fn batch(&mut self) -> (Batch, usize) {
         let first = self.fates.len();
         let mut batch = Batch::new();
+        let has_ids = self.random.below(3) > 0;
         for _ in 0..=self.random.below(4) {
             let number = self.fates.len() as u64;
             let mut body = number.to_le_bytes().to_vec();
@@ -156,7 +160,7 @@ impl History {
                 time: self.random.next().cast_signed(),
                 stream: STREAMS[self.random.below(STREAMS.len())],
                 kind: "test",
-                id: self.random.below(2).eq(&0).then_some(EventId(number.into())),
+                id: has_ids.then_some(EventId(number.into())),
                 body: &body,
                 ..Event::default()
             };
@@ -164,6 +168,7 @@ impl History {
             self.fates.push(Fate::Open);
             self.bodies.push(body);
         }
+        self.batches.push((first..self.fates.len(), batch.clone()));
         (batch, first)
     }
 
@@ -223,6 +228,27 @@ impl History {
         };
         let appended = block_on(log.append(append)).unwrap_or_else(|error| panic!("{error}"));
         self.told(range, Ack::Group, &Ok(appended));
+    }
+
+    /// Producers that do not know, or know that it failed, hand in the same again. What has no ids is recorded whatever
+    /// was before, so it is left alone where nobody knows.
+    pub(crate) fn repeat(&mut self, log: &Log, found: &Found) {
+        let there: Vec<usize> = found.events.iter().filter_map(Own::number).collect();
+        for (range, batch) in self.batches.clone() {
+            let is = |fate| self.fates[range.clone()].iter().all(|found| *found == fate);
+            let has_ids = batch.events().all(|event| event.id.is_some());
+            let is_repeated = is(Fate::Refused) || (is(Fate::Open) && has_ids);
+            if !is_repeated {
+                continue;
+            }
+            let append = Append {
+                batch,
+                ..Append::default()
+            };
+            let appended = block_on(log.append(append)).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(appended.is_repeated, there.contains(&range.start), "{range:?}");
+            self.told(range, Ack::Group, &Ok(appended));
+        }
     }
 
     /// The power went off: what was not promised, and what failed since, may be there or not.

@@ -139,17 +139,13 @@ fn a_folder_has_one_writer_and_one_number() {
     let text = taken
         .to_string()
         .replace(&folder.path().display().to_string(), "FOLDER");
-    insta::assert_snapshot!(text, @r"
-    FOLDER is taken: another process writes to this log, or has not finished
-    ");
+    insta::assert_snapshot!(text, @"FOLDER is taken: another process writes to this log, or has not finished");
     log.close();
     let other = open(4).expect_err("it has another number");
     let text = other
         .to_string()
         .replace(&folder.path().display().to_string(), "FOLDER");
-    insta::assert_snapshot!(text, @r"
-    FOLDER is the log of shard 3, not 4
-    ");
+    insta::assert_snapshot!(text, @"FOLDER is the log of shard 3, not 4");
     let log = open(3).expect("it opens");
     assert_eq!(bodies(&log), ["one"]);
     log.close();

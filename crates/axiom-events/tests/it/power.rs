@@ -56,7 +56,9 @@ fn lives(seed: u64, has_faults: bool) {
             sim.power_comes_back(random.next());
         }
         let log = open(&sim);
-        history.check(&read_all(&log.reader()));
+        let found = read_all(&log.reader());
+        history.check(&found);
+        history.repeat(&log, &found);
         history.must_append(&log);
         history.check(&read_all(&log.reader()));
         log.close();

@@ -83,6 +83,8 @@ pub(crate) enum Op {
     SetBytes,
     Remove,
     SyncFolder,
+    /// Only where it is named: it changes nothing, so it is not among the operations that are counted.
+    Read,
 }
 
 /// Operations that fail: those from `after` on, counted from now, `times` of them; of one kind or of every kind.
@@ -248,9 +250,14 @@ impl State {
             return Err(io::Error::other("the power is off"));
         }
         self.ops += 1;
+        self.judge(|fault| fault.op.is_none_or(|wanted| wanted == op))
+    }
+
+    /// What the script says of an operation that these faults are about.
+    fn judge(&mut self, is_about: impl Fn(&Fault) -> bool) -> io::Result<()> {
         let mut failed = None;
         for fault in &mut self.faults {
-            if fault.op.is_some_and(|wanted| wanted != op) {
+            if !is_about(fault) {
                 continue;
             }
             if fault.after > 0 {
@@ -481,7 +488,8 @@ impl Handle {
 impl File for Handle {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let state = self.state()?;
-        let state = self.held(state, |state| state.holds_reads && at >= HEAD_BYTES);
+        let mut state = self.held(state, |state| state.holds_reads && at >= HEAD_BYTES);
+        state.judge(|fault| fault.op == Some(Op::Read))?;
         let file = state.inodes[&self.inode]
             .live
             .get(index(at)..)
