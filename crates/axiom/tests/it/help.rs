@@ -23,6 +23,7 @@ fn the_whole() {
       servers  Show the servers and how each of them is
       tools    Show the tools of all servers
       call     Call a tool
+      events   Look at what was recorded: calls, and changes of servers, sessions and the configuration
       import   Take over servers from another program's configuration
       config   Check the configuration, or print its schema
       key      Make a key that replicas share
@@ -200,7 +201,7 @@ fn wrong_use() {
     --- stderr
     error: unrecognized subcommand 'serve'
 
-      tip: a similar subcommand exists: 'servers'
+      tip: some similar subcommands exist: 'events', 'servers'
 
     Usage: axiom [OPTIONS] [COMMAND]
 
