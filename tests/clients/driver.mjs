@@ -90,6 +90,10 @@ class Run {
         return this.#adapter.callTool(params, { timeout: DEADLINE_MS, onprogress, ...options });
     }
 
+    // Calls a tool as a task of 2025-11-25 and follows it to its end, as the SDK does.
+    callToolAsTask = ({ name, arguments: args = {} }) =>
+        this.#adapter.callToolAsTask({ name, arguments: args }, { timeout: DEADLINE_MS });
+
     // Cancels a call once its first progress proves that it runs at the server.
     async cancel(step) {
         const abort = new AbortController();

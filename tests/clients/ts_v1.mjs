@@ -38,7 +38,15 @@ await drive(scenario => {
         version: () => version,
         modern: () => false,
         answer: (method, fn) => client.setRequestHandler(SCHEMAS[method], fn),
-        callTool: (params, options) => client.callTool(params, undefined, options)
+        callTool: (params, options) => client.callTool(params, undefined, options),
+        callToolAsTask: async (params, options) => {
+            const stream = client.experimental.tasks.callToolStream(params, undefined, { ...options, task: {} });
+            for await (const message of stream) {
+                if (message.type === 'result') return message.result;
+                if (message.type === 'error') throw message.error;
+            }
+            throw new Error('the task has no end');
+        }
     };
 });
 

@@ -235,7 +235,10 @@ impl Stateless {
         let mut request = Request::post(&self.path, message(id, method, &params.to_string()))
             .header("mcp-protocol-version", MODERN)
             .header("mcp-method", method);
-        if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
+        let named = ["name", "uri", "taskId"]
+            .iter()
+            .find_map(|field| params[field].as_str());
+        if let Some(name) = named {
             request = request.header("mcp-name", name);
         }
         request

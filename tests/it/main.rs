@@ -22,6 +22,7 @@ mod desktop_client;
 mod levels;
 mod news;
 mod older_transports;
+mod tasks;
 
 mod bad_input;
 mod lifetimes;

@@ -62,7 +62,8 @@ pub enum AppendError {
     Conflict(#[from] Conflict),
     #[error("some of the append's events were recorded before, or two have the same id, and others are new")]
     PartlyKnown,
-    /// Nothing of it was recorded, and the log goes on trying: the next append may succeed.
+    /// Nothing of it was recorded, and the log goes on trying: the next append may succeed. Should the process end before
+    /// the disk works again, then parts that did get to the disk may be found there by the next.
     #[error("the event log cannot write: {reason}")]
     Disk { reason: Arc<str> },
     #[error("the event log is closed")]
@@ -228,6 +229,14 @@ impl Queue {
         self.lock().is_closed = true;
         self.room.close();
         self.filled.notify_all();
+    }
+
+    /// The writer is gone: whoever waits is told so. Says how many events there were that nobody waits for.
+    pub(crate) fn give_up(&self) -> usize {
+        self.close();
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        let posted = waiting.iter().filter(|submission| submission.reply.is_none());
+        posted.map(|submission| submission.append.batch.len()).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -9,7 +9,7 @@
 //! | 8 | 2 | shard |
 //! | 10 | 1 | codec of the columns: 0 as they are, 1 zstd |
 //! | 11 | 1 | 0 |
-//! | 12 | 4 | how many events, at least 1 |
+//! | 12 | 4 | how many events, 1 to 262,144 |
 //! | 16 | 8 | offset of the first; the others follow without a gap |
 //! | 24 | 8 | earliest time, nanoseconds since 1970 |
 //! | 32 | 8 | latest time |
@@ -17,7 +17,11 @@
 //! | 44 | 4 | bytes of the columns as stored |
 //! | 48 | 32 | hash of the block before, zeros for a shard's first |
 //! | 80 | 8 | up to which offset the shard was durable when the block was made |
-//! | 88 | 8 | zeros |
+//! | 88 | 4 | mask: the stored columns are combined with it (exclusive or), over and over; zeros leave them as they are |
+//! | 92 | 4 | zeros |
+//!
+//! The mask is chosen such that the first four bytes of a block occur nowhere in the stored columns. Where a block is
+//! damaged the next one is searched for, and what a producer has put into a body must not pass for it.
 //!
 //! A block's hash is BLAKE3 over its bytes from 8 on. So each block vouches for all before it, and two blocks that changed
 //! places are found even where both are sound. The columns are described in [`columns`].
@@ -27,7 +31,9 @@
 pub(crate) mod columns;
 pub(crate) mod varint;
 
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 
 use bytes::Bytes;
 
@@ -40,6 +46,11 @@ use crate::event::Recorded;
 pub(crate) const HEAD_BYTES: usize = 96;
 /// Bytes of columns that a block may have. What a reader allocates for a block that says so itself.
 pub(crate) const COLUMNS_BYTES_MAX: usize = 32 << 20;
+
+/// Events that a block may have: an append of 16 MiB with nothing but events without a body has fewer.
+pub(crate) const EVENTS_MAX: u32 = 262_144;
+/// Masks that are tried. One in 256 at most does not do, for the largest block; and nobody knows beforehand which.
+const MASKS_MAX: u64 = 16;
 
 pub(crate) const MAGIC: [u8; 4] = *b"AXB\x01";
 /// zstd's fastest level: twice the level costs twice the time here and saves a tenth.
@@ -62,6 +73,7 @@ pub(crate) struct Head {
     pub(crate) stored_bytes: u32,
     pub(crate) before: Hash,
     pub(crate) durable: u64,
+    mask: [u8; 4],
     crc: u32,
 }
 
@@ -122,6 +134,7 @@ impl Encoder {
         let start = out.len();
         out.resize(start + HEAD_BYTES, 0);
         let codec = self.compress(&plain, out);
+        let mask = mask(&mut out[start + HEAD_BYTES..]);
         let (time_min, time_max) = columns.times();
         let head = Head {
             shard: place.shard,
@@ -134,6 +147,7 @@ impl Encoder {
             stored_bytes: length(out.len() - start - HEAD_BYTES),
             before: place.before,
             durable: place.durable,
+            mask,
             crc: 0,
         };
         head.write(&mut out[start..]);
@@ -193,6 +207,7 @@ impl Head {
             stored_bytes: u32::from_le_bytes(array(head, 44)),
             before: Hash(array(head, 48)),
             durable: u64::from_le_bytes(array(head, 80)),
+            mask: array(head, 88),
         };
         read.is_plausible()?;
         Ok(read)
@@ -202,6 +217,7 @@ impl Head {
         let is_plain = self.codec == Codec::Plain;
         let what = match self {
             head if head.count == 0 => "no events",
+            head if head.count > EVENTS_MAX => "more than 262,144 events",
             head if head.columns_bytes as usize > COLUMNS_BYTES_MAX => "more than 32 MiB of columns",
             head if head.stored_bytes > head.columns_bytes => "more bytes stored than there are",
             head if is_plain && head.stored_bytes != head.columns_bytes => "two lengths that differ",
@@ -227,6 +243,7 @@ impl Head {
         head[44..48].copy_from_slice(&self.stored_bytes.to_le_bytes());
         head[48..80].copy_from_slice(&self.before.0);
         head[80..88].copy_from_slice(&self.durable.to_le_bytes());
+        head[88..92].copy_from_slice(&self.mask);
     }
 
     /// Bytes of the whole block.
@@ -256,18 +273,24 @@ impl Head {
 }
 
 impl Block {
-    /// The block that `bytes` begin with.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Block, Unsound> {
+    /// The block that `bytes` begin with. It takes some 100 MB of memory at most, whatever the bytes are.
+    ///
+    /// # Errors
+    /// When they are not a block as it was written.
+    pub fn decode(bytes: &[u8]) -> Result<Block, Unsound> {
         let head = Head::read(bytes)?;
         head.check(bytes)?;
-        let stored = &bytes[HEAD_BYTES..head.bytes()];
+        let mut stored = Cow::Borrowed(&bytes[HEAD_BYTES..head.bytes()]);
+        if head.mask != [0; 4] {
+            combine(stored.to_mut(), head.mask);
+        }
         let plain = match head.codec {
-            Codec::Plain => stored.to_vec(),
-            Codec::Zstd => {
-                zstd::bulk::decompress(stored, head.columns_bytes as usize).map_err(|_| Unsound::Columns {
+            Codec::Plain => stored.into_owned(),
+            Codec::Zstd => zstd::bulk::decompress(&stored, head.columns_bytes as usize).map_err(|_| {
+                Unsound::Columns {
                     what: "they do not decompress",
-                })?
-            }
+                }
+            })?,
         };
         if plain.len() != head.columns_bytes as usize {
             let what = "another length than the head says";
@@ -326,6 +349,35 @@ impl Block {
     }
 }
 
+/// Sees to it that no block seems to begin in these bytes, and says what they were combined with.
+fn mask(stored: &mut [u8]) -> [u8; 4] {
+    let has_magic = |bytes: &[u8]| memchr::memmem::find(bytes, &MAGIC).is_some();
+    if !has_magic(stored) {
+        return [0; 4];
+    }
+    let random = RandomState::new();
+    let mut mask = [0; 4];
+    for n in 0..MASKS_MAX {
+        combine(stored, mask);
+        mask = *random
+            .hash_one(n)
+            .to_le_bytes()
+            .first_chunk()
+            .expect("it has eight");
+        combine(stored, mask);
+        if !has_magic(stored) {
+            break;
+        }
+    }
+    mask
+}
+
+fn combine(stored: &mut [u8], mask: [u8; 4]) {
+    for (byte, mask) in stored.iter_mut().zip(mask.into_iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
 /// A block's hash, over its bytes.
 pub(crate) fn hash(block: &[u8]) -> Hash {
     Hash(*blake3::hash(&block[8..]).as_bytes())
@@ -364,3 +416,6 @@ impl fmt::Debug for Encoder {
         f.debug_struct("Encoder").finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

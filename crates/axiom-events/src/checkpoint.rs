@@ -44,10 +44,11 @@ pub(crate) fn save(disk: &dyn Disk, folder: &Path, offset: u64, streams: &Stream
     Ok(())
 }
 
-/// Reads the newest sound checkpoint that is not beyond `end`, and says its offset; 0 if there is none.
-pub(crate) fn load(disk: &dyn Disk, folder: &Path, end: u64, streams: &mut Streams) -> u64 {
+/// Reads the newest sound checkpoint, and says its offset; 0 if there is none. So many events there were once: a log that
+/// ends before it has lost some.
+pub(crate) fn load(disk: &dyn Disk, folder: &Path, streams: &mut Streams) -> u64 {
     let Ok(saved) = saved(disk, folder) else { return 0 };
-    for offset in saved.into_iter().rev().filter(|offset| *offset <= end) {
+    for offset in saved.into_iter().rev() {
         let path = folder.join(format!("{offset:020}{SUFFIX}"));
         match read(disk, &path) {
             Ok(bytes) if decode(&bytes, offset, streams).is_some() => return offset,
@@ -63,9 +64,12 @@ pub(crate) fn load(disk: &dyn Disk, folder: &Path, end: u64, streams: &mut Strea
 /// Offsets of the checkpoints there are, ascending.
 fn saved(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<u64>> {
     let names = disk.files(folder)?;
-    let offsets = names
-        .iter()
-        .filter_map(|name| name.strip_suffix(SUFFIX)?.parse().ok());
+    let offsets = names.iter().filter_map(|name| {
+        name.strip_suffix(SUFFIX)
+            .filter(|digits| digits.len() == 20)?
+            .parse()
+            .ok()
+    });
     let mut offsets: Vec<u64> = offsets.collect();
     offsets.sort_unstable();
     Ok(offsets)
@@ -113,8 +117,14 @@ fn decode(bytes: &[u8], offset: u64, streams: &mut Streams) -> Option<()> {
         found.push((std::str::from_utf8(name).ok()?, u64::from_le_bytes(*next)));
         rest = after;
     }
+    if !rest.is_empty() {
+        return None;
+    }
     for (name, next) in found {
         streams.set_next(name, next);
     }
-    rest.is_empty().then_some(())
+    Some(())
 }
+
+#[cfg(test)]
+mod tests;

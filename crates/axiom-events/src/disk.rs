@@ -118,7 +118,7 @@ impl Disk for Machine {
             .truncate(false)
             .open(folder.join("lock"))?;
         rustix::fs::flock(file.file(), rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        Ok(Box::new(Locked { file }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -134,6 +134,21 @@ impl Disk for Machine {
     }
 }
 
+#[derive(Debug)]
+struct Locked {
+    file: fs_err::File,
+}
+
+impl Drop for Locked {
+    /// Closing the file is not enough: a child process that was begun and has not come to its own program has it, too.
+    fn drop(&mut self) {
+        let unlocked = rustix::fs::flock(self.file.file(), rustix::fs::FlockOperation::Unlock);
+        if let Err(error) = unlocked {
+            tracing::warn!(%error, "an event log's folder may stay locked until this process ends");
+        }
+    }
+}
+
 impl Opened {
     /// Room now rather than "no space left" later; and a length that does not change any more costs no journal entry at
     /// each sync.
@@ -141,10 +156,12 @@ impl Opened {
         #[cfg(target_os = "linux")]
         {
             use rustix::fs::FallocateFlags;
-            match rustix::fs::fallocate(self.file.file(), FallocateFlags::empty(), 0, bytes) {
+            use rustix::io::Errno;
+            let reserve = || rustix::fs::fallocate(self.file.file(), FallocateFlags::empty(), 0, bytes);
+            match rustix::io::retry_on_intr(reserve) {
                 Ok(()) => return Ok(()),
                 // This file system cannot; it still can be told the length.
-                Err(rustix::io::Errno::OPNOTSUPP) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -191,3 +208,6 @@ fn above(folder: &Path) -> PathBuf {
         _ => PathBuf::from("."),
     }
 }
+
+#[cfg(test)]
+mod tests;

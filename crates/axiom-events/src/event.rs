@@ -24,6 +24,7 @@ pub struct Event<'a> {
     /// The W3C trace that it happened in.
     pub trace: Option<TraceId>,
     /// Chosen by the producer, unique in its shard: an event that comes again with the same id is recorded once.
+    /// Give one to every event of an append or to none: only then is the whole of it recognised.
     pub id: Option<EventId>,
     pub format: Format,
     pub body: &'a [u8],

@@ -30,6 +30,9 @@ pub struct Options {
 }
 
 /// A log that is open for writing. Clones write to the same one.
+///
+/// When the last clone is dropped, what is in the queue is still written, by threads that nobody waits for: the folder is
+/// taken until they are done. [`Log::close`] waits.
 #[derive(Debug, Clone)]
 pub struct Log {
     shared: Arc<Shared>,
@@ -67,9 +70,11 @@ impl Log {
             source,
         };
         disk.create_folder(&folder).map_err(failed)?;
-        let lock = disk.lock(&folder).map_err(|source| OpenError::Locked {
-            folder: folder.clone(),
-            source,
+        let lock = disk.lock(&folder).map_err(|source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::Locked {
+                folder: folder.clone(),
+            },
+            _ => failed(source),
         })?;
         let recovered = recover::recover(&disk, &folder, options.shard)?;
         let segments = Arc::new(recovered.segments);
@@ -128,11 +133,13 @@ impl Log {
         self.shared.queue.submit(append).await
     }
 
-    /// Hands over events and does not wait. They are written within some milliseconds. If the disk refuses them, an event
-    /// of kind [`axiom.gap`](crate::writer::GAP_KIND) says how many are missing.
+    /// Hands over events and does not wait. They are written within some milliseconds. If the disk refuses them, or
+    /// some were recorded before and some were not, an event of kind [`axiom.gap`](crate::writer::GAP_KIND) says how many
+    /// are missing.
     ///
     /// # Errors
-    /// Gives the batch back when the queue is full.
+    /// Gives the batch back when the queue is full or closed, and always if it has more than
+    /// [`APPEND_BYTES_MAX`](crate::append::APPEND_BYTES_MAX).
     pub fn post(&self, batch: Batch) -> Result<(), Full> {
         self.shared.queue.post(batch)
     }

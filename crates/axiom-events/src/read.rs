@@ -97,8 +97,9 @@ impl Reader {
         if let Some(block) = self.lock().get(offset) {
             return Ok(Next::Block(block));
         }
+        let end = self.end();
         let Some(placed) = self.segments.segment_of(offset) else {
-            return Ok(Next::End);
+            return Ok(Next::Gap(offset..end));
         };
         let first = placed.segment.begin.first_offset;
         if offset < first {
@@ -111,11 +112,8 @@ impl Reader {
                 Ok(Next::Block(block))
             }
             At::Damage(range) => Ok(Next::Gap(offset..range.end)),
-            // A whole file is missing between this segment and the next.
-            At::Beyond => Ok(match placed.until() {
-                Some(until) => Next::Gap(offset..until),
-                None => Next::End,
-            }),
+            // A whole file is missing between this segment and the next, or the last one.
+            At::Beyond => Ok(Next::Gap(offset..placed.until().unwrap_or(end))),
         }
     }
 

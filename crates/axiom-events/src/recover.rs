@@ -18,6 +18,8 @@ use crate::walk::{Damage, End, Step, Walk};
 
 /// A new segment before it has its name.
 pub(crate) const FRESH: &str = "fresh.tmp";
+/// How much is in memory at once when torn bytes are copied.
+const COPY_BYTES: usize = 1 << 20;
 
 /// What was found when a shard was opened, beyond its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,8 +41,10 @@ pub struct Torn {
 /// Why a shard cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("another process writes to {folder}: {source}")]
-    Locked { folder: PathBuf, source: std::io::Error },
+    #[error("{folder} is taken: another process writes to this log, or has not finished")]
+    Locked { folder: PathBuf },
+    #[error("{folder} is the log of shard {found}, not {asked}")]
+    Shard { folder: PathBuf, found: u16, asked: u16 },
     #[error("failed to prepare {path}: {source}")]
     Disk { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -62,12 +66,14 @@ pub(crate) struct Recovered {
 /// Opens a shard's segments without changing anything.
 pub(crate) fn look(disk: Arc<dyn Disk>, folder: &Path) -> Result<Segments, ReadError> {
     let mut damage = Vec::new();
+    // Before the segments: whoever writes makes one when a segment has ended.
+    let counted = checkpoint::load(disk.as_ref(), folder, &mut Streams::default());
     let list = list(disk.as_ref(), folder, &mut damage)?;
     let end = match list.last() {
         Some(newest) => walk_all(&newest.segment, None, |_| {})?.end.offset,
         None => 0,
     };
-    Ok(Segments::new(disk, folder.to_owned(), list, end))
+    Ok(Segments::new(disk, folder.to_owned(), list, end.max(counted)))
 }
 
 /// Opens a shard to write to it, and puts in order what the last writer left.
@@ -75,7 +81,19 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
     let disk = shared.as_ref();
     forget_fresh(disk, folder)?;
     let mut report = Report::default();
-    let list = list(disk, folder, &mut report.damage)?;
+    let mut list = list(disk, folder, &mut report.damage)?;
+    if put_names_right(disk, folder, &list)? {
+        list = self::list(disk, folder, &mut Vec::new())?;
+    }
+    if let Some(newest) = list.last()
+        && newest.segment.begin.shard != shard
+    {
+        return Err(OpenError::Shard {
+            folder: folder.to_owned(),
+            found: newest.segment.begin.shard,
+            asked: shard,
+        });
+    }
     let mut last = Hash::default();
     let mut end = 0;
     for (n, placed) in list.iter().enumerate() {
@@ -83,8 +101,11 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
         if n > 0 && segment.begin.first_offset > end {
             report.damage.push(hole(folder, end..segment.begin.first_offset));
         }
-        if let Some(sealed) = sealed(segment, placed.until())? {
-            (end, last) = (sealed.end_offset, sealed.last);
+        if let Some(until) = placed.until()
+            && let Some((_, sealed)) = segment.sealed()?
+            && sealed.end_offset == until
+        {
+            (end, last) = (until, sealed.last);
             continue;
         }
         let walked = walk_all(segment, placed.until(), |_| {})?;
@@ -93,10 +114,17 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
         if walked.end.torn_bytes > 0 {
             report.torn.push(keep_torn(disk, folder, segment, walked.end)?);
         }
-        seal(disk, segment, shard, &walked)?;
+        finish(disk, segment, shard, &walked)?;
+    }
+    let mut streams = Streams::default();
+    let counted = checkpoint::load(disk, folder, &mut streams);
+    if counted > end {
+        // Offsets and versions that were given once are not given to other events.
+        report.damage.push(hole(folder, end..counted));
+        end = counted;
     }
     let segments = Segments::new(Arc::clone(shared), folder.to_owned(), list, end);
-    let streams = replay(disk, folder, &segments)?;
+    replay(&segments, counted, &mut streams)?;
     Ok(Recovered {
         segments,
         streams,
@@ -129,42 +157,106 @@ pub(crate) fn list(
         .filter_map(|name| segment::first_offset(name))
         .collect();
     offsets.sort_unstable();
-    let mut sound = Vec::new();
+    let mut found = Vec::new();
     for offset in offsets {
-        match Segment::open(disk, segment::path(folder, offset)) {
-            Ok(segment) if segment.begin.first_offset == offset => sound.push(segment),
-            Ok(segment) => damage.push(whole_file(
-                &segment.path,
-                offset,
-                format!(
-                    "its head says that it begins with event {}",
-                    segment.begin.first_offset
-                ),
-            )),
-            Err(ReadError::Damaged { path, source, .. }) => {
+        let path = segment::path(folder, offset);
+        let segment = match Segment::open(disk, path.clone()) {
+            Ok(segment) => Some(segment),
+            Err(ReadError::Damaged { source, .. }) => {
                 damage.push(whole_file(
                     &path,
                     offset,
                     format!("its head is not valid: {source}"),
                 ));
+                Segment::open_headless(disk, path, offset)?
             }
             Err(error) => return Err(error),
+        };
+        if let Some(segment) = &segment
+            && !has_its_name(segment, folder)
+        {
+            let reason = format!(
+                "its head says that it begins with event {}",
+                segment.begin.first_offset
+            );
+            damage.push(whole_file(&segment.path, offset, reason));
         }
+        found.extend(segment);
     }
-    let starts: Vec<u64> = sound.iter().map(|segment| segment.begin.first_offset).collect();
+    // A head has a checksum and a name has none. Of two that begin alike, the one with the right name counts.
+    found.sort_by_key(|segment| (segment.begin.first_offset, !has_its_name(segment, folder)));
+    found.dedup_by_key(|segment| segment.begin.first_offset);
+    let starts: Vec<u64> = found.iter().map(|segment| segment.begin.first_offset).collect();
     let untils = starts.iter().skip(1).map(|start| Some(*start)).chain([None]);
-    Ok(sound
+    Ok(found
         .into_iter()
         .zip(untils)
         .map(|(segment, until)| Arc::new(Placed::unread(segment, until)))
         .collect())
 }
 
+fn has_its_name(segment: &Segment, folder: &Path) -> bool {
+    segment.path == segment::path(folder, segment.begin.first_offset)
+}
+
+/// Gives segments the names that their heads say, and files that only look like segments another one: a segment that is
+/// begun replaces whatever has its name. True if there was anything to do.
+fn put_names_right(disk: &dyn Disk, folder: &Path, list: &[Arc<Placed>]) -> Result<bool, OpenError> {
+    let failed = |path: &Path, source| OpenError::Disk {
+        path: path.to_owned(),
+        source,
+    };
+    let names = disk.files(folder).map_err(|source| failed(folder, source))?;
+    let is_listed = |path: &Path| list.iter().any(|placed| placed.segment.path == path);
+    let mut renames = Vec::new();
+    for (name, offset) in names
+        .iter()
+        .filter_map(|name| Some((name, segment::first_offset(name)?)))
+    {
+        let path = segment::path(folder, offset);
+        if !is_listed(&path) {
+            let aside = free_name(&names, |n| format!("damaged-{n}-{name}.bin"));
+            renames.push((path, folder.join(aside)));
+        }
+    }
+    // Two may have each other's name, so all go by way of names that nobody has.
+    let mut last = Vec::new();
+    let misnamed = list
+        .iter()
+        .filter(|placed| !has_its_name(&placed.segment, folder));
+    for (spare, placed) in (0..=u64::MAX).rev().zip(misnamed) {
+        let spare = segment::path(folder, spare);
+        renames.push((placed.segment.path.clone(), spare.clone()));
+        last.push((spare, segment::path(folder, placed.segment.begin.first_offset)));
+    }
+    renames.append(&mut last);
+    for (from, to) in &renames {
+        disk.rename(from, to).map_err(|source| failed(from, source))?;
+    }
+    if !renames.is_empty() {
+        disk.sync_folder(folder)
+            .map_err(|source| failed(folder, source))?;
+    }
+    Ok(!renames.is_empty())
+}
+
+/// The first of these names that no file has.
+fn free_name(names: &[String], name: impl Fn(usize) -> String) -> String {
+    let mut n = 0;
+    loop {
+        let name = name(n);
+        if !names.contains(&name) {
+            return name;
+        }
+        n += 1;
+    }
+}
+
 fn whole_file(path: &Path, offset: u64, reason: String) -> Damage {
     Damage {
         path: path.to_owned(),
         bytes: 0..0,
-        // How many it held, the segment after it says.
+        // Which of its events cannot be read, its blocks say, and the segment after it.
         offsets: offset..offset,
         reason,
     }
@@ -177,12 +269,6 @@ pub(crate) fn hole(folder: &Path, offsets: Range<u64>) -> Damage {
         offsets,
         reason: "the segment with these events is missing".to_owned(),
     }
-}
-
-/// The seal of a segment that needs no walk.
-fn sealed(segment: &Segment, until: Option<u64>) -> Result<Option<Seal>, ReadError> {
-    let seal = segment.sealed()?.map(|(_, seal)| seal);
-    Ok(seal.filter(|seal| until.is_none_or(|until| seal.end_offset == until)))
 }
 
 /// All blocks of a segment.
@@ -223,38 +309,50 @@ fn walk_all(segment: &Segment, until: Option<u64>, mut each: impl FnMut(&[u8])) 
 
 /// Copies what is behind the last sound block: nobody can read it today, but nothing that was given to us is thrown away.
 fn keep_torn(disk: &dyn Disk, folder: &Path, segment: &Segment, end: End) -> Result<Torn, OpenError> {
-    let name = format!("torn-{:020}-{}.bin", end.offset, end.at);
+    let names = disk.files(folder).map_err(|source| OpenError::Disk {
+        path: folder.to_owned(),
+        source,
+    })?;
+    // The same place may be torn again, and an opening before this one may have come no further.
+    let name = free_name(&names, |n| format!("torn-{:020}-{}-{n}.bin", end.offset, end.at));
     let path = folder.join(name);
     let failed = |source| OpenError::Disk {
         path: path.clone(),
         source,
     };
-    let bytes =
-        usize::try_from(end.torn_bytes).map_err(|_| failed(std::io::ErrorKind::FileTooLarge.into()))?;
-    let mut torn = vec![0; bytes];
-    let filled = segment.read(&mut torn, end.at)?;
-    match disk.remove(&path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(failed(source)),
-        // An opening before this one came no further.
-        _ => {}
-    }
+    let torn = end.torn();
     let file = disk.create(&path, end.torn_bytes).map_err(failed)?;
-    file.write_at(&torn[..filled], 0).map_err(failed)?;
+    let mut window = vec![0; COPY_BYTES];
+    let mut at = torn.start;
+    while at < torn.end {
+        let left = usize::try_from(torn.end - at).unwrap_or(usize::MAX);
+        let filled = segment.read(&mut window[..left.min(COPY_BYTES)], at)?;
+        if filled == 0 {
+            break;
+        }
+        file.write_at(&window[..filled], at - torn.start)
+            .map_err(failed)?;
+        at += filled as u64;
+    }
     file.sync().map_err(failed)?;
     disk.sync_folder(folder).map_err(failed)?;
     Ok(Torn {
         path: segment.path.clone(),
-        bytes: end.at..end.at + end.torn_bytes,
+        bytes: torn,
         kept_in: Some(path),
     })
 }
 
-/// Ends a segment behind its last block.
-fn seal(disk: &dyn Disk, segment: &Segment, shard: u16, walked: &Walked) -> Result<(), OpenError> {
+/// Ends a segment behind its last block. A seal that it has stays: where blocks are damaged, it is what proves it.
+fn finish(disk: &dyn Disk, segment: &Segment, shard: u16, walked: &Walked) -> Result<(), OpenError> {
     let failed = |source| OpenError::Disk {
         path: segment.path.clone(),
         source,
     };
+    let bytes = walked.end.at + SEAL_BYTES as u64;
+    if walked.end.seal.is_some() && segment.bytes()? == bytes {
+        return Ok(());
+    }
     let seal = Seal {
         shard,
         end_offset: walked.end.offset,
@@ -263,16 +361,15 @@ fn seal(disk: &dyn Disk, segment: &Segment, shard: u16, walked: &Walked) -> Resu
         root: merkle::root(&walked.hashes),
     };
     let file = disk.open(&segment.path, Access::Write).map_err(failed)?;
-    file.write_at(&seal.write(), walked.end.at).map_err(failed)?;
-    file.set_bytes(walked.end.at + SEAL_BYTES as u64)
-        .map_err(failed)?;
+    if walked.end.seal.is_none() {
+        file.write_at(&seal.write(), walked.end.at).map_err(failed)?;
+    }
+    file.set_bytes(bytes).map_err(failed)?;
     file.sync().map_err(failed)
 }
 
-/// The streams as of the end: the newest checkpoint, and every event after it.
-fn replay(disk: &dyn Disk, folder: &Path, segments: &Segments) -> Result<Streams, OpenError> {
-    let mut streams = Streams::default();
-    let checkpoint = checkpoint::load(disk, folder, segments.end(), &mut streams);
+/// Adds what came after a checkpoint to the streams that it says.
+fn replay(segments: &Segments, checkpoint: u64, streams: &mut Streams) -> Result<(), OpenError> {
     // Producers' ids are in no checkpoint. Versions that are read twice end as they are.
     let from = checkpoint.min(segments.end().saturating_sub(IDS_MAX as u64));
     for placed in segments.all() {
@@ -284,12 +381,12 @@ fn replay(disk: &dyn Disk, folder: &Path, segments: &Segments) -> Result<Streams
             // Whatever passed its checksum and is no block all the same is found by whoever reads it.
             let Ok(block) = Block::decode(bytes) else { return };
             for recorded in block.events().filter(|recorded| recorded.offset >= from) {
-                streams.set_next(recorded.event.stream, recorded.version + 1);
+                streams.set_next(recorded.event.stream, recorded.version.saturating_add(1));
                 if let Some(id) = recorded.event.id {
                     streams.remember(id, recorded.offset);
                 }
             }
         })?;
     }
-    Ok(streams)
+    Ok(())
 }

@@ -32,7 +32,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::block::{self, Block, Hash, Head, Unsound};
+use crate::block::{self, Hash, Head, Unsound};
 use crate::disk::{Access, Disk, File};
 
 /// Bytes of a segment's head, and of its seal.
@@ -189,6 +189,33 @@ impl Segment {
         }
     }
 
+    /// A segment whose head is damaged: what it said is in its name and its first sound block. `None` if it has no block.
+    pub(crate) fn open_headless(
+        disk: &dyn Disk,
+        path: PathBuf,
+        first_offset: u64,
+    ) -> Result<Option<Segment>, ReadError> {
+        let file = match disk.open(&path, Access::Read) {
+            Ok(file) => file,
+            Err(source) => return Err(ReadError::Disk { path, source }),
+        };
+        let begin = Begin {
+            shard: 0,
+            first_offset,
+            created: 0,
+            before: Hash::default(),
+        };
+        let mut segment = Segment { path, begin, file };
+        let found = segment.find(HEAD_BYTES as u64, |head| head.first_offset >= first_offset)?;
+        Ok(found.map(|(_, head)| {
+            segment.begin.shard = head.shard;
+            if head.first_offset == first_offset {
+                segment.begin.before = head.before;
+            }
+            segment
+        }))
+    }
+
     pub(crate) fn bytes(&self) -> Result<u64, ReadError> {
         self.file.bytes().map_err(|source| self.failed(source))
     }
@@ -203,11 +230,6 @@ impl Segment {
         self.fill(&mut bytes[block::HEAD_BYTES..], at + block::HEAD_BYTES as u64)?;
         head.check(&bytes).map_err(damaged)?;
         Ok((head, bytes))
-    }
-
-    pub(crate) fn block(&self, at: u64) -> Result<Block, ReadError> {
-        let (_, bytes) = self.raw_block(at)?;
-        Block::decode(&bytes).map_err(|source| self.damaged(at, source))
     }
 
     /// The head of the block at `at`, as it is there: nothing proves it.
@@ -229,6 +251,9 @@ impl Segment {
             return Ok(None);
         };
         match self.seal(at) {
+            Ok(seal) if seal.shard != self.begin.shard || seal.end_offset < self.begin.first_offset => {
+                Ok(None)
+            }
             Ok(seal) => Ok(Some((at, seal))),
             Err(ReadError::Damaged { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -237,17 +262,25 @@ impl Segment {
 
     /// The next sound block of this shard at `at` or behind it: its place and head. Looks at every byte.
     pub(crate) fn find_block(&self, at: u64, min_offset: u64) -> Result<Option<(u64, Head)>, ReadError> {
+        let shard = self.begin.shard;
+        self.find(at, |head| head.shard == shard && head.first_offset >= min_offset)
+    }
+
+    fn find(&self, at: u64, fits: impl Fn(&Head) -> bool) -> Result<Option<(u64, Head)>, ReadError> {
         let mut window = vec![0; WINDOW_BYTES];
         let mut at = at;
         loop {
             let filled = self.read(&mut window, at)?;
             for place in magic_places(&window[..filled]) {
                 let place = at + place as u64;
-                let Ok((head, _)) = self.raw_block(place) else {
+                // Most are none, and few are read whole for it.
+                if !self.head(place).is_ok_and(|head| fits(&head)) {
                     continue;
-                };
-                if head.shard == self.begin.shard && head.first_offset >= min_offset {
-                    return Ok(Some((place, head)));
+                }
+                match self.raw_block(place) {
+                    Ok((head, _)) => return Ok(Some((place, head))),
+                    Err(ReadError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
                 }
             }
             if filled < window.len() {
@@ -301,10 +334,8 @@ impl Segment {
 }
 
 fn magic_places(window: &[u8]) -> impl Iterator<Item = usize> {
-    let magic = block::MAGIC;
-    window
-        .windows(magic.len())
-        .enumerate()
-        .filter(move |(_, bytes)| *bytes == magic)
-        .map(|(at, _)| at)
+    memchr::memmem::find_iter(window, &block::MAGIC)
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,19 @@ pub(crate) enum At {
     Beyond,
 }
 
+/// Where to look for an offset.
+#[derive(Debug)]
+enum Near {
+    /// The last place that is known before it: the block there begins with `first`. All blocks end with `end`.
+    Place {
+        first: u64,
+        at: u64,
+        end: u64,
+    },
+    Damage(Range<u64>),
+    Beyond,
+}
+
 impl Segments {
     pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf, list: Vec<Arc<Placed>>, end: u64) -> Segments {
         Segments {
@@ -255,29 +268,51 @@ impl Placed {
     /// What is at `offset`.
     pub(crate) fn at(&self, offset: u64) -> Result<At, ReadError> {
         self.survey()?;
+        match self.near(offset) {
+            Near::Beyond => Ok(At::Beyond),
+            Near::Damage(offsets) => Ok(At::Damage(offsets)),
+            Near::Place { first, at, end } => {
+                self.walk_to(offset, Walk::from(&self.segment, self.until(), first, at), end)
+            }
+        }
+    }
+
+    /// What the map says. The disk is asked without its lock: a disk that takes its time must not keep the writer waiting.
+    fn near(&self, offset: u64) -> Near {
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
         let map = map.as_ref().expect("it was surveyed");
         let end = self.until().map_or(map.end, |until| map.end.min(until));
         if offset >= end {
-            return Ok(At::Beyond);
+            return Near::Beyond;
         }
         if let Some(damage) = map.damage.iter().find(|damage| damage.offsets.contains(&offset)) {
-            return Ok(At::Damage(damage.offsets.clone()));
+            return Near::Damage(damage.offsets.clone());
         }
         let before = map.places.partition_point(|(first, _)| *first <= offset);
-        let (_, at) = map.places[before.saturating_sub(1)];
-        self.walk_to(offset, at)
+        match before.checked_sub(1).and_then(|place| map.places.get(place)) {
+            Some(&(first, at)) => Near::Place { first, at, end },
+            None => Near::Damage(offset..offset + 1),
+        }
     }
 
-    /// Reads the block with this offset, which is at `at` or a few blocks behind it.
-    fn walk_to(&self, offset: u64, mut at: u64) -> Result<At, ReadError> {
-        loop {
-            let head = self.segment.head(at)?;
-            if offset < head.end_offset() {
-                return Ok(At::Block(self.segment.block(at)?));
+    /// Reads the block with this offset, which is where the walk begins or a few blocks behind it.
+    fn walk_to(&self, offset: u64, mut walk: Walk<'_>, end: u64) -> Result<At, ReadError> {
+        while let Some(step) = walk.step()? {
+            match step {
+                Step::Block(found) if offset < found.head.end_offset() => {
+                    return Ok(match Block::decode(&found.bytes) {
+                        Ok(block) => At::Block(block),
+                        Err(_) => At::Damage(found.head.first_offset..found.head.end_offset()),
+                    });
+                }
+                Step::Damage(damage) if damage.offsets.contains(&offset) => {
+                    return Ok(At::Damage(damage.offsets.start..damage.offsets.end.min(end)));
+                }
+                Step::Block(_) | Step::Damage(_) | Step::End(_) => {}
             }
-            at += head.bytes() as u64;
         }
+        // It was there when the map was made.
+        Ok(At::Damage(offset..end))
     }
 
     /// Walks through the file once, if nobody has.
@@ -303,7 +338,7 @@ impl Placed {
         self.survey()?;
         let mut map = self.map_mut();
         let map = map.as_mut().expect("it was surveyed");
-        let mut walk = Walk::resume(&self.segment, self.until(), map.end_at, map.end);
+        let mut walk = Walk::from(&self.segment, self.until(), map.end, map.end_at);
         while let Some(step) = walk.step()? {
             map.take(step);
         }

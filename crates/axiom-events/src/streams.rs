@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::batch::Batch;
 use crate::event::EventId;
 
-/// Producers' own ids that are remembered. A producer that repeats an event must do so before this many others with an id
-/// have come; 24 MB at most.
+/// Producers' own ids that are remembered. A producer that repeats an event must do so before this many others have come,
+/// with an id or without: after a start the log knows the ids among its last so many events. 24 MB at most.
 pub(crate) const IDS_MAX: usize = 262_144;
 
 /// What a stream must be like for an append to happen.
@@ -83,7 +83,7 @@ impl Streams {
 
     /// The version of a stream's last event.
     pub(crate) fn last(&self, stream: &str) -> Option<u64> {
-        self.next.get(stream).map(|next| next - 1)
+        self.next.get(stream)?.checked_sub(1)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -95,10 +95,11 @@ impl Streams {
         self.next.iter().map(|(stream, next)| (stream, *next))
     }
 
-    /// Takes over what a checkpoint or a recorded event says.
+    /// Takes over what a checkpoint or a recorded event says. A version that was given once is not given again, so the
+    /// later one holds: an event from before the checkpoint may be all that damage left of its stream.
     pub(crate) fn set_next(&mut self, stream: &str, next: u64) {
         match self.next.get_mut(stream) {
-            Some(known) => *known = next,
+            Some(known) => *known = next.max(*known),
             None => {
                 self.next.insert(stream.into(), next);
             }
@@ -152,7 +153,7 @@ impl Streams {
             let version =
                 next[stream].unwrap_or_else(|| self.next.get(&*names[stream]).copied().unwrap_or(0));
             versions.push(version);
-            next[stream] = Some(version + 1);
+            next[stream] = Some(version.saturating_add(1));
             if let Some(id) = row.id {
                 self.remember(id, offset);
                 undo.ids.push(id);
@@ -187,8 +188,12 @@ impl Streams {
                 None => self.next.remove(&stream),
             };
         }
-        for id in undo.ids {
+        for id in undo.ids.into_iter().rev() {
             self.ids.remove(&id);
+            // It must not grow old for two: what comes again with it is as young as any other.
+            if self.ids_by_age.back() == Some(&id) {
+                self.ids_by_age.pop_back();
+            }
         }
     }
 }
@@ -203,3 +208,6 @@ impl std::fmt::Display for Expected {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

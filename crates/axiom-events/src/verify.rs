@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::block::{Block, Hash};
+use crate::checkpoint;
 use crate::disk::Disk;
 use crate::merkle;
 use crate::recover;
 use crate::segment::ReadError;
 use crate::segments::Placed;
+use crate::streams::Streams;
 use crate::walk::{Damage, Step, Walk};
 
 /// What a shard was found to be.
@@ -53,6 +55,8 @@ pub fn verify(disk: &dyn Disk, folder: &Path) -> Result<Verdict, ReadError> {
         damage: Vec::new(),
         torn_bytes: 0,
     };
+    // Before the segments: whoever writes makes one when a segment has ended.
+    let counted = checkpoint::load(disk, folder, &mut Streams::default());
     let list = recover::list(disk, folder, &mut verdict.damage)?;
     // The oldest segments may have been retired; what was before them is not for us to say.
     let mut before: Option<(u64, Hash)> = None;
@@ -68,6 +72,15 @@ pub fn verify(disk: &dyn Disk, folder: &Path) -> Result<Verdict, ReadError> {
             }
         }
         before = Some(verdict.segment(placed)?);
+    }
+    let end = before.map_or(0, |(end, _)| end);
+    if counted > end {
+        verdict.damage.push(recover::hole(folder, end..counted));
+    } else if let (Some(newest), Some(placed)) = (verdict.segments.last(), list.last())
+        && !newest.is_sealed
+        && counted > newest.first_offset
+    {
+        verdict.blame(placed, 0, "it was sealed, and is not");
     }
     Ok(verdict)
 }
@@ -115,11 +128,10 @@ impl Verdict {
                         }
                         _ => {}
                     }
-                    match (is_newest, end.torn_bytes) {
-                        (_, 0) => {}
-                        (true, torn) if !is_sealed => self.torn_bytes = torn,
-                        _ if is_sealed => self.blame(placed, end.at, "bytes behind its seal"),
-                        _ => {}
+                    if is_sealed && placed.segment.bytes()? > end.torn().start {
+                        self.blame(placed, end.at, "bytes behind its seal");
+                    } else if is_newest {
+                        self.torn_bytes = end.torn_bytes;
                     }
                 }
             }

@@ -66,8 +66,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A walk that goes on at a place behind a block, with the event that comes next.
-    pub(crate) fn resume(segment: &'a Segment, until: Option<u64>, at: u64, offset: u64) -> Walk<'a> {
+    /// Goes on at `at`, where a block with `offset` as its first event is or will be.
+    pub(crate) fn from(segment: &'a Segment, until: Option<u64>, offset: u64, at: u64) -> Walk<'a> {
         Walk {
             at,
             offset,
@@ -84,21 +84,28 @@ impl<'a> Walk<'a> {
             return self.end(self.seal_here()?).map(Some);
         }
         match self.segment.raw_block(self.at) {
-            Ok((head, bytes)) if self.belongs(&head) => {
-                let at = self.at;
-                self.at += bytes.len() as u64;
-                self.offset = head.end_offset();
-                Ok(Some(Step::Block(Found { at, head, bytes })))
-            }
+            Ok((head, bytes)) if self.belongs(&head) => Ok(Some(self.found(head, bytes))),
             Ok((head, _)) => self.misplaced(&head).map(Some),
             Err(ReadError::Damaged { source, .. }) => self.no_block(&source).map(Some),
             Err(error) => Err(error),
         }
     }
 
+    fn found(&mut self, head: Head, bytes: Vec<u8>) -> Step {
+        let at = self.at;
+        self.at += bytes.len() as u64;
+        self.offset = head.end_offset();
+        Step::Block(Found { at, head, bytes })
+    }
+
     fn belongs(&self, head: &Head) -> bool {
+        self.follows(head) && head.first_offset == self.offset
+    }
+
+    /// Whether it may come next, over a gap.
+    fn follows(&self, head: &Head) -> bool {
         head.shard == self.segment.begin.shard
-            && head.first_offset == self.offset
+            && head.first_offset >= self.offset
             && self.until.is_none_or(|until| head.end_offset() <= until)
     }
 
@@ -112,6 +119,12 @@ impl<'a> Walk<'a> {
             self.offset,
             self.segment.begin.shard
         );
+        if self.follows(head) {
+            // Those before it are missing; it is as good as any other.
+            let lost = self.offset..head.first_offset;
+            self.offset = head.first_offset;
+            return Ok(self.damage(self.at..self.at, lost, reason));
+        }
         self.go_on_behind(reason)
     }
 
@@ -126,14 +139,23 @@ impl<'a> Walk<'a> {
     /// Names the damage from here to the next sound block, or to the end.
     fn go_on_behind(&mut self, reason: String) -> Result<Step, ReadError> {
         let from = self.at;
-        let next = self.segment.find_block(self.at + 1, self.offset)?;
-        let next = next.filter(|(_, head)| self.until.is_none_or(|until| head.end_offset() <= until));
+        let next = match self.next_by_length()? {
+            Some(next) => Some(next),
+            None => self.segment.find_block(self.at + 1, self.offset)?,
+        };
+        let next = next.filter(|(_, head)| self.follows(head));
         if let Some((at, head)) = next {
+            // Somebody may be writing: what was half a block before the search may be a whole one now.
+            if let Ok((head, bytes)) = self.segment.raw_block(from)
+                && self.belongs(&head)
+            {
+                return Ok(self.found(head, bytes));
+            }
             let lost = self.offset..head.first_offset;
             (self.at, self.offset) = (at, head.first_offset);
             return Ok(self.damage(from..at, lost, reason));
         }
-        let sealed = self.segment.sealed()?;
+        let sealed = self.segment.sealed()?.filter(|(at, _)| *at >= from);
         let end_offset = self.until.or(sealed.map(|(_, seal)| seal.end_offset));
         match end_offset {
             Some(end_offset) if end_offset > self.offset => {
@@ -147,6 +169,24 @@ impl<'a> Walk<'a> {
             }
             // Nothing is missing: what lies here never counted.
             _ => self.end(None),
+        }
+    }
+
+    /// The block behind the one that is damaged, if that one's head still says where it ends. A search would go through
+    /// its columns, and they are whatever producers put into them.
+    fn next_by_length(&self) -> Result<Option<(u64, Head)>, ReadError> {
+        let damaged = match self.segment.head(self.at) {
+            Ok(head) => head,
+            Err(ReadError::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let at = self.at + damaged.bytes() as u64;
+        match self.segment.raw_block(at) {
+            Ok((head, _)) if self.follows(&head) && head.first_offset == damaged.end_offset() => {
+                Ok(Some((at, head)))
+            }
+            Ok(_) | Err(ReadError::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -176,6 +216,14 @@ impl<'a> Walk<'a> {
             seal,
             torn_bytes: self.segment.used_until(after)? - after,
         }))
+    }
+}
+
+impl End {
+    /// The bytes that are neither blocks nor a seal.
+    pub(crate) fn torn(&self) -> Range<u64> {
+        let start = self.at + self.seal.map_or(0, |_| SEAL_BYTES as u64);
+        start..start + self.torn_bytes
     }
 }
 

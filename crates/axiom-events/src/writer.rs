@@ -31,6 +31,8 @@ pub const GAP_KIND: &str = "axiom.gap";
 
 /// What a block has beside the events that it is made of: its head, and the heads of its columns.
 const BLOCK_EXTRA_BYTES: usize = block::HEAD_BYTES + 256;
+/// What an event has that tells of lost ones, beside their reason: its names, its numbers and the words around them.
+const GAP_EXTRA_BYTES: usize = 256;
 
 /// How a shard is written.
 #[derive(Debug)]
@@ -60,6 +62,9 @@ pub(crate) struct Writer {
     /// Events that were accepted and could not be written, until there is an event that says so.
     lost: u64,
     lost_reason: String,
+    /// A segment could not be cut where its sound blocks end, so blocks that were refused are readable until the next one
+    /// begins.
+    has_refused_blocks: bool,
 }
 
 /// The segment that is being written.
@@ -96,6 +101,7 @@ impl Writer {
             versions: Vec::new(),
             lost: 0,
             lost_reason: String::new(),
+            has_refused_blocks: false,
         })
     }
 
@@ -110,10 +116,33 @@ impl Writer {
             }
         }
         self.rescue(None);
+        self.tell_before_the_end();
         if let Err(error) = self.seal() {
             tracing::warn!(%error, "the newest segment was not sealed; the next start does it");
         }
         self.segments.close();
+    }
+
+    /// Nothing comes any more that would take along what has to be told: how many events are missing, and, by a segment
+    /// that begins behind them, which blocks do not count.
+    fn tell_before_the_end(&mut self) {
+        if self.lost == 0 && !self.has_refused_blocks {
+            return;
+        }
+        let lost = self.lost;
+        if let Err(error) = self.make_room(BLOCK_EXTRA_BYTES) {
+            tracing::error!(%error, lost, "the log ends without an event that tells of lost ones");
+            return;
+        }
+        let mut undo = Undo::default();
+        let lost_told = self.tell_of_lost(&mut undo);
+        if !self.builder.is_empty() {
+            self.put(Vec::new(), undo, lost_told);
+            self.rescue(None);
+        }
+        if self.lost > 0 {
+            tracing::error!(lost, "the log ends without an event that tells of lost ones");
+        }
     }
 
     fn write(&mut self, submissions: Vec<Submission>) {
@@ -178,7 +207,13 @@ impl Writer {
                 // With the others: the first time may not be on the disk yet.
                 return answers.push(answer);
             }
-            Known::Partly => return answer.give(Err(AppendError::PartlyKnown)),
+            Known::Partly => {
+                if answer.reply.is_none() {
+                    self.lost += u64::from(answer.appended.count);
+                    self.lost_reason = AppendError::PartlyKnown.to_string();
+                }
+                return answer.give(Err(AppendError::PartlyKnown));
+            }
         }
         for (stream, expected) in &append.expected {
             if let Err(conflict) = self.streams.check(stream, *expected) {
@@ -231,12 +266,15 @@ impl Writer {
 
     /// Sees to it that there is a segment with room for a block of so many bytes.
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
-        let needed = (bytes + SEAL_BYTES) as u64;
+        let needed = (bytes + self.gap_bytes() + SEAL_BYTES) as u64;
         match &self.active {
             Some(active) if active.at + needed <= active.bytes => return Ok(()),
             Some(_) => {
                 self.rescue(None);
-                self.seal()?;
+                if let Err(error) = self.seal() {
+                    // What is in it is on the disk all the same, and the next start seals it.
+                    tracing::warn!(%error, "a segment was not sealed");
+                }
             }
             None => {}
         }
@@ -265,6 +303,7 @@ impl Writer {
         disk.rename(&fresh, &path)?;
         disk.sync_folder(folder)?;
         let segment = Segment::open(disk.as_ref(), path.clone()).map_err(io::Error::other)?;
+        self.has_refused_blocks = false;
         let placed = Arc::new(Placed::fresh(segment));
         self.segments.push(Arc::clone(&placed));
         self.active = Some(Active {
@@ -283,16 +322,7 @@ impl Writer {
         let Some(active) = self.active.take() else {
             return Ok(());
         };
-        let seal = Seal {
-            shard: self.target.shard,
-            end_offset: self.next_offset,
-            blocks: active.hashes.len() as u64,
-            last: self.last,
-            root: merkle::root(&active.hashes),
-        };
-        active.file.write_at(&seal.write(), active.at)?;
-        active.file.set_bytes(active.at + SEAL_BYTES as u64)?;
-        active.file.sync()?;
+        active.seal(self.target.shard, self.next_offset, self.last)?;
         let Target { disk, folder, .. } = &self.target;
         if let Err(error) = checkpoint::save(disk.as_ref(), folder, self.next_offset, &self.streams) {
             tracing::warn!(%error, "no checkpoint was written; the next start reads more of the log");
@@ -331,7 +361,7 @@ impl Writer {
         (self.next_offset, self.last) = (first.first_offset, first.before);
         let at = first.at;
         let bytes: usize = failed.iter().map(|written| written.bytes.len()).sum();
-        self.abandon(at)?;
+        self.abandon(at);
         self.begin((bytes + SEAL_BYTES) as u64)?;
         let active = self.active.as_mut().expect("a segment was begun");
         for written in failed.iter_mut() {
@@ -350,29 +380,33 @@ impl Writer {
         Ok(())
     }
 
-    /// Leaves the segment as it is up to `at`. Behind that there may be blocks that nobody was promised.
-    fn abandon(&mut self, at: u64) -> io::Result<()> {
-        let Some(active) = self.active.take() else {
-            return Ok(());
+    /// Ends the segment at `at`. Behind that there may be blocks that nobody was promised.
+    fn abandon(&mut self, at: u64) {
+        let Some(mut active) = self.active.take() else {
+            return;
         };
+        let Target {
+            disk, folder, shard, ..
+        } = &self.target;
         // With no block that counts it would have the same name as the one that takes its place.
-        if at == HEAD_BYTES as u64 {
+        let ended = if at == HEAD_BYTES as u64 {
             self.segments.pop();
-            return self.target.disk.remove(&active.path);
+            disk.remove(&active.path).and_then(|()| disk.sync_folder(folder))
+        } else {
+            active.cut(at, self.last);
+            active.seal(*shard, self.next_offset, self.last)
+        };
+        // The next segment's first offset says where it ends, too, as soon as there is one.
+        if let Err(error) = ended {
+            tracing::warn!(%error, "a segment was not ended where its sound blocks end");
+            self.has_refused_blocks = true;
         }
-        // The next segment's first offset says where it ends. This only saves a reader from wondering.
-        if let Err(error) = active.file.set_bytes(at) {
-            tracing::warn!(%error, "a segment was not cut where its sound blocks end");
-        }
-        Ok(())
     }
 
     /// Takes everything back that could not be written.
     fn give_up(&mut self, failed: Vec<Written>, reason: &str) {
         // What was begun for it holds nothing that counts.
-        if let Err(error) = self.abandon(HEAD_BYTES as u64) {
-            tracing::warn!(%error, "a segment without events was not removed");
-        }
+        self.abandon(HEAD_BYTES as u64);
         let reason: Arc<str> = reason.into();
         for written in failed.into_iter().rev() {
             (self.next_offset, self.last) = (written.first_offset, written.before);
@@ -433,6 +467,14 @@ impl Writer {
         std::mem::take(&mut self.lost)
     }
 
+    /// What the event that tells of lost ones may take; a control character of its reason becomes six.
+    fn gap_bytes(&self) -> usize {
+        if self.lost == 0 {
+            return 0;
+        }
+        GAP_EXTRA_BYTES + 6 * self.lost_reason.len()
+    }
+
     fn drain(&mut self) -> Drained {
         let (tx, rx) = sync_channel(1);
         self.order(Order::Drain(tx));
@@ -444,6 +486,42 @@ impl Writer {
             self.orders.send(order).is_ok(),
             "the sync thread lives as long as the writer"
         );
+    }
+}
+
+impl Drop for Writer {
+    /// Also when it panics: nobody must wait for it then.
+    fn drop(&mut self) {
+        let lost = self.queue.give_up();
+        if lost > 0 {
+            tracing::error!(
+                lost,
+                "the event log's writer has ended before it came to these events"
+            );
+        }
+    }
+}
+
+impl Active {
+    /// Forgets the blocks from `at` on; `last` is the hash of the one before.
+    fn cut(&mut self, at: u64, last: Hash) {
+        let kept = self.hashes.iter().rposition(|hash| *hash == last);
+        self.hashes.truncate(kept.map_or(0, |kept| kept + 1));
+        self.at = at;
+    }
+
+    /// Writes the seal behind the last block, and ends the file behind the seal.
+    fn seal(&self, shard: u16, end_offset: u64, last: Hash) -> io::Result<()> {
+        let seal = Seal {
+            shard,
+            end_offset,
+            blocks: self.hashes.len() as u64,
+            last,
+            root: merkle::root(&self.hashes),
+        };
+        self.file.write_at(&seal.write(), self.at)?;
+        self.file.set_bytes(self.at + SEAL_BYTES as u64)?;
+        self.file.sync()
     }
 }
 

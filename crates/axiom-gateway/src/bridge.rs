@@ -23,6 +23,8 @@ use crate::fault::Fault;
 use crate::level;
 use crate::message::Message;
 use crate::session::Session;
+use crate::task;
+use crate::task::words::RELATED;
 use crate::upstream::{Link, whole};
 
 /// How the gateway introduces itself to servers and clients.
@@ -41,6 +43,8 @@ const MODERN_META: [&str; 4] = [META_VERSION, META_CAPABILITIES, META_INFO, META
 
 /// Fields of a modern request by which its client comes back with answers.
 const MODERN_PARAMS: [&str; 2] = ["inputResponses", "requestState"];
+/// The same in `tools/call`, where `task` has come to mean nothing.
+const MODERN_CALL_PARAMS: [&str; 3] = ["inputResponses", "requestState", "task"];
 
 /// `params` with the `_meta` that every modern request carries, for requests of the gateway's own.
 pub(crate) fn modern_params() -> Vec<u8> {
@@ -62,6 +66,15 @@ pub(crate) fn modern_params_with(fields: &[(&str, &[u8])]) -> Vec<u8> {
     params.extend_from_slice(&modern_meta(OUR_INFO.as_bytes(), b"{}", None));
     params.push(b'}');
     params
+}
+
+/// The same in the name of a client with a session.
+pub(crate) fn params_introducing(client: &Introduction, fields: &[(&str, &[u8])]) -> Vec<u8> {
+    let info = client.info_or_ours();
+    let meta = modern_meta(info, &client.capabilities, client.log_level.as_deref());
+    let mut all = fields.to_vec();
+    all.push(("_meta", &meta));
+    object_with(b"{}", whole(b"{}"), &all, &[])
 }
 
 fn modern_meta(info: &[u8], capabilities: &[u8], log_level: Option<&str>) -> Vec<u8> {
@@ -116,6 +129,23 @@ impl Introduction {
             log_level: session.with(|state| state.log_level.clone()),
         }
     }
+
+    /// The same client for a request in which it knows tasks.
+    pub(crate) fn with_tasks(mut self) -> Introduction {
+        let raw = &self.capabilities;
+        let extensions = walk::get(raw, whole(raw), "extensions").map_or(&b"{}"[..], |at| at.of(raw));
+        let extensions = object_with(extensions, whole(extensions), &[(task::EXTENSION, b"{}")], &[]);
+        self.capabilities = object_with(raw, whole(raw), &[("extensions", &extensions)], &[]);
+        self
+    }
+
+    fn info_or_ours(&self) -> &[u8] {
+        if self.info.is_empty() {
+            OUR_INFO.as_bytes()
+        } else {
+            &self.info
+        }
+    }
 }
 
 /// Capabilities without what 2026-07-28 does not know or what the gateway cannot keep.
@@ -133,6 +163,11 @@ fn to_modern_capabilities(capabilities: &[u8], revision: Revision) -> Vec<u8> {
         // It had forms only, whatever else a client of it says.
         set.push(("elicitation", b"{}"));
     }
+    // Declared with each request that wants a task, and with no other.
+    let extensions = walk::get(capabilities, whole(capabilities), "extensions")
+        .filter(|at| walk::get(capabilities, *at, task::EXTENSION).is_some())
+        .map(|at| object_with(capabilities, at, &[], &[task::EXTENSION]));
+    set.extend(extensions.as_deref().map(|extensions| ("extensions", extensions)));
     object_with(capabilities, whole(capabilities), &set, &["tasks"])
 }
 
@@ -152,12 +187,11 @@ pub(crate) fn request(message: &Message, link: &Link, client: &Introduction) -> 
 }
 
 fn to_modern(message: &Message, client: &Introduction) -> Vec<u8> {
-    let info = if client.info.is_empty() {
-        OUR_INFO.as_bytes()
-    } else {
-        &client.info
-    };
-    let added = modern_meta(info, &client.capabilities, client.log_level.as_deref());
+    let added = modern_meta(
+        client.info_or_ours(),
+        &client.capabilities,
+        client.log_level.as_deref(),
+    );
     let meta = match message.raw(message.envelope.meta) {
         None => added,
         Some(old) => {
@@ -174,8 +208,16 @@ fn to_modern(message: &Message, client: &Introduction) -> Vec<u8> {
         }
     };
     match message.raw(message.envelope.params) {
-        Some(params) => object_with(params, whole(params), &[("_meta", &meta)], &[]),
+        Some(params) => object_with(params, whole(params), &[("_meta", &meta)], of_session(message)),
         None => object_with(b"{}", whole(b"{}"), &[("_meta", &meta)], &[]),
+    }
+}
+
+/// Fields of a session's request that have another meaning now, or none.
+fn of_session(message: &Message) -> &'static [&'static str] {
+    match message.method() {
+        Method::ToolsCall => &["task"],
+        _ => &[],
     }
 }
 
@@ -183,22 +225,21 @@ fn to_legacy(message: &Message) -> Vec<u8> {
     let Some(params) = message.raw(message.envelope.params) else {
         return b"{}".to_vec();
     };
+    let gone: &[&str] = match message.method() {
+        Method::ToolsCall => &MODERN_CALL_PARAMS,
+        _ => &MODERN_PARAMS,
+    };
     let Some(meta) = message.raw(message.envelope.meta) else {
-        return object_with(params, whole(params), &[], &MODERN_PARAMS);
+        return object_with(params, whole(params), &[], gone);
     };
     let kept = object_with(meta, whole(meta), &[], &MODERN_META);
     if kept
         .iter()
         .all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
     {
-        object_with(
-            params,
-            whole(params),
-            &[],
-            &["_meta", MODERN_PARAMS[0], MODERN_PARAMS[1]],
-        )
+        object_with(params, whole(params), &[], &[&["_meta"], gone].concat())
     } else {
-        object_with(params, whole(params), &[("_meta", &kept)], &MODERN_PARAMS)
+        object_with(params, whole(params), &[("_meta", &kept)], gone)
     }
 }
 
@@ -291,12 +332,13 @@ pub(crate) async fn answer(
 }
 
 /// The result's `_meta` with who the server is, which a legacy server says only once.
-fn with_server_info(message: &Message, link: &Link) -> Option<Vec<u8>> {
+pub(crate) fn with_server_info(message: &Message, link: &Link) -> Option<Vec<u8>> {
     let greeting = &link.greeting.result;
     let info = walk::get(greeting, whole(greeting), "serverInfo")?;
     let meta = message.raw(message.envelope.in_result.meta).unwrap_or(b"{}");
     let info = ("io.modelcontextprotocol/serverInfo", info.of(greeting));
-    Some(object_with(meta, whole(meta), &[info], &[]))
+    // A client that was told of a task asks about it in other words.
+    Some(object_with(meta, whole(meta), &[info], &[RELATED]))
 }
 
 /// A list of tools without those whose mirrored headers break the rules: a call to one could not be made. `None` if
@@ -335,7 +377,7 @@ fn without_uncallable(message: &Message, link: &Link) -> Option<Message> {
 }
 
 /// What has another code in each era. Message and data stay; codes without a twin do, too.
-fn error_across(message: &Message, method: Method, client: Era) -> Vec<u8> {
+pub(crate) fn error_across(message: &Message, method: Method, client: Era) -> Vec<u8> {
     let (Some(code), Some(error)) = (message.envelope.error_code, message.raw(message.envelope.error)) else {
         return message.bytes.to_vec();
     };

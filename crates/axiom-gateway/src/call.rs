@@ -9,17 +9,25 @@ use std::sync::Arc;
 
 use axiom_core::time;
 use axiom_protocol::method::Method;
-use axiom_protocol::revision::Revision;
+use axiom_protocol::revision::{Era, Revision};
 use bytes::Bytes;
 
 use crate::exchange::{Exchange, Final, Step, Waiting};
 use crate::fault::Fault;
+use crate::message::Message;
 use crate::record::Record;
+use crate::task::wait::Wait;
+use crate::task::words::with_handles;
+use crate::task::{self, Creation};
 use crate::upstream::Link;
 
-pub(crate) use park::{Declared, Park, answer_open, ask_again, has_visited, is_visit_first};
-pub(crate) use rounds::Rounds;
+pub(crate) use declared::{Declared, Unasked};
+pub(crate) use park::{
+    OPEN_MAX, Park, answer_open, answer_questions, ask_again, has_visited, input_requests, is_visit_first,
+};
+pub(crate) use rounds::{InputRequest, NOT_FILLED_IN, QUESTIONS_MAX, Rounds, readable};
 
+mod declared;
 mod park;
 mod rounds;
 
@@ -37,6 +45,8 @@ pub(crate) struct Call {
 /// What a call across eras needs besides.
 pub(crate) struct Across {
     side: Side,
+    /// What it has to do with tasks.
+    task: Option<Arc<Creation>>,
     converting: Option<Waiting<Converted>>,
 }
 
@@ -49,6 +59,10 @@ pub(crate) enum Side {
     Rounds(Rounds),
     /// Not across after all: a client of this revision, a session server of a newer one.
     Older(Revision),
+    /// Nor here, but the call has to do with tasks.
+    Within,
+    /// A client with a session waits for a modern server's task.
+    Wait(Wait),
 }
 
 /// An answer of the other era.
@@ -60,6 +74,8 @@ pub(crate) enum Converted {
     InputRequired(Bytes),
     /// A session server wants the user to visit pages first: the error's `data`.
     VisitFirst(Bytes),
+    /// There is a task, and the call goes on until it has ended.
+    Goes(Box<Exchange>),
 }
 
 impl std::fmt::Debug for Call {
@@ -86,12 +102,36 @@ impl Call {
     pub(crate) fn across(exchange: Exchange, method: Method, side: Side) -> Call {
         let across = Across {
             side,
+            task: None,
             converting: None,
         };
         Call {
             across: Some(Box::new(across)),
             ..Call::straight(exchange, method)
         }
+    }
+
+    /// A call that waits for a task, and is at no server itself.
+    pub(crate) fn waiting(wait: Wait) -> Call {
+        Call {
+            link: Arc::clone(wait.link()),
+            exchange: None,
+            method: Method::TasksResult,
+            across: Some(Box::new(Across {
+                side: Side::Wait(wait),
+                task: None,
+                converting: None,
+            })),
+            record: Record::default(),
+        }
+    }
+
+    /// The same call, with what it has to do with tasks.
+    pub(crate) fn with_task(mut self, creation: Option<Creation>) -> Call {
+        if let Some(across) = &mut self.across {
+            across.task = creation.map(Arc::new);
+        }
+        self
     }
 
     /// A call at a server of a newer revision than the client's, within an era.
@@ -136,6 +176,12 @@ impl Call {
                         Step::Done(park.explained(answer, &self.link))
                     }
                     (Ok(Converted::Final(answer)), _) => Step::Done(Ok(answer)),
+                    (Ok(Converted::Goes(mut exchange)), _) => {
+                        let before = self.exchange.as_ref();
+                        exchange.cancel_on_drop(before.is_none_or(Exchange::cancels_on_drop));
+                        self.exchange = Some(*exchange);
+                        continue;
+                    }
                     (Ok(Converted::InputRequired(result)), Side::Rounds(rounds)) => {
                         if let Err(fault) = rounds.begin(&self.link, &result) {
                             rounds.end_with(fault);
@@ -155,10 +201,11 @@ impl Call {
             }
             let step = match &mut across.side {
                 Side::Park(park) => park.next(&mut self.exchange).await,
-                Side::Older(_) => match &mut self.exchange {
+                Side::Older(_) | Side::Within => match &mut self.exchange {
                     Some(exchange) => exchange.next().await,
                     None => std::future::pending().await,
                 },
+                Side::Wait(wait) => wait.next().await,
                 Side::Rounds(rounds) => match rounds.next(&self.link, &mut self.exchange).await {
                     Some(step) => step,
                     // The server was called again with the client's answers, or the client is told that they are not wanted.
@@ -170,12 +217,15 @@ impl Call {
                 Step::Done(Ok(answer)) if self.exchange.is_some() => {
                     let link = Arc::clone(&self.link);
                     let reader = across.side.reader();
-                    let converting = crate::bridge::answer(answer, self.method, reader, link);
+                    let task = across.task.clone();
+                    let converting = converted(answer, self.method, reader, link, task);
                     across.converting = Some(Box::pin(converting));
                 }
                 Step::Notice(notice) => {
-                    let levelled = crate::level::notice(&notice, across.side.reader());
-                    return Step::Notice(levelled.map_or(notice, Bytes::from));
+                    let reader = across.side.reader();
+                    let levelled = reader.and_then(|client| crate::level::notice(&notice, client));
+                    let notice = levelled.map_or(notice, Bytes::from);
+                    return Step::Notice(named(notice, &self.link, across));
                 }
                 step @ Step::Done(_) => return step,
             }
@@ -202,6 +252,7 @@ impl Call {
     fn divert(&self, notice: &[u8]) {
         match (&self.exchange, self.across.as_ref().map(|across| &across.side)) {
             (_, Some(Side::Rounds(rounds))) => rounds.divert(notice, &self.link),
+            (_, Some(Side::Wait(wait))) => wait.divert(notice),
             (Some(exchange), _) => exchange.divert(notice),
             (None, _) => {}
         }
@@ -233,13 +284,58 @@ impl Call {
 }
 
 impl Side {
-    /// The revision that reads the answer.
-    fn reader(&self) -> Revision {
-        match self {
-            Side::Park(_) => Revision::MODERN,
-            Side::Rounds(rounds) => rounds.reader(),
-            Side::Older(client) => *client,
+    /// A call within an era that has to do with tasks.
+    pub(crate) fn within(method: Method, client: Revision, server: Revision) -> Side {
+        match crate::level::concerns(method, client, server) {
+            true => Side::Older(client),
+            false => Side::Within,
         }
+    }
+
+    /// The revision that reads the answer, where it must be converted.
+    fn reader(&self) -> Option<Revision> {
+        match self {
+            Side::Park(_) => Some(Revision::MODERN),
+            Side::Rounds(rounds) => Some(rounds.reader()),
+            Side::Older(client) => Some(*client),
+            Side::Within | Side::Wait(_) => None,
+        }
+    }
+}
+
+/// The server's answer, readable to the client.
+async fn converted(
+    answer: Final,
+    method: Method,
+    reader: Option<Revision>,
+    link: Arc<Link>,
+    task: Option<Arc<Creation>>,
+) -> Result<Converted, Fault> {
+    let answer = match task {
+        Some(task) => match task.read(answer, method, &link).await? {
+            task::Read::Other(answer) => answer,
+            task::Read::Told(answer) => return Ok(Converted::Final(answer)),
+            task::Read::Goes(exchange) => return Ok(Converted::Goes(exchange)),
+        },
+        None => answer,
+    };
+    match reader {
+        Some(reader) => crate::bridge::answer(answer, method, reader, link).await,
+        None => Ok(Converted::Final(answer)),
+    }
+}
+
+/// What a modern server tells of its tasks, with their handles. (A session server's words have them already.)
+fn named(notice: Bytes, link: &Link, across: &Across) -> Bytes {
+    let (Side::Within, Some(creation)) = (&across.side, &across.task) else {
+        return notice;
+    };
+    if creation.client.era() == Era::Legacy {
+        return notice;
+    }
+    match Message::scan(notice.clone(), &link.limits()) {
+        Ok(message) => with_handles(&message, Method::None, &creation.naming),
+        Err(_) => notice,
     }
 }
 

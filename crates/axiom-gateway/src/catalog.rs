@@ -47,6 +47,15 @@ pub(crate) struct Catalog {
     pub private: bool,
     /// Tools whose arguments are mirrored in headers (`x-mcp-header`), by name.
     pub headers: HashMap<String, ToolHeaders>,
+    /// Tools that may be called as tasks (2025-11-25), by name.
+    pub tasks: HashMap<String, TaskSupport>,
+}
+
+/// What a tool says in `execution.taskSupport`, if it says that it may be called as a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TaskSupport {
+    Optional,
+    Required,
 }
 
 /// One tool, prompt, resource or template.
@@ -157,6 +166,7 @@ impl Catalog {
             watched: AtomicBool::new(true),
             private: false,
             headers: HashMap::new(),
+            tasks: HashMap::new(),
         }
     }
 
@@ -174,6 +184,9 @@ impl Catalog {
                 return;
             }
             Some(Ok(_)) | None => {}
+        }
+        if let Some(support) = task_support(&item.raw).filter(|_| self.kind == ListKind::Tools) {
+            self.tasks.insert(item.key.clone(), support);
         }
         self.items.push(item);
     }
@@ -345,6 +358,15 @@ fn take_page(catalog: &mut Catalog, link: &Link, result: &Bytes, kind: ListKind)
         catalog.private |= scope.as_deref() != Some("public");
     }
     Ok(())
+}
+
+fn task_support(tool: &[u8]) -> Option<TaskSupport> {
+    let execution = walk::get(tool, whole(tool), "execution")?;
+    match text(tool, walk::get(tool, execution, "taskSupport")?)?.as_ref() {
+        "optional" => Some(TaskSupport::Optional),
+        "required" => Some(TaskSupport::Required),
+        _ => None,
+    }
 }
 
 fn item_of(raw: Bytes, kind: ListKind) -> Option<Item> {

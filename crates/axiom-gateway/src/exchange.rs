@@ -15,6 +15,7 @@ use axiom_core::mailbox::Letters;
 use axiom_protocol::codes;
 use axiom_protocol::envelope::Kind;
 use axiom_protocol::method::Method;
+use axiom_protocol::revision::Era;
 use axiom_protocol::rewrite::Edit;
 use bytes::Bytes;
 use http::StatusCode;
@@ -96,6 +97,8 @@ pub(crate) struct Exchange {
     limit: Limit,
     done: bool,
     cancel_on_drop: bool,
+    /// The server's task that the call waits for and nobody else knows of: it ends with the call.
+    task: Option<String>,
 }
 
 /// Who answers what a server asks in the middle of a call.
@@ -235,6 +238,7 @@ impl Exchange {
             limit: Limit::new(silence),
             done: false,
             cancel_on_drop: true,
+            task: None,
         }
     }
 
@@ -251,6 +255,18 @@ impl Exchange {
     pub(crate) fn wait_forever(&mut self) {
         self.silence = Duration::MAX;
         self.limit = Limit::new(self.silence);
+    }
+
+    /// Another limit on silence than the server's.
+    pub(crate) fn wait_up_to(&mut self, silence: Duration) {
+        self.silence = silence;
+        self.limit = Limit::new(silence);
+    }
+
+    /// The call waits for the server's task `id`, of which nobody else knows, and for as long as this.
+    pub(crate) fn works_for_task(&mut self, id: &str, patience: Duration) {
+        self.task = Some(id.to_owned());
+        self.wait_up_to(patience);
     }
 
     /// The outcome alone, whole. What comes before it goes to the client outside of the call.
@@ -334,8 +350,17 @@ impl Exchange {
 
     /// Like [`next`](Exchange::next), for callers who take questions.
     pub(crate) async fn hear(&mut self) -> Heard {
-        let heard = self.hear_in_time().await;
+        let mut heard = self.hear_in_time().await;
         self.follow();
+        if let (Heard::Step(Step::Notice(notice)), Some(session), true) =
+            (&mut heard, &self.session, self.link.greeting.tasks)
+            && self.link.era() == Era::Legacy
+            && let Ok(message) = Message::scan(notice.clone(), &self.link.limits())
+            // A question has its handles already.
+            && message.kind() == Kind::Notification
+        {
+            *notice = self.link.with_handles(session, &message);
+        }
         if let Heard::Step(Step::Done(result)) = &heard {
             self.end(result);
         } else {
@@ -408,6 +433,12 @@ impl Exchange {
         self.refuse_left_over();
         self.link.call_ended(result.is_err());
         self.leave_session();
+        if let Some(id) = self.task.take() {
+            match result {
+                Err(Fault::Cancelled | Fault::Timeout { .. }) => self.link.cancel_task_later(&id),
+                _ => self.link.tasks.release(&id),
+            }
+        }
         if let Err(fault) = result {
             // A cancelled call gets no answer any more; it must not be waited for.
             self.link.forget(&self.ids.upstream_id);
@@ -445,6 +476,9 @@ impl Drop for Exchange {
         self.link.forget(&self.ids.upstream_id);
         if self.cancel_on_drop {
             self.link.cancel_later(&self.ids.upstream_id, None);
+            if let Some(id) = &self.task {
+                self.link.cancel_task_later(id);
+            }
         }
     }
 }

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use axiom_protocol::codes;
 use axiom_protocol::envelope::ScanError;
-use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use axiom_protocol::revision::Revision;
 use http::StatusCode;
 
-use crate::message::Message;
-use crate::upstream::Link;
+use crate::task;
 
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +89,20 @@ pub enum Fault {
     StateLost,
     #[error("the client did not answer {method}: {reason}")]
     NotAnswered { method: String, reason: String },
+    #[error(
+        "{method} is of the extension io.modelcontextprotocol/tasks, and the request does not declare it in its \
+         clientCapabilities"
+    )]
+    TasksNotDeclared { method: String },
+    #[error(
+        "the task is lost: server '{server}' does not know it, or its connection to it has ended (it was restarted, \
+         perhaps, or the task's time to live has passed); whether its work was done is unknown"
+    )]
+    TaskLost { server: String },
+    #[error("the task was cancelled at server '{server}'")]
+    TaskCancelled { server: String },
+    #[error("{tasks_max} tasks at server '{server}' are waited for, the limit: this one was cancelled")]
+    TooManyTasks { server: String, tasks_max: usize },
     #[error("the call was cancelled")]
     Cancelled,
     #[error("the gateway is shutting down")]
@@ -102,20 +114,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// A modern request for a legacy server that has nothing like it: one that the modern revision has, or one that
-    /// nobody knows.
-    pub(crate) fn not_carried(link: &Link, message: &Message) -> Fault {
-        let method = message.method_text().into_owned();
-        match message.method() {
-            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => Fault::NotBridged {
-                server: link.upstream.name.to_string(),
-                speaks: link.revision.as_str(),
-                method,
-            },
-            _ => Fault::UnknownMethod { method },
-        }
-    }
-
     pub fn blame(&self) -> Blame {
         match self {
             Fault::Unavailable { .. }
@@ -124,10 +122,13 @@ impl Fault {
             | Fault::Protocol { .. }
             | Fault::Http { .. }
             | Fault::SessionLost { .. }
+            | Fault::TaskLost { .. }
             | Fault::NotBridged { .. } => Blame::Upstream,
-            Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::ShuttingDown | Fault::ReplicaDied => {
-                Blame::Gateway
-            }
+            Fault::Busy { .. }
+            | Fault::TooManyParked { .. }
+            | Fault::TooManyTasks { .. }
+            | Fault::ShuttingDown
+            | Fault::ReplicaDied => Blame::Gateway,
             _ => Blame::Client,
         }
     }
@@ -166,7 +167,8 @@ impl Fault {
             Fault::TooLarge { .. } | Fault::InvalidRequest(_) | Fault::SessionRequired => {
                 codes::INVALID_REQUEST
             }
-            Fault::InvalidParams(_) => codes::INVALID_PARAMS,
+            // The extension names this code for a task that nobody knows.
+            Fault::InvalidParams(_) | Fault::TaskLost { .. } => codes::INVALID_PARAMS,
             Fault::UnknownMethod { .. } => codes::METHOD_NOT_FOUND,
             Fault::HeaderMismatch(_) => codes::HEADER_MISMATCH,
             Fault::UnsupportedVersion { .. } => codes::UNSUPPORTED_VERSION,
@@ -177,12 +179,12 @@ impl Fault {
             Fault::Timeout { .. } => codes::UPSTREAM_TIMEOUT,
             Fault::Protocol { .. } => codes::UPSTREAM_PROTOCOL,
             Fault::SessionLost { .. } => codes::UPSTREAM_SESSION_LOST,
-            Fault::Busy { .. } | Fault::TooManyParked { .. } => codes::BUSY,
-            Fault::MissingCapability { .. } => codes::MISSING_CAPABILITY,
+            Fault::Busy { .. } | Fault::TooManyParked { .. } | Fault::TooManyTasks { .. } => codes::BUSY,
+            Fault::MissingCapability { .. } | Fault::TasksNotDeclared { .. } => codes::MISSING_CAPABILITY,
             Fault::StateLost => codes::STATE_LOST,
             Fault::NotAnswered { .. } => codes::NOT_ANSWERED,
             Fault::NotBridged { .. } => codes::UNSUPPORTED_BY_UPSTREAM_ERA,
-            Fault::Cancelled => codes::CANCELLED,
+            Fault::Cancelled | Fault::TaskCancelled { .. } => codes::CANCELLED,
             Fault::ShuttingDown => codes::SHUTTING_DOWN,
         }
     }
@@ -196,8 +198,9 @@ impl Fault {
             | Fault::HeaderMismatch(_)
             | Fault::UnsupportedVersion { .. }
             | Fault::MissingCapability { .. }
+            | Fault::TasksNotDeclared { .. }
             | Fault::SessionRequired => StatusCode::BAD_REQUEST,
-            Fault::InvalidParams(_) if modern => StatusCode::BAD_REQUEST,
+            Fault::InvalidParams(_) | Fault::TaskLost { .. } if modern => StatusCode::BAD_REQUEST,
             Fault::UnknownMethod { .. } if modern => StatusCode::NOT_FOUND,
             Fault::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Fault::SessionUnknown => StatusCode::NOT_FOUND,
@@ -231,6 +234,9 @@ impl Fault {
             Fault::MissingCapability { required, .. } => {
                 Some(format!("{{\"requiredCapabilities\":{required}}}"))
             }
+            Fault::TasksNotDeclared { .. } => {
+                Some(format!("{{\"requiredCapabilities\":{}}}", task::REQUIRED))
+            }
             Fault::Unavailable { server, .. }
             | Fault::Died { server, .. }
             | Fault::Timeout { server, .. }
@@ -238,6 +244,9 @@ impl Fault {
             | Fault::Http { server, .. }
             | Fault::SessionLost { server, .. }
             | Fault::Busy { server, .. }
+            | Fault::TaskLost { server }
+            | Fault::TaskCancelled { server }
+            | Fault::TooManyTasks { server, .. }
             | Fault::NotBridged { server, .. } => {
                 Some(serde_json::json!({ "server": server, "retry": self.retry() }).to_string())
             }

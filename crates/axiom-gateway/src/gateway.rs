@@ -73,7 +73,7 @@ impl Gateway {
         let sessions = SessionTable::new(Arc::clone(&sealer), options.limits.session_ttl);
         let (parked_max, parked_ttl) = (options.limits.parked_max, options.limits.parked_ttl);
         let parking = Arc::new(Parking::new(Arc::clone(&sealer), parked_max, parked_ttl));
-        let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &recorder, &runtime));
+        let plan = ArcSwap::from_pointee(Plan::new(options, None, &hub, &recorder, &sealer, &runtime));
         let gateway = Arc::new(Gateway {
             plan,
             hub,
@@ -110,6 +110,7 @@ impl Gateway {
             Some(&old),
             &self.hub,
             &self.recorder,
+            &self.sealer,
             &self.runtime,
         ));
         let gone: Vec<_> = old.gone_in(&new).collect();

@@ -24,11 +24,12 @@ mod capabilities;
 /// What an endpoint of several servers offers. Each has a handler, whatever the servers behind it offer.
 const GROUP_CAPABILITIES: &str = concat!(
     "{\"completions\":{},\"logging\":{},\"prompts\":{\"listChanged\":true},",
-    "\"resources\":{\"listChanged\":true,\"subscribe\":true},\"tools\":{\"listChanged\":true}}"
+    "\"resources\":{\"listChanged\":true,\"subscribe\":true},",
+    "\"tasks\":{\"cancel\":{},\"list\":{},\"requests\":{\"tools\":{\"call\":{}}}},\"tools\":{\"listChanged\":true}}"
 );
 /// The same for modern clients, who have no logging capability to negotiate.
 const GROUP_CAPABILITIES_MODERN: &str = concat!(
-    "{\"completions\":{},\"prompts\":{\"listChanged\":true},",
+    "{\"completions\":{},\"extensions\":{\"io.modelcontextprotocol/tasks\":{}},\"prompts\":{\"listChanged\":true},",
     "\"resources\":{\"listChanged\":true,\"subscribe\":true},\"tools\":{\"listChanged\":true}}"
 );
 

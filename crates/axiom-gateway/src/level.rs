@@ -151,6 +151,14 @@ pub(crate) fn notice(raw: &[u8], client: Revision) -> Option<Vec<u8>> {
     level.finish()
 }
 
+/// The `_meta` of a result, for a client of a revision with sessions; `None` if nothing is left.
+pub(crate) fn meta(raw: &[u8], client: Revision) -> Option<Vec<u8>> {
+    let mut level = Level::new(raw, client);
+    level
+        .result_meta(Span::all(raw))
+        .then(|| level.finish().unwrap_or_else(|| raw.to_vec()))
+}
+
 /// The result of `initialize`, for a client of any revision with sessions.
 pub(crate) fn greeting(raw: &[u8], client: Revision) -> Option<Vec<u8>> {
     let mut level = Level::new(raw, client);

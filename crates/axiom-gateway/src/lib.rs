@@ -9,6 +9,7 @@
 //! upstream   the connections to one server, era probing         bridge     between the eras
 //! level      what an older revision does not know, taken out or said in words
 //! call       one call, read by its client                       parking    calls that wait for their clients
+//! task       work that outlasts its call, in the words of either era
 //! exchange   its way to a server and back, exactly one outcome  fault      every failure, its code and status
 //! record     of every call's outcome one event, wherever it ends
 //! subscribe  what clients want to be told                       hub        news from servers to clients
@@ -42,6 +43,7 @@ mod level;
 mod message;
 mod mirror;
 mod parking;
+mod task;
 mod upstream;
 
 mod hub;

@@ -55,7 +55,7 @@ pub(crate) struct Question {
 pub(crate) type Bound = [u8; 32];
 
 /// Everybody, as long as there are no identities.
-const PRINCIPAL: &[u8] = b"local";
+pub(crate) const PRINCIPAL: &[u8] = b"local";
 
 /// What a good `requestState` leads to.
 pub(crate) enum Claimed {

@@ -27,6 +27,7 @@ use crate::subscribe::{self, Subscription};
 use crate::upstream::{Link, Outgoing, Upstream, Want, whole};
 
 mod across;
+mod tasks;
 
 /// A request on its way to a server.
 #[derive(Debug, Clone, Copy)]
@@ -166,6 +167,11 @@ async fn attempt(
         }
         _ => {}
     }
+    let own_ids = match message.envelope.in_meta.related_task {
+        Some(_) => tasks::with_own_ids(endpoint, &gateway.sealer, message)?,
+        None => None,
+    };
+    let message = own_ids.as_ref().unwrap_or(message);
     let want = caller.want();
     let asked = Request {
         gateway,
@@ -174,16 +180,12 @@ async fn attempt(
         want: &want,
         message,
     };
+    if message.method().is_about_a_task() || message.method() == Method::TasksList {
+        return Box::pin(tasks::request(&asked)).await;
+    }
     match route::find(endpoint, &want, message).await? {
         Route::Server { upstream, rename } => call(&asked, &upstream, rename).await,
         Route::FirstOf(upstreams) => Box::pin(first_of(&asked, &upstreams)).await,
-        Route::OwnerOfTask(upstreams) => {
-            Box::pin(async {
-                let owner = owner_of_task(&upstreams, &want, message).await?;
-                call(&asked, &owner, None).await
-            })
-            .await
-        }
         Route::List(kind) => {
             let Scope::Group(group) = &endpoint.scope else {
                 return Err(Fault::UnknownMethod {
@@ -222,6 +224,11 @@ async fn call(asked: &Request<'_>, upstream: &Arc<Upstream>, rename: Option<Rena
     if link.era() != caller.era() {
         return Box::pin(across::call(asked, link, rename.as_ref())).await;
     }
+    if tasks::may_concern(&link, caller, message)
+        && let Some(reply) = Box::pin(tasks::call(asked, &link, rename.as_ref())).await?
+    {
+        return Ok(reply);
+    }
     let mut exchange = send(&link, caller, message, rename.as_ref()).await?;
     if message.method() == Method::SubscriptionsListen {
         exchange.wait_forever();
@@ -251,7 +258,7 @@ async fn send(
             mirror::headers(link, message, name, mirrored.as_ref()).await?
         }
         Caller::Legacy(_) => {
-            if bridge::may_ask(message.method()) {
+            if bridge::may_ask(message.method()) || message.method() == Method::TasksResult {
                 link.hears_questions().await;
             }
             Vec::new()
@@ -312,36 +319,6 @@ async fn first_of(asked: &Request<'_>, upstreams: &[Arc<Upstream>]) -> Result<Re
     }
 }
 
-/// Who has a task: asked before anything is said that must reach its owner only.
-async fn owner_of_task(
-    upstreams: &[Arc<Upstream>],
-    want: &Want,
-    message: &Message,
-) -> Result<Arc<Upstream>, Fault> {
-    let task = message
-        .raw(message.envelope.param.task_id)
-        .ok_or_else(|| Fault::InvalidParams("params.taskId is missing".to_owned()))?;
-    for upstream in upstreams {
-        let Ok(link) = upstream.link(want).await else {
-            continue;
-        };
-        let params = match link.era() {
-            Era::Modern => bridge::modern_params_with(&[("taskId", task)]),
-            Era::Legacy => [b"{\"taskId\":", task, b"}"].concat(),
-        };
-        if link
-            .request("tasks/get", &params)
-            .await
-            .is_ok_and(|answer| answer.kind() == Kind::Response)
-        {
-            return Ok(Arc::clone(upstream));
-        }
-    }
-    Err(Fault::InvalidParams(
-        "no server that can be asked knows this task".to_owned(),
-    ))
-}
-
 /// A notification of a client. Nothing is answered; what cannot be delivered is logged.
 ///
 /// Nothing is waited for: one server that takes nothing must not hold up a client's other messages. Returns false for
@@ -366,7 +343,8 @@ pub(crate) fn notification(endpoint: &Endpoint, caller: &Caller, message: &Messa
         // For the servers that have a link of this session's own; on a shared one it would speak for others too.
         _ => {
             for link in own_links(endpoint, session) {
-                link.send_later(message.bytes.clone());
+                let own_ids = link.with_own_ids(session, message);
+                link.send_later(own_ids.as_ref().unwrap_or(message).bytes.clone());
             }
         }
     }
@@ -419,6 +397,8 @@ pub(crate) fn answer(session: &Session, message: &Message) -> Result<(), Fault> 
         .ok_or_else(|| Fault::InvalidRequest("an answer to no open question".to_owned()))?;
     match asked {
         Asked::ByServer { link, upstream_id } => {
+            let own_ids = link.with_own_ids(session, message);
+            let message = own_ids.as_ref().unwrap_or(message);
             let bytes = match message.envelope.id {
                 Some(at) => message.with(&mut [Edit {
                     at,

@@ -9,6 +9,7 @@ use crate::hub::Hub;
 use crate::merge::Group;
 use crate::options::{Options, ServerOptions};
 use crate::record::Recorder;
+use crate::seal::Sealer;
 use crate::upstream::Upstream;
 
 /// What the gateway works by until the next reload.
@@ -46,6 +47,7 @@ impl Plan {
         old: Option<&Plan>,
         hub: &Arc<Hub>,
         recorder: &Recorder,
+        sealer: &Arc<Sealer>,
         runtime: &Handle,
     ) -> Plan {
         let upstreams: BTreeMap<String, Arc<Upstream>> = options
@@ -54,7 +56,7 @@ impl Plan {
             .map(|(name, server)| {
                 let upstream = old
                     .and_then(|old| old.kept(name, server))
-                    .unwrap_or_else(|| new_upstream(name, server, &options, hub, recorder, runtime));
+                    .unwrap_or_else(|| new_upstream(name, server, &options, hub, recorder, sealer, runtime));
                 (name.clone(), upstream)
             })
             .collect();
@@ -131,6 +133,7 @@ fn new_upstream(
     options: &Options,
     hub: &Arc<Hub>,
     recorder: &Recorder,
+    sealer: &Arc<Sealer>,
     runtime: &Handle,
 ) -> Arc<Upstream> {
     Upstream::new(
@@ -139,6 +142,7 @@ fn new_upstream(
         options.limits.clone(),
         Arc::clone(hub),
         recorder.clone(),
+        Arc::clone(sealer),
         runtime.clone(),
     )
 }

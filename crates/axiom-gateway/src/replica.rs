@@ -14,6 +14,7 @@
 //! | any session: every other request                                 | here              |
 //! | 2024-11-05: a message to an HTTP+SSE stream                      | there             |
 //! | 2026-07-28: `requestState` of a parked call                      | there             |
+//! | a task, unless its server is a modern one on HTTP                | there             |
 //!
 //! A replica that is gone is not looked for: the client starts again. One that is slow is waited for, as long as its machine is
 //! heard of.
@@ -42,6 +43,7 @@ use crate::parking;
 use crate::phase::Caller;
 use crate::seal::{Owner, Purpose, Sealer};
 use crate::session::Session;
+use crate::task;
 
 pub(crate) use hop::{Arrival, arrival, is_hop};
 
@@ -97,8 +99,12 @@ pub(crate) fn owner_of(
 ) -> Option<Arc<str>> {
     match identified {
         Ok(Who::Caller(Caller::Legacy(session))) => {
-            let owner = session.owner.as_ref()?;
-            needs_owner(session, message).then(|| Arc::clone(owner))
+            let owner = session.owner.clone();
+            let owner = owner.filter(|_| needs_owner(session, message));
+            owner.or_else(|| owner_of_task(gateway, message))
+        }
+        Ok(Who::Caller(Caller::Modern { .. })) if message.method().is_about_a_task() => {
+            owner_of_task(gateway, message)
         }
         Ok(Who::Caller(Caller::Modern { .. })) => {
             let state = message.text(message.envelope.param.request_state)?;
@@ -109,6 +115,14 @@ pub(crate) fn owner_of(
         Ok(Who::Newcomer) => None,
         Err(fault) => owner_of_unknown(gateway, headers, fault),
     }
+}
+
+/// The replica that has a task at a process or in a conversation of its own.
+fn owner_of_task(gateway: &Gateway, message: &Message) -> Option<Arc<str>> {
+    let is_about_a_task = message.method().is_about_a_task();
+    is_about_a_task
+        .then(|| task::owner(&gateway.sealer, message))
+        .flatten()
 }
 
 /// The replica that has a session, for what is always handled there: its streams, its end, batches.

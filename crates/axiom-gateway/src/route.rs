@@ -23,8 +23,6 @@ pub(crate) enum Route {
     },
     /// To each of these in turn until one knows what is meant. Only for requests that change nothing.
     FirstOf(Vec<Arc<Upstream>>),
-    /// To the one of these that has the task which the message names.
-    OwnerOfTask(Vec<Arc<Upstream>>),
     /// Answered from the merged list.
     List(ListKind),
     /// To all, answered here.
@@ -53,9 +51,6 @@ pub(crate) async fn find(endpoint: &Endpoint, want: &Want, message: &Message) ->
         Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
             Box::pin(by_uri(group, want, message, param.uri)).await
         }
-        // A task's id does not say whose it is: everybody may be asked for it, but only its owner is told something.
-        Method::TasksGet | Method::TasksResult => Ok(Route::FirstOf(group.members.clone())),
-        Method::TasksCancel | Method::TasksUpdate => Ok(Route::OwnerOfTask(group.members.clone())),
         Method::SetLevel => Ok(Route::Everybody),
         method => match ListKind::of(method) {
             Some(kind) => Ok(Route::List(kind)),

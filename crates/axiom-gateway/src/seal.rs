@@ -15,6 +15,7 @@ use axiom_core::time;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use key::{ID_LEN, KeyId};
@@ -33,6 +34,8 @@ pub(crate) enum Purpose {
     Parked,
     /// A request on its way from one replica to another.
     Hop,
+    /// A server's task.
+    Task,
 }
 
 impl Purpose {
@@ -43,6 +46,7 @@ impl Purpose {
             Purpose::Sse => b"axiom sse 1",
             Purpose::Parked => b"axiom parked 1",
             Purpose::Hop => b"axiom hop 1",
+            Purpose::Task => b"axiom task 1",
         }
     }
 }
@@ -85,11 +89,19 @@ pub(crate) struct Sealer {
 
 struct Keys {
     /// The first one seals, all of them open.
-    keys: Vec<(KeyId, LessSafeKey)>,
+    keys: Vec<Key>,
     /// The base URL under which other replicas reach this one.
     here: Option<Arc<str>>,
     /// Those that it had before, which tokens of then still name.
     formerly: Vec<Arc<str>>,
+}
+
+/// A key, ready for use.
+struct Key {
+    id: KeyId,
+    cipher: LessSafeKey,
+    /// Makes the nonces of tokens that must come out the same each time.
+    nonces: hmac::Key,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -145,29 +157,23 @@ impl Sealer {
     /// The same, good until the clock shows `expires` Unix seconds.
     pub(crate) fn seal_until(&self, purpose: Purpose, expires: u64, plain: &[u8]) -> String {
         let keys = self.keys.load();
-        let (id, key) = keys.keys.first().expect("there is at least the process's key");
-        let nonce: [u8; NONCE_LEN] = self.random_bytes();
-        let owner = keys.here.as_deref().unwrap_or_default().as_bytes();
-        let overhead = ID_LEN + NONCE_LEN + HEAD_LEN + owner.len() + AES_256_GCM.tag_len();
-        let mut token = Vec::with_capacity(overhead + plain.len());
-        token.extend_from_slice(id);
-        token.extend_from_slice(&nonce);
-        // Until the year 2106.
-        let expires = u32::try_from(expires).unwrap_or(0);
-        token.extend_from_slice(&expires.to_be_bytes());
-        token.push(u8::try_from(owner.len()).expect("an address is short: see `Keys::new`"));
-        token.extend_from_slice(owner);
-        token.extend_from_slice(plain);
-        let (_, sealed) = token.split_at_mut(ID_LEN + NONCE_LEN);
-        let tag = key
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(purpose.label()),
-                sealed,
-            )
-            .expect("a token is far below the cipher's limit");
-        token.extend_from_slice(tag.as_ref());
-        URL_SAFE_NO_PAD.encode(token)
+        let plain = keys.with_head(expires, keys.here.as_deref(), plain);
+        let nonce = self.random_bytes();
+        keys.first().seal(purpose, nonce, &plain)
+    }
+
+    /// A token that never expires and is the same each time for the same `plain`, as long as the key and, where it is named,
+    /// the owner are the same. Whoever sees two learns whether they are equal, and nothing else: the nonce is a keyed
+    /// digest of all that is sealed.
+    pub(crate) fn seal_alike(&self, purpose: Purpose, names_owner: bool, plain: &[u8]) -> String {
+        let keys = self.keys.load();
+        let owner = keys.here.as_deref().filter(|_| names_owner);
+        let plain = keys.with_head(u64::MAX, owner, plain);
+        let key = keys.first();
+        let digest = hmac::sign(&key.nonces, &[purpose.label(), b"\0", &plain].concat());
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(&digest.as_ref()[..NONCE_LEN]);
+        key.seal(purpose, nonce, &plain)
     }
 
     /// What was sealed; `None` for a token that is not ours, was changed, has another purpose or has expired.
@@ -198,7 +204,7 @@ impl Sealer {
         let keys = self.keys.load();
         bytes
             .first_chunk()
-            .is_some_and(|id: &KeyId| keys.keys.iter().any(|(known, _)| known == id))
+            .is_some_and(|id: &KeyId| keys.keys.iter().any(|key| key.id == *id))
     }
 }
 
@@ -221,18 +227,35 @@ impl Keys {
         formerly.sort_unstable();
         formerly.dedup();
         Keys {
-            keys: keys.map(|key| (key.id(), key.for_cipher())).collect(),
+            keys: keys.map(SealKey::ready).collect(),
             here: here.map(Arc::from),
             formerly,
         }
     }
 
+    fn first(&self) -> &Key {
+        self.keys.first().expect("there is at least the process's key")
+    }
+
+    fn with_head(&self, expires: u64, owner: Option<&str>, plain: &[u8]) -> Vec<u8> {
+        let owner = owner.unwrap_or_default().as_bytes();
+        let mut whole = Vec::with_capacity(HEAD_LEN + owner.len() + plain.len());
+        // Until the year 2106.
+        let expires = u32::try_from(expires).unwrap_or(0);
+        whole.extend_from_slice(&expires.to_be_bytes());
+        whole.push(u8::try_from(owner.len()).expect("an address is short: see `Keys::new`"));
+        whole.extend_from_slice(owner);
+        whole.extend_from_slice(plain);
+        whole
+    }
+
     fn open(&self, purpose: Purpose, token: &mut [u8]) -> Option<Opened> {
         let (id, rest) = token.split_first_chunk_mut::<ID_LEN>()?;
         let (nonce, sealed) = rest.split_first_chunk_mut::<NONCE_LEN>()?;
-        let (_, key) = self.keys.iter().find(|(known, _)| known == id)?;
+        let key = self.keys.iter().find(|key| key.id == *id)?;
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let plain = key
+            .cipher
             .open_in_place(nonce, Aad::from(purpose.label()), sealed)
             .ok()?;
         let (expires, rest) = plain.split_first_chunk::<4>()?;
@@ -262,10 +285,37 @@ impl Keys {
     }
 }
 
+impl Key {
+    fn seal(&self, purpose: Purpose, nonce: [u8; NONCE_LEN], plain: &[u8]) -> String {
+        let overhead = ID_LEN + NONCE_LEN + AES_256_GCM.tag_len();
+        let mut token = Vec::with_capacity(overhead + plain.len());
+        token.extend_from_slice(&self.id);
+        token.extend_from_slice(&nonce);
+        token.extend_from_slice(plain);
+        let (_, sealed) = token.split_at_mut(ID_LEN + NONCE_LEN);
+        let tag = self
+            .cipher
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(purpose.label()),
+                sealed,
+            )
+            .expect("a token is far below the cipher's limit");
+        token.extend_from_slice(tag.as_ref());
+        URL_SAFE_NO_PAD.encode(token)
+    }
+}
+
 impl SealKey {
-    fn for_cipher(&self) -> LessSafeKey {
-        let key = UnboundKey::new(&AES_256_GCM, self.bytes()).expect("the key has the cipher's length");
-        LessSafeKey::new(key)
+    fn ready(&self) -> Key {
+        let cipher = UnboundKey::new(&AES_256_GCM, self.bytes()).expect("the key has the cipher's length");
+        let of_key = hmac::Key::new(hmac::HMAC_SHA256, self.bytes());
+        let nonces = hmac::sign(&of_key, b"axiom nonces of equal tokens 1");
+        Key {
+            id: self.id(),
+            cipher: LessSafeKey::new(cipher),
+            nonces: hmac::Key::new(hmac::HMAC_SHA256, nonces.as_ref()),
+        }
     }
 }
 
@@ -284,7 +334,13 @@ mod tests {
         let sealer = Sealer::default();
         let token = sealer.seal(Purpose::Session, b"state");
         assert!(opens(&sealer, &token));
-        for purpose in [Purpose::Cursor, Purpose::Sse, Purpose::Parked, Purpose::Hop] {
+        for purpose in [
+            Purpose::Cursor,
+            Purpose::Sse,
+            Purpose::Parked,
+            Purpose::Hop,
+            Purpose::Task,
+        ] {
             assert_eq!(sealer.open(purpose, &token), None, "{purpose:?}");
         }
         assert_eq!(Sealer::default().open(Purpose::Session, &token), None);
@@ -322,6 +378,30 @@ mod tests {
                 assert_eq!(sealer.open(Purpose::Session, &shorter), None);
             }
         }
+    }
+
+    #[test]
+    fn tokens_that_are_alike() {
+        let key = [SealKey::random()];
+        let [a, b] = [Some("http://a:1"), Some("http://b:2")].map(|here| Sealer::new(&key, here));
+        let token = a.seal_alike(Purpose::Task, false, b"task");
+        assert_eq!(token, b.seal_alike(Purpose::Task, false, b"task"));
+        assert_eq!(b.open(Purpose::Task, &token).as_deref(), Some(&b"task"[..]));
+        assert_eq!(b.owner(Purpose::Task, &token), Owner::Unknown);
+        for other in [
+            a.seal_alike(Purpose::Task, false, b"tasks"),
+            a.seal_alike(Purpose::Task, true, b"task"),
+            a.seal_alike(Purpose::Cursor, false, b"task"),
+            Sealer::default().seal_alike(Purpose::Task, false, b"task"),
+        ] {
+            // Another nonce, too: none is used for two texts.
+            assert_ne!(other.as_bytes()[..20], token.as_bytes()[..20]);
+        }
+        let owned = a.seal_alike(Purpose::Task, true, b"task");
+        assert_eq!(
+            b.owner(Purpose::Task, &owned),
+            Owner::Replica("http://a:1".into())
+        );
     }
 
     #[test]

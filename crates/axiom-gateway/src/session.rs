@@ -3,7 +3,7 @@
 //! A session's fixed part (revision, capabilities, endpoint) travels sealed inside its id, so an idle session costs the
 //! gateway nothing. What changes (calls in flight, streams, questions a server asked) is held only while it exists.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -98,6 +98,8 @@ pub(crate) struct State {
     pub subscriptions: HashSet<String>,
     /// The least severe log level the client wants, as it sent it.
     pub log_level: Option<String>,
+    /// Handles of the tasks that it has begun, oldest first.
+    pub tasks: VecDeque<String>,
 }
 
 /// A question that waits for the client's answer.
@@ -136,6 +138,8 @@ pub(crate) enum Outlet {
 const ASKED_MAX: usize = 256;
 /// Streams one session may have for resumption. More than a client opens; the oldest is forgotten.
 const STREAMS_MAX: usize = 32;
+/// Tasks of one session that are listed. The oldest is left out; whoever has its handle can still ask for it.
+const TASKS_MAX: usize = 100;
 
 impl Session {
     pub(crate) fn new(id: SessionId, hello: Hello) -> Session {
@@ -185,6 +189,7 @@ impl Session {
                     && state.streams.is_empty()
                     && state.subscriptions.is_empty()
                     && state.log_level.is_none()
+                    && state.tasks.is_empty()
             })
     }
 
@@ -272,6 +277,23 @@ impl Session {
 
     pub(crate) fn answered(&self, id: u64) -> Option<Asked> {
         self.lock().as_mut()?.asked.remove(&id)
+    }
+
+    /// Notes a task that the session has begun.
+    pub(crate) fn note_task(&self, handle: &str) {
+        self.with(|state| {
+            if state.tasks.len() >= TASKS_MAX {
+                state.tasks.pop_front();
+            }
+            state.tasks.push_back(handle.to_owned());
+        });
+    }
+
+    /// Handles of the tasks that the session has begun, oldest first.
+    pub(crate) fn tasks(&self) -> Vec<String> {
+        let state = self.lock();
+        let tasks = state.as_ref().map(|state| &state.tasks);
+        tasks.into_iter().flatten().cloned().collect()
     }
 
     /// The first digits of the id, for logs. Never enough to use the session.

@@ -17,8 +17,10 @@ use crate::plan::{Endpoint, Scope};
 use crate::route::{self, Route};
 use crate::upstream::{Link, Reader, Share, Upstream, Want};
 
+use tasks::TaskNews;
 pub(crate) use wishes::{may_be_shared, set_level, shared, tell_level};
 
+mod tasks;
 mod wishes;
 
 /// Resources in one subscription.
@@ -37,6 +39,8 @@ pub(crate) struct Subscription {
     hub: Arc<Hub>,
     /// Held for their `Drop`.
     shares: Vec<Share>,
+    /// What servers tell of tasks.
+    tasks: Vec<TaskNews>,
 }
 
 /// Opens `subscriptions/listen`. `None` on an endpoint of one server that answers it itself.
@@ -59,7 +63,8 @@ pub(crate) async fn listen(
     if let Some(link) = &only {
         wants.keep_offered(link);
     }
-    // It listens before any server is asked, so that nothing falls in between.
+    let tasks = tasks::follow(&gateway.sealer, endpoint, message).await?;
+    // It listens before any server is asked for what it shares with others, so that nothing falls in between.
     let inbox = Arc::new(Inbox::default());
     let key = gateway.hub.listen(Listener {
         endpoint: endpoint.path.clone(),
@@ -78,6 +83,7 @@ pub(crate) async fn listen(
         key,
         hub: Arc::clone(&gateway.hub),
         shares: Vec::new(),
+        tasks,
     };
     let reader = Reader::Stream(key);
     subscription.shares = match only {
@@ -188,7 +194,17 @@ impl Subscription {
             self.begun = true;
             return (self.acknowledgement(), false);
         }
-        let Some(news) = self.inbox.next().await else {
+        let news = tokio::select! {
+            biased;
+            // cancel-safe: news stay queued
+            news = self.inbox.next() => news,
+            // cancel-safe: see `tasks::next`
+            told = tasks::next(&mut self.tasks) => {
+                // Where one server tells nothing more, the client may ask anew.
+                return told.map_or_else(|| (self.goodbye(), true), |told| (told.to_vec(), false));
+            }
+        };
+        let Some(news) = news else {
             return (self.goodbye(), true);
         };
         let mut params = b"{".to_vec();
@@ -226,6 +242,7 @@ impl Subscription {
                 serde_json::Value::from(wants.uris.clone())
             ));
         }
+        fields.extend(Some(tasks::acknowledged(&self.tasks)).filter(|tasks| !tasks.is_empty()));
         params.extend_from_slice(format!(",\"notifications\":{{{}}}}}", fields.join(",")).as_bytes());
         reply::notification("notifications/subscriptions/acknowledged", &params)
     }

@@ -22,6 +22,7 @@ use crate::fault::Fault;
 use crate::hub::Hub;
 use crate::options::{Endpoint, Limits, ServerOptions};
 use crate::record::{Recorder, ServerState};
+use crate::seal::Sealer;
 use crate::session::{Audience, Class, Session, SessionId, class_of};
 
 pub(crate) use asides::Aside;
@@ -53,6 +54,7 @@ pub(crate) struct Upstream {
     pub(super) recorder: Recorder,
     /// True once it was up.
     was_up: AtomicBool,
+    pub(crate) sealer: Arc<Sealer>,
     /// Where links live: they outlast the request that opened them.
     runtime: Handle,
     /// Where the server is, on HTTP. One for all links, so that they share idle connections: those of a link's own would
@@ -209,6 +211,7 @@ impl Upstream {
         limits: Limits,
         hub: Arc<Hub>,
         recorder: Recorder,
+        sealer: Arc<Sealer>,
         runtime: Handle,
     ) -> Arc<Upstream> {
         Arc::new(Upstream {
@@ -220,6 +223,7 @@ impl Upstream {
             hub,
             recorder,
             was_up: AtomicBool::new(false),
+            sealer,
             runtime,
             target: OnceLock::new(),
             links: Mutex::default(),
@@ -465,6 +469,9 @@ impl Upstream {
     /// Stops links that nobody needs: private ones whose session is gone or long idle, and shared ones of a kind of
     /// client that has not been seen for long. The plain one stays, for lists and for news.
     pub(crate) fn sweep(&self) {
+        for link in self.live_links() {
+            link.tasks.sweep();
+        }
         let idle: Vec<Arc<Link>> = self
             .live_links()
             .into_iter()
@@ -484,6 +491,9 @@ impl Upstream {
 
     fn is_abandoned(&self, link: &Link) -> bool {
         let idle_max = self.options.idle_timeout;
+        if link.tasks.is_any() {
+            return false;
+        }
         if link.is_apart() {
             return !link.is_busy() && link.idle() > APART_GRACE;
         }
@@ -582,7 +592,7 @@ fn longest_idle(links: &HashMap<LinkKey, Slot>) -> Option<Arc<Link>> {
             Slot::Up(link) if link.private_to.is_some() => Some(link),
             _ => None,
         })
-        .filter(|link| !link.is_busy() && link.idle() >= ROOM_IDLE_MIN)
+        .filter(|link| !link.is_busy() && !link.tasks.is_any() && link.idle() >= ROOM_IDLE_MIN)
         .filter(|link| link.owner().is_none_or(|session| !session.is_attached()))
         .max_by_key(|link| link.idle())
         .cloned()

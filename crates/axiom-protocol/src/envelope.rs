@@ -107,6 +107,8 @@ pub struct MetaSpans {
     pub log_level: Option<Span>,
     /// `io.modelcontextprotocol/subscriptionId`
     pub subscription_id: Option<Span>,
+    /// `io.modelcontextprotocol/related-task`
+    pub related_task: Option<Span>,
 }
 
 /// Members of `result`.
@@ -180,6 +182,10 @@ impl MetaSpans {
             SUBSCRIPTION_ID => Member::Slot(
                 &mut self.subscription_id,
                 "_meta.io.modelcontextprotocol/subscriptionId",
+            ),
+            b"io.modelcontextprotocol/related-task" => Member::Slot(
+                &mut self.related_task,
+                "_meta.io.modelcontextprotocol/related-task",
             ),
             _ => Member::Unknown,
         }

@@ -84,3 +84,13 @@ mod table {
     }
 }
 pub use table::Method;
+
+impl Method {
+    /// True for requests about one task, which `params.taskId` names.
+    pub fn is_about_a_task(self) -> bool {
+        matches!(
+            self,
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel | Method::TasksResult
+        )
+    }
+}

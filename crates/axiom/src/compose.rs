@@ -149,7 +149,7 @@ fn log_failed(error: &OpenError) -> Failed {
                 "see whether the folder of `events.dir` can be written, or name another one",
             ),
         },
-        OpenError::Read(_) | OpenError::Thread(_) => (
+        OpenError::Shard { .. } | OpenError::Read(_) | OpenError::Thread(_) => (
             Exit::Failure,
             "`axiom events verify` tells what can be read; name another folder as `events.dir` to go on",
         ),

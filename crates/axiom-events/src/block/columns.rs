@@ -237,7 +237,7 @@ struct Place {
 impl Columns {
     pub(super) fn decode(plain: Bytes, count: u32) -> Result<Columns, Unsound> {
         let sections = Sections::find(&plain)?;
-        let names = sections.names()?;
+        let names = sections.names(count)?;
         let rows = Cursor::new(&sections, names.len(), count)?.rows()?;
         Ok(Columns { rows, names, plain })
     }
@@ -352,13 +352,13 @@ impl<'a> Sections<'a> {
     }
 
     /// Start and end of each name.
-    fn names(&self) -> Result<Vec<(u32, u32)>, Unsound> {
+    fn names(&self, events: u32) -> Result<Vec<(u32, u32)>, Unsound> {
         let end = self.range(NAMES)?.end;
         let mut rest = self.get(NAMES)?;
         let count = varint::take(&mut rest).ok_or(unsound("no number of names"))?;
-        // Each takes at least the byte of its length.
-        if count > rest.len() as u64 {
-            return Err(unsound("more names than bytes"));
+        // An event has four: tenant, stream, task and kind.
+        if count > 4 * u64::from(events) {
+            return Err(unsound("more names than its events have"));
         }
         let mut names = Vec::new();
         for _ in 0..count {

@@ -31,6 +31,7 @@ use crate::plan::Endpoint;
 use crate::record::{Record, SessionState, Via};
 use crate::replica::{self, Arrival, Lost};
 use crate::session::Outlet;
+use crate::task;
 
 /// Silence after which a response begins as a stream, so that nothing in between takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -178,7 +179,10 @@ async fn one(
                 record.leave_to_another();
                 passed
             }
-            Err(fault) => refuse_recorded(&fault, message, modern, record),
+            Err(fault) => {
+                let fault = task::lost_with_replica(&gateway.sealer, endpoint, message, fault);
+                refuse_recorded(&fault, message, modern, record)
+            }
         });
     }
     let caller = match identified {

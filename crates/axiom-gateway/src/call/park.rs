@@ -11,7 +11,7 @@ use axiom_protocol::walk;
 use axiom_protocol::{codes, reply};
 use bytes::Bytes;
 
-use super::{ONE_BREATH, Pause};
+use super::{Declared, ONE_BREATH, Pause, Unasked};
 use crate::exchange::{Exchange, Final, Heard, Step};
 use crate::fault::Fault;
 use crate::log_level::severity;
@@ -41,68 +41,7 @@ pub(crate) struct Park {
 }
 
 /// Questions of one call that its client has not answered.
-const OPEN_MAX: usize = 64;
-
-/// Whether a client can be asked, and what.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Declared {
-    pub form: bool,
-    pub url: bool,
-    pub sampling: bool,
-    pub roots: bool,
-}
-
-impl Declared {
-    /// What a request's `clientCapabilities` declare. An `elicitation` that names no mode means forms.
-    pub(crate) fn of(message: &Message) -> Declared {
-        let Some(capabilities) = message.envelope.in_meta.client_capabilities else {
-            return Declared::default();
-        };
-        let raw = &message.bytes;
-        let get = |key| walk::get(raw, capabilities, key);
-        let elicitation = get("elicitation").filter(|at| at.of(raw).starts_with(b"{"));
-        let mode = |key| elicitation.is_some_and(|at| walk::get(raw, at, key).is_some());
-        Declared {
-            form: elicitation.is_some() && (mode("form") || !mode("url")),
-            url: mode("url"),
-            sampling: get("sampling").is_some(),
-            roots: get("roots").is_some(),
-        }
-    }
-
-    /// The `capabilities` to declare at `initialize`, one text for equal declarations.
-    pub(crate) fn capabilities(self) -> Bytes {
-        let elicitation = match (self.form, self.url) {
-            (true, true) => "\"elicitation\":{\"form\":{},\"url\":{}},",
-            (true, false) => "\"elicitation\":{},",
-            (false, true) => "\"elicitation\":{\"url\":{}},",
-            (false, false) => "",
-        };
-        let sampling = if self.sampling { "\"sampling\":{}," } else { "" };
-        let roots = if self.roots { "\"roots\":{}," } else { "" };
-        let fields = format!("{elicitation}{roots}{sampling}");
-        Bytes::from(format!("{{{}}}", fields.trim_end_matches(',')))
-    }
-
-    /// What is missing for the client to be asked this, as `requiredCapabilities`.
-    fn missing_for(self, question: &Message) -> Option<&'static str> {
-        let (has, required) = match question.method() {
-            Method::Elicit if is_url(question) => (self.url, "{\"elicitation\":{\"url\":{}}}"),
-            Method::Elicit => (self.form, "{\"elicitation\":{}}"),
-            Method::CreateMessage => (self.sampling, "{\"sampling\":{}}"),
-            Method::RootsList => (self.roots, "{\"roots\":{}}"),
-            _ => return None,
-        };
-        (!has).then_some(required)
-    }
-}
-
-fn is_url(question: &Message) -> bool {
-    let params = question.envelope.params;
-    params
-        .and_then(|params| walk::get(&question.bytes, params, "mode"))
-        .is_some_and(|mode| mode.of(&question.bytes) == b"\"url\"")
-}
+pub(crate) const OPEN_MAX: usize = 64;
 
 impl Park {
     pub(crate) fn new(parking: &Arc<Parking>, endpoint: &Arc<Endpoint>, message: &Message) -> Park {
@@ -156,24 +95,21 @@ impl Park {
     /// Keeps a question for the client, or refuses it.
     fn note(&mut self, link: &Arc<Link>, question: &Message) {
         let id = question.id().unwrap_or_default();
-        if let Some(required) = self.declared.missing_for(question) {
-            link.refuse(id, "the client of this call cannot be asked this");
-            // The server may know what to do without. If it does not, this is why.
-            self.lacking = Some(required);
-            return;
-        }
-        let method = question.method();
-        if !matches!(method, Method::Elicit | Method::CreateMessage | Method::RootsList) {
-            return link.refuse(id, "a client of 2026-07-28 cannot be asked this");
-        }
         if self.open.len() >= OPEN_MAX {
             return link.refuse(id, "too many questions to this client are open");
         }
-        self.open.push(Question {
-            key: format!("{}-{}-{}", name_of(method), self.round + 1, self.open.len() + 1),
-            upstream_id: Bytes::copy_from_slice(id),
-            ask: Bytes::from(ask(question)),
-        });
+        let number = format!("{}-{}", self.round + 1, self.open.len() + 1);
+        match self.declared.question(question, &number) {
+            Ok(question) => self.open.push(question),
+            Err(unasked) => {
+                link.refuse(id, unasked.reason());
+                if let Unasked::Lacking(required) = unasked {
+                    // The server may know what to do without. If it does not, this is why.
+                    self.lacking = Some(required);
+                }
+                return;
+            }
+        }
         self.link = Some(Arc::clone(link));
         self.breath
             .get_or_insert_with(|| Box::pin(time::sleep(ONE_BREATH)));
@@ -305,6 +241,18 @@ impl Drop for Park {
 /// Answers the open questions of a claimed call from `inputResponses`. What is left open must be asked again: what was
 /// not answered, and what the server could not be told.
 pub(crate) async fn answer_open(parked: &mut Parked, message: &Message) -> Result<(), Fault> {
+    match parked.link() {
+        Some(link) => answer_questions(&mut parked.open, &link, message).await,
+        None => Err(Fault::StateLost),
+    }
+}
+
+/// The same for questions that are not a call's.
+pub(crate) async fn answer_questions(
+    open: &mut Vec<Question>,
+    link: &Arc<Link>,
+    message: &Message,
+) -> Result<(), Fault> {
     let raw = &message.bytes;
     let responses = message
         .envelope
@@ -312,7 +260,7 @@ pub(crate) async fn answer_open(parked: &mut Parked, message: &Message) -> Resul
         .input_responses
         .filter(|at| at.of(raw).starts_with(b"{"));
     let mut index = 0;
-    while let Some(question) = parked.open.get(index) {
+    while let Some(question) = open.get(index) {
         let given = responses
             .and_then(|at| walk::get(raw, at, &question.key))
             .map(|at| at.of(raw))
@@ -322,11 +270,8 @@ pub(crate) async fn answer_open(parked: &mut Parked, message: &Message) -> Resul
             continue;
         };
         let answer = Bytes::from(reply::result(&question.upstream_id, value));
-        let Some(link) = parked.link() else {
-            return Err(Fault::StateLost);
-        };
         match link.send(answer).await {
-            Ok(()) => drop(parked.open.remove(index)),
+            Ok(()) => drop(open.remove(index)),
             Err(_) if link.is_down() => return Err(link.fault()),
             Err(fault) => {
                 tracing::warn!(server = %link.upstream.name, %fault, "an answer could not be delivered; it is asked for again");
@@ -363,56 +308,7 @@ pub(crate) fn has_visited(message: &Message) -> bool {
         })
 }
 
-fn name_of(method: Method) -> &'static str {
-    match method {
-        Method::CreateMessage => "sampling",
-        Method::RootsList => "roots",
-        _ => "elicitation",
-    }
-}
-
-/// `{"method":...,"params":...}` without what only means something between the server and us.
-fn ask(question: &Message) -> Vec<u8> {
-    let mut ask = b"{\"method\":".to_vec();
-    ask.extend_from_slice(question.raw(question.envelope.method_span).unwrap_or(b"\"\""));
-    if let Some(params) = question.raw(question.envelope.params) {
-        let meta = question.raw(question.envelope.meta).map(|meta| {
-            let meta = object_with(meta, whole(meta), &[], &["progressToken"]);
-            (!is_empty(&meta)).then_some(meta)
-        });
-        let mut remove: Vec<&str> = ["elicitationId", "task"]
-            .into_iter()
-            .filter(|key| walk::get(params, whole(params), key).is_some())
-            .collect();
-        let mut set: Vec<(&str, &[u8])> = Vec::new();
-        match &meta {
-            Some(Some(meta)) => set.push(("_meta", meta)),
-            Some(None) => remove.push("_meta"),
-            None => {}
-        }
-        // What nothing says is a form, and not every client knows that.
-        if question.method() == Method::Elicit && walk::get(params, whole(params), "mode").is_none() {
-            set.push(("mode", b"\"form\""));
-        }
-        let params = if set.is_empty() && remove.is_empty() {
-            params.to_vec()
-        } else {
-            object_with(params, whole(params), &set, &remove)
-        };
-        if !(question.method() == Method::RootsList && is_empty(&params)) {
-            ask.extend_from_slice(b",\"params\":");
-            ask.extend_from_slice(&params);
-        }
-    }
-    ask.push(b'}');
-    ask
-}
-
-fn is_empty(object: &[u8]) -> bool {
-    walk::members(object, whole(object)).next().is_none()
-}
-
-fn input_requests(open: &[Question]) -> Vec<u8> {
+pub(crate) fn input_requests(open: &[Question]) -> Vec<u8> {
     let mut requests = b"{".to_vec();
     for (index, question) in open.iter().enumerate() {
         if index > 0 {

@@ -24,12 +24,13 @@ use crate::fault::Fault;
 use crate::level::Unaskable;
 use crate::message::Message;
 use crate::session::{Answer, Asked, Session};
+use crate::task::words::RELATED;
 use crate::upstream::{Link, Outgoing, whole};
 
 /// Times a server may ask in one call.
 const ROUNDS_MAX: u32 = 32;
 /// Questions in one round.
-const QUESTIONS_MAX: usize = 64;
+pub(crate) const QUESTIONS_MAX: usize = 64;
 
 /// The client's side of such a call.
 pub(crate) struct Rounds {
@@ -329,10 +330,10 @@ impl Asking {
 }
 
 /// What a form comes to that nobody filled in.
-const NOT_FILLED_IN: &[u8] = b"{\"action\":\"cancel\"}";
+pub(crate) const NOT_FILLED_IN: &[u8] = b"{\"action\":\"cancel\"}";
 
 /// A question in the words of the client's revision.
-fn readable(link: &Link, revision: Revision, question: Bytes) -> Result<Bytes, Unaskable> {
+pub(crate) fn readable(link: &Link, revision: Revision, question: Bytes) -> Result<Bytes, Unaskable> {
     let Ok(message) = Message::scan(question.clone(), &link.limits()) else {
         return Ok(question);
     };
@@ -341,13 +342,13 @@ fn readable(link: &Link, revision: Revision, question: Bytes) -> Result<Bytes, U
 }
 
 /// A value of `inputRequests`.
-struct InputRequest {
-    method: String,
+pub(crate) struct InputRequest {
+    pub method: String,
     params: Vec<u8>,
 }
 
 impl InputRequest {
-    fn read(raw: &[u8], at: Span) -> Option<InputRequest> {
+    pub(crate) fn read(raw: &[u8], at: Span) -> Option<InputRequest> {
         let method = walk::get(raw, at, "method")?;
         let params = walk::get(raw, at, "params").map_or(&b"{}"[..], |params| params.of(raw));
         params.starts_with(b"{").then_some(InputRequest {
@@ -356,8 +357,17 @@ impl InputRequest {
         })
     }
 
+    /// The same, as a question that belongs to a task.
+    pub(crate) fn related_to(mut self, related: &[u8]) -> InputRequest {
+        let raw = &self.params;
+        let meta = walk::get(raw, whole(raw), "_meta").map_or(&b"{}"[..], |meta| meta.of(raw));
+        let meta = object_with(meta, whole(meta), &[(RELATED, related)], &[]);
+        self.params = object_with(raw, whole(raw), &[("_meta", &meta)], &[]);
+        self
+    }
+
     /// The same as a request of 2025-11-25, where a visit to a page has a name.
-    fn under(&self, id: u64) -> Bytes {
+    pub(crate) fn under(&self, id: u64) -> Bytes {
         let raw = &self.params;
         let is_url = walk::get(raw, whole(raw), "mode").is_some_and(|mode| mode.of(raw) == b"\"url\"");
         let id = id.to_string();

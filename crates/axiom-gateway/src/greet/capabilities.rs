@@ -1,18 +1,26 @@
 //! What a server offers, in the words of the other era. A client must be told of what works for it, and of nothing else.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-/// Tasks of either era are bound to what the other one does not have.
+use crate::task::EXTENSION;
+
+/// Tasks have a capability in 2025-11-25 and an extension in 2026-07-28. (Before, clients are not told of either.)
 const TASKS: &str = "tasks";
-const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// A modern server's capabilities for a legacy client. Extensions have no place of their own before 2026-07-28: clients
 /// look for them in `experimental`, newer ones in `extensions` too.
 pub(super) fn for_legacy(capabilities: &Value) -> Value {
     let mut offered = object(capabilities);
     let mut extensions = object(capabilities.get("extensions").unwrap_or(&Value::Null));
-    extensions.remove(TASKS_EXTENSION);
+    let has_tasks = extensions.remove(EXTENSION).is_some();
     offered.remove("extensions");
+    if has_tasks {
+        let calls = json!({ "tools": { "call": {} } });
+        offered.insert(
+            TASKS.to_owned(),
+            json!({ "list": {}, "cancel": {}, "requests": calls }),
+        );
+    }
     if !extensions.is_empty() {
         let mut experimental = object(capabilities.get("experimental").unwrap_or(&Value::Null));
         for (name, settings) in &extensions {
@@ -29,14 +37,17 @@ pub(super) fn for_legacy(capabilities: &Value) -> Value {
 /// A legacy server's capabilities for a modern client. What is experimental there and named like an extension is one.
 pub(super) fn for_modern(capabilities: &Value) -> Value {
     let mut offered = object(capabilities);
-    offered.remove(TASKS);
+    let tasks = offered.remove(TASKS).unwrap_or_default();
     let mut extensions = object(capabilities.get("extensions").unwrap_or(&Value::Null));
     for (name, settings) in object(capabilities.get("experimental").unwrap_or(&Value::Null)) {
         if name.contains('/') && settings.is_object() {
             extensions.entry(name).or_insert(settings);
         }
     }
-    extensions.remove(TASKS_EXTENSION);
+    match tasks.pointer("/requests/tools/call") {
+        Some(_) => drop(extensions.insert(EXTENSION.to_owned(), json!({}))),
+        None => drop(extensions.remove(EXTENSION)),
+    }
     if extensions.is_empty() {
         offered.remove("extensions");
     } else {
@@ -52,10 +63,10 @@ fn object(value: &Value) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn extensions_and_tasks() {
+        let tasks = json!({ "list": {}, "cancel": {}, "requests": { "tools": { "call": {} } } });
         let ui = json!({ "mimeTypes": ["text/html;profile=mcp-app"] });
         for (modern, legacy) in [
             (json!({}), json!({})),
@@ -66,12 +77,12 @@ mod tests {
             (
                 json!({ "extensions": { "io.modelcontextprotocol/tasks": {}, "io.modelcontextprotocol/ui": ui },
                         "experimental": { "mine": { "n": 1 } } }),
-                json!({ "extensions": { "io.modelcontextprotocol/ui": ui },
+                json!({ "extensions": { "io.modelcontextprotocol/ui": ui }, "tasks": tasks,
                         "experimental": { "mine": { "n": 1 }, "io.modelcontextprotocol/ui": ui } }),
             ),
             (
                 json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } }),
-                json!({}),
+                json!({ "tasks": tasks }),
             ),
         ] {
             assert_eq!(for_legacy(&modern), legacy);
@@ -81,6 +92,10 @@ mod tests {
             (
                 json!({ "tasks": { "list": {} }, "completions": {}, "logging": {} }),
                 json!({ "completions": {}, "logging": {} }),
+            ),
+            (
+                json!({ "tasks": tasks }),
+                json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } }),
             ),
             (
                 json!({ "experimental": { "io.modelcontextprotocol/ui": ui, "mine": {} } }),

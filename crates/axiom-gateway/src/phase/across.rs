@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axiom_protocol::revision::Era;
 use axiom_protocol::text::text;
 
+use super::tasks::{self, Stage};
 use super::{Caller, Rename, Reply, Request, rename_edit};
 use crate::bridge::{self, Introduction, may_ask};
 use crate::call::{Call, Declared, Park, Rounds, Side, answer_open, ask_again, has_visited};
@@ -33,7 +34,9 @@ async fn at_session_server(
 ) -> Result<Reply, Fault> {
     let message = asked.message;
     if !bridge::has_legacy_twin(message.method()) {
-        return Err(Fault::not_carried(&plain, message));
+        return Err(Fault::UnknownMethod {
+            method: message.method_text().into_owned(),
+        });
     }
     if may_ask(message.method())
         && let Some(at) = message.envelope.param.request_state
@@ -41,7 +44,7 @@ async fn at_session_server(
         let bound = bound_to(&asked.endpoint.path, message);
         let state = text(&message.bytes, at).unwrap_or_default();
         match asked.gateway.parking.claim(&state, &bound)? {
-            Claimed::Parked(parked) => return resume(asked, *parked, &bound).await,
+            Claimed::Parked(parked) => return resume(asked, *parked, &bound, rename).await,
             Claimed::Afresh if has_visited(message) => {}
             Claimed::Afresh => {
                 return Err(Fault::NotAnswered {
@@ -71,7 +74,11 @@ async fn at_session_server(
     if let Some(level) = message.text(message.envelope.in_meta.log_level) {
         link.tell_level(&level).await;
     }
-    let outgoing = fit(asked, &link, rename, &Introduction::default())?;
+    let mut outgoing = fit(asked, &link, rename, &Introduction::default())?;
+    let creation = tasks::at_session_server(asked, &link, rename, Stage::New).await;
+    if creation.is_some() {
+        outgoing = tasks::as_task(&outgoing, &link)?;
+    }
     // What the client mirrored is checked here: the server cannot.
     let Caller::Modern { mirrored } = asked.caller else {
         return Err(Fault::Cancelled);
@@ -88,15 +95,17 @@ async fn at_session_server(
         })
         .await?;
     let park = Park::new(&asked.gateway.parking, asked.endpoint, message);
-    Ok(Reply::Call(Box::new(Call::across(
-        exchange,
-        message.method(),
-        Side::Park(park),
-    ))))
+    let call = Call::across(exchange, message.method(), Side::Park(park));
+    Ok(Reply::Call(Box::new(call.with_task(creation))))
 }
 
 /// The client has come back: its answers go to the server, and the call goes on under the new request's id.
-async fn resume(asked: &Request<'_>, mut parked: Parked, bound: &Bound) -> Result<Reply, Fault> {
+async fn resume(
+    asked: &Request<'_>,
+    mut parked: Parked,
+    bound: &Bound,
+    rename: Option<&Rename>,
+) -> Result<Reply, Fault> {
     let message = asked.message;
     let id = message
         .envelope
@@ -115,12 +124,12 @@ async fn resume(asked: &Request<'_>, mut parked: Parked, bound: &Bound) -> Resul
         .map(|at| message.slice(at));
     let park = Park::resumed(parking, asked.endpoint, message, parked.round);
     let mut exchange = parked.into_exchange().ok_or(Fault::StateLost)?;
+    // It may become a task yet.
+    let link = Arc::clone(exchange.link());
+    let creation = tasks::at_session_server(asked, &link, rename, Stage::UnderWay).await;
     exchange.taken_up_by(id, token);
-    Ok(Reply::Call(Box::new(Call::across(
-        exchange,
-        message.method(),
-        Side::Park(park),
-    ))))
+    let call = Call::across(exchange, message.method(), Side::Park(park));
+    Ok(Reply::Call(Box::new(call.with_task(creation))))
 }
 
 /// The call of a client with a session, who is introduced to the server in each request.
@@ -132,7 +141,12 @@ async fn at_modern_server(
     let Caller::Legacy(session) = asked.caller else {
         return Err(Fault::Cancelled);
     };
-    let outgoing = fit(asked, link, rename, &Introduction::of(session))?;
+    let creation = tasks::at_modern_server(asked, link);
+    let client = match &creation {
+        Some(_) => Introduction::of(session).with_tasks(),
+        None => Introduction::of(session),
+    };
+    let outgoing = fit(asked, link, rename, &client)?;
     let headers = mirror::headers(link, &outgoing, None, None).await?;
     let exchange = link
         .call(Outgoing {
@@ -146,15 +160,12 @@ async fn at_modern_server(
         .await?;
     let patience = asked.gateway.parking.ttl();
     let rounds = Rounds::new(session, outgoing, headers, patience);
-    Ok(Reply::Call(Box::new(Call::across(
-        exchange,
-        asked.message.method(),
-        Side::Rounds(rounds),
-    ))))
+    let call = Call::across(exchange, asked.message.method(), Side::Rounds(rounds));
+    Ok(Reply::Call(Box::new(call.with_task(creation))))
 }
 
 /// The message as a server of the other era reads it. Its parameters change shape, so the rename goes first.
-fn fit(
+pub(super) fn fit(
     asked: &Request<'_>,
     link: &Link,
     rename: Option<&Rename>,

@@ -15,12 +15,13 @@ use axiom_protocol::rewrite::Edit;
 use axiom_transport::pipe::{Closed, PipeReceiver, PipeSender};
 use bytes::Bytes;
 
-use super::asides::sole;
+use super::asides::meant;
 use super::link::{Link, Outgoing};
 use crate::exchange::{CallState, Exchange, Ids, Letter, Source};
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::session::Session;
+use crate::task::words;
 
 /// A pipe with calls on it.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ struct Pending {
     session: Option<Arc<Session>>,
     /// Whether log lines may belong to the call. A modern one says so itself.
     takes_logs: bool,
+    /// The task that it waits for.
+    task: Option<String>,
     /// Whether the server's questions are steps of the call.
     takes_questions: bool,
     /// It has asked, and its client has not come back yet.
@@ -86,6 +89,7 @@ impl Duplex {
                 mailbox,
                 session: None,
                 takes_logs: false,
+                task: None,
                 takes_questions: false,
                 is_parked: false,
                 given_up: None,
@@ -151,6 +155,7 @@ impl Duplex {
             Pending {
                 mailbox,
                 session: session.cloned(),
+                task: words::waits_for(message),
                 takes_logs: match link.era() {
                     // One of our own must not make a client's call one of two.
                     Era::Legacy => !is_ours,
@@ -413,7 +418,9 @@ impl Duplex {
         let callers = pending
             .values()
             .filter(|call| call.takes_questions || call.session.is_some());
-        let mailbox = sole(callers)
+        let callers = callers.map(|call| (call.task.as_deref(), call));
+        let of = words::related_id(&message);
+        let mailbox = meant(callers, of.as_deref())
             .filter(|call| call.takes_questions && call.given_up.is_none())
             .map(|call| call.mailbox.clone());
         drop(pending);

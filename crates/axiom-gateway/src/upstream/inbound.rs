@@ -12,6 +12,7 @@ use super::link::Link;
 use crate::catalog::ListKind;
 use crate::message::Message;
 use crate::session::{Asked, Session, SessionId};
+use crate::task::{self, Naming, words};
 
 impl Link {
     /// Draws the consequences of a notification for the gateway itself: a changed list is no longer served.
@@ -32,7 +33,10 @@ impl Link {
             // Late, for a call that has ended: its token is ours, and may mean another call to the client.
             Method::Progress => {}
             _ => match self.owner() {
-                Some(owner) => owner.send(&message.bytes, self.upstream.limits.replay_bytes_max),
+                Some(owner) => {
+                    let bytes = self.with_handles(&owner, message);
+                    owner.send(&bytes, self.upstream.limits.replay_bytes_max);
+                }
                 None => {
                     tracing::debug!(server = %self.upstream.name, method = %message.method_text(),
                         "a notification for nobody in particular was dropped");
@@ -76,11 +80,33 @@ impl Link {
         };
         let key = key.to_string();
         let message = levelled.as_ref().unwrap_or(message);
+        let handles = Message::scan(self.with_handles(session, message), &self.limits()).ok();
+        let message = handles.as_ref().unwrap_or(message);
         let at = message.envelope.id?;
         Some(message.with(&mut [Edit {
             at,
             with: key.as_bytes(),
         }]))
+    }
+
+    /// What the server says, with handles in place of its own task ids.
+    pub(crate) fn with_handles(&self, session: &Session, message: &Message) -> Bytes {
+        if !self.greeting.tasks {
+            return message.bytes.clone();
+        }
+        words::with_handles(message, Method::None, &Naming::of_session(self, session))
+    }
+
+    /// What the client answers, with the server's own task ids in place of handles; `None` if it names no task of the
+    /// server's.
+    pub(crate) fn with_own_ids(&self, session: &Session, message: &Message) -> Option<Message> {
+        if !self.greeting.tasks {
+            return None;
+        }
+        let open = |handle: &str| task::open(&self.upstream.sealer, &session.hello.endpoint, handle);
+        // It may be a task of the client's own.
+        let bytes = words::with_own_ids(message, open).ok().flatten()?;
+        Message::scan(bytes, &self.limits()).ok()
     }
 
     /// Answers a server that only wants to know whether somebody is there; false for any other question.

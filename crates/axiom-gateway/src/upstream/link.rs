@@ -1,6 +1,7 @@
 //! One live conversation with a server, and how a call is put on it.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use axiom_protocol::reply;
 use axiom_protocol::revision::{Era, Revision};
 use axiom_protocol::rewrite::Edit;
 use axiom_protocol::span::Span;
+use axiom_protocol::text::quoted;
 use axiom_transport::child::Child;
 use axiom_transport::http_client::Answer;
 use bytes::Bytes;
@@ -28,6 +30,7 @@ use crate::level::Unaskable;
 use crate::log_level::{is_level, severity};
 use crate::message::Message;
 use crate::session::{Audience, Class, Session, SessionId, can_be_asked, clock_millis};
+use crate::task::{EXTENSION, Tasks, words};
 
 /// One live conversation with a server.
 pub(crate) struct Link {
@@ -41,6 +44,10 @@ pub(crate) struct Link {
     /// The same, to be reached. The object may come and go while the session lives on in its id.
     owner: Mutex<Option<Weak<Session>>>,
     pub greeting: Greeting,
+    /// Tells conversations apart, also from those of an earlier process.
+    pub number: u64,
+    /// Tasks that live in this conversation.
+    pub tasks: Tasks,
     pub(super) wire: Wire,
     /// Why it ended.
     down: OnceLock<Fault>,
@@ -58,7 +65,7 @@ pub(crate) struct Link {
     pub(super) apart: OnceLock<u64>,
     /// The log level that the server was told last.
     told_level: Mutex<Option<String>>,
-    tasks: Mutex<Vec<Task>>,
+    running: Mutex<Vec<Task>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -68,6 +75,8 @@ pub(crate) struct Greeting {
     pub result: Bytes,
     /// Parsed `capabilities`, for questions that are not on the call path.
     pub capabilities: serde_json::Value,
+    /// Whether a call may become a task, in the words of either era.
+    pub tasks: bool,
 }
 
 /// Resources by uri, and who wants to hear of them.
@@ -103,6 +112,9 @@ pub(crate) struct Outgoing<'a> {
     pub is_ours: bool,
 }
 
+/// Links so far.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
 /// Time for the standing stream to open before a subscription counts without it. Many servers have opened it long before:
 /// they send not even the head until there is an event.
 pub(super) const STANDING_TIMEOUT: Duration = Duration::from_millis(200);
@@ -123,8 +135,15 @@ impl std::fmt::Debug for Link {
 impl Greeting {
     pub(crate) fn new(result: Bytes) -> Greeting {
         let parsed: serde_json::Value = serde_json::from_slice(&result).unwrap_or_default();
+        let capabilities = parsed.get("capabilities").cloned().unwrap_or_default();
+        let is_modern = parsed.get("supportedVersions").is_some();
+        let tasks = match is_modern {
+            true => capabilities.get("extensions").and_then(|all| all.get(EXTENSION)),
+            false => capabilities.pointer("/tasks/requests/tools/call"),
+        };
         Greeting {
-            capabilities: parsed.get("capabilities").cloned().unwrap_or_default(),
+            tasks: tasks.is_some_and(serde_json::Value::is_object),
+            capabilities,
             result,
         }
     }
@@ -178,6 +197,8 @@ impl Link {
             private_to: want.owner.as_ref().map(|session| session.id),
             owner: Mutex::new(want.owner.as_ref().map(Arc::downgrade)),
             greeting,
+            number: RandomState::new().hash_one(COUNT.fetch_add(1, Ordering::Relaxed)),
+            tasks: Tasks::default(),
             wire,
             down: OnceLock::new(),
             last_used: AtomicU64::new(clock_millis()),
@@ -188,7 +209,7 @@ impl Link {
             telling: tokio::sync::Mutex::default(),
             apart: OnceLock::new(),
             told_level: Mutex::default(),
-            tasks: Mutex::default(),
+            running: Mutex::default(),
             child: Mutex::new(child),
         }
     }
@@ -280,7 +301,7 @@ impl Link {
             ids,
             call,
             session.cloned(),
-            takes_questions.then(|| wire.asides().listen()),
+            takes_questions.then(|| wire.asides().listen(words::waits_for(message))),
         )
     }
 
@@ -376,6 +397,25 @@ impl Link {
         Ok(levelled.and_then(|levelled| Message::scan(Bytes::from(levelled), &self.limits()).ok()))
     }
 
+    /// Why a task is not to be found on this link.
+    pub(crate) fn task_lost(&self) -> Fault {
+        Fault::TaskLost {
+            server: self.upstream.name.to_string(),
+        }
+    }
+
+    /// Cancels a session server's task that nobody wants any more.
+    pub(crate) fn cancel_task_later(self: &Arc<Self>, id: &str) {
+        let link = Arc::clone(self);
+        let params = [b"{\"taskId\":", &quoted(id)[..], b"}"].concat();
+        link.tasks.release(id);
+        drop(spawn("cancel task", async move {
+            if let Err(fault) = link.request("tasks/cancel", &params).await {
+                tracing::debug!(server = %link.upstream.name, %fault, "a task could not be cancelled");
+            }
+        }));
+    }
+
     /// Refuses a server's question: there is nobody to ask.
     pub(crate) fn refuse(self: &Arc<Self>, id: &[u8], reason: &str) {
         self.refuse_as(codes::METHOD_NOT_FOUND, id, reason);
@@ -452,7 +492,7 @@ impl Link {
     /// An ear for questions that name no call.
     pub(crate) fn asides(&self) -> Option<Aside> {
         match &self.wire {
-            Wire::Http(wire) => Some(wire.asides().listen()),
+            Wire::Http(wire) => Some(wire.asides().listen(None)),
             Wire::Duplex(_) => None,
         }
     }
@@ -547,7 +587,7 @@ impl Link {
             duplex.fail_all(&fault);
         }
         for task in self
-            .tasks
+            .running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .drain(..)
@@ -592,7 +632,7 @@ impl Link {
     }
 
     pub(super) fn keep_task(&self, task: Task) {
-        self.tasks
+        self.running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(task);

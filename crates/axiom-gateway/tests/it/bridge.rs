@@ -208,10 +208,13 @@ async fn a_modern_client_and_a_legacy_server() {
     );
 
     // A method without a legacy twin is refused here, by name.
-    let answer = json(&client.asks(&modern("4", "tasks/get", r#"{"taskId":"t"}"#)).await);
-    assert_eq!(answer["error"]["data"]["server"], "old");
+    let answer = json(&client.asks(&modern("4", "skills/list", "{}")).await);
+    assert_eq!(answer["error"]["code"], -32601, "{answer}");
     assert!(
-        answer["error"]["message"].as_str().unwrap().contains("tasks/get"),
+        answer["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("skills/list"),
         "{answer}"
     );
     server.heard_nothing_else().await;

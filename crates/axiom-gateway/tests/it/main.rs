@@ -30,6 +30,8 @@ mod routes;
 mod subscriptions;
 
 mod bridge;
+mod tasks;
+mod tasks_across;
 
 mod reload;
 

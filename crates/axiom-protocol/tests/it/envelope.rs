@@ -25,7 +25,7 @@ fn opt(raw: &str, span: Option<Span>) -> Option<&str> {
 fn a_tools_call_of_the_modern_era() {
     let raw = r#" {"jsonrpc":"2.0","id":"a\"1","method":"tools/call","params":{"name":"git__log","arguments":{"n":1e2,"name":"x"},
         "_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"a":[]},
-        "io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/logLevel":"info","progressToken":7,"traceparent":"t"},
+        "io.modelcontextprotocol/clientInfo":{"name":"c"},"io.modelcontextprotocol/logLevel":"info","io.modelcontextprotocol/related-task":{"taskId":"t"},"progressToken":7,"traceparent":"t"},
         "inputResponses":{"k":{}},"requestState":"s","task":{"ttl":1}}} "#;
     let envelope = found(raw);
     assert_eq!(
@@ -53,6 +53,7 @@ fn a_tools_call_of_the_modern_era() {
     );
     assert_eq!(opt(raw, envelope.in_meta.client_info), Some(r#"{"name":"c"}"#));
     assert_eq!(opt(raw, envelope.in_meta.log_level), Some("\"info\""));
+    assert_eq!(opt(raw, envelope.in_meta.related_task), Some(r#"{"taskId":"t"}"#));
     assert_eq!(opt(raw, envelope.in_meta.progress_token), Some("7"));
     assert!(at(raw, envelope.meta.unwrap()).ends_with(r#""traceparent":"t"}"#));
     assert!(at(raw, envelope.params.unwrap()).starts_with(r#"{"name""#));

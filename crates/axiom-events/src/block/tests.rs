@@ -1,0 +1,302 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::Batch;
+use crate::block::columns::Builder;
+use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, TraceId};
+
+const PLACE: Place = Place {
+    shard: 7,
+    first_offset: 1000,
+    before: Hash([1; 32]),
+    durable: 900,
+};
+
+/// An event that owns its parts, and its version.
+#[derive(Debug, Clone)]
+struct Made {
+    time: i64,
+    names: [String; 4],
+    level: Level,
+    format: Format,
+    trace: Option<TraceId>,
+    id: Option<EventId>,
+    body: Vec<u8>,
+    version: u64,
+}
+
+impl Made {
+    fn event(&self) -> Event<'_> {
+        let [tenant, stream, task, kind] = &self.names;
+        Event {
+            time: self.time,
+            tenant,
+            stream,
+            task,
+            kind,
+            level: self.level,
+            trace: self.trace,
+            id: self.id,
+            format: self.format,
+            body: &self.body,
+        }
+    }
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let time = prop_oneof![Just(i64::MIN), Just(i64::MAX), -5..5i64, any::<i64>()];
+    let name = |may_be_empty: bool| {
+        prop_oneof![
+            4 => "[ab]",
+            1 => Just("ü".repeat(NAME_BYTES_MAX / 2)),
+            1 => if may_be_empty { Just(String::new()).boxed() } else { "[a-z]{1,9}".boxed() },
+        ]
+    };
+    let names = [name(true), name(false), name(true), name(false)];
+    let trace = proptest::option::of((0..2u8).prop_map(|byte| TraceId([byte; 16])));
+    let version = prop_oneof![0..9u64, Just(u64::MAX), any::<u64>()];
+    let body = proptest::collection::vec(any::<u8>(), 0..40);
+    let level = (0..6usize).prop_map(|level| Level::ALL[level]);
+    let format = (0..3usize).prop_map(|format| Format::ALL[format]);
+    let id = proptest::option::of(any::<u128>().prop_map(EventId));
+    let made = (time, names, level, format, trace, id, body, version);
+    made.prop_map(|(time, names, level, format, trace, id, body, version)| Made {
+        time,
+        names,
+        level,
+        format,
+        trace,
+        id,
+        body,
+        version,
+    })
+}
+
+fn encode(made: &[Made]) -> Vec<u8> {
+    let mut builder = Builder::default();
+    for made in made {
+        let mut batch = Batch::new();
+        batch.push(&made.event()).unwrap();
+        builder.add(&batch, &[made.version]);
+    }
+    let mut bytes = Vec::new();
+    Encoder::new().unwrap().encode(&builder, PLACE, &mut bytes);
+    bytes
+}
+
+/// A sound block of these columns, whatever they are.
+fn plain_block(columns: &[u8], count: u32) -> Vec<u8> {
+    let mut bytes = vec![0; HEAD_BYTES];
+    let head = Head {
+        shard: 7,
+        codec: Codec::Plain,
+        count,
+        first_offset: 1000,
+        time_min: 0,
+        time_max: 0,
+        columns_bytes: length(columns.len()),
+        stored_bytes: length(columns.len()),
+        before: Hash::default(),
+        durable: 0,
+        mask: [0; 4],
+        crc: 0,
+    };
+    head.write(&mut bytes);
+    bytes.extend_from_slice(columns);
+    fix(&mut bytes);
+    bytes
+}
+
+/// Gives bytes the checksum that they should have, so that what is behind it is reached.
+fn fix(bytes: &mut [u8]) {
+    let crc = crc32c::crc32c(&bytes[8..]);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Whatever is decoded can be read from one end to the other, and takes no more memory than the limits allow.
+fn hold(bytes: &[u8]) {
+    let Ok(block) = Block::decode(bytes) else { return };
+    let mut offset = block.offsets().start;
+    for recorded in block.events() {
+        assert_eq!(recorded.offset, offset);
+        assert_eq!(block.event(offset), Some(recorded));
+        assert!(recorded.event.body.len() <= BODY_BYTES_MAX);
+        offset += 1;
+    }
+    assert_eq!(offset, block.offsets().end);
+    let (names, briefs) = block.briefs();
+    for brief in briefs {
+        assert!((brief.kind.max(brief.stream) as usize) < names.len());
+    }
+    let mut index = crate::index::Index::default();
+    index.add(&crate::digest::Digest::of(&block));
+    assert!(block.bytes_in_memory() < 2 * COLUMNS_BYTES_MAX + 256 * EVENTS_MAX as usize);
+}
+
+fn section(id: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut section = vec![id];
+    section.extend_from_slice(&length(bytes.len()).to_le_bytes());
+    section.extend_from_slice(bytes);
+    section
+}
+
+proptest! {
+    #[test]
+    fn what_was_encoded_is_decoded(made in proptest::collection::vec(made(), 1..40)) {
+        let bytes = encode(&made);
+        let block = Block::decode(&bytes).unwrap();
+        prop_assert_eq!(block.offsets(), 1000..1000 + made.len() as u64);
+        for (recorded, made) in block.events().zip(&made) {
+            prop_assert_eq!(recorded.event, made.event());
+            prop_assert_eq!(recorded.version, made.version);
+        }
+    }
+
+    #[test]
+    fn one_byte_that_changed_is_found(
+        made in proptest::collection::vec(made(), 1..10),
+        at in any::<prop::sample::Index>(),
+        by in 1..=255u8,
+    ) {
+        let mut bytes = encode(&made);
+        let at = at.index(bytes.len());
+        bytes[at] ^= by;
+        prop_assert!(Block::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_block_that_is_cut_is_found(
+        made in proptest::collection::vec(made(), 1..10),
+        end in any::<prop::sample::Index>(),
+    ) {
+        let bytes = encode(&made);
+        prop_assert!(Block::decode(&bytes[..end.index(bytes.len())]).is_err());
+    }
+
+    #[test]
+    fn any_bytes_with_a_good_checksum_are_harmless(mut bytes in proptest::collection::vec(any::<u8>(), 96..400)) {
+        hold(&bytes);
+        bytes[..4].copy_from_slice(&MAGIC);
+        bytes[10] &= 1;
+        // What is there and what the head says agree, or else nothing behind it is reached.
+        let stored = length(bytes.len() - HEAD_BYTES);
+        bytes[40..48].copy_from_slice(&[stored.to_le_bytes(), stored.to_le_bytes()].concat());
+        bytes[14..16].fill(0);
+        bytes[80..88].fill(0);
+        fix(&mut bytes);
+        hold(&bytes);
+    }
+
+    #[test]
+    fn changed_columns_with_a_good_checksum_are_harmless(
+        made in proptest::collection::vec(made(), 1..10),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut builder = Builder::default();
+        for made in &made {
+            let mut batch = Batch::new();
+            batch.push(&made.event()).unwrap();
+            builder.add(&batch, &[made.version]);
+        }
+        let mut columns = builder.encode();
+        for (at, byte) in changes {
+            let at = at.index(columns.len());
+            columns[at] = byte;
+        }
+        if let Some(cut) = cut {
+            columns.truncate(cut.index(columns.len()));
+        }
+        hold(&plain_block(&columns, builder.count()));
+        hold(&plain_block(&columns, builder.count() + 1));
+    }
+
+    #[test]
+    fn a_changed_head_with_a_good_checksum_is_harmless(
+        made in proptest::collection::vec(made(), 1..10),
+        at in 8..HEAD_BYTES,
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = encode(&made);
+        bytes[at] = byte;
+        fix(&mut bytes);
+        hold(&bytes);
+    }
+
+    #[test]
+    fn sections_of_any_content_are_harmless(
+        contents in proptest::collection::vec(proptest::collection::vec(0..5u8, 0..12), 12),
+        count in 0..12u32,
+    ) {
+        let sections = contents.iter().zip(1..).map(|(content, id)| section(id, content));
+        hold(&plain_block(&sections.collect::<Vec<_>>().concat(), count));
+    }
+}
+
+/// A few kilobytes that unpack to as much as a block may have, and ask for a row for each byte of it.
+#[test]
+fn a_small_block_cannot_ask_for_much_memory() {
+    let count = 16 << 20;
+    let mut columns = section(2, &vec![0; count]);
+    columns.extend(section(1, &[]));
+    let bytes = plain_block(&columns, length(count));
+    let refused = Block::decode(&bytes).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "its head is not valid: more than 262,144 events"
+    );
+
+    let mut names = Vec::new();
+    varint::push(&mut names, 16 << 20);
+    names.resize(names.len() + (16 << 20), 0);
+    let mut columns = section(2, &[0]);
+    columns.extend(section(1, &names));
+    let refused = Block::decode(&plain_block(&columns, 1)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "its columns are not valid: more names than its events have"
+    );
+}
+
+/// What fits into an append fits into a block.
+#[test]
+fn the_longest_append_of_the_smallest_events_is_a_block() {
+    let mut batch = Batch::new();
+    let event = Event {
+        stream: "s",
+        kind: "k",
+        ..Event::default()
+    };
+    while batch.bytes() < crate::append::APPEND_BYTES_MAX {
+        batch.push(&event).unwrap();
+    }
+    assert!(batch.len() < EVENTS_MAX as usize, "{} events", batch.len());
+}
+
+#[test]
+fn a_body_cannot_pass_for_a_block() {
+    let made = |body| Made {
+        time: 0,
+        names: ["", "s", "", "k"].map(str::to_owned),
+        level: Level::Info,
+        format: Format::Binary,
+        trace: None,
+        id: None,
+        body,
+        version: 0,
+    };
+    let mut random = 1u64;
+    let mut noise = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random.to_le_bytes()[7]
+    };
+    let forged = encode(&[made(b"forged".to_vec())]);
+    // Too random to be compressed, so that it is stored as it is.
+    let noise: Vec<u8> = (0..5000).map(|_| noise()).collect();
+    let body = [noise.as_slice(), &forged, &noise, &MAGIC, &MAGIC].concat();
+    let whole = made(body);
+    let bytes = encode(std::slice::from_ref(&whole));
+    assert_eq!(memchr::memmem::find(&bytes[4..], &MAGIC), None);
+    let block = Block::decode(&bytes).unwrap();
+    assert_eq!(block.events().next().unwrap().event, whole.event());
+}

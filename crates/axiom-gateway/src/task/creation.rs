@@ -1,0 +1,214 @@
+//! A call that has to do with tasks, and what its client gets when the server answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_protocol::method::Method;
+use axiom_protocol::reply;
+use axiom_protocol::revision::{Era, Revision};
+use axiom_protocol::rewrite::object_with;
+use axiom_protocol::span::Span;
+use axiom_protocol::text::quoted;
+use axiom_protocol::walk::get;
+use bytes::Bytes;
+
+use super::words::{self, POLL, TTL};
+use super::{Attendant, Home, Naming};
+use crate::bridge;
+use crate::exchange::{Exchange, Final};
+use crate::fault::Fault;
+use crate::level;
+use crate::message::Message;
+use crate::session::Session;
+use crate::upstream::{Link, Outgoing, whole};
+
+/// What a call needs besides, that has to do with tasks.
+#[derive(Debug)]
+pub(crate) struct Creation {
+    pub naming: Naming,
+    pub client: Revision,
+    pub then: Then,
+}
+
+/// What is done with the server's answer.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// It is about tasks that there are: they get their handles.
+    Name,
+    /// It may be a new task: the client is told of it.
+    Tell { session: Option<Arc<Session>> },
+    /// It may be a new task, and the client knows nothing of tasks: it gets what the task comes to.
+    Fetch {
+        client_id: Bytes,
+        session: Option<Arc<Session>>,
+    },
+}
+
+/// What an answer comes to.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// No new task. It may have to be converted yet.
+    Other(Final),
+    /// The client is told of its task.
+    Told(Final),
+    /// The call goes on until the task has ended.
+    Goes(Box<Exchange>),
+}
+
+/// The longest that a call waits for its task.
+const FETCH_MAX: Duration = Duration::from_secs(3600);
+
+impl Creation {
+    pub(crate) async fn read(&self, answer: Final, method: Method, link: &Arc<Link>) -> Result<Read, Fault> {
+        // What is still arriving is too large for a task.
+        if !answer.is_result || answer.rest.is_some() && matches!(self.then, Then::Tell { .. }) {
+            return Ok(Read::Other(answer));
+        }
+        let limits = link.limits();
+        let status = answer.status;
+        let bytes = answer.collect(limits.bytes_max, &link.upstream.name).await?;
+        let message =
+            Message::scan(bytes, &limits).map_err(|error| link.upstream.protocol_fault(error.to_string()))?;
+        let again = |bytes| Final {
+            status,
+            ..Final::whole(bytes)
+        };
+        if let Then::Name = self.then {
+            if matches!(method, Method::TasksResult | Method::TasksCancel) {
+                // Its client has what it came to.
+                link.tasks.release(self.naming.asked_for());
+            }
+            return Ok(Read::Other(again(words::with_handles(
+                &message,
+                method,
+                &self.naming,
+            ))));
+        }
+        let Some(task) = task_in(&message, link.era()) else {
+            return Ok(Read::Other(again(self.without_task(&message))));
+        };
+        let id = words::id_of(&message.bytes, task)
+            .ok_or_else(|| link.upstream.protocol_fault("it began a task without an id"))?;
+        let ttl = words::millis_of(&message.bytes, task, TTL);
+        if link.era() == Era::Legacy && self.naming.home == Home::Anywhere {
+            link.tasks.hold(&id, ttl);
+        }
+        match &self.then {
+            Then::Name => Ok(Read::Other(again(message.bytes))),
+            Then::Tell { session } => {
+                if let Some(session) = session {
+                    session.note_task(&self.naming.handle(&id));
+                }
+                if let Home::Link { declared, .. } = self.naming.home {
+                    // A task that nobody can attend to must not run on.
+                    let begun = Attendant::of(link, &id, ttl, declared);
+                    drop(begun.inspect_err(|_| link.cancel_task_later(&id))?);
+                }
+                let result = self.told(&message, task, &id, link);
+                let client_id = message.id().unwrap_or(b"null");
+                Ok(Read::Told(again(Bytes::from(reply::result(client_id, &result)))))
+            }
+            Then::Fetch { client_id, session } => {
+                let patience = ttl.unwrap_or(FETCH_MAX).min(FETCH_MAX);
+                let exchange = fetch(link, client_id, session.as_ref(), &id, patience).await?;
+                Ok(Read::Goes(Box::new(exchange)))
+            }
+        }
+    }
+
+    /// An answer that is no task. To a client that knows none it does not come from one either.
+    fn without_task(&self, message: &Message) -> Bytes {
+        let is_told = !matches!(self.then, Then::Fetch { .. });
+        let result = message.envelope.result.filter(|_| !is_told);
+        match result.and_then(|result| words::without_related(&message.bytes, result)) {
+            Some(result) => Bytes::from(reply::result(message.id().unwrap_or(b"null"), &result)),
+            None => message.bytes.clone(),
+        }
+    }
+
+    /// The new task, in the words of the client's era.
+    fn told(&self, message: &Message, task: Span, id: &str, link: &Link) -> Vec<u8> {
+        let raw = &message.bytes;
+        let token = self.naming.token(id);
+        let result = message.envelope.result.unwrap_or(task);
+        match (self.client.era(), link.era()) {
+            (Era::Modern, Era::Modern) => object_with(raw, result, &[("taskId", &token)], &[]),
+            (Era::Legacy, Era::Legacy) => {
+                let task = object_with(raw, task, &[("taskId", &token)], &[]);
+                object_with(raw, result, &[("task", &task)], &[])
+            }
+            (Era::Modern, Era::Legacy) => {
+                let mut set: Vec<(&str, &[u8])> = vec![("resultType", b"\"task\"")];
+                let meta = bridge::with_server_info(message, link);
+                set.extend(meta.as_deref().map(|meta| ("_meta", meta)));
+                words::modern_task(raw, task, &token, &set)
+            }
+            (Era::Legacy, Era::Modern) => {
+                let task = words::legacy_task(raw, task, &token);
+                let mut set: Vec<(&str, &[u8])> = vec![("task", &task)];
+                let meta = message.raw(message.envelope.in_result.meta);
+                let meta = meta.and_then(|meta| level::meta(meta, self.client));
+                set.extend(meta.as_deref().map(|meta| ("_meta", meta)));
+                object_with(b"{}", whole(b"{}"), &set, &[])
+            }
+        }
+    }
+}
+
+/// Where in an answer a new task is, if there is one.
+fn task_in(message: &Message, server: Era) -> Option<Span> {
+    let raw = &message.bytes;
+    let result = message.envelope.result?;
+    match server {
+        Era::Modern => {
+            let kind = message.text(message.envelope.in_result.result_type);
+            (kind.as_deref() == Some("task")).then_some(result)
+        }
+        Era::Legacy => {
+            let task = get(raw, result, "task")?;
+            get(raw, task, "taskId").map(|_| task)
+        }
+    }
+}
+
+/// Asks a session server for what its task comes to. It answers when the task has ended, and asks meanwhile as it would
+/// have in the call. Who gives this up gives up the task.
+async fn fetch(
+    link: &Arc<Link>,
+    client_id: &[u8],
+    session: Option<&Arc<Session>>,
+    id: &str,
+    patience: Duration,
+) -> Result<Exchange, Fault> {
+    let params = [b"{\"taskId\":", &quoted(id)[..], b"}"].concat();
+    let bytes = Bytes::from(reply::request(client_id, "tasks/result", &params));
+    let message = Message::scan(bytes, &link.limits()).map_err(Fault::Unreadable)?;
+    let outgoing = Outgoing {
+        message: &message,
+        edits: Vec::new(),
+        headers: Vec::new(),
+        session,
+        takes_questions: session.is_none(),
+        is_ours: false,
+    };
+    match link.call(outgoing).await {
+        Ok(mut exchange) => {
+            exchange.works_for_task(id, patience);
+            Ok(exchange)
+        }
+        Err(fault) => {
+            link.cancel_task_later(id);
+            Err(fault)
+        }
+    }
+}
+
+/// How long to wait before a task is asked about again.
+pub(crate) fn pause_of(raw: &[u8], task: Span) -> Duration {
+    const PAUSE: Duration = Duration::from_secs(1);
+    const PAUSE_MIN: Duration = Duration::from_millis(50);
+    const PAUSE_MAX: Duration = Duration::from_secs(60);
+    words::millis_of(raw, task, POLL)
+        .unwrap_or(PAUSE)
+        .clamp(PAUSE_MIN, PAUSE_MAX)
+}
