@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axiom_core::Draining;
 use axiom_events::disk::Machine;
@@ -85,7 +86,11 @@ pub fn open_log(options: &Options) -> Result<Option<Log>, Failed> {
     };
     let folder = shard_folder(&events.dir);
     make_private(&events.dir);
-    match Log::open(axiom_events::Options::new(&folder), Arc::new(Machine)) {
+    let options = axiom_events::Options {
+        linger: LINGER,
+        ..axiom_events::Options::new(&folder)
+    };
+    match Log::open(options, Arc::new(Machine)) {
         Ok(log) => {
             tell_damage(&log, &events.dir);
             Ok(Some(log))
@@ -93,6 +98,9 @@ pub fn open_log(options: &Options) -> Result<Option<Log>, Failed> {
         Err(error) => Err(log_failed(&error)),
     }
 }
+
+/// How long a call's event may wait for others to share a block with. Nobody waits for it, and each block costs a sync.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// A new folder is for its owner alone: what clients say may be in it. If it cannot be made, opening it says why.
 #[cfg(unix)]

@@ -4,17 +4,23 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use axiom_protocol::method::Method;
 use axiom_protocol::text::text;
 use axiom_protocol::walk;
 use bytes::Bytes;
+use memchr::memmem::Finder;
 
 use super::Outcome;
 use crate::upstream::whole;
 
 const IS_ERROR: &[u8] = b"\"isError\"";
-const INPUT_REQUIRED: &[u8] = b"\"input_required\"";
+/// What is searched for in every answer is prepared once.
+static FIND_IS_ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(IS_ERROR));
+static FIND_INPUT_REQUIRED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"input_required\""));
+/// An answer in several pieces, of which one may be the client's id, is put together up to this size.
+const JOIN_BYTES_MAX: usize = 4 << 10;
 /// Bytes in which a search over a seam between two pieces finds every word above, and what follows it.
 const SEAM_BYTES: usize = 32;
 
@@ -45,8 +51,8 @@ pub(super) fn judge(parts: &VecDeque<Bytes>, is_result: bool, has_rest: bool, me
         };
     }
     let may_fail = method == Method::ToolsCall;
-    let asks = has(parts, INPUT_REQUIRED);
-    let fails = may_fail && has(parts, IS_ERROR);
+    let asks = has(parts, &FIND_INPUT_REQUIRED);
+    let fails = may_fail && has(parts, &FIND_IS_ERROR);
     if !(asks || fails) {
         return plain(Outcome::Result);
     }
@@ -90,12 +96,13 @@ fn error_code(raw: &[u8]) -> Option<i64> {
     std::str::from_utf8(code.of(raw)).ok()?.parse().ok()
 }
 
-fn has(parts: &VecDeque<Bytes>, word: &[u8]) -> bool {
-    parts
-        .iter()
-        .any(|part| memchr::memmem::find(part, word).is_some())
-        // The client's id was put in, or the answer came in pieces.
-        || (parts.len() > 1 && seams(parts).any(|seam| memchr::memmem::find(&seam, word).is_some()))
+fn has(parts: &VecDeque<Bytes>, word: &Finder<'_>) -> bool {
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    // Small pieces: a word may lie across more than two of them.
+    if parts.len() > 1 && bytes <= JOIN_BYTES_MAX {
+        return word.find(&joined(parts)).is_some();
+    }
+    parts.iter().any(|part| word.find(part).is_some()) || seams(parts).any(|seam| word.find(&seam).is_some())
 }
 
 fn seams(parts: &VecDeque<Bytes>) -> impl Iterator<Item = Vec<u8>> {
@@ -111,7 +118,7 @@ fn last(bytes: &[u8]) -> &[u8] {
 
 /// Whether `"isError": true` stands somewhere.
 fn says_error(bytes: &[u8]) -> bool {
-    memchr::memmem::find_iter(bytes, IS_ERROR).any(|at| {
+    FIND_IS_ERROR.find_iter(bytes).any(|at| {
         let after = bytes.get(at + IS_ERROR.len()..).unwrap_or_default();
         let mut after = after.trim_ascii_start();
         after = after.strip_prefix(b":").unwrap_or_default();
