@@ -345,11 +345,6 @@ async fn what_is_refused() {
         ("tasks/cancel", r#"{"taskId":"t"}"#, -32602),
         ("tasks/update", r#"{"taskId":"t"}"#, -32601),
         ("ping", r#"{"_meta":{}}"#, 0),
-        (
-            "tools/call",
-            r#"{"name":"x","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}"#,
-            -32602,
-        ),
     ] {
         let answer = json(&legacy.asks(&request("1", method, params)).await);
         let given = answer["error"]["code"].as_i64().unwrap_or_default();
