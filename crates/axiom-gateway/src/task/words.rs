@@ -83,13 +83,16 @@ pub(crate) fn related_id(question: &Message) -> Option<String> {
     text(raw, at).map(std::borrow::Cow::into_owned)
 }
 
-/// The task for whose questions a request waits.
-pub(crate) fn waits_for(request: &Message) -> Option<String> {
-    let id = request.envelope.param.task_id;
-    let is_wait = request.method() == Method::TasksResult;
-    is_wait
-        .then(|| request.text(id).map(std::borrow::Cow::into_owned))
-        .flatten()
+/// The server's task that a request waits for: it asks and logs meanwhile. `edits` put the server's own id in place of a
+/// handle.
+pub(crate) fn waits_for(request: &Message, edits: &[Edit<'_>]) -> Option<String> {
+    let at = request.envelope.param.task_id?;
+    if request.method() != Method::TasksResult {
+        return None;
+    }
+    let own = edits.iter().find(|edit| edit.at == at);
+    let id = own.map_or_else(|| request.text(Some(at)), |own| text(own.with, whole(own.with)));
+    id.map(std::borrow::Cow::into_owned)
 }
 
 /// The ids of the server's tasks in what it says to its client; `of` is the method that an answer answers.

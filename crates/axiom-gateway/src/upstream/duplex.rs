@@ -130,6 +130,7 @@ impl Duplex {
         } = outgoing;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let upstream_id = Bytes::from(id.to_string());
+        let task = words::waits_for(message, &edits);
         let client_id = message
             .envelope
             .id
@@ -155,7 +156,7 @@ impl Duplex {
             Pending {
                 mailbox,
                 session: session.cloned(),
-                task: words::waits_for(message),
+                task,
                 takes_logs: match link.era() {
                     // One of our own must not make a client's call one of two.
                     Era::Legacy => !is_ours,

@@ -262,6 +262,7 @@ impl Link {
             .id
             .map(|id| message.slice(id))
             .unwrap_or_default();
+        let task = takes_questions.then(|| words::waits_for(message, &edits));
         let mut client_token = None;
         let own_id = wire.own_ids();
         let is_own = own_id.is_some();
@@ -305,7 +306,7 @@ impl Link {
             ids,
             call,
             session.cloned(),
-            takes_questions.then(|| wire.asides().listen(words::waits_for(message))),
+            task.map(|task| wire.asides().listen(task)),
         )
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::client::{Client, modern};
+use crate::client::Client;
 use crate::http::Web;
 use crate::server::Server;
 use crate::stage::{Stage, json, settle};
-use crate::tasks::{TASKS, TASKS_MODERN, declaring, handle, request};
+use crate::tasks::{TASKS, TASKS_MODERN, handle, request};
 
 const KNOWS_TASKS: &str = r#"{"elicitation":{},"tasks":{}}"#;
 
@@ -116,45 +116,42 @@ async fn progress_of_a_task_comes_under_the_clients_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_waited_for_leaves_a_call_its_log_lines() {
-    let server = Server::legacy(
-        "old",
-        r#"{"tools":{},"logging":{},"tasks":{"requests":{"tools":{"call":{}}}}}"#,
-    );
-    server.answers("logging/setLevel", "{}");
-    server.answers(
-        "tools/list",
-        r#"{"tools":[{"name":"may","inputSchema":{"type":"object"},"execution":{"taskSupport":"optional"}}]}"#,
-    );
+    let capabilities = r#"{"tools":{},"logging":{},"tasks":{"requests":{"tools":{"call":{}}}}}"#;
+    let server = Server::legacy("old", capabilities);
+    server.list_tools(&["x"]);
     let stage = Stage::of(&[&server]);
-    let mut first = Client::new(&stage, "/s/old/mcp");
+    // Neither can be asked anything, so both share one conversation.
+    let mut first = Client::legacy_with(&stage, "/s/old/mcp", r#"{"tasks":{}}"#).await;
+    let mut second = Client::legacy_with(&stage, "/s/old/mcp", r#"{"tasks":{}}"#).await;
     first
-        .say(&declaring("1", "tools/call", r#"{"name":"may"}"#, ""))
+        .say(&request("1", "tools/call", r#"{"name":"x","task":{}}"#))
         .await;
     server.hears_of("tools/call").await.answer(&begun("t")).await;
-    handle(&json(&first.hears().await));
+    let task = handle(&json(&first.hears().await));
+    let params = format!(r#"{{"taskId":"{task}"}}"#);
+    first.say(&request("2", "tasks/result", &params)).await;
     let wait = server.hears_of("tasks/result").await;
-
-    let level = r#""_meta":{"io.modelcontextprotocol/logLevel":"info","#;
-    let mut second = Client::new(&stage, "/s/old/mcp");
-    second
-        .say(&modern("1", "tools/call", r#"{"name":"may"}"#).replace(r#""_meta":{"#, level))
-        .await;
+    second.say(&request("1", "tools/call", r#"{"name":"x"}"#)).await;
     let call = server.hears_of("tools/call").await;
-    for (data, besides) in [
-        ("of the task", format!(",{}", related("t"))),
-        ("of the call", String::new()),
-    ] {
+    let logs = async |data: &str, besides: &str| {
         let params = format!(r#"{{"level":"warning","data":"{data}"{besides}}}"#);
-        call.line
-            .say(&format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{params}}}"#
-            ))
-            .await;
-    }
+        let line = format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{params}}}"#);
+        call.line.say(&line).await;
+    };
+    logs("of the task", &format!(",{}", related("t"))).await;
+    logs("of another task", &format!(",{}", related("u"))).await;
+    logs("of the call", "").await;
     assert_eq!(json(&second.hears().await)["params"]["data"], "of the call");
+    let line = json(&first.hears().await);
+    assert_eq!(line["params"]["data"], "of the task");
     call.answer(r#"{"content":[]}"#).await;
     assert_eq!(json(&second.hears().await)["id"], 1);
+    // Now there is no call but the wait.
+    logs("of whom?", "").await;
+    assert_eq!(json(&first.hears().await)["params"]["data"], "of whom?");
     wait.answer(r#"{"content":[]}"#).await;
+    assert_eq!(json(&first.hears().await)["id"], 2);
+    assert_eq!(server.open_lines(), 1);
 }
 
 #[tokio::test(start_paused = true)]
