@@ -657,3 +657,36 @@ impl Final {
         Ok(Bytes::from(whole))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_under_a_token_of_another_call_is_not_passed_on() {
+        let ids = |client_token: Option<&'static str>, token_replaced| Ids {
+            client_id: Bytes::from_static(b"\"c\""),
+            upstream_id: Bytes::from_static(b"7"),
+            client_token: client_token.map(Bytes::from),
+            token_replaced,
+        };
+        for (token, ids, expected) in [
+            ("7", ids(Some("\"mine\""), true), Some("\"mine\"")),
+            // Ours, of the call that began the task: to the client it may be any of its own.
+            ("6", ids(Some("\"mine\""), true), None),
+            ("6", ids(None, true), None),
+            // The client's own, which the server has seen.
+            ("6", ids(None, false), Some("6")),
+        ] {
+            let notice = |token: &str| {
+                let params = format!("{{\"progress\":1,\"progressToken\":{token}}}");
+                Bytes::from(axiom_protocol::reply::notification(
+                    "notifications/progress",
+                    params.as_bytes(),
+                ))
+            };
+            let message = Message::scan(notice(token), &Default::default()).unwrap();
+            assert_eq!(restore_notice(&message, &ids), expected.map(notice), "{token}");
+        }
+    }
+}
