@@ -118,9 +118,10 @@ pub(crate) struct Ids {
     pub client_id: Bytes,
     /// Equal to `client_id` where the server may see the client's own.
     pub upstream_id: Bytes,
-    /// The progress token as the client sent it, where it was replaced by `upstream_id`.
+    /// The progress token as the client sent it, where it was replaced by `upstream_id`. A client that comes back may have
+    /// another by then, or none.
     pub client_token: Option<Bytes>,
-    /// True if it was replaced. A client that comes back may have another token by then, or none.
+    /// True if the server knows the call's token, if there is one, as `upstream_id`.
     pub token_replaced: bool,
 }
 
@@ -184,6 +185,11 @@ impl CallState {
         if let Some((link, upstream_id)) = &*self.lock() {
             link.cancel_later(upstream_id, reason);
         }
+    }
+
+    /// True for a call that no server knows of.
+    pub(crate) fn is_at_no_server(&self) -> bool {
+        self.lock().is_none()
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -294,6 +300,13 @@ impl Exchange {
         self.ids.client_id = client_id;
         self.ids.client_token = client_token;
         self.limit = Limit::new(self.silence);
+    }
+
+    /// The call may come to a task: its progress token stays good after its answer.
+    pub(crate) fn keep_token(&self) {
+        if let (Some(session), Some(token)) = (&self.session, &self.ids.client_token) {
+            self.link.tokens.keep(&self.ids.upstream_id, token, session);
+        }
     }
 
     /// True if its progress can be told to the client.
@@ -494,7 +507,11 @@ async fn heard_aside(aside: Option<&mut Aside>) -> Box<Message> {
 async fn next_from(source: &mut Source, ids: &Ids, asker: Asker<'_>) -> Heard {
     loop {
         match source {
-            Source::Letters(letters) => return from_letter(letters.next().await, ids),
+            Source::Letters(letters) => {
+                if let Some(heard) = from_letter(letters.next().await, ids) {
+                    return heard;
+                }
+            }
             Source::Posting(posting) => match posting.as_mut().await {
                 Ok(answered) => *source = Source::Answer(Box::new(HttpAnswer::new(answered))),
                 Err(fault) => return Step::Done(Err(fault)).into(),
@@ -504,15 +521,19 @@ async fn next_from(source: &mut Source, ids: &Ids, asker: Asker<'_>) -> Heard {
     }
 }
 
-fn from_letter(letter: Letter, ids: &Ids) -> Heard {
+/// `None` for progress that the client has not asked for.
+fn from_letter(letter: Letter, ids: &Ids) -> Option<Heard> {
     let step = match letter {
-        Letter::Notice(message) => Step::Notice(restore_notice(&message, ids)),
+        Letter::Notice(message) => match restore_notice(&message, ids) {
+            Some(notice) => Step::Notice(notice),
+            None => return None,
+        },
         Letter::Question(bytes) => Step::Notice(bytes),
-        Letter::Asked(message) => return Heard::Asked(message),
+        Letter::Asked(message) => return Some(Heard::Asked(message)),
         Letter::Answer(message) => Step::Done(Ok(restore_answer(&message, ids, StatusCode::OK))),
         Letter::Down(fault) => Step::Done(Err(fault)),
     };
-    step.into()
+    Some(step.into())
 }
 
 /// A response with the client's id in place of ours.
@@ -562,15 +583,15 @@ fn status_of_error(code: Option<i64>, status: StatusCode) -> StatusCode {
     }
 }
 
-/// A notification with the client's progress token or subscription id in place of ours.
-fn restore_notice(message: &Message, ids: &Ids) -> Bytes {
+/// A notification with the client's progress token or subscription id in place of ours. `None` for progress under a token
+/// that is not this call's: to the client it may mean another of its calls.
+fn restore_notice(message: &Message, ids: &Ids) -> Option<Bytes> {
     let mut edits = Vec::new();
-    if let (Method::Progress, Some(at), Some(token)) = (
-        message.method(),
-        message.envelope.param.progress_token,
-        ids.client_token.as_ref().filter(|_| ids.token_replaced),
-    ) {
-        edits.push(Edit { at, with: token });
+    if message.method() == Method::Progress && ids.token_replaced {
+        let at = message.envelope.param.progress_token?;
+        let with = ids.client_token.as_ref()?;
+        let is_ours = message.raw(Some(at)) == Some(&ids.upstream_id[..]);
+        edits.push(is_ours.then_some(Edit { at, with })?);
     }
     if let Some(at) = message.envelope.in_meta.subscription_id
         && ids.client_id != ids.upstream_id
@@ -580,11 +601,11 @@ fn restore_notice(message: &Message, ids: &Ids) -> Bytes {
             with: &ids.client_id,
         });
     }
-    if edits.is_empty() {
+    Some(if edits.is_empty() {
         message.bytes.clone()
     } else {
         message.with(&mut edits)
-    }
+    })
 }
 
 impl Final {
@@ -636,5 +657,38 @@ impl Final {
             whole.extend_from_slice(&part);
         }
         Ok(Bytes::from(whole))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_under_a_token_of_another_call_is_not_passed_on() {
+        let ids = |client_token: Option<&'static str>, token_replaced| Ids {
+            client_id: Bytes::from_static(b"\"c\""),
+            upstream_id: Bytes::from_static(b"7"),
+            client_token: client_token.map(Bytes::from),
+            token_replaced,
+        };
+        for (token, ids, expected) in [
+            ("7", ids(Some("\"mine\""), true), Some("\"mine\"")),
+            // Ours, of the call that began the task: to the client it may be any of its own.
+            ("6", ids(Some("\"mine\""), true), None),
+            ("6", ids(None, true), None),
+            // The client's own, which the server has seen.
+            ("6", ids(None, false), Some("6")),
+        ] {
+            let notice = |token: &str| {
+                let params = format!("{{\"progress\":1,\"progressToken\":{token}}}");
+                Bytes::from(axiom_protocol::reply::notification(
+                    "notifications/progress",
+                    params.as_bytes(),
+                ))
+            };
+            let message = Message::scan(notice(token), &Default::default()).unwrap();
+            assert_eq!(restore_notice(&message, &ids), expected.map(notice), "{token}");
+        }
     }
 }

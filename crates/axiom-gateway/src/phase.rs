@@ -167,11 +167,6 @@ async fn attempt(
         }
         _ => {}
     }
-    let own_ids = match message.envelope.in_meta.related_task {
-        Some(_) => tasks::with_own_ids(endpoint, &gateway.sealer, message)?,
-        None => None,
-    };
-    let message = own_ids.as_ref().unwrap_or(message);
     let want = caller.want();
     let asked = Request {
         gateway,
@@ -184,6 +179,9 @@ async fn attempt(
         return Box::pin(tasks::request(&asked)).await;
     }
     match route::find(endpoint, &want, message).await? {
+        Route::Server { upstream, rename } if message.envelope.in_meta.related_task.is_some() => {
+            Box::pin(tasks::within(&asked, &upstream, rename)).await
+        }
         Route::Server { upstream, rename } => call(&asked, &upstream, rename).await,
         Route::FirstOf(upstreams) => Box::pin(first_of(&asked, &upstreams)).await,
         Route::List(kind) => {
@@ -297,7 +295,7 @@ async fn first_of(asked: &Request<'_>, upstreams: &[Arc<Upstream>]) -> Result<Re
     let mut last = None;
     let mut fault = None;
     for upstream in upstreams {
-        let reply = match call(asked, upstream, None).await {
+        let reply = match tasks::within(asked, upstream, None).await {
             Ok(Reply::Call(call)) => *call,
             Ok(other) => return Ok(other),
             Err(error) => {

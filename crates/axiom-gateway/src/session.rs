@@ -100,6 +100,8 @@ pub(crate) struct State {
     pub log_level: Option<String>,
     /// Handles of the tasks that it has begun, oldest first.
     pub tasks: VecDeque<String>,
+    /// Waits of this client for modern servers' tasks, by server and the server's id.
+    pub waits: HashMap<(Arc<str>, String), Arc<CallState>>,
 }
 
 /// A question that waits for the client's answer.
@@ -287,6 +289,11 @@ impl Session {
             }
             state.tasks.push_back(handle.to_owned());
         });
+    }
+
+    /// A server does not know a task any more.
+    pub(crate) fn forget_task(&self, handle: &str) {
+        self.with(|state| state.tasks.retain(|task| task != handle));
     }
 
     /// Handles of the tasks that the session has begun, oldest first.

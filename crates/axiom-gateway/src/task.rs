@@ -10,6 +10,7 @@
 //! creation   a call that was answered with a task
 //! wait       the result of a modern server's task, for a client that waits for it in one request
 //! attendant  a session server's task, for a client that comes back again and again
+//! progress   what a task tells of its progress after its call was answered
 //! ```
 
 use std::sync::Arc;
@@ -29,9 +30,11 @@ use crate::upstream::Link;
 
 pub(crate) use attendant::{Attendant, Payload, Tasks};
 pub(crate) use creation::{Creation, Read, Then};
+pub(crate) use progress::Tokens;
 
 mod attendant;
 mod creation;
+mod progress;
 pub(crate) mod wait;
 pub(crate) mod words;
 

@@ -139,6 +139,9 @@ pub(crate) fn close(gateway: &Arc<Gateway>, endpoint: &Endpoint, session: &Arc<S
             stream.end();
         }
         state.asked.clear();
+        for call in state.calls.values().filter(|call| call.is_at_no_server()) {
+            call.cancel(None);
+        }
     });
     let upstreams = match &endpoint.scope {
         Scope::One(upstream) => std::slice::from_ref(upstream),

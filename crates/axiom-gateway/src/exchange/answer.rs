@@ -375,7 +375,10 @@ fn take_event(link: &Arc<Link>, event: Event, ids: &Ids, asker: Asker<'_>) -> Op
         }
         Kind::Notification => {
             link.observe(&message);
-            Step::Notice(restore_notice(&message, ids))
+            match restore_notice(&message, ids) {
+                Some(notice) => Step::Notice(notice),
+                None => Step::Notice(task_progress(&message, link, asker)?),
+            }
         }
         Kind::Request => match asker {
             Asker::Caller if link.is_ping(&message) => return None,
@@ -472,4 +475,14 @@ async fn read_other(
         });
     }
     Err(link.http_fault(status, held))
+}
+
+/// Progress of a task that `asker` has begun, under the client's own token. Another client's goes to that one.
+fn task_progress(message: &Message, link: &Link, asker: Asker<'_>) -> Option<Bytes> {
+    let (session, notice) = link.tokens.restore(message)?;
+    if matches!(asker, Asker::Session(asker) if asker.id == session.id) {
+        return Some(notice);
+    }
+    session.send(&notice, link.upstream.limits.replay_bytes_max);
+    None
 }

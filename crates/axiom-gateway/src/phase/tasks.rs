@@ -25,11 +25,9 @@ use crate::catalog::{ListKind, TaskSupport};
 use crate::exchange::Exchange;
 use crate::fault::Fault;
 use crate::message::Message;
-use crate::plan::Endpoint;
-use crate::seal::Sealer;
 use crate::session::Session;
 use crate::task::{self, Creation, Home, Naming, Then, words};
-use crate::upstream::{Link, whole};
+use crate::upstream::{Link, Upstream, whole};
 
 pub(super) use about::request;
 
@@ -86,6 +84,7 @@ pub(super) async fn call(
         let rename = rename.and_then(|(_, name)| Some((as_task.envelope.param.name?, name.clone())));
         send(link, caller, &as_task, rename.as_ref()).await?
     };
+    exchange.keep_token();
     Ok(Some(answered(asked, link, exchange, Home::Anywhere, then)))
 }
 
@@ -218,19 +217,40 @@ async fn listen(asked: &Request<'_>, link: &Arc<Link>) -> Result<Reply, Fault> {
     Ok(answered(asked, link, exchange, Home::Anywhere, Then::Name))
 }
 
-/// What a message says in passing of a task (`related-task`), with the server's own id. `None` if that is nothing.
-pub(super) fn with_own_ids(
-    endpoint: &Endpoint,
-    sealer: &Sealer,
-    message: &Message,
-) -> Result<Option<Message>, Fault> {
-    let open = |handle: &str| task::open(sealer, &endpoint.path, handle);
-    let Some(bytes) = words::with_own_ids(message, open)? else {
-        return Ok(None);
+/// A call that may say in passing which task it belongs to (`related-task`). Its server knows the task by its own id; what
+/// is no task of that server's stays as it is: a client may have tasks of its own.
+pub(super) async fn within(
+    asked: &Request<'_>,
+    upstream: &Arc<Upstream>,
+    rename: Option<Rename>,
+) -> Result<Reply, Fault> {
+    let before = asked.message;
+    let Some(message) = upstream.with_own_ids(&asked.endpoint.path, before) else {
+        return super::call(asked, upstream, rename).await;
     };
-    let limits = axiom_protocol::envelope::Limits {
-        bytes_max: usize::MAX,
-        ..Default::default()
+    let said = before.envelope.in_meta.related_task;
+    let rename = rename.map(|(at, name)| {
+        let is_behind = said.is_some_and(|said| at.start > said.start);
+        let at = if is_behind {
+            moved(at, before.bytes.len(), message.bytes.len())
+        } else {
+            at
+        };
+        (at, name)
+    });
+    let asked = Request {
+        message: &message,
+        ..*asked
     };
-    Message::scan(bytes, &limits).map(Some).map_err(Fault::Unreadable)
+    super::call(&asked, upstream, rename).await
+}
+
+/// A place in a message behind another that became longer or shorter.
+fn moved(at: Span, len_before: usize, len_after: usize) -> Span {
+    // Both lengths are of one message, whose places fit.
+    let place = |place: u32| u32::try_from(place as usize + len_after - len_before).unwrap_or(place);
+    Span {
+        start: place(at.start),
+        end: place(at.end),
+    }
 }

@@ -45,6 +45,9 @@ pub(crate) struct Wait {
     link: Arc<Link>,
     client_id: Bytes,
     call: Arc<CallState>,
+    /// Among the session's waits.
+    place: (Arc<str>, String),
+    turn: Arc<CallState>,
 }
 
 /// What the wait works with.
@@ -56,6 +59,8 @@ struct Waiter {
     id: String,
     client_id: Bytes,
     call: Arc<CallState>,
+    /// Cancelled when the client asks for the same once more: most have given up the request before, without a word.
+    turn: Arc<CallState>,
     /// How long a question waits for its answer.
     patience: Duration,
     /// Asked already, by the server's names; a name means one question for the task's whole life.
@@ -96,7 +101,15 @@ impl Wait {
             .map(|at| message.slice(at))
             .unwrap_or_default();
         let call = CallState::at_no_server();
-        session.with(|state| state.calls.insert(client_id.clone(), Arc::clone(&call)));
+        let turn = CallState::at_no_server();
+        let place = (Arc::clone(&link.upstream.name), id.clone());
+        let earlier = session.with(|state| {
+            state.calls.insert(client_id.clone(), Arc::clone(&call));
+            state.waits.insert(place.clone(), Arc::clone(&turn))
+        });
+        if let Some(earlier) = earlier {
+            earlier.cancel(None);
+        }
         let (tx, steps) = channel::bounded(STEPS_MAX);
         let (mailbox, letters) = mailbox(QUESTIONS_MAX);
         let waiter = Waiter {
@@ -106,6 +119,7 @@ impl Wait {
             id,
             client_id: client_id.clone(),
             call: Arc::clone(&call),
+            turn: Arc::clone(&turn),
             patience,
             asked: HashSet::new(),
             open: BTreeMap::new(),
@@ -120,6 +134,8 @@ impl Wait {
             link: Arc::clone(link),
             client_id,
             call,
+            place,
+            turn,
         }
     }
 
@@ -155,13 +171,27 @@ impl Drop for Wait {
             {
                 calls.remove(&self.client_id);
             }
+            let waits = &mut state.waits;
+            if waits
+                .get(&self.place)
+                .is_some_and(|turn| Arc::ptr_eq(turn, &self.turn))
+            {
+                waits.remove(&self.place);
+            }
         });
     }
 }
 
 impl Waiter {
     async fn run(mut self) {
-        let last = self.outcome().await;
+        let turn = Arc::clone(&self.turn);
+        let last = tokio::select! {
+            biased;
+            // cancel-safe: the flag stays set
+            () = turn.wait_cancelled() => Step::Done(Err(asked_again())),
+            // What is dropped half-way is done anew by the later wait.
+            last = self.outcome() => last,
+        };
         for Open { id, .. } in self.open.values() {
             let params =
                 format!("{{\"requestId\":{id},\"reason\":\"the task has ended, or nobody waits for it\"}}");
@@ -400,6 +430,11 @@ impl Waiter {
             answer = self.link.request(method, &params) => answer,
         }
     }
+}
+
+/// The answer to a wait that a later one takes the place of.
+fn asked_again() -> Fault {
+    Fault::InvalidRequest("a later tasks/result of this session waits for the same task".to_owned())
 }
 
 impl Drop for Waiter {

@@ -10,7 +10,6 @@ use axiom_protocol::walk::{elements, get, members};
 use bytes::Bytes;
 
 use super::{EXTENSION, Named, Naming};
-use crate::fault::Fault;
 use crate::message::Message;
 use crate::upstream::whole;
 
@@ -84,13 +83,16 @@ pub(crate) fn related_id(question: &Message) -> Option<String> {
     text(raw, at).map(std::borrow::Cow::into_owned)
 }
 
-/// The task for whose questions a request waits.
-pub(crate) fn waits_for(request: &Message) -> Option<String> {
-    let id = request.envelope.param.task_id;
-    let is_wait = request.method() == Method::TasksResult;
-    is_wait
-        .then(|| request.text(id).map(std::borrow::Cow::into_owned))
-        .flatten()
+/// The server's task that a request waits for: it asks and logs meanwhile. `edits` put the server's own id in place of a
+/// handle.
+pub(crate) fn waits_for(request: &Message, edits: &[Edit<'_>]) -> Option<String> {
+    let at = request.envelope.param.task_id?;
+    if request.method() != Method::TasksResult {
+        return None;
+    }
+    let own = edits.iter().find(|edit| edit.at == at);
+    let id = own.map_or_else(|| request.text(Some(at)), |own| text(own.with, whole(own.with)));
+    id.map(std::borrow::Cow::into_owned)
 }
 
 /// The ids of the server's tasks in what it says to its client; `of` is the method that an answer answers.
@@ -165,25 +167,20 @@ pub(crate) fn with_handles(message: &Message, of: Method, naming: &Naming) -> By
     message.with(&mut edits)
 }
 
-/// What a client says of a task in passing (`related-task`), with the server's own id. `open` reads a handle. `None` if
-/// nothing is said.
-pub(crate) fn with_own_ids(
-    message: &Message,
-    open: impl Fn(&str) -> Result<Named, Fault>,
-) -> Result<Option<Bytes>, Fault> {
+/// What a client says of a task in passing (`related-task`), with the server's own id. `open` reads a handle of that
+/// server's. `None` if nothing is said, or of another task.
+pub(crate) fn with_own_ids(message: &Message, open: impl Fn(&str) -> Option<Named>) -> Option<Bytes> {
     let raw = &message.bytes;
     let object = match message.kind() {
         Kind::Request | Kind::Notification => message.envelope.params,
         Kind::Response => message.envelope.result,
         Kind::Error => None,
     };
-    let Some(at) = object.and_then(|object| related(raw, object)) else {
-        return Ok(None);
-    };
-    let named = open(&text(raw, at).unwrap_or_default())?;
+    let at = related(raw, object?)?;
+    let named = open(&text(raw, at)?)?;
     let mut own = Vec::new();
     push_quoted(&mut own, &named.id);
-    Ok(Some(message.with(&mut [Edit { at, with: &own }])))
+    Some(message.with(&mut [Edit { at, with: &own }]))
 }
 
 /// An object without the sign that it belongs to a task, for a client that knows nothing of the task.

@@ -130,6 +130,7 @@ impl Duplex {
         } = outgoing;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let upstream_id = Bytes::from(id.to_string());
+        let task = words::waits_for(message, &edits);
         let client_id = message
             .envelope
             .id
@@ -155,7 +156,7 @@ impl Duplex {
             Pending {
                 mailbox,
                 session: session.cloned(),
-                task: words::waits_for(message),
+                task,
                 takes_logs: match link.era() {
                     // One of our own must not make a client's call one of two.
                     Era::Legacy => !is_ours,
@@ -169,7 +170,7 @@ impl Duplex {
         let ids = Ids {
             client_id,
             upstream_id: upstream_id.clone(),
-            token_replaced: client_token.is_some(),
+            token_replaced: true,
             client_token,
         };
         let call = CallState::new(Arc::clone(link), upstream_id);
@@ -355,13 +356,7 @@ impl Duplex {
         let pending = self.lock();
         let named = match message.method() {
             Method::Progress => message.raw(message.envelope.param.progress_token),
-            Method::LogMessage => {
-                let mut calls = pending.values().filter(|call| call.takes_logs);
-                return calls
-                    .next()
-                    .filter(|_| calls.next().is_none())
-                    .map(|only| only.mailbox.clone());
-            }
+            Method::LogMessage => return logged_in(&pending, message).map(|call| call.mailbox.clone()),
             _ => message.raw(message.envelope.in_meta.subscription_id),
         };
         pending
@@ -470,6 +465,18 @@ fn one_line(bytes: Bytes) -> Bytes {
     } else {
         bytes
     }
+}
+
+/// The call that a log line belongs to: the one that waits for the task it names, or else the only one there is. A wait
+/// for a task lasts as long as the task, and does not make a plain call one of two: what a task logs names the task.
+fn logged_in<'a>(pending: &'a HashMap<u64, Pending>, message: &Message) -> Option<&'a Pending> {
+    let calls = || pending.values().filter(|call| call.takes_logs);
+    if let Some(task) = words::related_id(message) {
+        return calls().find(|call| call.task.as_ref() == Some(&task));
+    }
+    let has_plain = calls().any(|call| call.task.is_none());
+    let mut meant = calls().filter(|call| call.task.is_none() || !has_plain);
+    meant.next().filter(|_| meant.next().is_none())
 }
 
 fn link_fault(link: &Link, closed: &Closed) -> Fault {

@@ -3,16 +3,36 @@
 use std::sync::{Arc, PoisonError};
 
 use axiom_protocol::codes;
+use axiom_protocol::envelope::Limits;
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use axiom_protocol::rewrite::Edit;
 use bytes::Bytes;
 
+use super::Upstream;
 use super::link::Link;
 use crate::catalog::ListKind;
 use crate::message::Message;
 use crate::session::{Asked, Session, SessionId};
 use crate::task::{self, Naming, words};
+
+impl Upstream {
+    /// What a client says at `endpoint`, with the server's own task id in place of a handle; `None` if it names no task of
+    /// this server's. It may be one of the client's own then, and another server's id is nothing for this one.
+    pub(crate) fn with_own_ids(&self, endpoint: &str, message: &Message) -> Option<Message> {
+        let open = |handle: &str| {
+            let named = task::open(&self.sealer, endpoint, handle).ok()?;
+            (*named.server == *self.name).then_some(named)
+        };
+        let bytes = words::with_own_ids(message, open)?;
+        // It was within the limits when it came.
+        let limits = Limits {
+            bytes_max: usize::MAX,
+            ..Default::default()
+        };
+        Message::scan(bytes, &limits).ok()
+    }
+}
 
 impl Link {
     /// Draws the consequences of a notification for the gateway itself: a changed list is no longer served.
@@ -30,8 +50,12 @@ impl Link {
             | Method::ResourcesListChanged
             | Method::ResourceUpdated => self.upstream.hub.changed(self, message),
             Method::Cancelled => self.question_withdrawn(message),
-            // Late, for a call that has ended: its token is ours, and may mean another call to the client.
-            Method::Progress => {}
+            // For a call that has ended: its token is ours, and may mean another call to the client. A task goes on.
+            Method::Progress => {
+                if let Some((session, notice)) = self.tokens.restore(message) {
+                    session.send(&notice, self.upstream.limits.replay_bytes_max);
+                }
+            }
             _ => match self.owner() {
                 Some(owner) => {
                     let bytes = self.with_handles(&owner, message);
@@ -103,10 +127,7 @@ impl Link {
         if !self.greeting.tasks {
             return None;
         }
-        let open = |handle: &str| task::open(&self.upstream.sealer, &session.hello.endpoint, handle);
-        // It may be a task of the client's own.
-        let bytes = words::with_own_ids(message, open).ok().flatten()?;
-        Message::scan(bytes, &self.limits()).ok()
+        self.upstream.with_own_ids(&session.hello.endpoint, message)
     }
 
     /// Answers a server that only wants to know whether somebody is there; false for any other question.

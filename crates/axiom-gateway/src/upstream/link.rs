@@ -30,7 +30,7 @@ use crate::level::Unaskable;
 use crate::log_level::{is_level, severity};
 use crate::message::Message;
 use crate::session::{Audience, Class, Session, SessionId, can_be_asked, clock_millis};
-use crate::task::{EXTENSION, Tasks, words};
+use crate::task::{EXTENSION, Tasks, Tokens, words};
 
 /// One live conversation with a server.
 pub(crate) struct Link {
@@ -48,6 +48,8 @@ pub(crate) struct Link {
     pub number: u64,
     /// Tasks that live in this conversation.
     pub tasks: Tasks,
+    /// Progress tokens of calls that may have become tasks.
+    pub tokens: Tokens,
     pub(super) wire: Wire,
     /// Why it ended.
     down: OnceLock<Fault>,
@@ -199,6 +201,7 @@ impl Link {
             greeting,
             number: RandomState::new().hash_one(COUNT.fetch_add(1, Ordering::Relaxed)),
             tasks: Tasks::default(),
+            tokens: Tokens::default(),
             wire,
             down: OnceLock::new(),
             last_used: AtomicU64::new(clock_millis()),
@@ -259,8 +262,11 @@ impl Link {
             .id
             .map(|id| message.slice(id))
             .unwrap_or_default();
+        let task = takes_questions.then(|| words::waits_for(message, &edits));
         let mut client_token = None;
-        let upstream_id = match wire.own_ids() {
+        let own_id = wire.own_ids();
+        let is_own = own_id.is_some();
+        let upstream_id = match own_id {
             Some(id) => Bytes::from(id.to_string()),
             // Without a session any id will do, as long as the server gives it back as it is.
             None if is_plain(&client_id) => client_id.clone(),
@@ -272,10 +278,9 @@ impl Link {
                 with: &upstream_id,
             }));
         }
-        // A client that comes back may do so under another token.
-        if (upstream_id != client_id || takes_questions)
-            && let Some(at) = message.envelope.in_meta.progress_token
-        {
+        // Several clients may use the same one, and a client that comes back may do so under another.
+        let token_replaced = is_own || upstream_id != client_id || takes_questions;
+        if token_replaced && let Some(at) = message.envelope.in_meta.progress_token {
             client_token = Some(message.slice(at));
             edits.push(Edit {
                 at,
@@ -291,7 +296,7 @@ impl Link {
         let ids = Ids {
             client_id,
             upstream_id: upstream_id.clone(),
-            token_replaced: client_token.is_some(),
+            token_replaced,
             client_token,
         };
         let call = CallState::new(Arc::clone(self), upstream_id);
@@ -301,7 +306,7 @@ impl Link {
             ids,
             call,
             session.cloned(),
-            takes_questions.then(|| wire.asides().listen(words::waits_for(message))),
+            task.map(|task| wire.asides().listen(task)),
         )
     }
 

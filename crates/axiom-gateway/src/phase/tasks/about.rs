@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axiom_core::time::{self, Instant};
+use axiom_protocol::codes;
 use axiom_protocol::method::Method;
 use axiom_protocol::reply;
 use axiom_protocol::revision::{Era, Revision};
 use axiom_protocol::text::{push_quoted, quoted};
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 
 use super::super::across::fit;
 use super::super::{Caller, Rename, Reply, Request, send};
@@ -170,6 +172,12 @@ pub(super) fn refusal(answer: &Message, asked: &Request<'_>) -> Reply {
     })
 }
 
+/// Tasks that one list asks about at once.
+const LOOKS_MAX: usize = 8;
+/// Time for a server to say how one task is, and for all that a list asks.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+const LIST_MAX: Duration = Duration::from_secs(15);
+
 /// `tasks/list`: the tasks that this session has begun, as they are now. A server that nobody else shares with the session
 /// is asked itself.
 async fn list(asked: &Request<'_>) -> Result<Reply, Fault> {
@@ -196,13 +204,36 @@ async fn list(asked: &Request<'_>) -> Result<Reply, Fault> {
         ));
     }
     let handles = session.tasks();
-    let looks = handles.iter().map(|handle| listed(asked, session, handle));
-    let tasks: Vec<Vec<u8>> = join_all(looks).await.into_iter().flatten().collect();
+    let until = time::now() + LIST_MAX;
+    let looks: Vec<_> = handles
+        .iter()
+        .map(|handle| listed_by(until, asked, session, handle))
+        .collect();
+    let seen: Vec<Option<Vec<u8>>> = stream::iter(looks).buffered(LOOKS_MAX).collect().await;
+    let tasks: Vec<Vec<u8>> = seen.into_iter().flatten().collect();
     let result = [b"{\"tasks\":[", &tasks.join(&b","[..])[..], b"]}"].concat();
     Ok(Reply::Now(Final::whole(Bytes::from(reply::result(
         message.id().unwrap_or(b"null"),
         &result,
     )))))
+}
+
+/// One task as it is now; `None` if nobody knows it any more, or its server does not say so in time.
+async fn listed_by(
+    until: Instant,
+    asked: &Request<'_>,
+    session: &Arc<Session>,
+    handle: &str,
+) -> Option<Vec<u8>> {
+    let left = until.saturating_duration_since(time::now());
+    let seen = time::timeout(left.min(LOOK_MAX), listed(asked, session, handle)).await;
+    if seen.is_err() {
+        tracing::info!(
+            session = session.short(),
+            "a list of tasks lacks one: its server did not answer in time"
+        );
+    }
+    seen.ok().flatten()
 }
 
 /// One task as it is now; `None` if nobody knows it any more.
@@ -218,6 +249,9 @@ async fn listed(asked: &Request<'_>, session: &Arc<Session>, handle: &str) -> Op
         Era::Legacy => [b"{\"taskId\":", &id[..], b"}"].concat(),
     };
     let answer = link.request("tasks/get", &params).await.ok()?;
+    if answer.envelope.error_code == Some(codes::INVALID_PARAMS) {
+        session.forget_task(handle);
+    }
     let task = answer.envelope.result?;
     let mut token = Vec::new();
     push_quoted(&mut token, handle);
