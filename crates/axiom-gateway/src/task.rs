@@ -10,6 +10,7 @@
 //! creation   a call that was answered with a task
 //! wait       the result of a modern server's task, for a client that waits for it in one request
 //! attendant  a session server's task, for a client that comes back again and again
+//! awaited    a session server's task that a call waits for, also if the wait is cut
 //! ```
 
 use std::sync::Arc;
@@ -28,9 +29,11 @@ use crate::session::Session;
 use crate::upstream::Link;
 
 pub(crate) use attendant::{Attendant, Payload, Tasks};
+pub(crate) use awaited::Awaited;
 pub(crate) use creation::{Creation, Read, Then};
 
 mod attendant;
+mod awaited;
 mod creation;
 pub(crate) mod wait;
 pub(crate) mod words;

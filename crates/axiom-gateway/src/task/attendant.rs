@@ -17,6 +17,7 @@ use axiom_protocol::reply;
 use axiom_protocol::text::quoted;
 use bytes::Bytes;
 
+use super::awaited::{Doubt, doubt};
 use super::words::without_related;
 use crate::call::{Declared, OPEN_MAX, answer_questions};
 use crate::exchange::{Exchange, Heard, Step};
@@ -40,6 +41,8 @@ pub(crate) struct Tasks {
 struct Held {
     until: Instant,
     attendant: Option<Arc<Attendant>>,
+    /// Questions of former attendants.
+    asked: usize,
 }
 
 /// Whoever waits for a task's end.
@@ -73,14 +76,29 @@ impl Tasks {
         let mut held = self.lock();
         if held.len() < TASKS_MAX {
             let until = end_of(ttl);
-            let attendant = None;
-            held.entry(id.to_owned()).or_insert(Held { until, attendant });
+            held.entry(id.to_owned()).or_insert(Held {
+                until,
+                attendant: None,
+                asked: 0,
+            });
         }
     }
 
     /// The task has ended, and its client has what it came to.
     pub(crate) fn release(&self, id: &str) {
         self.lock().remove(id);
+    }
+
+    /// Nobody attends to the task any more, and it is kept: it may go on. Its questions' names stay used.
+    fn unattend(&self, id: &str, by: &Arc<Attendant>) {
+        if let Some(held) = self.lock().get_mut(id)
+            && held
+                .attendant
+                .take_if(|attendant| Arc::ptr_eq(attendant, by))
+                .is_some()
+        {
+            held.asked = by.state.borrow().asked;
+        }
     }
 
     /// True while a task is kept.
@@ -117,19 +135,24 @@ impl Attendant {
         if let Some(attendant) = held.get(id).and_then(|held| held.attendant.clone()) {
             return Ok(attendant);
         }
-        if held.len() >= TASKS_MAX {
+        let asked = held.get(id).map_or(0, |held| held.asked);
+        if held.len() >= TASKS_MAX && !held.contains_key(id) {
             return Err(Fault::TooManyTasks {
                 server: link.upstream.name.to_string(),
                 tasks_max: TASKS_MAX,
             });
         }
         let attendant = Arc::new(Attendant {
-            state: watch::Sender::new(State::default()),
+            state: watch::Sender::new(State {
+                asked,
+                ..State::default()
+            }),
         });
         let until = end_of(ttl);
         let noted = Held {
             until,
             attendant: Some(Arc::clone(&attendant)),
+            asked,
         };
         held.insert(id.to_owned(), noted);
         drop(held);
@@ -212,22 +235,39 @@ impl Attendant {
     }
 }
 
-/// Waits at the server until the task has ended.
+/// Waits at the server until the task has ended, or its time has passed.
 async fn follow(link: Arc<Link>, id: String, until: Instant, declared: Declared, attendant: Arc<Attendant>) {
-    let payload = match result_of(&link, &id).await {
-        Ok(mut exchange) => {
-            exchange.wait_forever();
-            let left = until.saturating_duration_since(time::now());
-            let heard = time::timeout(left, hear_out(&link, &mut exchange, declared, &attendant)).await;
-            heard.unwrap_or_else(|_| Payload::Lost(link.task_lost()))
-        }
-        Err(fault) => Payload::Lost(fault),
-    };
+    let left = until.saturating_duration_since(time::now());
+    let heard = time::timeout(left, outcome_of(&link, &id, declared, &attendant)).await;
+    let payload = heard.unwrap_or_else(|_| Payload::Lost(link.task_lost()));
     if matches!(payload, Payload::Lost(_)) {
         // The next one who comes may find it again.
-        link.tasks.release(&id);
+        link.tasks.unattend(&id, &attendant);
     }
     attendant.end(payload);
+}
+
+/// Asks for the task's result until there is one, or an error that is its outcome.
+async fn outcome_of(link: &Arc<Link>, id: &str, declared: Declared, attendant: &Attendant) -> Payload {
+    let mut has_ended = false;
+    loop {
+        let payload = match result_of(link, id).await {
+            Ok(mut exchange) => {
+                exchange.wait_forever();
+                hear_out(link, &mut exchange, declared, attendant).await
+            }
+            Err(fault) => Payload::Lost(fault),
+        };
+        let fault = match &payload {
+            Payload::Result(_) => return payload,
+            Payload::Error(_) => None,
+            Payload::Lost(fault) => Some(fault),
+        };
+        match doubt(link, id, &mut has_ended, fault).await {
+            Doubt::Stands => return payload,
+            Doubt::Again(pause) => time::sleep(pause).await,
+        }
+    }
 }
 
 async fn result_of(link: &Arc<Link>, id: &str) -> Result<Exchange, Fault> {

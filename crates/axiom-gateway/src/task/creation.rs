@@ -13,7 +13,7 @@ use axiom_protocol::walk::get;
 use bytes::Bytes;
 
 use super::words::{self, POLL, TTL};
-use super::{Attendant, Home, Naming};
+use super::{Attendant, Awaited, Home, Naming};
 use crate::bridge;
 use crate::exchange::{Exchange, Final};
 use crate::fault::Fault;
@@ -110,7 +110,8 @@ impl Creation {
             }
             Then::Fetch { client_id, session } => {
                 let patience = ttl.unwrap_or(FETCH_MAX).min(FETCH_MAX);
-                let exchange = fetch(link, client_id, session.as_ref(), &id, patience).await?;
+                let awaited = Awaited::new(link, &id, patience);
+                let exchange = fetch(client_id, session.as_ref(), awaited).await?;
                 Ok(Read::Goes(Box::new(exchange)))
             }
         }
@@ -173,14 +174,13 @@ fn task_in(message: &Message, server: Era) -> Option<Span> {
 
 /// Asks a session server for what its task comes to. It answers when the task has ended, and asks meanwhile as it would
 /// have in the call. Who gives this up gives up the task.
-async fn fetch(
-    link: &Arc<Link>,
+pub(super) async fn fetch(
     client_id: &[u8],
     session: Option<&Arc<Session>>,
-    id: &str,
-    patience: Duration,
+    awaited: Awaited,
 ) -> Result<Exchange, Fault> {
-    let params = [b"{\"taskId\":", &quoted(id)[..], b"}"].concat();
+    let link = Arc::clone(&awaited.link);
+    let params = [b"{\"taskId\":", &quoted(&awaited.id)[..], b"}"].concat();
     let bytes = Bytes::from(reply::request(client_id, "tasks/result", &params));
     let message = Message::scan(bytes, &link.limits()).map_err(Fault::Unreadable)?;
     let outgoing = Outgoing {
@@ -191,16 +191,9 @@ async fn fetch(
         takes_questions: session.is_none(),
         is_ours: false,
     };
-    match link.call(outgoing).await {
-        Ok(mut exchange) => {
-            exchange.works_for_task(id, patience);
-            Ok(exchange)
-        }
-        Err(fault) => {
-            link.cancel_task_later(id);
-            Err(fault)
-        }
-    }
+    let mut exchange = link.call(outgoing).await?;
+    exchange.works_for_task(awaited);
+    Ok(exchange)
 }
 
 /// How long to wait before a task is asked about again.
