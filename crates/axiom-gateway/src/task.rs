@@ -10,6 +10,7 @@
 //! creation   a call that was answered with a task
 //! wait       the result of a modern server's task, for a client that waits for it in one request
 //! attendant  a session server's task, for a client that comes back again and again
+//! held       the tasks in one conversation with a session server
 //! awaited    a session server's task that a call waits for, also if the wait is cut
 //! ```
 
@@ -28,13 +29,15 @@ use crate::seal::{Owner, Purpose, Sealer};
 use crate::session::Session;
 use crate::upstream::Link;
 
-pub(crate) use attendant::{Attendant, Payload, Tasks};
+pub(crate) use attendant::{Attendant, Payload};
 pub(crate) use awaited::Awaited;
 pub(crate) use creation::{Creation, Read, Then};
+pub(crate) use held::Tasks;
 
 mod attendant;
 mod awaited;
 mod creation;
+mod held;
 pub(crate) mod wait;
 pub(crate) mod words;
 

@@ -5,8 +5,7 @@
 //! task's beginning to its end: what the server asks is kept until the client answers it, and the outcome until the client
 //! comes for it. It also keeps the conversation alive in which the task lives.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::channel::watch;
@@ -26,25 +25,6 @@ use crate::message::Message;
 use crate::parking::Question;
 use crate::upstream::{Link, Outgoing, whole};
 
-/// A task that says nothing of its end, or of one in the far future, is kept this long.
-const KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Tasks in one conversation. Each that is attended to has a request waiting at the server.
-const TASKS_MAX: usize = 1_000;
-
-/// The tasks in one conversation with a server.
-#[derive(Debug, Default)]
-pub(crate) struct Tasks {
-    held: Mutex<HashMap<String, Held>>,
-}
-
-#[derive(Debug)]
-struct Held {
-    until: Instant,
-    attendant: Option<Arc<Attendant>>,
-    /// Questions of former attendants.
-    asked: usize,
-}
-
 /// Whoever waits for a task's end.
 #[derive(Debug)]
 pub(crate) struct Attendant {
@@ -58,6 +38,8 @@ struct State {
     /// Questions so far: their names are never used twice.
     asked: usize,
     payload: Option<Payload>,
+    /// The task was cancelled: there is nothing to wait for.
+    is_dismissed: bool,
 }
 
 /// What a task came to.
@@ -70,60 +52,34 @@ pub(crate) enum Payload {
     Lost(Fault),
 }
 
-impl Tasks {
-    /// Keeps the conversation open for the task's sake, until it ends or its time has passed.
-    pub(crate) fn hold(&self, id: &str, ttl: Option<Duration>) {
-        let mut held = self.lock();
-        if held.len() < TASKS_MAX {
-            let until = end_of(ttl);
-            held.entry(id.to_owned()).or_insert(Held {
-                until,
-                attendant: None,
-                asked: 0,
-            });
-        }
-    }
-
-    /// The task has ended, and its client has what it came to.
-    pub(crate) fn release(&self, id: &str) {
-        self.lock().remove(id);
-    }
-
-    /// Nobody attends to the task any more, and it is kept: it may go on. Its questions' names stay used.
-    fn unattend(&self, id: &str, by: &Arc<Attendant>) {
-        if let Some(held) = self.lock().get_mut(id)
-            && held
-                .attendant
-                .take_if(|attendant| Arc::ptr_eq(attendant, by))
-                .is_some()
-        {
-            held.asked = by.state.borrow().asked;
-        }
-    }
-
-    /// True while a task is kept.
-    pub(crate) fn is_any(&self) -> bool {
-        let now = time::now();
-        self.lock().values().any(|held| held.until > now)
-    }
-
-    /// Forgets tasks whose time has passed.
-    pub(crate) fn sweep(&self) {
-        let now = time::now();
-        self.lock().retain(|_, held| held.until > now);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Held>> {
-        // No critical section leaves the map half-changed.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn end_of(ttl: Option<Duration>) -> Instant {
-    time::now() + ttl.unwrap_or(KEPT_MAX).min(KEPT_MAX)
-}
-
 impl Attendant {
+    /// One who has `asked` questions already, in the person of a predecessor.
+    pub(super) fn new(asked: usize) -> Attendant {
+        let state = State {
+            asked,
+            ..State::default()
+        };
+        Attendant {
+            state: watch::Sender::new(state),
+        }
+    }
+
+    /// How many questions there were so far.
+    pub(super) fn asked(&self) -> usize {
+        self.state.borrow().asked
+    }
+
+    /// Nobody needs to know what the task comes to.
+    pub(super) fn dismiss(&self) {
+        self.state.send_modify(|state| state.is_dismissed = true);
+    }
+
+    async fn dismissed(&self) {
+        let mut state = self.state.subscribe();
+        // The sender is self's.
+        let _seen = state.wait_for(|state| state.is_dismissed).await.is_ok();
+    }
+
     /// The attendant of the task `id`, who begins now if there is none.
     pub(crate) fn of(
         link: &Arc<Link>,
@@ -131,31 +87,13 @@ impl Attendant {
         ttl: Option<Duration>,
         declared: Declared,
     ) -> Result<Arc<Attendant>, Fault> {
-        let mut held = link.tasks.lock();
-        if let Some(attendant) = held.get(id).and_then(|held| held.attendant.clone()) {
+        let (attendant, begun) = link
+            .tasks
+            .attendant(id, ttl)
+            .ok_or_else(|| link.tasks.full(link))?;
+        let Some(until) = begun else {
             return Ok(attendant);
-        }
-        let asked = held.get(id).map_or(0, |held| held.asked);
-        if held.len() >= TASKS_MAX && !held.contains_key(id) {
-            return Err(Fault::TooManyTasks {
-                server: link.upstream.name.to_string(),
-                tasks_max: TASKS_MAX,
-            });
-        }
-        let attendant = Arc::new(Attendant {
-            state: watch::Sender::new(State {
-                asked,
-                ..State::default()
-            }),
-        });
-        let until = end_of(ttl);
-        let noted = Held {
-            until,
-            attendant: Some(Arc::clone(&attendant)),
-            asked,
         };
-        held.insert(id.to_owned(), noted);
-        drop(held);
         let following = follow(
             Arc::clone(link),
             id.to_owned(),
@@ -169,7 +107,7 @@ impl Attendant {
 
     /// The attendant of the task, if there is one.
     pub(crate) fn find(link: &Link, id: &str) -> Option<Arc<Attendant>> {
-        link.tasks.lock().get(id).and_then(|held| held.attendant.clone())
+        link.tasks.attended(id)
     }
 
     /// What the task came to, if that is known within `patience`.
@@ -238,11 +176,18 @@ impl Attendant {
 /// Waits at the server until the task has ended, or its time has passed.
 async fn follow(link: Arc<Link>, id: String, until: Instant, declared: Declared, attendant: Arc<Attendant>) {
     let left = until.saturating_duration_since(time::now());
-    let heard = time::timeout(left, outcome_of(&link, &id, declared, &attendant)).await;
+    let heard = tokio::select! {
+        biased;
+        // cancel-safe: the flag stays set
+        () = attendant.dismissed() => return,
+        // Given up, the request at the server is given up with it.
+        heard = time::timeout(left, outcome_of(&link, &id, declared, &attendant)) => heard,
+    };
     let payload = heard.unwrap_or_else(|_| Payload::Lost(link.task_lost()));
-    if matches!(payload, Payload::Lost(_)) {
+    match &payload {
         // The next one who comes may find it again.
-        link.tasks.unattend(&id, &attendant);
+        Payload::Lost(_) => link.tasks.unattend(&id, &attendant),
+        Payload::Result(bytes) | Payload::Error(bytes) => link.tasks.ended(&id, bytes.len()),
     }
     attendant.end(payload);
 }

@@ -59,6 +59,14 @@ pub(crate) enum Read {
 const FETCH_MAX: Duration = Duration::from_secs(3600);
 
 impl Creation {
+    /// Whether the task that the call may begin can be attended to.
+    pub(crate) fn check_room(&self, link: &Link) -> Result<(), Fault> {
+        match (&self.then, self.naming.home) {
+            (Then::Tell { .. }, Home::Link { .. }) => link.tasks.check_room(link),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn read(&self, answer: Final, method: Method, link: &Arc<Link>) -> Result<Read, Fault> {
         // What is still arriving is too large for a task.
         if !answer.is_result || answer.rest.is_some() && matches!(self.then, Then::Tell { .. }) {

@@ -32,6 +32,7 @@ mod subscriptions;
 mod bridge;
 mod tasks;
 mod tasks_across;
+mod tasks_cut;
 
 mod reload;
 

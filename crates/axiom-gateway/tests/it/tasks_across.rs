@@ -414,6 +414,44 @@ async fn a_call_given_up_between_two_looks_at_its_task() {
     server.heard_nothing_else().await;
 }
 
+/// What has ended is in nobody's way, also where its client never came for it; what runs is limited, before it is begun.
+#[tokio::test(start_paused = true)]
+async fn a_thousand_tasks_may_run_and_more_may_have_ended() {
+    let server = Server::legacy("old", TASKS);
+    server.answers("tools/list", TOOLS);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/s/old/mcp");
+    let call = declaring("1", "tools/call", r#"{"name":"may"}"#, "");
+    let mut last = String::new();
+    for number in 0..2_100 {
+        client.say(&call).await;
+        let task = with_task("working").replace(r#""t""#, &format!(r#""t{number}""#));
+        let call = server.hears_of("tools/call").await;
+        call.answer(&format!(r#"{{"task":{task}}}"#)).await;
+        let answer = json(&client.hears().await);
+        assert_eq!(answer["result"]["resultType"], "task", "{number}: {answer}");
+        last = handle(&answer);
+        let result = server.hears_of("tasks/result").await;
+        if number < 1_100 {
+            result.answer(r#"{"content":[]}"#).await;
+        }
+    }
+    let answer = json(&client.asks(&call).await);
+    assert_eq!(answer["error"]["code"], 1005, "{answer}");
+    server.heard_nothing_else().await;
+
+    // Cancelled, one makes room, and nobody waits for it at the server any more.
+    client
+        .say(&declaring("2", "tasks/cancel", &about(&last), ""))
+        .await;
+    let cancel = server.hears_of("tasks/cancel").await;
+    cancel.answer(&with_task("cancelled")).await;
+    client.hears().await;
+    server.hears_of("notifications/cancelled").await;
+    client.say(&call).await;
+    server.hears_of("tools/call").await;
+}
+
 /// The conversation in which a task lives is not closed over its head.
 #[tokio::test(start_paused = true)]
 async fn a_task_keeps_its_conversation() {
