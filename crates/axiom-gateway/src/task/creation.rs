@@ -68,6 +68,10 @@ impl Creation {
     }
 
     pub(crate) async fn read(&self, answer: Final, method: Method, link: &Arc<Link>) -> Result<Read, Fault> {
+        if !answer.is_result && matches!(self.then, Then::Name) && method.is_about_a_task() {
+            // It has ended, or is not known; should it run all the same, the client hears so when it asks how it is.
+            link.tasks.seen(self.naming.asked_for());
+        }
         // What is still arriving is too large for a task.
         if !answer.is_result || answer.rest.is_some() && matches!(self.then, Then::Tell { .. }) {
             return Ok(Read::Other(answer));
@@ -82,10 +86,7 @@ impl Creation {
             ..Final::whole(bytes)
         };
         if let Then::Name = self.then {
-            if matches!(method, Method::TasksResult | Method::TasksCancel) {
-                // Its client has what it came to.
-                link.tasks.release(self.naming.asked_for());
-            }
+            self.keep(&message, method, link);
             return Ok(Read::Other(again(words::with_handles(
                 &message,
                 method,
@@ -122,6 +123,29 @@ impl Creation {
                 let exchange = fetch(client_id, session.as_ref(), awaited).await?;
                 Ok(Read::Goes(Box::new(exchange)))
             }
+        }
+    }
+
+    /// Keeps the conversation for the task that the client has asked about, as long as that may be of use to it.
+    fn keep(&self, message: &Message, method: Method, link: &Link) {
+        let id = self.naming.asked_for();
+        match method {
+            // Its client has what it came to.
+            Method::TasksResult | Method::TasksCancel => link.tasks.release(id),
+            Method::TasksGet if link.era() == Era::Legacy => {
+                let raw = &message.bytes;
+                let Some(task) = message.envelope.result else {
+                    return;
+                };
+                match words::status_of(raw, task).is_some_and(words::Status::is_final) {
+                    true => {
+                        link.tasks.ended(id, 0);
+                        link.tasks.seen(id);
+                    }
+                    false => link.tasks.hold(id, words::millis_of(raw, task, TTL)),
+                }
+            }
+            _ => {}
         }
     }
 

@@ -45,11 +45,13 @@ struct Ended {
 }
 
 impl Tasks {
-    /// Keeps the conversation open for the task's sake, until it ends or its time has passed.
+    /// Keeps the conversation open for the task's sake, until it ends or its time has passed since it was last seen to run.
     pub(crate) fn hold(&self, id: &str, ttl: Option<Duration>) {
         let mut held = self.lock();
-        if has_room(&held) {
-            held.entry(id.to_owned()).or_insert_with(|| Held::new(ttl));
+        if let Some(held) = held.get_mut(id) {
+            held.until = held.until.max(end_of(ttl));
+        } else if has_room(&held) {
+            held.insert(id.to_owned(), Held::new(ttl));
         }
     }
 
@@ -170,12 +172,16 @@ impl Tasks {
 impl Held {
     fn new(ttl: Option<Duration>) -> Held {
         Held {
-            until: time::now() + ttl.unwrap_or(KEPT_MAX).min(KEPT_MAX),
+            until: end_of(ttl),
             attendant: None,
             asked: 0,
             ended: None,
         }
     }
+}
+
+fn end_of(ttl: Option<Duration>) -> Instant {
+    time::now() + ttl.unwrap_or(KEPT_MAX).min(KEPT_MAX)
 }
 
 /// What has ended takes no room from what is to begin.

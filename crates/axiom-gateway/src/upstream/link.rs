@@ -647,6 +647,11 @@ impl Link {
         owner.as_ref().and_then(Weak::upgrade)
     }
 
+    /// True if a session has it for itself, and is gone.
+    pub(super) fn is_forlorn(&self) -> bool {
+        self.private_to.is_some() && self.owner().is_none()
+    }
+
     /// The session of a private link is in use again: a call of it is about to come.
     pub(super) fn meet_owner(&self, session: &Arc<Session>) {
         self.touch();
