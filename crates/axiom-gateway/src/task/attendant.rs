@@ -69,9 +69,20 @@ impl Attendant {
         self.state.borrow().asked
     }
 
+    /// True once it is known what the task came to.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.borrow().payload.is_some()
+    }
+
     /// Nobody needs to know what the task comes to.
     pub(super) fn dismiss(&self) {
         self.state.send_modify(|state| state.is_dismissed = true);
+    }
+
+    /// The conversation has ended, and the task with it.
+    pub(super) fn lose(&self, fault: &Fault) {
+        self.end(Payload::Lost(fault.clone()));
+        self.dismiss();
     }
 
     async fn dismissed(&self) {
@@ -131,13 +142,19 @@ impl Attendant {
         let _in_time = time::timeout(patience, state.wait_for(is_there)).await.is_ok();
     }
 
-    /// Passes the client's answers on. What the server could not be told stays open.
-    pub(crate) async fn answer(&self, link: &Arc<Link>, message: &Message) -> Result<(), Fault> {
+    /// Passes the client's answers on. What the server could not be told stays open, also if nobody waits for this.
+    pub(crate) async fn answer(self: &Arc<Self>, link: &Arc<Link>, message: &Message) -> Result<(), Fault> {
+        let passing = Arc::clone(self).pass_on(Arc::clone(link), message.clone());
+        let answered = spawn("answer a task's questions", passing).join().await;
+        answered.unwrap_or_else(|| Err(link.task_lost()))
+    }
+
+    async fn pass_on(self: Arc<Self>, link: Arc<Link>, message: Message) -> Result<(), Fault> {
         // Taken out, so that nobody answers the same question meanwhile.
         let mut open = Vec::new();
         self.state
             .send_modify(|state| open = std::mem::take(&mut state.open));
-        let answered = answer_questions(&mut open, link, message).await;
+        let answered = answer_questions(&mut open, &link, &message).await;
         self.state.send_modify(|state| {
             if state.payload.is_none() {
                 open.append(&mut state.open);

@@ -146,6 +146,16 @@ impl Tasks {
         }
     }
 
+    /// The conversation has ended: nobody must go on asking on it.
+    pub(crate) fn lose_all(&self, fault: &Fault) {
+        let held = std::mem::take(&mut *self.lock());
+        for attendant in held.into_values().filter_map(|held| held.attendant) {
+            if !attendant.has_ended() {
+                attendant.lose(fault);
+            }
+        }
+    }
+
     /// The task has ended, and its client has what it came to.
     pub(crate) fn release(&self, id: &str) {
         self.lock().remove(id);

@@ -581,6 +581,7 @@ impl Link {
         if let Wire::Duplex(duplex) = &self.wire {
             duplex.fail_all(&fault);
         }
+        self.tasks.lose_all(&fault);
         for task in self
             .running
             .lock()

@@ -384,6 +384,48 @@ async fn a_result_refused_too_early_is_asked_for_again() {
     server.heard_nothing_else().await;
 }
 
+/// A name means one question for as long as the task lives, however often its result was asked for.
+#[tokio::test(start_paused = true)]
+async fn a_questions_name_is_not_used_again() {
+    let server = Server::legacy("old", TASKS);
+    server.answers("tools/list", TOOLS);
+    let stage = Stage::of(&[&server]);
+    let mut client = Client::new(&stage, "/s/old/mcp");
+    client
+        .say(&declaring("1", "tools/call", r#"{"name":"may"}"#, CAN_BE_ASKED))
+        .await;
+    let call = server.hears_of("tools/call").await;
+    call.answer(&format!(r#"{{"task":{}}}"#, with_task("working")))
+        .await;
+    let task = handle(&json(&client.hears().await));
+    for (round, key) in [(1, "elicitation-1"), (2, "elicitation-2")] {
+        let result = server.hears_of("tasks/result").await;
+        let question = request(
+            &format!("7{round}"),
+            "elicitation/create",
+            r#"{"message":"Who?"}"#,
+        );
+        result.line.say(&question).await;
+        settle().await;
+        client
+            .say(&declaring("2", "tasks/get", &about(&task), CAN_BE_ASKED))
+            .await;
+        let seen = server.hears_of("tasks/get").await;
+        seen.answer(&with_task("input_required")).await;
+        let answer = json(&client.hears().await);
+        let requests = answer["result"]["inputRequests"].as_object().unwrap();
+        assert_eq!(requests.keys().collect::<Vec<_>>(), [key], "{answer}");
+        let params = format!(r#"{{"taskId":"{task}","inputResponses":{{"{key}":{{"action":"decline"}}}}}}"#);
+        client
+            .asks(&declaring("3", "tasks/update", &params, CAN_BE_ASKED))
+            .await;
+        assert_eq!(server.hears().await.message["id"], json(&format!("7{round}")));
+        result.refuse(r#"{"code":-32603,"message":"not yet"}"#).await;
+        let seen = server.hears_of("tasks/get").await;
+        seen.answer(&with_task("working")).await;
+    }
+}
+
 /// A client that gives its call up does so to the task, also where the server is asked for its result again.
 #[tokio::test(start_paused = true)]
 async fn a_call_given_up_between_two_looks_at_its_task() {

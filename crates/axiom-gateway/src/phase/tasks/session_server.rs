@@ -122,7 +122,10 @@ impl SessionTask<'_> {
         let attendant = match Attendant::find(&self.link, &self.named.id) {
             Some(attendant) => attendant,
             None if number == self.link.number => {
-                Attendant::of(&self.link, &self.named.id, None, self.declared)?
+                let attendant = Attendant::of(&self.link, &self.named.id, None, self.declared)?;
+                // An answer must find its question.
+                attendant.questions(QUESTION_PATIENCE).await;
+                attendant
             }
             None => return Err(self.link.task_lost()),
         };
