@@ -33,6 +33,7 @@ mod bridge;
 mod tasks;
 mod tasks_across;
 mod tasks_cut;
+mod tasks_early;
 
 mod reload;
 
