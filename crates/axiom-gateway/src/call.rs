@@ -212,6 +212,26 @@ impl Call {
                     None => continue,
                 },
             };
+            let unfinished = self.exchange.as_mut().and_then(Exchange::unfinished);
+            let step = match (step, unfinished) {
+                (Step::Done(outcome), Some((awaited, session))) => {
+                    let client_id = self
+                        .exchange
+                        .as_ref()
+                        .map(Exchange::client_id)
+                        .unwrap_or_default();
+                    let reader = across.side.reader();
+                    let (link, method) = (Arc::clone(&self.link), self.method);
+                    across.converting = Some(Box::pin(async move {
+                        match awaited.again(outcome, &client_id, session.as_ref()).await? {
+                            Ok(answer) => converted(answer, method, reader, link, None).await,
+                            Err(exchange) => Ok(Converted::Goes(exchange)),
+                        }
+                    }));
+                    continue;
+                }
+                (step, _) => step,
+            };
             match step {
                 // A parked call's last word is the gateway's own.
                 Step::Done(Ok(answer)) if self.exchange.is_some() => {

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use crate::fault::Fault;
 use crate::message::Message;
 use crate::session::Session;
+use crate::task::Awaited;
 use crate::upstream::{Aside, Link};
 
 pub(crate) use answer::Answered;
@@ -98,7 +99,7 @@ pub(crate) struct Exchange {
     done: bool,
     cancel_on_drop: bool,
     /// The server's task that the call waits for and nobody else knows of: it ends with the call.
-    task: Option<String>,
+    task: Option<Box<Awaited>>,
 }
 
 /// Who answers what a server asks in the middle of a call.
@@ -269,10 +270,16 @@ impl Exchange {
         self.limit = Limit::new(silence);
     }
 
-    /// The call waits for the server's task `id`, of which nobody else knows, and for as long as this.
-    pub(crate) fn works_for_task(&mut self, id: &str, patience: Duration) {
-        self.task = Some(id.to_owned());
-        self.wait_up_to(patience);
+    /// The call waits for this task of the server, and no longer than is waited for that.
+    pub(crate) fn works_for_task(&mut self, task: Awaited) {
+        self.wait_up_to(task.until.saturating_duration_since(axiom_core::time::now()));
+        self.task = Some(Box::new(task));
+    }
+
+    /// The task that the call has waited for without result, and for whom it did.
+    pub(crate) fn unfinished(&mut self) -> Option<(Awaited, Option<Arc<Session>>)> {
+        let task = self.task.take_if(|_| self.done)?;
+        Some((*task, self.session.clone()))
     }
 
     /// The outcome alone, whole. What comes before it goes to the client outside of the call.
@@ -446,11 +453,17 @@ impl Exchange {
         self.refuse_left_over();
         self.link.call_ended(result.is_err());
         self.leave_session();
-        if let Some(id) = self.task.take() {
-            match result {
-                Err(Fault::Cancelled | Fault::Timeout { .. }) => self.link.cancel_task_later(&id),
-                _ => self.link.tasks.release(&id),
+        match result {
+            // The task is cancelled with it.
+            Err(Fault::Cancelled | Fault::Timeout { .. }) => self.task = None,
+            Ok(answer) if answer.is_result => {
+                if let Some(task) = self.task.take() {
+                    task.link.tasks.release(&task.id);
+                    task.settle();
+                }
             }
+            // Perhaps it goes on: see `unfinished`.
+            Ok(_) | Err(_) => {}
         }
         if let Err(fault) = result {
             // A cancelled call gets no answer any more; it must not be waited for.
@@ -489,9 +502,8 @@ impl Drop for Exchange {
         self.link.forget(&self.ids.upstream_id);
         if self.cancel_on_drop {
             self.link.cancel_later(&self.ids.upstream_id, None);
-            if let Some(id) = &self.task {
-                self.link.cancel_task_later(id);
-            }
+        } else if let Some(task) = self.task.take() {
+            task.settle();
         }
     }
 }

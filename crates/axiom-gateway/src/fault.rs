@@ -101,7 +101,9 @@ pub enum Fault {
     TaskLost { server: String },
     #[error("the task was cancelled at server '{server}'")]
     TaskCancelled { server: String },
-    #[error("{tasks_max} tasks at server '{server}' are waited for, the limit: this one was cancelled")]
+    #[error(
+        "{tasks_max} tasks at server '{server}' are waited for, the limit: this one was not begun, or was cancelled"
+    )]
     TooManyTasks { server: String, tasks_max: usize },
     #[error("the call was cancelled")]
     Cancelled,

@@ -11,6 +11,8 @@
 //! wait       the result of a modern server's task, for a client that waits for it in one request
 //! attendant  a session server's task, for a client that comes back again and again
 //! progress   what a task tells of its progress after its call was answered
+//! held       the tasks in one conversation with a session server
+//! awaited    a session server's task that a call waits for, also if the wait is cut
 //! ```
 
 use std::sync::Arc;
@@ -28,12 +30,16 @@ use crate::seal::{Owner, Purpose, Sealer};
 use crate::session::Session;
 use crate::upstream::Link;
 
-pub(crate) use attendant::{Attendant, Payload, Tasks};
+pub(crate) use attendant::{Attendant, Payload};
+pub(crate) use awaited::Awaited;
 pub(crate) use creation::{Creation, Read, Then};
+pub(crate) use held::Tasks;
 pub(crate) use progress::Tokens;
 
 mod attendant;
+mod awaited;
 mod creation;
+mod held;
 mod progress;
 pub(crate) mod wait;
 pub(crate) mod words;

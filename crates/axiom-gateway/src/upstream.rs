@@ -153,6 +153,8 @@ const ROOM_IDLE_MIN: Duration = Duration::from_millis(50);
 
 /// A link that was set apart ends this long after its last call: what was said last may be on its way.
 const APART_GRACE: Duration = Duration::from_secs(3);
+/// A session that is gone may come back by its id, and ask for its tasks. They are kept this long for it.
+const TASK_GRACE: Duration = Duration::from_secs(3_600);
 
 impl Want {
     /// What a session wants: its own link if it can be asked something, else one for its class.
@@ -491,7 +493,7 @@ impl Upstream {
 
     fn is_abandoned(&self, link: &Link) -> bool {
         let idle_max = self.options.idle_timeout;
-        if link.tasks.is_any() {
+        if link.tasks.is_any() && (!link.is_forlorn() || link.idle() <= TASK_GRACE) {
             return false;
         }
         if link.is_apart() {
@@ -584,18 +586,23 @@ impl Upstream {
     }
 }
 
-/// The link that is missed least when there is no room: of a client that is not there, and longest without a call.
+/// The link that is missed least when there is no room: of a client that is not there, and longest without a call. One
+/// with tasks goes only if there is no other, and its session is gone.
 fn longest_idle(links: &HashMap<LinkKey, Slot>) -> Option<Arc<Link>> {
-    links
+    let idle = links
         .values()
         .filter_map(|slot| match slot {
             Slot::Up(link) if link.private_to.is_some() => Some(link),
             _ => None,
         })
-        .filter(|link| !link.is_busy() && !link.tasks.is_any() && link.idle() >= ROOM_IDLE_MIN)
-        .filter(|link| link.owner().is_none_or(|session| !session.is_attached()))
-        .max_by_key(|link| link.idle())
-        .cloned()
+        .filter(|link| !link.is_busy() && link.idle() >= ROOM_IDLE_MIN)
+        .filter(|link| link.owner().is_none_or(|session| !session.is_attached()));
+    let (with_tasks, without): (Vec<_>, Vec<_>) = idle.partition(|link| link.tasks.is_any());
+    let longest = |links: Vec<&Arc<Link>>| links.into_iter().max_by_key(|link| link.idle()).cloned();
+    longest(without).or_else(|| {
+        let forlorn = with_tasks.into_iter().filter(|link| link.is_forlorn());
+        longest(forlorn.collect())
+    })
 }
 
 impl Tally {

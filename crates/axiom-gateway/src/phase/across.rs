@@ -76,7 +76,9 @@ async fn at_session_server(
     }
     let mut outgoing = fit(asked, &link, rename, &Introduction::default())?;
     let creation = tasks::at_session_server(asked, &link, rename, Stage::New).await;
-    if creation.is_some() {
+    if let Some(creation) = &creation {
+        // Afterwards the server would have begun its work.
+        creation.check_room(&link)?;
         outgoing = tasks::as_task(&outgoing, &link)?;
     }
     // What the client mirrored is checked here: the server cannot.

@@ -5,8 +5,7 @@
 //! task's beginning to its end: what the server asks is kept until the client answers it, and the outcome until the client
 //! comes for it. It also keeps the conversation alive in which the task lives.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::channel::watch;
@@ -17,6 +16,7 @@ use axiom_protocol::reply;
 use axiom_protocol::text::quoted;
 use bytes::Bytes;
 
+use super::awaited::{Doubt, doubt};
 use super::words::without_related;
 use crate::call::{Declared, OPEN_MAX, answer_questions};
 use crate::exchange::{Exchange, Heard, Step};
@@ -24,23 +24,6 @@ use crate::fault::Fault;
 use crate::message::Message;
 use crate::parking::Question;
 use crate::upstream::{Link, Outgoing, whole};
-
-/// A task that says nothing of its end, or of one in the far future, is kept this long.
-const KEPT_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Tasks in one conversation. Each that is attended to has a request waiting at the server.
-const TASKS_MAX: usize = 1_000;
-
-/// The tasks in one conversation with a server.
-#[derive(Debug, Default)]
-pub(crate) struct Tasks {
-    held: Mutex<HashMap<String, Held>>,
-}
-
-#[derive(Debug)]
-struct Held {
-    until: Instant,
-    attendant: Option<Arc<Attendant>>,
-}
 
 /// Whoever waits for a task's end.
 #[derive(Debug)]
@@ -55,6 +38,8 @@ struct State {
     /// Questions so far: their names are never used twice.
     asked: usize,
     payload: Option<Payload>,
+    /// The task was cancelled: there is nothing to wait for.
+    is_dismissed: bool,
 }
 
 /// What a task came to.
@@ -67,45 +52,45 @@ pub(crate) enum Payload {
     Lost(Fault),
 }
 
-impl Tasks {
-    /// Keeps the conversation open for the task's sake, until it ends or its time has passed.
-    pub(crate) fn hold(&self, id: &str, ttl: Option<Duration>) {
-        let mut held = self.lock();
-        if held.len() < TASKS_MAX {
-            let until = end_of(ttl);
-            let attendant = None;
-            held.entry(id.to_owned()).or_insert(Held { until, attendant });
+impl Attendant {
+    /// One who has `asked` questions already, in the person of a predecessor.
+    pub(super) fn new(asked: usize) -> Attendant {
+        let state = State {
+            asked,
+            ..State::default()
+        };
+        Attendant {
+            state: watch::Sender::new(state),
         }
     }
 
-    /// The task has ended, and its client has what it came to.
-    pub(crate) fn release(&self, id: &str) {
-        self.lock().remove(id);
+    /// How many questions there were so far.
+    pub(super) fn asked(&self) -> usize {
+        self.state.borrow().asked
     }
 
-    /// True while a task is kept.
-    pub(crate) fn is_any(&self) -> bool {
-        let now = time::now();
-        self.lock().values().any(|held| held.until > now)
+    /// True once it is known what the task came to.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.borrow().payload.is_some()
     }
 
-    /// Forgets tasks whose time has passed.
-    pub(crate) fn sweep(&self) {
-        let now = time::now();
-        self.lock().retain(|_, held| held.until > now);
+    /// Nobody needs to know what the task comes to.
+    pub(super) fn dismiss(&self) {
+        self.state.send_modify(|state| state.is_dismissed = true);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Held>> {
-        // No critical section leaves the map half-changed.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The conversation has ended, and the task with it.
+    pub(super) fn lose(&self, fault: &Fault) {
+        self.end(Payload::Lost(fault.clone()));
+        self.dismiss();
     }
-}
 
-fn end_of(ttl: Option<Duration>) -> Instant {
-    time::now() + ttl.unwrap_or(KEPT_MAX).min(KEPT_MAX)
-}
+    async fn dismissed(&self) {
+        let mut state = self.state.subscribe();
+        // The sender is self's.
+        let _seen = state.wait_for(|state| state.is_dismissed).await.is_ok();
+    }
 
-impl Attendant {
     /// The attendant of the task `id`, who begins now if there is none.
     pub(crate) fn of(
         link: &Arc<Link>,
@@ -113,26 +98,13 @@ impl Attendant {
         ttl: Option<Duration>,
         declared: Declared,
     ) -> Result<Arc<Attendant>, Fault> {
-        let mut held = link.tasks.lock();
-        if let Some(attendant) = held.get(id).and_then(|held| held.attendant.clone()) {
+        let (attendant, begun) = link
+            .tasks
+            .attendant(id, ttl)
+            .ok_or_else(|| link.tasks.full(link))?;
+        let Some(until) = begun else {
             return Ok(attendant);
-        }
-        if held.len() >= TASKS_MAX {
-            return Err(Fault::TooManyTasks {
-                server: link.upstream.name.to_string(),
-                tasks_max: TASKS_MAX,
-            });
-        }
-        let attendant = Arc::new(Attendant {
-            state: watch::Sender::new(State::default()),
-        });
-        let until = end_of(ttl);
-        let noted = Held {
-            until,
-            attendant: Some(Arc::clone(&attendant)),
         };
-        held.insert(id.to_owned(), noted);
-        drop(held);
         let following = follow(
             Arc::clone(link),
             id.to_owned(),
@@ -146,7 +118,7 @@ impl Attendant {
 
     /// The attendant of the task, if there is one.
     pub(crate) fn find(link: &Link, id: &str) -> Option<Arc<Attendant>> {
-        link.tasks.lock().get(id).and_then(|held| held.attendant.clone())
+        link.tasks.attended(id)
     }
 
     /// What the task came to, if that is known within `patience`.
@@ -170,13 +142,19 @@ impl Attendant {
         let _in_time = time::timeout(patience, state.wait_for(is_there)).await.is_ok();
     }
 
-    /// Passes the client's answers on. What the server could not be told stays open.
-    pub(crate) async fn answer(&self, link: &Arc<Link>, message: &Message) -> Result<(), Fault> {
+    /// Passes the client's answers on. What the server could not be told stays open, also if nobody waits for this.
+    pub(crate) async fn answer(self: &Arc<Self>, link: &Arc<Link>, message: &Message) -> Result<(), Fault> {
+        let passing = Arc::clone(self).pass_on(Arc::clone(link), message.clone());
+        let answered = spawn("answer a task's questions", passing).join().await;
+        answered.unwrap_or_else(|| Err(link.task_lost()))
+    }
+
+    async fn pass_on(self: Arc<Self>, link: Arc<Link>, message: Message) -> Result<(), Fault> {
         // Taken out, so that nobody answers the same question meanwhile.
         let mut open = Vec::new();
         self.state
             .send_modify(|state| open = std::mem::take(&mut state.open));
-        let answered = answer_questions(&mut open, link, message).await;
+        let answered = answer_questions(&mut open, &link, &message).await;
         self.state.send_modify(|state| {
             if state.payload.is_none() {
                 open.append(&mut state.open);
@@ -212,22 +190,46 @@ impl Attendant {
     }
 }
 
-/// Waits at the server until the task has ended.
+/// Waits at the server until the task has ended, or its time has passed.
 async fn follow(link: Arc<Link>, id: String, until: Instant, declared: Declared, attendant: Arc<Attendant>) {
-    let payload = match result_of(&link, &id).await {
-        Ok(mut exchange) => {
-            exchange.wait_forever();
-            let left = until.saturating_duration_since(time::now());
-            let heard = time::timeout(left, hear_out(&link, &mut exchange, declared, &attendant)).await;
-            heard.unwrap_or_else(|_| Payload::Lost(link.task_lost()))
-        }
-        Err(fault) => Payload::Lost(fault),
+    let left = until.saturating_duration_since(time::now());
+    let heard = tokio::select! {
+        biased;
+        // cancel-safe: the flag stays set
+        () = attendant.dismissed() => return,
+        // Given up, the request at the server is given up with it.
+        heard = time::timeout(left, outcome_of(&link, &id, declared, &attendant)) => heard,
     };
-    if matches!(payload, Payload::Lost(_)) {
+    let payload = heard.unwrap_or_else(|_| Payload::Lost(link.task_lost()));
+    match &payload {
         // The next one who comes may find it again.
-        link.tasks.release(&id);
+        Payload::Lost(_) => link.tasks.unattend(&id, &attendant),
+        Payload::Result(bytes) | Payload::Error(bytes) => link.tasks.ended(&id, bytes.len()),
     }
     attendant.end(payload);
+}
+
+/// Asks for the task's result until there is one, or an error that is its outcome.
+async fn outcome_of(link: &Arc<Link>, id: &str, declared: Declared, attendant: &Attendant) -> Payload {
+    let mut has_ended = false;
+    loop {
+        let payload = match result_of(link, id).await {
+            Ok(mut exchange) => {
+                exchange.wait_forever();
+                hear_out(link, &mut exchange, declared, attendant).await
+            }
+            Err(fault) => Payload::Lost(fault),
+        };
+        let fault = match &payload {
+            Payload::Result(_) => return payload,
+            Payload::Error(_) => None,
+            Payload::Lost(fault) => Some(fault),
+        };
+        match doubt(link, id, &mut has_ended, fault).await {
+            Doubt::Stands => return payload,
+            Doubt::Again(pause) => time::sleep(pause).await,
+        }
+    }
 }
 
 async fn result_of(link: &Arc<Link>, id: &str) -> Result<Exchange, Fault> {

@@ -13,7 +13,7 @@ use axiom_protocol::walk::get;
 use bytes::Bytes;
 
 use super::words::{self, POLL, TTL};
-use super::{Attendant, Home, Naming};
+use super::{Attendant, Awaited, Home, Naming};
 use crate::bridge;
 use crate::exchange::{Exchange, Final};
 use crate::fault::Fault;
@@ -59,7 +59,19 @@ pub(crate) enum Read {
 const FETCH_MAX: Duration = Duration::from_secs(3600);
 
 impl Creation {
+    /// Whether the task that the call may begin can be attended to.
+    pub(crate) fn check_room(&self, link: &Link) -> Result<(), Fault> {
+        match (&self.then, self.naming.home) {
+            (Then::Tell { .. }, Home::Link { .. }) => link.tasks.check_room(link),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) async fn read(&self, answer: Final, method: Method, link: &Arc<Link>) -> Result<Read, Fault> {
+        if !answer.is_result && matches!(self.then, Then::Name) && method.is_about_a_task() {
+            // It has ended, or is not known; should it run all the same, the client hears so when it asks how it is.
+            link.tasks.seen(self.naming.asked_for());
+        }
         // What is still arriving is too large for a task.
         if !answer.is_result || answer.rest.is_some() && matches!(self.then, Then::Tell { .. }) {
             return Ok(Read::Other(answer));
@@ -74,10 +86,7 @@ impl Creation {
             ..Final::whole(bytes)
         };
         if let Then::Name = self.then {
-            if matches!(method, Method::TasksResult | Method::TasksCancel) {
-                // Its client has what it came to.
-                link.tasks.release(self.naming.asked_for());
-            }
+            self.keep(&message, method, link);
             return Ok(Read::Other(again(words::with_handles(
                 &message,
                 method,
@@ -110,9 +119,33 @@ impl Creation {
             }
             Then::Fetch { client_id, session } => {
                 let patience = ttl.unwrap_or(FETCH_MAX).min(FETCH_MAX);
-                let exchange = fetch(link, client_id, session.as_ref(), &id, patience).await?;
+                let awaited = Awaited::new(link, &id, patience);
+                let exchange = fetch(client_id, session.as_ref(), awaited).await?;
                 Ok(Read::Goes(Box::new(exchange)))
             }
+        }
+    }
+
+    /// Keeps the conversation for the task that the client has asked about, as long as that may be of use to it.
+    fn keep(&self, message: &Message, method: Method, link: &Link) {
+        let id = self.naming.asked_for();
+        match method {
+            // Its client has what it came to.
+            Method::TasksResult | Method::TasksCancel => link.tasks.release(id),
+            Method::TasksGet if link.era() == Era::Legacy => {
+                let raw = &message.bytes;
+                let Some(task) = message.envelope.result else {
+                    return;
+                };
+                match words::status_of(raw, task).is_some_and(words::Status::is_final) {
+                    true => {
+                        link.tasks.ended(id, 0);
+                        link.tasks.seen(id);
+                    }
+                    false => link.tasks.hold(id, words::millis_of(raw, task, TTL)),
+                }
+            }
+            _ => {}
         }
     }
 
@@ -173,14 +206,13 @@ fn task_in(message: &Message, server: Era) -> Option<Span> {
 
 /// Asks a session server for what its task comes to. It answers when the task has ended, and asks meanwhile as it would
 /// have in the call. Who gives this up gives up the task.
-async fn fetch(
-    link: &Arc<Link>,
+pub(super) async fn fetch(
     client_id: &[u8],
     session: Option<&Arc<Session>>,
-    id: &str,
-    patience: Duration,
+    awaited: Awaited,
 ) -> Result<Exchange, Fault> {
-    let params = [b"{\"taskId\":", &quoted(id)[..], b"}"].concat();
+    let link = Arc::clone(&awaited.link);
+    let params = [b"{\"taskId\":", &quoted(&awaited.id)[..], b"}"].concat();
     let bytes = Bytes::from(reply::request(client_id, "tasks/result", &params));
     let message = Message::scan(bytes, &link.limits()).map_err(Fault::Unreadable)?;
     let outgoing = Outgoing {
@@ -191,16 +223,9 @@ async fn fetch(
         takes_questions: session.is_none(),
         is_ours: false,
     };
-    match link.call(outgoing).await {
-        Ok(mut exchange) => {
-            exchange.works_for_task(id, patience);
-            Ok(exchange)
-        }
-        Err(fault) => {
-            link.cancel_task_later(id);
-            Err(fault)
-        }
-    }
+    let mut exchange = link.call(outgoing).await?;
+    exchange.works_for_task(awaited);
+    Ok(exchange)
 }
 
 /// How long to wait before a task is asked about again.

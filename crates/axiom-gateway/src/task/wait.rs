@@ -226,6 +226,10 @@ impl Waiter {
 
     /// Asks the server how the task is.
     async fn look(&mut self, longest: &mut Duration) -> Result<Seen, Fault> {
+        if self.link.is_down() {
+            // The server was removed or is another one: it must not be asked in the old way.
+            return Err(self.link.fault());
+        }
         let answer = self.request("tasks/get", &[]).await?;
         let raw = &answer.bytes;
         let Some(task) = answer.envelope.result else {

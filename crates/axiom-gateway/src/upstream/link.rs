@@ -591,6 +591,7 @@ impl Link {
         if let Wire::Duplex(duplex) = &self.wire {
             duplex.fail_all(&fault);
         }
+        self.tasks.lose_all(&fault);
         for task in self
             .running
             .lock()
@@ -655,6 +656,11 @@ impl Link {
     pub(crate) fn owner(&self) -> Option<Arc<Session>> {
         let owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
         owner.as_ref().and_then(Weak::upgrade)
+    }
+
+    /// True if a session has it for itself, and is gone.
+    pub(super) fn is_forlorn(&self) -> bool {
+        self.private_to.is_some() && self.owner().is_none()
     }
 
     /// The session of a private link is in use again: a call of it is about to come.

@@ -6,6 +6,7 @@ use crate::client::{Client, call, initialize};
 use crate::http::{Response, Web};
 use crate::server::Server;
 use crate::stage::{Stage, json, options, settle};
+use crate::standing_stream::Stopped;
 
 const ASKABLE: &str = r#"{"roots":{}}"#;
 
@@ -107,6 +108,49 @@ async fn welcome(web: &Web) -> String {
             return id.to_str().unwrap().to_owned();
         }
     }
+}
+
+/// Clients that begin a task and are never seen again keep nobody out, and no server busy for a day.
+#[tokio::test(start_paused = true)]
+async fn tasks_of_clients_that_are_gone_do_not_keep_others_out() {
+    let server = Server::legacy("files", crate::tasks::TASKS);
+    let mut options = options(&[&server]);
+    options.servers.get_mut("files").unwrap().links_max = 2;
+    let stage = Stage::with(options);
+    let clock = Stopped::clock();
+    let web = Web::open(&stage);
+    for _ in 0..2 {
+        let id = welcome(&web).await;
+        let headers = [("mcp-session-id", id.as_str())];
+        let request = crate::tasks::request("1", "tools/call", r#"{"name":"x","task":{}}"#);
+        let begun = async { web.post("/s/files/mcp", &headers, &request).await.text().await };
+        let at_server = async {
+            let call = server.hears_of("tools/call").await;
+            call.answer(r#"{"task":{"taskId":"t","status":"working","ttl":null}}"#)
+                .await;
+        };
+        let (begun, ()) = tokio::join!(begun, at_server);
+        assert!(json(&begun)["result"]["task"].is_object(), "{begun}");
+    }
+    drop(clock);
+    // They are kept for a while, should their clients come back.
+    tokio::time::sleep(Duration::from_secs(1_800)).await;
+    assert_eq!(server.open_lines(), 2);
+    let clock = Stopped::clock();
+    let mut is_welcome = false;
+    for _ in 0..5_000 {
+        let hello = initialize("2025-11-25", ASKABLE);
+        let answer = web.post("/s/files/mcp", &[], &hello).await;
+        is_welcome = answer.headers.contains_key("mcp-session-id");
+        if is_welcome {
+            break;
+        }
+    }
+    assert!(is_welcome, "one of them makes room");
+    assert_eq!(server.open_lines(), 2);
+    drop(clock);
+    tokio::time::sleep(Duration::from_secs(3 * 3_600)).await;
+    assert_eq!(server.open_lines(), 0);
 }
 
 #[tokio::test(start_paused = true)]

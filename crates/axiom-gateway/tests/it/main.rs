@@ -33,6 +33,8 @@ mod bridge;
 mod tasks;
 mod tasks_across;
 mod tasks_besides;
+mod tasks_cut;
+mod tasks_early;
 
 mod reload;
 

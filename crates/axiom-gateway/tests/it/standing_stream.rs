@@ -53,12 +53,12 @@ async fn the_first_call_of_a_session_waits_until_its_server_can_ask() {
 }
 
 /// Sockets take real time, and no deadline passes meanwhile: while it lives the clock stands still.
-struct Stopped {
+pub(crate) struct Stopped {
     _until_dropped: std::sync::mpsc::Sender<()>,
 }
 
 impl Stopped {
-    fn clock() -> Stopped {
+    pub(crate) fn clock() -> Stopped {
         let (until_dropped, dropped) = std::sync::mpsc::channel::<()>();
         // A paused clock only moves while no blocking task runs.
         tokio::task::spawn_blocking(move || dropped.recv().is_err());

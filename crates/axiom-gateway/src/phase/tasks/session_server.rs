@@ -66,21 +66,35 @@ impl SessionTask<'_> {
         let status = words::status_of(raw, task)
             .ok_or_else(|| self.link.upstream.protocol_fault("a task of it has no status"))?;
         let ttl = words::millis_of(raw, task, TTL);
-        let attendant = Attendant::of(&self.link, &self.named.id, ttl, self.declared)?;
+        let attendant = match status {
+            Status::Cancelled => {
+                self.link.tasks.dismiss(&self.named.id);
+                None
+            }
+            _ => Some(Attendant::of(&self.link, &self.named.id, ttl, self.declared)?),
+        };
         let naming =
             Naming::new(&self.link, &self.asked.endpoint.path, self.named.home).knowing(&self.named, message);
         let token = naming.token(&self.named.id);
         let mut set: Vec<(&str, &[u8])> = vec![("resultType", b"\"complete\"")];
-        let payload = match status {
-            Status::Completed | Status::Failed => attendant.payload(PAYLOAD_PATIENCE).await,
-            Status::Working | Status::InputRequired | Status::Cancelled => None,
+        let payload = match (status, &attendant) {
+            (Status::Completed | Status::Failed, Some(attendant)) => {
+                attendant.payload(PAYLOAD_PATIENCE).await
+            }
+            _ => None,
         };
         let patience = match status {
             Status::InputRequired => QUESTION_PATIENCE,
             _ => Duration::ZERO,
         };
-        let open = attendant.questions(patience).await;
+        let open = match &attendant {
+            Some(attendant) => attendant.questions(patience).await,
+            None => Vec::new(),
+        };
         let requests = input_requests(&open);
+        if payload.is_some() {
+            self.link.tasks.seen(&self.named.id);
+        }
         match (status, &payload) {
             // In the older era a tool's failure is one of the task; here it is a result that says so.
             (_, Some(Payload::Result(result))) => {
@@ -108,7 +122,10 @@ impl SessionTask<'_> {
         let attendant = match Attendant::find(&self.link, &self.named.id) {
             Some(attendant) => attendant,
             None if number == self.link.number => {
-                Attendant::of(&self.link, &self.named.id, None, self.declared)?
+                let attendant = Attendant::of(&self.link, &self.named.id, None, self.declared)?;
+                // An answer must find its question.
+                attendant.questions(QUESTION_PATIENCE).await;
+                attendant
             }
             None => return Err(self.link.task_lost()),
         };
@@ -119,6 +136,7 @@ impl SessionTask<'_> {
     async fn cancel(&self, number: u64) -> Result<Reply, Fault> {
         let answer = self.carried().await?;
         if answer.envelope.result.is_some() {
+            self.link.tasks.dismiss(&self.named.id);
             return Ok(self.acknowledged());
         }
         // In the older era a task that has ended cannot be cancelled; here that is as good as done.
