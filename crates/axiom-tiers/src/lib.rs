@@ -1,0 +1,1 @@
+//! Where events go when they are no longer hot: Parquet files, object stores, Redis.
