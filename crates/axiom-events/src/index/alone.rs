@@ -63,7 +63,7 @@ impl Alone {
         let mut tasks: Vec<_> = tasks
             .map(|(id, event)| (*id, [event.block, event.cell, event.body_bytes]))
             .collect();
-        tasks.sort_unstable();
+        tasks.sort_unstable_by_key(|(id, _)| *id);
         tasks
     }
 
