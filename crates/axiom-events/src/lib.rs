@@ -4,6 +4,9 @@
 //! ([`batch`]); they wait for their turn ([`append`]); one thread gives them their places ([`streams`]) and packs them into
 //! blocks ([`writer`], [`block`]), another waits for the disk ([`sync`]). Blocks lie in files ([`segment`]), and readers find
 //! them there ([`segments`], [`read`]).
+//!
+//! What stands on top uses the log as anybody else could: what it came to at a moment ([`temporal`]), reads of one's own
+//! writes ([`at_least`]), subscriptions ([`follow`]), and what keeps its own state in the log: [`projection`]s.
 
 pub mod event;
 
@@ -31,7 +34,15 @@ mod recover;
 pub mod find;
 pub mod read;
 
+pub mod at_least;
+pub mod temporal;
+
 pub mod follow;
+
+pub mod clock;
+mod line;
+
+pub mod projection;
 
 pub mod verify;
 
@@ -39,16 +50,20 @@ pub mod disk;
 pub mod log;
 
 pub use append::{Ack, Append, AppendError, Appended, Full};
+pub use at_least::NotYet;
 pub use batch::Batch;
 pub use block::Block;
+pub use clock::Clock;
 pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
 pub use find::{Hit, Totals};
 pub use follow::{Delivery, Filter, Follow};
 pub use log::{Log, Options};
+pub use projection::{Emit, Projected, Projection, ProjectionError, ProjectionOptions, Runner, StateError};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use segment::ReadError;
 pub use segments::End;
 pub use streams::{Conflict, Expected};
+pub use temporal::{Moment, Page};
 pub use walk::Damage;

@@ -14,4 +14,6 @@ mod lifecycle;
 mod model;
 mod mutate;
 mod power;
+mod projections;
 mod smoke;
+mod temporal;
