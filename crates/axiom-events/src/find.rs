@@ -91,6 +91,12 @@ impl Reader {
         })
     }
 
+    /// The event at this offset, if that needs no disk.
+    pub(crate) fn cached(&self, offset: u64) -> Option<Hit> {
+        let block = self.unpacked(offset)?;
+        Some(Hit { block, offset })
+    }
+
     /// The last `count` events of a task, in order.
     pub fn task_tail(&self, task: &str, count: usize) -> Result<Vec<Hit>, ReadError> {
         self.backward(Column::Task, task, count, |_| true, u64::MAX)

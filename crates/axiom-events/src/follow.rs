@@ -170,6 +170,10 @@ impl Delivered {
         &self.offsets
     }
 
+    pub(crate) fn event(&self, offset: u64) -> Option<Recorded<'_>> {
+        self.block.event(offset)
+    }
+
     /// In order.
     pub fn events(&self) -> impl Iterator<Item = Recorded<'_>> {
         self.offsets.iter().filter_map(|offset| self.block.event(*offset))

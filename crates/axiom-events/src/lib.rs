@@ -6,7 +6,8 @@
 //! them there ([`segments`], [`read`]).
 //!
 //! What stands on top uses the log as anybody else could: what it came to at a moment ([`temporal`]), reads of one's own
-//! writes ([`at_least`]), subscriptions ([`follow`]), and what keeps its own state in the log: [`projection`]s.
+//! writes ([`at_least`]), subscriptions ([`follow`]), and what keeps its own state in the log: subscription [`group`]s
+//! and [`projection`]s.
 
 pub mod event;
 
@@ -42,6 +43,7 @@ pub mod follow;
 pub mod clock;
 mod line;
 
+pub mod group;
 pub mod projection;
 
 pub mod verify;
@@ -58,6 +60,10 @@ pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
 pub use find::{Hit, Totals};
 pub use follow::{Delivery, Filter, Follow};
+pub use group::{
+    Consumer, Correlation, Group, GroupError, GroupOptions, GroupRunner, GroupStatus, Late, Message,
+    ParkedMessage, Strategy,
+};
 pub use log::{Log, Options};
 pub use projection::{Emit, Projected, Projection, ProjectionError, ProjectionOptions, Runner, StateError};
 pub use read::{Next, Reader};

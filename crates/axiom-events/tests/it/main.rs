@@ -9,6 +9,7 @@ mod checkpoints;
 mod faults;
 mod find;
 mod follow;
+mod groups;
 mod kill;
 mod lifecycle;
 mod model;
