@@ -7,7 +7,7 @@
 //!
 //! What stands on top uses the log as anybody else could: what it came to at a moment ([`temporal`]), reads of one's own
 //! writes ([`at_least`]), subscriptions ([`follow`]), and what keeps its own state in the log: subscription [`group`]s
-//! and [`projection`]s.
+//! and [`projection`]s, and on these [`saga`]s.
 
 pub mod event;
 
@@ -46,6 +46,8 @@ mod line;
 pub mod group;
 pub mod projection;
 
+pub mod saga;
+
 pub mod verify;
 
 pub mod disk;
@@ -68,6 +70,7 @@ pub use log::{Log, Options};
 pub use projection::{Emit, Projected, Projection, ProjectionError, ProjectionOptions, Runner, StateError};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};
+pub use saga::{Command, Saga, SagaError, SagaRunner, SagaStatus, Sagas, Steps};
 pub use segment::ReadError;
 pub use segments::End;
 pub use streams::{Conflict, Expected};

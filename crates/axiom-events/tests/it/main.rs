@@ -16,5 +16,6 @@ mod model;
 mod mutate;
 mod power;
 mod projections;
+mod sagas;
 mod smoke;
 mod temporal;
