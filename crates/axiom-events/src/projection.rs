@@ -227,7 +227,8 @@ pub fn projection<P: Projection>(
 }
 
 /// The states of a projection as of the end of what `reader` sees, whether it runs or not: from what it committed last, and
-/// the events since. Changes nothing. Blocks on the disk, for as long as those events take.
+/// the events since. Changes nothing. Blocks on the disk, for as long as those events take, and holds every state that they
+/// change in memory.
 ///
 /// # Errors
 /// When the disk does not give what is needed, or the projection does not understand its own state.
@@ -239,6 +240,12 @@ pub fn view<P: Projection>(reader: &Reader, projection: P) -> Result<Projected<P
 }
 
 impl Emit {
+    /// What was emitted and is not committed.
+    #[cfg(test)]
+    pub(crate) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
     /// Emits an event: it comes into the log with the next commit. Without a time it gets that of the runner's clock.
     ///
     /// One that exceeds a limit of the log is not emitted, and ends the runner with [`ProjectionError::Unfit`] before it

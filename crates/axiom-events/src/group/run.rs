@@ -38,8 +38,8 @@ struct Running {
     backlog: Option<(Arc<Delivered>, usize)>,
     /// Attempts from an earlier life.
     tries: HashMap<u64, u32>,
-    /// The position of the last checkpoint, and when the first message was settled that it does not have.
-    saved_position: u64,
+    /// How far was read at the last checkpoint, and when the first message was settled that it does not have.
+    saved_read_to: u64,
     unsaved_since: Option<Instant>,
     /// Not before then is the disk asked again.
     not_before: Option<Instant>,
@@ -94,11 +94,11 @@ impl GroupRunner {
         let mut running = self.open().await?;
         loop {
             if draining.is_asked() {
-                self.checkpoint(&mut running, true).await?;
-                return Ok(());
+                return self.checkpoint(&mut running, true).await.map(|_| ());
             }
             match self.next(&mut running) {
-                Todo::Checkpoint => self.checkpoint(&mut running, false).await?,
+                Todo::Checkpoint if !self.checkpoint(&mut running, false).await? => return Ok(()),
+                Todo::Checkpoint => {}
                 Todo::Replay(from, count_max) => self.replay(from, count_max).await?,
                 Todo::Wait { until, reads } => {
                     tokio::select! {
@@ -147,7 +147,7 @@ impl GroupRunner {
             last,
             backlog: None,
             tries: snapshot.tries.iter().copied().collect(),
-            saved_position: position,
+            saved_read_to: position,
             unsaved_since: None,
             not_before: None,
         })
@@ -170,7 +170,7 @@ impl GroupRunner {
             .map(|since| since + options.checkpoint_pause);
         let is_due = due.is_some_and(|due| due <= now)
             || ledger.unsaved() >= options.checkpoint_messages
-            || ledger.read_to() - running.saved_position >= IDLE_EVENTS;
+            || ledger.read_to() - running.saved_read_to >= IDLE_EVENTS;
         let pause = running.not_before.filter(|not_before| *not_before > now);
         if pause.is_none() && (is_asked || is_due) {
             return Todo::Checkpoint;
@@ -274,24 +274,24 @@ impl GroupRunner {
         Ok(())
     }
 
-    async fn checkpoint(&self, running: &mut Running, is_last: bool) -> Result<(), GroupError> {
-        let (snapshot, asked) = {
+    /// False when the log was closed: what is not in it comes again.
+    async fn checkpoint(&self, running: &mut Running, is_last: bool) -> Result<bool, GroupError> {
+        let (snapshot, read_to, asked) = {
             let inner = self.shared.lock();
             let ledger = inner.ledger.as_ref().expect("it is open");
-            (ledger.snapshot(), inner.asked)
+            (ledger.snapshot(), ledger.read_to(), inner.asked)
         };
         running.unsaved_since = None;
         match self.write(&snapshot, running.last, Some(&running.tries)).await {
             Ok(last) => {
                 running.last = last;
-                running.saved_position = snapshot.position;
+                running.saved_read_to = read_to;
                 running.not_before = None;
             }
-            // It had time, and what is not in the log comes again.
             Err(GroupError::Append {
                 source: AppendError::Closed,
                 ..
-            }) => return Ok(()),
+            }) => return Ok(false),
             Err(GroupError::Append {
                 source: AppendError::Disk { reason },
                 ..
@@ -299,7 +299,7 @@ impl GroupRunner {
                 let group = &self.shared.options.name;
                 tracing::warn!(group, %reason, "a subscription group cannot write a checkpoint; trying again");
                 running.not_before = Some(time::now() + RETRY_PAUSE);
-                return Ok(());
+                return Ok(true);
             }
             Err(error) => return Err(error),
         }
@@ -310,7 +310,7 @@ impl GroupRunner {
         self.shared.dispatch(&mut inner);
         drop(inner);
         self.shared.saved.send_modify(|saved| *saved = asked.max(*saved));
-        Ok(())
+        Ok(true)
     }
 
     /// Writes a checkpoint; gives its version.

@@ -58,7 +58,10 @@ impl<P: Projection> Runner<P> {
         let opening = spawn::blocking(move || Machine::open(shared, options)).join();
         let mut machine = opening.await.ok_or_else(|| self.panicked(0))??;
         if machine.needs_beginning() {
-            machine = self.commit(machine, draining).await?;
+            let Some(begun) = self.commit(machine, draining).await? else {
+                return Ok(());
+            };
+            machine = begun;
         }
         let mut follow = self.log.reader().follow(machine.position(), machine.filter());
         let mut due = Due(None);
@@ -74,7 +77,10 @@ impl<P: Projection> Runner<P> {
                 }
                 // cancel-safe: a timer.
                 () = due.wait() => {
-                    machine = self.commit(machine, draining).await?;
+                    let Some(committed) = self.commit(machine, draining).await? else {
+                        return Ok(());
+                    };
+                    machine = committed;
                     due = Due(None);
                     continue;
                 }
@@ -90,7 +96,10 @@ impl<P: Projection> Runner<P> {
                         if is_done {
                             break;
                         }
-                        machine = self.commit(machine, draining).await?;
+                        let Some(committed) = self.commit(machine, draining).await? else {
+                            return Ok(());
+                        };
+                        machine = committed;
                     }
                 }
                 Ok(Some(Passed::Delivery(Delivery::Gap(gap)))) => machine.lose(&gap),
@@ -106,7 +115,10 @@ impl<P: Projection> Runner<P> {
             let pause = self.options.commit_pause;
             let is_at_end = follow.position() >= self.log.reader().end();
             if machine.must_commit() || (pause.is_zero() && is_at_end && machine.has_changed()) {
-                machine = self.commit(machine, draining).await?;
+                let Some(committed) = self.commit(machine, draining).await? else {
+                    return Ok(());
+                };
+                machine = committed;
                 due = Due(None);
             } else if machine.has_changed() && !pause.is_zero() && due.0.is_none() {
                 due = Due(Some(time::now() + pause));
@@ -135,11 +147,12 @@ impl<P: Projection> Runner<P> {
         }
     }
 
+    /// `None` when the log was closed: what was not committed is done again by the next runner.
     async fn commit(
         &self,
         mut machine: Machine<P>,
         draining: &mut Draining,
-    ) -> Result<Machine<P>, ProjectionError> {
+    ) -> Result<Option<Machine<P>>, ProjectionError> {
         let name = || self.shared.store.projection.name().to_owned();
         loop {
             let position = machine.position();
@@ -154,13 +167,12 @@ impl<P: Projection> Runner<P> {
             match self.log.append(append).await {
                 Ok(appended) => {
                     machine.committed(&commit, appended.position());
-                    return Ok(machine);
+                    return Ok(Some(machine));
                 }
                 Err(AppendError::Conflict(source)) => {
                     return Err(ProjectionError::Taken { name: name(), source });
                 }
-                // It had time, and the next runner does it again.
-                Err(AppendError::Closed) => return Ok(machine),
+                Err(AppendError::Closed) => return Ok(None),
                 Err(AppendError::Disk { reason }) if !draining.is_asked() => {
                     let projection = self.shared.store.projection.name();
                     tracing::warn!(projection, %reason, "a projection cannot commit; trying again");

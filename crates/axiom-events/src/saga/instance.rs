@@ -304,26 +304,4 @@ fn take_command(bytes: &mut &[u8]) -> Option<Command> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_instance_is_read_as_it_was_saved() {
-        let command = Command::json("hotel", "cancel", "{}");
-        let core = Core {
-            status: SagaStatus::Compensating,
-            next_number: 300,
-            reason: Some("no car".to_owned()),
-            undoing: Some(command.clone()),
-            undo: vec![command.clone(), Command::json("flight", "cancel", "")],
-            timers: BTreeMap::from([("car".to_owned(), 7)]),
-        };
-        let saved = core.save();
-        let mut bytes = &saved[..];
-        assert_eq!(Core::load(&mut bytes), Some(core));
-        assert!(bytes.is_empty());
-        for end in 0..saved.len() {
-            assert_eq!(Core::load(&mut &saved[..end]), None, "{end}");
-        }
-    }
-}
+mod tests;

@@ -533,3 +533,30 @@ async fn one_that_stalls_holds_up_the_reading() {
         Some(true)
     );
 }
+
+#[test]
+fn a_log_that_is_closed_ends_it() {
+    block_on(async {
+        let (log, running) = with_group(options(), &["t"; 10]).await;
+        let mut consumer = running.group.subscribe().await.expect("it is open");
+        for _ in 0..CHECKPOINT - 1 {
+            next(&mut consumer).await.ack().expect("it was quick");
+        }
+        let closed = log.clone();
+        spawn::blocking(move || closed.close()).join().await;
+        // Now there is something to be written, and nowhere to write it.
+        if let Some(message) = next_if_any(&mut consumer).await {
+            message.ack().unwrap_or_default();
+        }
+        running
+            .task
+            .join()
+            .await
+            .expect("no panic")
+            .expect("it has ended in order");
+        assert!(consumer.next().await.expect("it has ended in order").is_none());
+        let late = start(&log, options());
+        let outcome = late.task.join().await.expect("no panic");
+        assert!(matches!(outcome, Err(GroupError::Append { .. })), "{outcome:?}");
+    });
+}

@@ -49,7 +49,7 @@ impl Projection for Thirds {
     fn apply(&self, state: &mut u64, recorded: &Recorded<'_>, emit: &mut Emit) {
         assert_ne!(self.panics_at, Some(recorded.offset), "as the test says");
         *state += 1;
-        if *state % 3 == 0 {
+        if state.is_multiple_of(3) {
             let body = format!("{state} {}", self.version);
             emit.event(&Event {
                 stream: "thirds",
@@ -116,7 +116,7 @@ fn check(events: &[Own], version: u32, emits_from: u64) {
         if own.kind == "test" && !own.task.is_empty() {
             let count = counts.entry(&own.task).or_default();
             *count += 1;
-            if *count % 3 == 0 && own.offset >= emits_from {
+            if count.is_multiple_of(3) && own.offset >= emits_from {
                 due.push((own.task.clone(), format!("{count} {version}")));
             }
         }
@@ -341,5 +341,22 @@ fn a_panic_ends_it_and_commits_nothing() {
         caught_up(&log, start(&log, THIRDS)).await;
         check(&read_all(&log.reader()).events, 1, 0);
         log.close();
+    });
+}
+
+#[test]
+fn a_log_that_is_closed_ends_it() {
+    block_on(async {
+        let sim = Sim::new(1);
+        let log = open(&sim);
+        append(&log, &[0; 10]).await.expect("the disk is well");
+        let (projected, _drain, task) = caught_up(&log, start(&log, THIRDS)).await;
+        let closed = log.clone();
+        spawn::blocking(move || closed.close()).join().await;
+        settled(task.join().await);
+        assert!(projected.at().is_closed);
+        // There is more to be done than may wait for a commit, and nowhere to commit it.
+        let (_, _drain, task) = start(&log, Thirds { version: 2, ..THIRDS });
+        settled(task.join().await);
     });
 }

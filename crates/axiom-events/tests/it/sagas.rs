@@ -137,14 +137,14 @@ struct Life {
 }
 
 async fn begin(folder: &Path, clock: Clock) -> Life {
-    let log = Log::open(Options::new(folder), machine()).unwrap();
+    let log = Log::open(Options::new(folder), machine()).expect("it opens");
     let patience = Duration::from_secs(3600);
     let (runner, trips) = saga(&log, booking::Trip { patience }, clock);
     let (drain, draining) = drain::drain();
     drop(spawn("trips", runner.run(draining.clone())));
-    let (runner, workers) = group(&log, booking::workers()).unwrap();
+    let (runner, workers) = group(&log, booking::workers()).expect("it is a good name");
     drop(spawn("workers", runner.run(draining)));
-    let consumer = workers.subscribe().await.unwrap();
+    let consumer = workers.subscribe().await.expect("it is open");
     drop(spawn("worker", booking::work(log.clone(), consumer)));
     Life { log, drain, trips }
 }
