@@ -212,6 +212,10 @@ impl Ledger {
             place,
         };
         self.open.insert(offset, open);
+        if attempts >= self.attempts_max {
+            let reason = format!("given up after {attempts} attempts: the group ended during the last one");
+            return self.park(offset, reason);
+        }
         self.waiting.insert(offset);
     }
 
