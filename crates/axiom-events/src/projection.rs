@@ -35,6 +35,7 @@ mod run;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -163,8 +164,10 @@ struct States<S> {
     held: BTreeMap<Arc<str>, Held<S>>,
     /// Raised with every use.
     clock: u64,
-    /// The offset at which this version of the projection began.
-    began: u64,
+    /// Where in the log the states are that this runner, or one before it, has committed: from where this version of the
+    /// projection began up to the last commit that it knows of. What another runner commits meanwhile has events in it
+    /// that this one is yet to count.
+    kept: Range<u64>,
 }
 
 #[derive(Debug)]
@@ -341,7 +344,7 @@ impl<P: Projection> Shared<P> {
             states: Mutex::new(States {
                 held: BTreeMap::new(),
                 clock: 0,
-                began: 0,
+                kept: 0..0,
             }),
             at: watch::Sender::new(At::default()),
         }
@@ -358,8 +361,8 @@ impl<P: Projection> Shared<P> {
 
     /// The state of a partition that is not in memory. What is not in memory has no changes that are not committed.
     fn stored(&self, partition: &str) -> Result<Option<P::State>, ProjectionError> {
-        let began = self.states().began;
-        self.store.state(partition, began)
+        let kept = self.states().kept.clone();
+        self.store.state(partition, kept)
     }
 }
 

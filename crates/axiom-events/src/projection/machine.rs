@@ -90,10 +90,14 @@ impl<P: Projection> Store<P> {
         Ok(Some((checkpoint, offset, version)))
     }
 
-    /// The state of a partition that is not from before `began`.
-    pub(super) fn state(&self, partition: &str, began: u64) -> Result<Option<P::State>, ProjectionError> {
-        let hit = self.reader.last_before(&self.stream_of(partition), u64::MAX)?;
-        let Some(hit) = hit.filter(|hit| hit.recorded().offset >= began) else {
+    /// The last state of a partition among these offsets.
+    pub(super) fn state(
+        &self,
+        partition: &str,
+        kept: Range<u64>,
+    ) -> Result<Option<P::State>, ProjectionError> {
+        let hit = self.reader.last_before(&self.stream_of(partition), kept.end)?;
+        let Some(hit) = hit.filter(|hit| hit.recorded().offset >= kept.start) else {
             return Ok(None);
         };
         let Recorded { offset, event, .. } = hit.recorded();
@@ -134,17 +138,22 @@ impl<P: Projection> Machine<P> {
             lost: 0,
         };
         let mut last = None;
+        // A version that has not begun has no states in the log.
+        let mut kept = 0..0;
         if let Some((found, offset, version_in_stream)) = store.checkpoint()? {
             last = Some(version_in_stream);
             if found.version == version {
-                let began = found.began.or(Some(offset));
-                checkpoint = Checkpoint { began, ..found };
+                let began = found.began.unwrap_or(offset);
+                kept = began..offset + 1;
+                checkpoint = Checkpoint {
+                    began: Some(began),
+                    ..found
+                };
             } else {
                 checkpoint.silent_until = found.silent_until.max(found.position);
             }
         }
-        // A version that has not begun has no states in the log.
-        shared.states().began = checkpoint.began.unwrap_or(u64::MAX);
+        shared.states().kept = kept;
         let machine = Machine {
             filter: store.projection.filter(),
             emit: Emit::default(),
@@ -345,7 +354,7 @@ impl<P: Projection> Machine<P> {
         self.emit.batch.clear();
         self.events = 0;
         let mut states = self.shared.states();
-        states.began = began;
+        states.kept = began..position;
         for partition in std::mem::take(&mut self.dirty) {
             if let Some(held) = states.held.get_mut(&partition) {
                 held.is_dirty = false;
