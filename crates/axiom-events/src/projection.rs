@@ -112,6 +112,9 @@ pub struct ProjectionOptions {
     /// How long an event's effect may wait for its commit. Zero: until nothing more is there to be read at once. What is
     /// emitted comes into the log with the commit; states can be read before.
     pub commit_pause: Duration,
+    /// How long it leaves the log alone when it has come to its end, unless somebody waits for a position. Events that come
+    /// in ones and twos are then read together, which is cheaper by far.
+    pub pace: Duration,
     /// Partitions that one commit may have: their states together, with what was emitted, must fit into an append of 16 MiB.
     pub commit_partitions: usize,
     /// Partitions whose states are kept in memory; others are read from the log when they are needed.
@@ -125,6 +128,7 @@ impl Default for ProjectionOptions {
         ProjectionOptions {
             commit_events: 8192,
             commit_pause: Duration::ZERO,
+            pace: Duration::ZERO,
             commit_partitions: 512,
             partitions_max: 4096,
             clock: Clock::Wall,
@@ -144,6 +148,8 @@ struct Shared<P: Projection> {
     store: Store<P>,
     states: Mutex<States<P::State>>,
     at: watch::Sender<At>,
+    /// The furthest position that somebody has waited for.
+    wanted: watch::Sender<u64>,
 }
 
 /// How far a projection is.
@@ -320,6 +326,11 @@ impl<P: Projection> Projected<P> {
     /// It only waits.
     pub async fn at_least(&self, position: u64, patience: Duration) -> Result<(), NotYet> {
         let who = format!("projection {:?}", self.shared.store.projection.name());
+        self.shared.wanted.send_if_modified(|wanted| {
+            let is_further = position > *wanted;
+            *wanted = position.max(*wanted);
+            is_further
+        });
         at_least::wait(&who, self.shared.at.subscribe(), position, patience).await
     }
 
@@ -347,6 +358,7 @@ impl<P: Projection> Shared<P> {
                 kept: 0..0,
             }),
             at: watch::Sender::new(At::default()),
+            wanted: watch::Sender::new(0),
         }
     }
 

@@ -31,6 +31,10 @@ pub(crate) use servers::Since;
 const VERSION: u32 = 1;
 const COMMIT_EVENTS: u64 = 500_000;
 const COMMIT_PAUSE: Duration = Duration::from_secs(300);
+/// How often what was recorded is looked at. Whoever asks makes it look at once.
+const PACE: Duration = Duration::from_secs(1);
+/// How long an answer waits for that look. Then it says how far it is behind.
+const FRESH_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the last commit may take when the gateway ends.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer waits for events that it must have in it.
@@ -84,6 +88,7 @@ impl Stats {
         let options = ProjectionOptions {
             commit_events: COMMIT_EVENTS,
             commit_pause: COMMIT_PAUSE,
+            pace: PACE,
             ..ProjectionOptions::default()
         };
         let (runner, projected) = projection(log, Gathered, options);
@@ -98,20 +103,30 @@ impl Stats {
 
     /// What `/api/v1/stats` answers; with everything before `at_least` in it.
     pub(crate) async fn report(&self, at_least: Option<u64>) -> Result<Vec<u8>, StatsError> {
-        if let Some(position) = at_least {
-            self.projected.at_least(position, PATIENCE).await?;
+        match at_least {
+            Some(position) => self.projected.at_least(position, PATIENCE).await?,
+            None => self.look().await,
         }
         report(&self.projected, self.reader.end()).await
     }
 
     /// Since when each server is how it is; nothing if that cannot be read.
     pub(crate) async fn since(&self) -> Since {
+        self.look().await;
         match self.projected.state(SERVERS).await {
             Ok((state, _)) => Since(state.servers),
             Err(error) => {
                 tracing::warn!(%error, "since when servers are how they are cannot be read");
                 Since::default()
             }
+        }
+    }
+
+    /// Takes in what was recorded until now, if that is quickly done.
+    async fn look(&self) {
+        let end = self.reader.end();
+        if let Err(not_yet) = self.projected.at_least(end, FRESH_PATIENCE).await {
+            tracing::debug!(%not_yet, "the statistics are behind");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axiom_core::channel::watch;
 use axiom_core::{Draining, spawn, time};
 
 use crate::append::AppendError;
@@ -65,7 +66,11 @@ impl<P: Projection> Runner<P> {
         }
         let mut follow = self.log.reader().follow(machine.position(), machine.filter());
         let mut due = Due(None);
+        let mut rest = Due(None);
+        let mut wanted = self.shared.wanted.subscribe();
         loop {
+            let position = follow.position();
+            let rests = rest.0.is_some_and(|until| until > time::now()) && *wanted.borrow() <= position;
             let passed = tokio::select! {
                 biased;
                 // cancel-safe: it only waits.
@@ -84,8 +89,11 @@ impl<P: Projection> Runner<P> {
                     due = Due(None);
                     continue;
                 }
+                // cancel-safe: both only wait.
+                () = further(&mut wanted, position), if rests => continue,
+                () = rest.wait(), if rests => continue,
                 // cancel-safe: see `Follow::next`.
-                passed = follow.step() => passed,
+                passed = follow.step(), if !rests => passed,
             };
             match passed {
                 Ok(Some(Passed::Delivery(Delivery::Events(delivered)))) => {
@@ -114,6 +122,9 @@ impl<P: Projection> Runner<P> {
             }
             let pause = self.options.commit_pause;
             let is_at_end = follow.position() >= self.log.reader().end();
+            if is_at_end && !self.options.pace.is_zero() {
+                rest = Due(Some(time::now() + self.options.pace));
+            }
             if machine.must_commit() || (pause.is_zero() && is_at_end && machine.has_changed()) {
                 let Some(committed) = self.commit(machine, draining).await? else {
                     return Ok(());
@@ -193,6 +204,12 @@ impl<P: Projection> Runner<P> {
             position,
         }
     }
+}
+
+/// Waits until somebody waits for more than this position.
+async fn further(wanted: &mut watch::Receiver<u64>, position: u64) {
+    // The sender lives as long as we do.
+    let _gone = wanted.wait_for(|wanted| *wanted > position).await.is_err();
 }
 
 impl Due {

@@ -74,6 +74,8 @@ fn options() -> ProjectionOptions {
     ProjectionOptions {
         commit_events: 3,
         commit_partitions: 2,
+        // Whoever waits for a position wakes it.
+        pace: Duration::from_secs(600),
         partitions_max: 2,
         clock: Clock::runtime(1),
         ..ProjectionOptions::default()

@@ -95,9 +95,9 @@ struct Call<'a> {
     #[serde(borrow)]
     method: Cow<'a, str>,
     #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
     #[serde(borrow)]
-    server: Option<Cow<'a, str>>,
+    server: Option<Text<'a>>,
     #[serde(borrow)]
     outcome: Cow<'a, str>,
     #[serde(default)]
@@ -107,6 +107,10 @@ struct Call<'a> {
     #[serde(default)]
     duration_us: u64,
 }
+
+/// A text that is copied only where it has escapes, also as something that may be missing.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Calls {
     pub(super) fn count(&mut self, event: &Event<'_>) {
@@ -122,7 +126,7 @@ impl Calls {
         self.since.get_or_insert(event.time);
         let add = |series: &mut Series| series.add(event.time, &call, outcome);
         add(&mut self.all);
-        let server = call.server.as_deref().unwrap_or_default();
+        let server = call.server.as_ref().map_or("", |text| &*text.0);
         let is_known = self.servers.contains_key(server) || self.servers.len() < SERVERS_MAX;
         let name = if is_known { server } else { OTHERS };
         if !self.servers.contains_key(name) {
@@ -134,7 +138,7 @@ impl Calls {
             return;
         }
         // At the endpoint of all servers its name has the server's in front.
-        let whole = call.name.as_deref().unwrap_or_default();
+        let whole = call.name.as_ref().map_or("", |text| &*text.0);
         let own = whole
             .strip_prefix(server)
             .and_then(|rest| rest.strip_prefix("__"));
