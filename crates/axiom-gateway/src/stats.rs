@@ -141,7 +141,8 @@ impl Stats {
     }
 }
 
-/// The statistics of a log that no gateway writes to, or another process's does. Blocks on the disk.
+/// The statistics of a log that no gateway writes to, or another process's does. Takes as long as reading what was recorded
+/// since the last commit does, where nobody else waits.
 ///
 /// # Errors
 /// When the events cannot be read.

@@ -9,6 +9,7 @@ use axiom_core::{Draining, spawn, time};
 use crate::append::AppendError;
 use crate::follow::{Delivery, Passed};
 use crate::log::Log;
+use crate::segments::End;
 
 use super::machine::Machine;
 use super::{Projection, ProjectionError, ProjectionOptions, Shared};
@@ -68,9 +69,12 @@ impl<P: Projection> Runner<P> {
         let mut due = Due(None);
         let mut rest = Due(None);
         let mut wanted = self.shared.wanted.subscribe();
+        let mut end = self.log.reader().watch_end();
         loop {
             let position = follow.position();
-            let rests = rest.0.is_some_and(|until| until > time::now()) && *wanted.borrow() <= position;
+            let rests = rest.0.is_some_and(|until| until > time::now())
+                && *wanted.borrow() <= position
+                && !end.borrow().is_closed;
             let passed = tokio::select! {
                 biased;
                 // cancel-safe: it only waits.
@@ -89,8 +93,9 @@ impl<P: Projection> Runner<P> {
                     due = Due(None);
                     continue;
                 }
-                // cancel-safe: both only wait.
+                // cancel-safe: all three only wait.
                 () = further(&mut wanted, position), if rests => continue,
+                () = closed(&mut end), if rests => continue,
                 () = rest.wait(), if rests => continue,
                 // cancel-safe: see `Follow::next`.
                 passed = follow.step(), if !rests => passed,
@@ -210,6 +215,12 @@ impl<P: Projection> Runner<P> {
 async fn further(wanted: &mut watch::Receiver<u64>, position: u64) {
     // The sender lives as long as we do.
     let _gone = wanted.wait_for(|wanted| *wanted > position).await.is_err();
+}
+
+/// Waits until the log is closed.
+async fn closed(end: &mut watch::Receiver<End>) {
+    // The sender lives as long as the log's reader, which we have.
+    let _gone = end.wait_for(|end| end.is_closed).await.is_err();
 }
 
 impl Due {

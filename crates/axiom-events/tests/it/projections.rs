@@ -353,6 +353,11 @@ fn a_log_that_is_closed_ends_it() {
         let log = open(&sim);
         append(&log, &[0; 10]).await.expect("the disk is well");
         let (projected, _drain, task) = caught_up(&log, start(&log, THIRDS)).await;
+        // It has nothing to do, and looks again in ten minutes.
+        while projected.at().position < log.reader().end() {
+            let end = log.reader().end();
+            projected.at_least(end, PATIENCE).await.expect("it goes on");
+        }
         let closed = log.clone();
         spawn::blocking(move || closed.close()).join().await;
         settled(task.join().await);
