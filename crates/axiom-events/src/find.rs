@@ -71,6 +71,14 @@ pub enum TotalsError {
 }
 
 impl Hit {
+    /// The event at an offset that the block has.
+    pub(crate) fn new(block: &Arc<Block>, offset: u64) -> Hit {
+        Hit {
+            block: Arc::clone(block),
+            offset,
+        }
+    }
+
     pub fn recorded(&self) -> Recorded<'_> {
         self.block.event(self.offset).expect("it was found in this block")
     }
@@ -83,6 +91,12 @@ impl Reader {
             Next::Block(block) => Some(Hit { block, offset }),
             Next::Gap(_) | Next::End => None,
         })
+    }
+
+    /// The event at this offset, if that needs no disk.
+    pub(crate) fn cached(&self, offset: u64) -> Option<Hit> {
+        let block = self.unpacked(offset)?;
+        Some(Hit { block, offset })
     }
 
     /// The last `count` events of a task, in order.
@@ -125,6 +139,14 @@ impl Reader {
     pub fn last_version(&self, stream: &str) -> Result<Option<u64>, ReadError> {
         let hits = self.backward(Column::Stream, stream, 1, |_| true, u64::MAX)?;
         Ok(hits.last().map(|hit| hit.recorded().version))
+    }
+
+    /// A stream's last event before this offset.
+    pub(crate) fn last_before(&self, stream: &str, before: u64) -> Result<Option<Hit>, ReadError> {
+        let is_wanted = |recorded: &Recorded<'_>| recorded.offset < before;
+        let last_block = before.saturating_sub(1);
+        let hits = self.backward(Column::Stream, stream, 1, is_wanted, last_block)?;
+        Ok(hits.into_iter().next_back())
     }
 
     /// Where to look for a version: an offset at or before that of its event.
