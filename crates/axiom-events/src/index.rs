@@ -167,7 +167,7 @@ impl Index {
 
     /// What it takes in memory, near enough for a limit.
     pub(crate) fn bytes_in_memory(&self) -> usize {
-        const ENTRY_BYTES: usize = 64;
+        const ENTRY_BYTES: usize = 72;
         let cells: usize = self.rollups.all().into_iter().map(Cells::len).sum();
         let entries = self.tasks.len() + self.streams.len() + cells;
         let postings = self.tasks.values().chain(self.streams.values());

@@ -9,7 +9,11 @@ pub mod event;
 
 pub mod batch;
 
+pub mod sample;
+
 pub mod append;
+mod gap;
+mod json;
 pub mod streams;
 
 mod sync;
@@ -45,6 +49,7 @@ pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
 pub use find::{Hit, Totals};
 pub use follow::{Delivery, Filter, Follow};
+pub use gap::gap;
 pub use log::{Log, Options};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};

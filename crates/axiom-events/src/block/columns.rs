@@ -96,15 +96,20 @@ impl Builder {
     /// The block in brief. Its names are gone from here: it is for a block that was encoded.
     pub(crate) fn digest(&mut self, first_offset: u64) -> Digest {
         let names = self.names.take();
-        let events = self.rows.iter().zip(&self.versions).map(|(row, version)| Brief {
-            time: row.time,
-            version: *version,
-            tenant: row.tenant,
-            stream: row.stream,
-            task: row.task,
-            kind: row.kind,
-            level: row.level,
-            body_bytes: row.body_len,
+        let mut bodies = self.bodies.as_slice();
+        let events = self.rows.iter().zip(&self.versions).map(|(row, version)| {
+            let (body, rest) = bodies.split_at(row.body_len as usize);
+            bodies = rest;
+            Brief {
+                time: row.time,
+                version: *version,
+                tenant: row.tenant,
+                stream: row.stream,
+                task: row.task,
+                kind: row.kind,
+                level: row.level,
+                body,
+            }
         });
         Digest::new(first_offset, names, events)
     }
@@ -260,7 +265,7 @@ impl Columns {
     }
 
     /// All names, and the events with their numbers.
-    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief<'_>>) {
         let names = (0..self.names.len()).map(|number| Box::from(self.name(place_of(number))));
         let events = self.rows.iter().map(|place| Brief {
             time: place.time,
@@ -270,7 +275,7 @@ impl Columns {
             task: place.task,
             kind: place.kind,
             level: place.level,
-            body_bytes: place.body_end - place.body_start,
+            body: &self.plain[place.body_start as usize..place.body_end as usize],
         });
         (names.collect(), events)
     }

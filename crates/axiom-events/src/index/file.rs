@@ -4,7 +4,7 @@
 //!
 //! | at | bytes | what |
 //! |---|---|---|
-//! | 0 | 4 | `AXI` and the version of this format, 1 |
+//! | 0 | 4 | `AXI` and the version of this format, 2 |
 //! | 4 | 4 | CRC-32C of everything after it |
 //! | 8 | 8 | offset of the segment's first event |
 //! | 16 | 8 | the offset after its last |
@@ -17,7 +17,8 @@
 //! tasks, then streams: how many (number), then for each its name (number), how many bytes of postings (number), and these:
 //! for each posting the block and the first version, as the difference to the posting before, and the count (numbers);
 //! four rollups, by second, minute and hour, and by hour with each task apart: how many (number), then for each cell its time as the difference to the one before
-//! it (signed), tenant, task plus one or 0 for all, kind, level, events, body bytes (numbers).
+//! it (signed), tenant, task plus one or 0 for all, kind, level, events, body bytes, and of both those of events that were not
+//! kept (numbers).
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -30,7 +31,7 @@ use crate::digest::{ANY, Cell, Count};
 use crate::disk::{Access, Disk};
 use crate::event::Level;
 
-const MAGIC: [u8; 4] = *b"AXI\x01";
+const MAGIC: [u8; 4] = *b"AXI\x02";
 const HEAD_BYTES: usize = 32;
 const TEMPORARY: &str = "idx.tmp";
 const ZSTD_LEVEL: i32 = 3;
@@ -134,6 +135,8 @@ fn push_cells(out: &mut Vec<u8>, cells: &Cells) {
         varint::push(out, cell.level as u64);
         varint::push(out, count.events);
         varint::push(out, count.body_bytes);
+        varint::push(out, count.skipped);
+        varint::push(out, count.skipped_body_bytes);
     }
 }
 
@@ -164,6 +167,8 @@ fn decode(plain: &[u8]) -> Option<Index> {
             let count = Count {
                 events: varint::take(&mut rest)?,
                 body_bytes: varint::take(&mut rest)?,
+                skipped: varint::take(&mut rest)?,
+                skipped_body_bytes: varint::take(&mut rest)?,
             };
             cells.insert(cell, count);
         }

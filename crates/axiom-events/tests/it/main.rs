@@ -14,4 +14,5 @@ mod lifecycle;
 mod model;
 mod mutate;
 mod power;
+mod sample;
 mod smoke;
