@@ -42,6 +42,8 @@ pub mod verify;
 pub mod disk;
 pub mod log;
 
+pub mod outlet;
+
 pub use append::{Ack, Append, AppendError, Appended, Full};
 pub use batch::Batch;
 pub use block::Block;
@@ -51,6 +53,7 @@ pub use find::{Hit, Totals};
 pub use follow::{Delivery, Filter, Follow};
 pub use gap::gap;
 pub use log::{Log, Options};
+pub use outlet::Outlet;
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use segment::ReadError;

@@ -74,6 +74,10 @@ pub const WAIT_TELLS: u64 = 5;
 /// Bytes of a batch from which on no more counters are put into it; the others come with the next one.
 const TELL_BYTES_MAX: usize = 1 << 20;
 
+/// What a sampler may hold at least, and at most: what it gives back at once goes into one append, with an event of any size.
+const BYTES_MIN: usize = 256 << 10;
+const BYTES_MAX: usize = 32 << 20;
+
 /// What becomes of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -117,7 +121,7 @@ struct Sort {
 
 impl Sampler {
     pub fn new(policy: Policy) -> Sampler {
-        let bytes_max = policy.bytes_max.clamp(256 << 10, 64 << 20);
+        let bytes_max = policy.bytes_max.clamp(BYTES_MIN, BYTES_MAX);
         let state = RandomState::default();
         Sampler {
             window: nanos(policy.window).max(1),

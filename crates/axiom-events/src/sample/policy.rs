@@ -33,7 +33,7 @@ pub struct Policy {
     pub before_error: usize,
     /// ...and so many that come after it, whatever they are.
     pub after_error: u32,
-    /// Bytes that a sampler may hold; 256 KiB to 64 MiB.
+    /// Bytes that a sampler may hold; 256 KiB to 32 MiB.
     pub bytes_max: usize,
 }
 

@@ -13,6 +13,7 @@ mod kill;
 mod lifecycle;
 mod model;
 mod mutate;
+mod outlet;
 mod power;
 mod sample;
 mod smoke;
