@@ -29,6 +29,7 @@ fn schema_and_decoder_agree() {
         ("Server", servers::KEYS),
         ("View", views::KEYS),
         ("Events", events::KEYS),
+        ("Sample", events::SAMPLE_KEYS),
     ] {
         assert_eq!(
             names_of(&schema["$defs"][definition]["properties"]),
@@ -50,17 +51,18 @@ fn schema_tells_the_real_defaults() {
         told.collect()
     };
     let text = format!(
-        "[gateway]\n{}[gateway.limits]\n{}[servers.x]\ncommand = [\"x\"]\n{}",
+        "[gateway]\n{}[gateway.limits]\n{}[servers.x]\ncommand = [\"x\"]\n{}[events]\ndir = \"e\"\n{}[events.sample]\n{}",
         defaults("Gateway"),
         defaults("Limits"),
         defaults("Server"),
+        defaults("Events"),
+        defaults("Sample"),
     );
     let told = decode(&text, Format::Toml, &|_| None)
         .config
         .unwrap_or_else(|| panic!("{text}"));
-    let silent = decode("[servers.x]\ncommand = [\"x\"]", Format::Toml, &|_| None)
-        .config
-        .unwrap();
+    let silent = "[servers.x]\ncommand = [\"x\"]\n[events]\ndir = \"e\"";
+    let silent = decode(silent, Format::Toml, &|_| None).config.unwrap();
     assert_eq!(format!("{told:?}"), format!("{silent:?}"));
 }
 
