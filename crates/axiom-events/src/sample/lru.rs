@@ -1,4 +1,5 @@
-//! Values in numbered places, and the order in which they were last used.
+//! Values in numbered places, and which of them was not used for longest, nearly: a value that was used since it was looked at
+//! last gets a second chance. To use one costs no more than a mark on it.
 
 /// No place.
 const NONE: u32 = u32::MAX;
@@ -14,6 +15,7 @@ pub(super) struct Lru<T> {
 #[derive(Debug)]
 struct Place<T> {
     value: Option<T>,
+    is_used: bool,
     older: u32,
     newer: u32,
 }
@@ -41,6 +43,7 @@ impl<T> Lru<T> {
     pub(super) fn insert(&mut self, value: T) -> u32 {
         let place = Place {
             value: Some(value),
+            is_used: false,
             older: NONE,
             newer: NONE,
         };
@@ -71,11 +74,10 @@ impl<T> Lru<T> {
         self.places.iter_mut().filter_map(|place| place.value.as_mut())
     }
 
-    /// Makes it the newest.
+    /// It was used.
     pub(super) fn touch(&mut self, at: u32) {
-        if self.newest != at {
-            self.unlink(at);
-            self.link(at);
+        if let Some(place) = self.places.get_mut(at as usize) {
+            place.is_used = true;
         }
     }
 
@@ -86,9 +88,17 @@ impl<T> Lru<T> {
         Some(value)
     }
 
-    /// Where the one is that was used least recently.
-    pub(super) fn oldest(&self) -> Option<u32> {
-        (self.oldest != NONE).then_some(self.oldest)
+    /// Where the one is that was not used for longest.
+    pub(super) fn oldest(&mut self) -> Option<u32> {
+        while let Some(place) = self.places.get_mut(self.oldest as usize) {
+            let at = self.oldest;
+            if !std::mem::take(&mut place.is_used) {
+                return Some(at);
+            }
+            self.unlink(at);
+            self.link(at);
+        }
+        None
     }
 
     fn link(&mut self, at: u32) {

@@ -24,7 +24,7 @@ pub const TEMPLATES_MAX: usize = 65_536;
 /// First words that are told apart, among events of one sort and one length. Others share a leaf.
 const BRANCHES_MAX: u32 = 128;
 /// Templates in a leaf. What would be one more goes to the one that it is most like.
-const LEAF_MAX: usize = 64;
+const LEAF_MAX: usize = 32;
 
 /// In place of a word's hash: any word.
 const ANY: u64 = 0;

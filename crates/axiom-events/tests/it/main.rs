@@ -11,6 +11,7 @@ mod find;
 mod follow;
 mod kill;
 mod lifecycle;
+mod memory;
 mod model;
 mod mutate;
 mod outlet;

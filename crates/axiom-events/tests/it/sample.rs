@@ -621,3 +621,113 @@ fn what_is_refused_is_told_again() {
         .filter_map(|event| Some(Skipped::read(&event)?.events()));
     assert_eq!(counted.sum::<u64>(), 100);
 }
+
+/// Where the child samples.
+const KILL_FOLDER: &str = "AXIOM_EVENTS_SAMPLE_FOLDER";
+const KILLS: u64 = 12;
+
+#[test]
+#[ignore = "it is a part of another test, which runs it in a process of its own"]
+fn child() {
+    let folder = std::env::var(KILL_FOLDER).expect("whoever runs it says where");
+    let log = open(Path::new(&folder));
+    let mut sampler = Sampler::new(policy());
+    let (mut pushed, mut promised) = (0u64, 0);
+    for round in 0u64.. {
+        let mut batch = Batch::new();
+        for _ in 0..40 {
+            pushed += 1;
+            let body = format!(
+                "{} {pushed}",
+                WORDS[usize::try_from(pushed % 4).expect("one of four")]
+            );
+            let time = i64::try_from(pushed).expect("small") * 10_000_000;
+            sampler
+                .push(&mut batch, &line(time, Level::Info, &body))
+                .expect("it keeps to the limits");
+        }
+        if round % 5 == 0 {
+            sampler.tell(&mut batch);
+        }
+        promised += happened(batch.events());
+        say(&format!("pushed {pushed}"));
+        let append = axiom_events::Append {
+            batch,
+            ack: axiom_events::Ack::Memory,
+            ..axiom_events::Append::default()
+        };
+        crate::history::block_on(log.append(append)).expect("it is recorded");
+        say(&format!("promised {promised}"));
+    }
+}
+
+fn say(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\n> {line}\n").as_bytes())
+        .expect("somebody listens");
+    out.flush().expect("somebody listens");
+}
+
+/// How many events these tell of: those that were kept, and those that counters stand for.
+fn happened<'a>(events: impl Iterator<Item = Event<'a>>) -> u64 {
+    events
+        .map(|event| Skipped::read(&event).map_or(1, |skipped| skipped.events()))
+        .sum()
+}
+
+/// A producer is killed, over and over. What was acknowledged is there, counts and all, and nothing is counted that was not
+/// pushed.
+#[test]
+fn a_kill_takes_no_count_that_was_acknowledged() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut random = crate::sim::Random::new(11);
+    let mut before = 0;
+    for life in 0..KILLS {
+        let mut child = Command::new(std::env::current_exe().expect("we run"))
+            .args([
+                "--exact",
+                "sample::child",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(KILL_FOLDER, folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let (mut pushed, mut promised) = (0, 0);
+        let last = 5 + random.below(60) as u64;
+        let mut said = 0;
+        for line in BufReader::new(child.stdout.take().expect("it is ours")).lines() {
+            let line = line.expect("it can be read");
+            let Some((what, number)) = line.strip_prefix("> ").and_then(|line| line.split_once(' ')) else {
+                continue;
+            };
+            let number: u64 = number.parse().expect("a number");
+            *(if what == "pushed" {
+                &mut pushed
+            } else {
+                &mut promised
+            }) = number;
+            said += 1;
+            if said == last {
+                child.kill().expect("it lives");
+            }
+        }
+        child.wait().expect("it has ended");
+        assert!(said >= last, "it ended by itself");
+        let reader = Reader::open(Arc::new(Machine), folder.path()).expect("it can be read");
+        let totals = reader.totals(&Totals::default()).expect("the disk is well");
+        let found = totals.first().map_or(0, |(_, count)| count.events) - before;
+        assert!(
+            (promised..=pushed).contains(&found),
+            "life {life}: {promised} <= {found} <= {pushed}"
+        );
+        before += found;
+    }
+    assert!(before > KILLS * 40, "{before}");
+}

@@ -21,7 +21,7 @@ fn what_differs_is_masked() {
         ("an \"open quote", "an \"open quote"),
         (
             "GET http://127.0.0.1:80/a?b=1 200",
-            "GET http:<path>?b=<num> <num>",
+            "GET http:<path>:<num>/a?b=<num> <num>",
         ),
         (
             "tools/call and/or src/lib.rs ./x ~/y",
