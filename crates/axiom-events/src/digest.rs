@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::block::Block;
 use crate::event::Level;
 use crate::sample::counter::{SAMPLED_KIND, Second, Skipped};
+use crate::task_id;
 use crate::writer::LOG_STREAM;
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
@@ -21,8 +22,27 @@ pub(crate) struct Digest {
     pub(crate) streams: Vec<Stretch>,
     /// All tasks together.
     pub(crate) by_second: Vec<(Cell, Count)>,
-    /// Each task apart.
+    /// Each task apart, but those in `alone`.
     pub(crate) by_hour: Vec<(Cell, Count)>,
+    /// Tasks that are numbers and have one event here.
+    pub(crate) alone: Vec<Alone>,
+}
+
+/// Which task an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    Named(u32),
+    /// A number, of which the block has no other event.
+    Alone(u128),
+}
+
+/// The one event of a task that is a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Alone {
+    pub(crate) id: u128,
+    /// By the hour, for [`ANY`] task.
+    pub(crate) cell: Cell,
+    pub(crate) body_bytes: u32,
 }
 
 /// Events of one stream in a block: their versions follow one another.
@@ -69,7 +89,7 @@ pub(crate) struct Brief<'a> {
     pub(crate) version: u64,
     pub(crate) tenant: u32,
     pub(crate) stream: u32,
-    pub(crate) task: u32,
+    pub(crate) task: Task,
     pub(crate) kind: u32,
     pub(crate) level: Level,
     pub(crate) body: &'a [u8],
@@ -88,8 +108,8 @@ impl Digest {
         let mut by_second = Cells::default();
         let mut by_hour = Cells::default();
         let mut counters = Counters::new(names);
+        let mut alone = Vec::new();
         for event in events {
-            tasks.add(event.task);
             if streams.add(event.stream) {
                 first_versions[event.stream as usize] = event.version;
             }
@@ -100,23 +120,41 @@ impl Digest {
                 kind: event.kind,
                 level: event.level,
             };
-            let mut add = |second: Cell, count: Count| {
+            let Some((kind, seconds)) = counters.read(&event) else {
+                let hour = second.hour();
+                let body_bytes = u32::try_from(event.body.len()).unwrap_or(u32::MAX);
+                let count = Count::kept(u64::from(body_bytes));
                 by_second.add(second, count);
-                let hour = Cell {
-                    time: second.time.div_euclid(HOUR / SECOND),
-                    task: event.task,
-                    ..second
-                };
-                by_hour.add(hour, count);
-            };
-            match counters.read(&event) {
-                None => add(second, Count::kept(event.body.len() as u64)),
-                Some((kind, seconds)) => {
-                    for skipped in seconds {
-                        let time = skipped.second;
-                        add(Cell { time, kind, ..second }, Count::skipped(skipped));
+                match event.task {
+                    Task::Named(task) => {
+                        tasks.add(task);
+                        by_hour.add(Cell { task, ..hour }, count);
                     }
+                    Task::Alone(id) => alone.push(Alone {
+                        id,
+                        cell: hour,
+                        body_bytes,
+                    }),
                 }
+                continue;
+            };
+            let task = match event.task {
+                Task::Named(task) => task,
+                // It stands for more than one event.
+                Task::Alone(id) => counters.name(task_id::name(id).into()),
+            };
+            tasks.add(task);
+            for skipped in seconds {
+                let time = skipped.second;
+                let (second, count) = (Cell { time, kind, ..second }, Count::skipped(skipped));
+                by_second.add(second, count);
+                by_hour.add(
+                    Cell {
+                        task,
+                        ..second.hour()
+                    },
+                    count,
+                );
             }
         }
         let names = counters.names;
@@ -135,6 +173,7 @@ impl Digest {
             streams: streams.collect(),
             by_second: by_second.found(),
             by_hour: by_hour.found(),
+            alone,
             names,
         }
     }
@@ -144,6 +183,27 @@ impl Digest {
         let (names, events) = block.briefs();
         Digest::new(block.offsets().start, names, events)
     }
+}
+
+/// The tasks of a block's events, of those whose tasks are numbers. One with several events gets a name.
+pub(crate) fn tasks(ids: &[u128], names: &mut Vec<Box<str>>) -> Vec<Task> {
+    let mut first_places: HashMap<u128, usize, foldhash::fast::RandomState> = HashMap::default();
+    first_places.reserve(ids.len());
+    let mut tasks: Vec<Task> = Vec::with_capacity(ids.len());
+    for (place, id) in ids.iter().enumerate() {
+        let first = *first_places.entry(*id).or_insert(place);
+        if first == place {
+            tasks.push(Task::Alone(*id));
+            continue;
+        }
+        if let Task::Alone(id) = tasks[first] {
+            let number = u32::try_from(names.len()).expect("a block holds fewer names than bytes");
+            names.push(task_id::name(id).into());
+            tasks[first] = Task::Named(number);
+        }
+        tasks.push(tasks[first]);
+    }
+    tasks
 }
 
 /// Finds counters among events.
@@ -178,12 +238,18 @@ impl Counters {
             return Some((*number, seconds));
         }
         let place = self.names.iter().position(|name| **name == *kind);
-        let number = u32::try_from(place.unwrap_or(self.names.len())).ok()?;
-        if place.is_none() {
-            self.names.push(kind.as_ref().into());
-        }
+        let number = match place {
+            Some(place) => u32::try_from(place).ok()?,
+            None => self.name(kind.as_ref().into()),
+        };
         self.kinds.insert(kind.as_ref().into(), number);
         Some((number, seconds))
+    }
+
+    /// Adds a name that the block does not have, and gives its number.
+    fn name(&mut self, name: Box<str>) -> u32 {
+        self.names.push(name);
+        u32::try_from(self.names.len() - 1).expect("a block holds fewer names than bytes")
     }
 }
 
@@ -203,7 +269,11 @@ impl Tally {
 
     /// True if it is the first with this number.
     fn add(&mut self, number: u32) -> bool {
-        let count = &mut self.counts[number as usize];
+        let number_of = number as usize;
+        if number_of >= self.counts.len() {
+            self.counts.resize(number_of + 1, 0);
+        }
+        let count = &mut self.counts[number_of];
         *count += 1;
         if *count == 1 {
             self.order.push(number);
@@ -243,9 +313,17 @@ impl Cells {
     }
 }
 
+impl Cell {
+    /// The hour that a second is in.
+    fn hour(self) -> Cell {
+        let time = self.time.div_euclid(HOUR / SECOND);
+        Cell { time, ..self }
+    }
+}
+
 impl Count {
     /// Of one event that was kept.
-    fn kept(body_bytes: u64) -> Count {
+    pub(crate) fn kept(body_bytes: u64) -> Count {
         Count {
             events: 1,
             body_bytes,

@@ -276,7 +276,7 @@ fn a_spill_file_that_is_full_leaves_gaps_with_exact_counts() {
             };
             outlet.push(&event).expect("it goes on");
             n += 1;
-            if n % 500 == 0 {
+            if n.is_multiple_of(500) {
                 outlet.post();
             }
             assert!(outlet.bytes() < LANE_BYTES);

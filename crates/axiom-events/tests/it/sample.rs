@@ -15,7 +15,8 @@ use crate::history::read_all;
 
 const SECOND: i64 = 1_000_000_000;
 const HOUR: i64 = 3600 * SECOND;
-const TASKS: [&str; 3] = ["", "red", "green"];
+/// One of them is a number.
+const TASKS: [&str; 3] = ["", "red", "0123456789abcdef0123456789abcdef"];
 const KINDS: [&str; 3] = ["task.output", "task.state", "tool.call"];
 const WORDS: [&str; 4] = ["compiling", "tests", "ok", "at"];
 
