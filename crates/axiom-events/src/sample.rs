@@ -145,11 +145,21 @@ impl Sampler {
     /// # Errors
     /// When the event exceeds a limit; nothing has changed.
     pub fn push(&mut self, batch: &mut Batch, event: &Event<'_>) -> Result<Fate, Unfit> {
+        self.push_as(batch, event, event.task)
+    }
+
+    /// As [`Sampler::push`], of an event that is sampled together with those of another task, and counted as that one's if it is
+    /// skipped: for events that are each about a task of their own, like calls.
+    ///
+    /// # Errors
+    /// When the event exceeds a limit; nothing has changed.
+    pub fn push_as(&mut self, batch: &mut Batch, event: &Event<'_>, task: &str) -> Result<Fate, Unfit> {
         event.fit()?;
+        Event { task, ..*event }.fit()?;
         let fate = if self.policy.samples(event) {
-            self.sample(event)
+            self.sample(event, task)
         } else {
-            self.keep_around(batch, event);
+            self.keep_around(batch, event, task);
             Fate::Kept
         };
         self.settle(batch);
@@ -201,7 +211,7 @@ impl Sampler {
             if let Some(skipped) = Skipped::read(&event) {
                 lost += self.returned.add(&event, &skipped).err().unwrap_or(0);
             } else if self.policy.samples(&event) {
-                self.sample(&event);
+                self.sample(&event, event.task);
                 self.settle(batch);
             } else {
                 batch.push(&event).expect("it was in a batch before");
@@ -239,8 +249,8 @@ impl Sampler {
     }
 
     /// An event that may be skipped. It is not in the batch yet.
-    fn sample(&mut self, event: &Event<'_>) -> Fate {
-        let task = self.tasks.find(event.tenant, event.task, &mut self.left);
+    fn sample(&mut self, event: &Event<'_>, task: &str) -> Fate {
+        let task = self.tasks.find(event.tenant, task, &mut self.left);
         let pair = self.pair(task, event);
         let window = event.time.div_euclid(self.window);
         let known = self.counts.get_mut(pair);
@@ -297,12 +307,12 @@ impl Sampler {
     }
 
     /// An event that is kept in any case: if it is an error, so is what is around it.
-    fn keep_around(&mut self, batch: &mut Batch, event: &Event<'_>) {
+    fn keep_around(&mut self, batch: &mut Batch, event: &Event<'_>, task: &str) {
         let has_context = self.policy.before_error > 0 || self.policy.after_error > 0;
         if event.level < Level::Error || !has_context || self.is_pressed {
             return;
         }
-        let task = self.tasks.find(event.tenant, event.task, &mut self.left);
+        let task = self.tasks.find(event.tenant, task, &mut self.left);
         for held in self.tasks.take_waiting(task) {
             batch.push(&held.event()).expect("it kept to the limits before");
         }

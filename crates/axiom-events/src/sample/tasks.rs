@@ -54,9 +54,10 @@ pub(super) struct Held {
     pub(super) time: i64,
     trace: Option<TraceId>,
     format: Format,
-    /// Its stream's name, and its body.
+    /// Its stream's and its task's name, and its body.
     bytes: Box<[u8]>,
     stream_bytes: usize,
+    task_bytes: usize,
     /// How often what was skipped had been told when it came.
     told: u64,
 }
@@ -221,8 +222,10 @@ impl Task {
 
 impl Held {
     pub(super) fn new(event: &Event<'_>, sort: Arc<Sort>, told: u64) -> Held {
-        let mut bytes = Vec::with_capacity(event.stream.len() + event.body.len());
+        // It may be counted as another task's.
+        let mut bytes = Vec::with_capacity(event.stream.len() + event.task.len() + event.body.len());
         bytes.extend_from_slice(event.stream.as_bytes());
+        bytes.extend_from_slice(event.task.as_bytes());
         bytes.extend_from_slice(event.body);
         Held {
             sort,
@@ -231,17 +234,20 @@ impl Held {
             format: event.format,
             bytes: bytes.into_boxed_slice(),
             stream_bytes: event.stream.len(),
+            task_bytes: event.task.len(),
             told,
         }
     }
 
     pub(super) fn event(&self) -> Event<'_> {
-        let (stream, body) = self.bytes.split_at(self.stream_bytes);
+        let (stream, rest) = self.bytes.split_at(self.stream_bytes);
+        let (task, body) = rest.split_at(self.task_bytes);
+        let text = |name| std::str::from_utf8(name).expect("it was a text before");
         Event {
             time: self.time,
             tenant: &self.sort.whose.tenant,
-            stream: std::str::from_utf8(stream).expect("it was a text before"),
-            task: &self.sort.whose.task,
+            stream: text(stream),
+            task: text(task),
             kind: &self.sort.kind,
             level: self.sort.level,
             trace: self.trace,
@@ -252,7 +258,7 @@ impl Held {
     }
 
     pub(super) fn body_bytes(&self) -> u64 {
-        (self.bytes.len() - self.stream_bytes) as u64
+        (self.bytes.len() - self.stream_bytes - self.task_bytes) as u64
     }
 
     fn bytes(&self) -> usize {
