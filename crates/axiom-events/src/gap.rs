@@ -7,6 +7,9 @@ use crate::writer::{GAP_KIND, LOG_STREAM};
 
 /// A batch of the one event that says how many others are missing before it. It is of kind [`GAP_KIND`] in [`LOG_STREAM`], of
 /// level error, and its body is `{"lost":12,"reason":"the log's queue was full"}`.
+///
+/// # Panics
+/// When the tenant's name or the reason exceeds the limits of an event.
 pub fn gap(tenant: &str, lost: u64, reason: &str) -> Batch {
     let mut body = format!("{{\"lost\":{lost},\"reason\":").into_bytes();
     push_string(&mut body, reason);

@@ -227,7 +227,7 @@ impl Outlet {
     }
 
     /// What it holds in memory: at most what the policy allows its sampler; and for each rule a batch of 1.25 MiB, and an event,
-    /// and what that may bring along.
+    /// and what that may bring along. A rule that spills has taken some four times its batch beside, after its first spill.
     pub fn bytes(&self) -> usize {
         self.sampler.bytes() + self.lanes.iter().map(|lane| lane.batch.bytes()).sum::<usize>()
     }
