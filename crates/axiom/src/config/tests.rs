@@ -77,17 +77,35 @@ fn sampling_is_as_it_is_written() {
             messages.collect::<Vec<_>>().join("; ")
         })
     };
-    let policy = sample("kinds = [\"a.*\"]\nkeep = []\nfirst = 0\nwindow = \"2m\"\nbefore_error = 0\nmemory = \"1MiB\"").unwrap();
+    let policy = sample(
+        "kinds = [\"a.*\"]\nkeep = []\nfirst = 0\nwindow = \"2m\"\nbefore_error = 0\nmemory = \"1MiB\"",
+    )
+    .unwrap();
     assert!(policy.samples_kind("a.b") && !policy.samples_kind("b"));
-    assert_eq!((policy.first, policy.before_error, policy.bytes_max), (0, 0, 1 << 20));
+    assert_eq!(
+        (policy.first, policy.before_error, policy.bytes_max),
+        (0, 0, 1 << 20)
+    );
     assert_eq!(policy.window, std::time::Duration::from_secs(120));
     assert_eq!(policy.after_error, 20);
     let refused = [
-        ("kinds = [\"a*b\"]", "`events.sample.kinds` has a pattern that fits nothing"),
-        ("first = -1", "`events.sample.first` must be between 0 and 1000000"),
-        ("before_error = 1001", "`events.sample.before_error` must be between 0 and 1000"),
+        (
+            "kinds = [\"a*b\"]",
+            "`events.sample.kinds` has a pattern that fits nothing",
+        ),
+        (
+            "first = -1",
+            "`events.sample.first` must be between 0 and 1000000",
+        ),
+        (
+            "before_error = 1001",
+            "`events.sample.before_error` must be between 0 and 1000",
+        ),
         ("floor = \"0s\"", "`events.sample.floor` must be longer than zero"),
-        ("memory = \"1GiB\"", "`events.sample.memory` must be between 256KiB and 32MiB"),
+        (
+            "memory = \"1GiB\"",
+            "`events.sample.memory` must be between 256KiB and 32MiB",
+        ),
         ("frist = 1", "unknown key `frist` in `events.sample`"),
     ];
     for (line, message) in refused {
