@@ -7,7 +7,7 @@ fn what_differs_is_masked() {
     let text = |body: &str| masked(Format::Text, body.as_bytes());
     let cases = [
         (
-            "Compiling serde v1.0.228 (/root/x/serde)",
+            "Compiling serde v1.0.228 (/srv/x/serde)",
             "Compiling serde v<num> (<path>)",
         ),
         ("took 12.5ms, 1,024 bytes", "took <num>ms, <num>,<num> bytes"),
