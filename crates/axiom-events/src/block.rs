@@ -356,7 +356,7 @@ impl Block {
     }
 
     /// The names in it, and its events with their numbers.
-    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief<'_>>) {
         self.columns.briefs()
     }
 

@@ -250,7 +250,8 @@ impl Reader {
         })
     }
 
-    /// Counts events by what the index has counted already.
+    /// Counts what happened, by what the index has counted already: events that were kept, and those that
+    /// [counters](crate::sample::counter) stand for, to the second. What a producer has skipped and not told of yet is missing.
     pub fn totals(&self, totals: &Totals<'_>) -> Result<Vec<(Group, Count)>, TotalsError> {
         let unit = totals.unit()?;
         let mut sums = Sums::default();

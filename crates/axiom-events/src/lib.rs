@@ -15,7 +15,11 @@ mod task_id;
 
 pub mod batch;
 
+pub mod sample;
+
 pub mod append;
+mod gap;
+mod json;
 pub mod streams;
 
 mod sync;
@@ -55,6 +59,8 @@ pub mod verify;
 pub mod disk;
 pub mod log;
 
+pub mod outlet;
+
 pub use append::{Ack, Append, AppendError, Appended, Full};
 pub use at_least::NotYet;
 pub use batch::Batch;
@@ -64,11 +70,13 @@ pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
 pub use find::{Hit, Totals};
 pub use follow::{Delivery, Filter, Follow};
+pub use gap::gap;
 pub use group::{
     Consumer, Correlation, Group, GroupError, GroupOptions, GroupRunner, GroupStatus, Late, Message,
     ParkedMessage, Strategy,
 };
 pub use log::{Log, Options};
+pub use outlet::Outlet;
 pub use projection::{Emit, Projected, Projection, ProjectionError, ProjectionOptions, Runner, StateError};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};

@@ -70,7 +70,8 @@ impl Gateway {
     /// As [`new`](Gateway::new) does.
     pub fn recording(options: Options, log: Option<Log>) -> Arc<Gateway> {
         let stats = log.as_ref().map(Stats::start);
-        let recorder = Recorder::new(log, bodies(&options));
+        let sample = options.events.as_ref().map(|events| &events.sample);
+        let recorder = Recorder::new(log, bodies(&options), sample);
         let runtime = Handle::current();
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
         let sealer = Arc::new(Sealer::new(&options.keys, options.advertise.as_deref()));

@@ -116,18 +116,23 @@ impl Builder {
     pub(crate) fn digest(&mut self, first_offset: u64) -> Digest {
         let mut names = self.names.take();
         let mut by_id = digest::tasks(&self.task_ids, &mut names).into_iter();
-        let events = self.rows.iter().zip(&self.versions).map(|(row, version)| Brief {
-            time: row.time,
-            version: *version,
-            tenant: row.tenant,
-            stream: row.stream,
-            task: match row.task {
-                BY_ID => by_id.next().expect("each of them has its number"),
-                number => Task::Named(number),
-            },
-            kind: row.kind,
-            level: row.level,
-            body_bytes: row.body_len,
+        let mut bodies = self.bodies.as_slice();
+        let events = self.rows.iter().zip(&self.versions).map(|(row, version)| {
+            let (body, rest) = bodies.split_at(row.body_len as usize);
+            bodies = rest;
+            Brief {
+                time: row.time,
+                version: *version,
+                tenant: row.tenant,
+                stream: row.stream,
+                task: match row.task {
+                    BY_ID => by_id.next().expect("each of them has its number"),
+                    number => Task::Named(number),
+                },
+                kind: row.kind,
+                level: row.level,
+                body,
+            }
         });
         Digest::new(first_offset, names, events)
     }
@@ -330,7 +335,7 @@ impl Columns {
     }
 
     /// All names, and the events with their numbers.
-    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief<'_>>) {
         let names = (0..self.names.len()).map(|number| Box::from(self.name(place_of(number))));
         let mut names: Vec<Box<str>> = names.collect();
         let by_id = digest::tasks(self.task_ids.all(), &mut names);
@@ -345,7 +350,7 @@ impl Columns {
             },
             kind: place.kind,
             level: place.level,
-            body_bytes: place.body_end - place.body_start,
+            body: &self.plain[place.body_start as usize..place.body_end as usize],
         });
         (names, events)
     }
