@@ -15,8 +15,8 @@ use super::{EventsHash, schema};
 
 /// Rows that become columns at once.
 const BATCH_ROWS: usize = 8192;
-/// 6.6 % smaller than level 3 at two fifths of its speed. Level 6 saves 3 % more and takes a quarter longer: that is too slow for
-/// half a million events a CPU second, everything included.
+/// 6.6 % smaller than level 3 at two fifths of its speed. Level 6 saves 3 % more and takes a quarter longer, which leaves about half
+/// a million events a CPU second, everything included: too near the goal.
 const ZSTD_LEVEL: i32 = 5;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
