@@ -281,7 +281,7 @@ impl Lane {
                 true
             }
             Err(Full(batch)) => {
-                self.batch = batch;
+                self.batch = *batch;
                 self.is_refused(sampler);
                 false
             }
@@ -340,7 +340,7 @@ impl Lane {
                 Ok(Some((batch, bytes))) => {
                     let events = batch.len() as u64;
                     if let Err(Full(batch)) = log.post(batch) {
-                        spill.keep_first((batch, bytes));
+                        spill.keep_first((*batch, bytes));
                         self.is_full = true;
                         self.spill(sampler);
                         return false;

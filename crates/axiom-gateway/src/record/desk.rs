@@ -339,7 +339,7 @@ impl Drawer {
                 Some(sampling) => sampling.sampler.give_up(&batch),
             };
             batch.clear();
-            self.batch = batch;
+            self.batch = *batch;
         }
         is_taken
     }
