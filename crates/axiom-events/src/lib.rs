@@ -16,6 +16,7 @@ mod sync;
 pub mod writer;
 
 pub mod block;
+mod files;
 pub mod merkle;
 mod segment;
 mod segments;
@@ -46,7 +47,7 @@ pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
 pub use find::{Hit, Totals};
 pub use follow::{Delivery, Filter, Follow};
 pub use log::{Log, Options};
-pub use read::{Next, Reader};
+pub use read::{Next, Raw, RawBlock, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use segment::ReadError;
 pub use segments::End;

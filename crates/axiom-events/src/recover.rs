@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::block::{Block, Hash};
 use crate::checkpoint;
 use crate::disk::{Access, Disk};
+use crate::files::Files;
 use crate::merkle;
 use crate::segment::{self, ReadError, SEAL_BYTES, Seal, Segment};
 use crate::segments::{Placed, Segments};
@@ -68,12 +69,13 @@ pub(crate) fn look(disk: Arc<dyn Disk>, folder: &Path) -> Result<Segments, ReadE
     let mut damage = Vec::new();
     // Before the segments: whoever writes makes one when a segment has ended.
     let counted = checkpoint::load(disk.as_ref(), folder, &mut Streams::default());
-    let list = list(disk.as_ref(), folder, &mut damage)?;
+    let files = Files::new(disk);
+    let list = list(&files, folder, &mut damage)?;
     let end = match list.last() {
         Some(newest) => walk_all(&newest.segment, None, |_| {})?.end.offset,
         None => 0,
     };
-    Ok(Segments::new(disk, folder.to_owned(), list, end.max(counted)))
+    Ok(Segments::new(files, folder.to_owned(), list, end.max(counted)))
 }
 
 /// Opens a shard to write to it, and puts in order what the last writer left.
@@ -81,9 +83,10 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
     let disk = shared.as_ref();
     forget_fresh(disk, folder)?;
     let mut report = Report::default();
-    let mut list = list(disk, folder, &mut report.damage)?;
+    let files = Files::new(Arc::clone(shared));
+    let mut list = list(&files, folder, &mut report.damage)?;
     if put_names_right(disk, folder, &list)? {
-        list = self::list(disk, folder, &mut Vec::new())?;
+        list = self::list(&files, folder, &mut Vec::new())?;
     }
     if let Some(newest) = list.last()
         && newest.segment.begin.shard != shard
@@ -123,7 +126,7 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
         report.damage.push(hole(folder, end..counted));
         end = counted;
     }
-    let segments = Segments::new(Arc::clone(shared), folder.to_owned(), list, end);
+    let segments = Segments::new(files, folder.to_owned(), list, end);
     replay(&segments, counted, &mut streams)?;
     Ok(Recovered {
         segments,
@@ -144,11 +147,11 @@ fn forget_fresh(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
 
 /// The segments of a folder, oldest first. Files that are none, and holes between them, are damage.
 pub(crate) fn list(
-    disk: &dyn Disk,
+    files: &Arc<Files>,
     folder: &Path,
     damage: &mut Vec<Damage>,
 ) -> Result<Vec<Arc<Placed>>, ReadError> {
-    let names = disk.files(folder).map_err(|source| ReadError::Disk {
+    let names = files.disk().files(folder).map_err(|source| ReadError::Disk {
         path: folder.to_owned(),
         source,
     })?;
@@ -160,7 +163,7 @@ pub(crate) fn list(
     let mut found = Vec::new();
     for offset in offsets {
         let path = segment::path(folder, offset);
-        let segment = match Segment::open(disk, path.clone()) {
+        let segment = match Segment::open(files, path.clone()) {
             Ok(segment) => Some(segment),
             Err(ReadError::Damaged { source, .. }) => {
                 damage.push(whole_file(
@@ -168,7 +171,7 @@ pub(crate) fn list(
                     offset,
                     format!("its head is not valid: {source}"),
                 ));
-                Segment::open_headless(disk, path, offset)?
+                Segment::open_headless(files, path, offset)?
             }
             Err(error) => return Err(error),
         };

@@ -6,6 +6,7 @@ mod sim;
 mod beside;
 mod bounds;
 mod checkpoints;
+mod descriptors;
 mod faults;
 mod find;
 mod follow;
