@@ -36,12 +36,17 @@ pub mod follow;
 
 pub mod verify;
 
+pub mod chain;
+pub mod proof;
+pub mod replica;
+
 pub mod disk;
 pub mod log;
 
 pub use append::{Ack, Append, AppendError, Appended, Full};
 pub use batch::Batch;
-pub use block::Block;
+pub use block::{Block, Hash};
+pub use chain::{Chain, Refused};
 pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
 pub use find::{Hit, Totals};
@@ -49,6 +54,7 @@ pub use follow::{Delivery, Filter, Follow};
 pub use log::{Log, Options};
 pub use read::{Next, Raw, RawBlock, Reader};
 pub use recover::{OpenError, Report, Torn};
+pub use replica::{Piece, Replica, ReplicaError};
 pub use segment::ReadError;
 pub use segments::End;
 pub use streams::{Conflict, Expected};

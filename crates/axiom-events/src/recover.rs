@@ -12,6 +12,7 @@ use crate::checkpoint;
 use crate::disk::{Access, Disk};
 use crate::files::Files;
 use crate::merkle;
+use crate::replica;
 use crate::segment::{self, ReadError, SEAL_BYTES, Seal, Segment};
 use crate::segments::{Placed, Segments};
 use crate::streams::{IDS_MAX, Streams};
@@ -46,6 +47,8 @@ pub enum OpenError {
     Locked { folder: PathBuf },
     #[error("{folder} is the log of shard {found}, not {asked}")]
     Shard { folder: PathBuf, found: u16, asked: u16 },
+    #[error("{folder} is a copy of another node's log, and only that node adds to it")]
+    Copy { folder: PathBuf },
     #[error("failed to prepare {path}: {source}")]
     Disk { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -81,6 +84,7 @@ pub(crate) fn look(disk: Arc<dyn Disk>, folder: &Path) -> Result<Segments, ReadE
 /// Opens a shard to write to it, and puts in order what the last writer left.
 pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Result<Recovered, OpenError> {
     let disk = shared.as_ref();
+    refuse_copy(disk, folder)?;
     forget_fresh(disk, folder)?;
     let mut report = Report::default();
     let files = Files::new(Arc::clone(shared));
@@ -134,6 +138,19 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
         last,
         report,
     })
+}
+
+/// What is added to a copy would be another history than that of its source.
+fn refuse_copy(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
+    let names = disk.files(folder).map_err(|source| OpenError::Disk {
+        path: folder.to_owned(),
+        source,
+    })?;
+    if names.iter().any(|name| name == replica::MARK) {
+        let folder = folder.to_owned();
+        return Err(OpenError::Copy { folder });
+    }
+    Ok(())
 }
 
 /// A segment that was begun and not named yet holds nothing.

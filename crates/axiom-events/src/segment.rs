@@ -42,7 +42,7 @@ pub(crate) const HEAD_BYTES: usize = 128;
 pub(crate) const SEAL_BYTES: usize = 128;
 
 const MAGIC: [u8; 8] = *b"AXSEG\0\0\x01";
-const SEAL_MAGIC: [u8; 4] = *b"AXE\x01";
+pub(crate) const SEAL_MAGIC: [u8; 4] = *b"AXE\x01";
 /// How much of a file is read at once when it is walked.
 const WINDOW_BYTES: usize = 1 << 20;
 

@@ -15,4 +15,5 @@ mod lifecycle;
 mod model;
 mod mutate;
 mod power;
+mod replica;
 mod smoke;
