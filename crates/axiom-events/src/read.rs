@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::block::Block;
+use crate::block::{Block, Hash, hash};
 use crate::disk::Disk;
 use crate::recover;
 use crate::segment::ReadError;
@@ -55,6 +55,13 @@ pub struct RawBlock {
     /// Latest time of its events, nanoseconds since 1970.
     pub time_max: i64,
     pub bytes: Bytes,
+}
+
+impl RawBlock {
+    /// BLAKE3, by which the next block names it.
+    pub fn hash(&self) -> Hash {
+        hash(&self.bytes)
+    }
 }
 
 /// Blocks by their first offset, and the first offsets by when each was last used.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axiom_core::{spawn, time};
 use axiom_events::writer::{GAP_KIND, LOG_STREAM};
-use axiom_events::{Batch, Event, Format, Full, Level, Log, TraceId};
+use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId};
 use axiom_protocol::text::push_quoted;
 use tokio::runtime::Handle;
 
@@ -99,6 +99,11 @@ impl Recorder {
             Some(policy) if policy == Bodies::Redacted as u8 => Bodies::Redacted,
             _ => Bodies::Off,
         }
+    }
+
+    /// Reads what was recorded; `None` where nothing is.
+    pub(crate) fn reader(&self) -> Option<Reader> {
+        self.book.as_ref().map(|book| book.log.reader())
     }
 
     /// This thread's desk; `None` where nothing is recorded.
