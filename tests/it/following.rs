@@ -91,18 +91,24 @@ fn a_copy_is_the_same_log_over_every_break() {
     let follower = live();
     call(&gateway, 5);
     recorded(&gateway, 10);
-    wait::until("the copy has them", || (export(&scratch).len() == 10).then_some(()));
+    wait::until("the copy has them", || {
+        (export(&scratch).len() == 10).then_some(())
+    });
     follower.signal(rustix::process::Signal::KILL);
     drop(follower);
     call(&gateway, 3);
     let mut follower = live();
-    wait::until("the copy has them too", || (export(&scratch).len() == 13).then_some(()));
+    wait::until("the copy has them too", || {
+        (export(&scratch).len() == 13).then_some(())
+    });
 
     // The gateway ends and comes back.
     let file = gateway.file().clone();
     let events = folder(&gateway);
     gateway.stop();
-    follower.stderr.wait("it is told", |line| line.contains("trying again"));
+    follower
+        .stderr
+        .wait("it is told", |line| line.contains("trying again"));
     let again = {
         let shown = events.display().to_string();
         let config = Config::new().events(&format!("dir = {}", json!(shown)));
@@ -110,7 +116,9 @@ fn a_copy_is_the_same_log_over_every_break() {
     };
     assert!(file.exists());
     call(&again, 4);
-    wait::until("the copy goes on", || (export(&scratch).len() == 17).then_some(()));
+    wait::until("the copy goes on", || {
+        (export(&scratch).len() == 17).then_some(())
+    });
     assert_eq!(follower.stop().code(), Some(130));
     assert_eq!(export(&scratch), export(&events));
     let verdict = axiom(&["events", "verify", "--dir", &dir]);
@@ -130,9 +138,19 @@ fn a_copy_is_the_same_log_over_every_break() {
     let refused = {
         let file = bed::scratch("onto-a-copy").join("axiom.toml");
         Config::new().events(&format!("dir = {shown}")).write(&file);
-        axiom(&["up", "--listen", "127.0.0.1:0", "--config", &file.display().to_string()])
+        axiom(&[
+            "up",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            &file.display().to_string(),
+        ])
     };
-    assert!(refused.talk.contains("copy of another node's log"), "{}", refused.talk);
+    assert!(
+        refused.talk.contains("copy of another node's log"),
+        "{}",
+        refused.talk
+    );
 }
 
 #[test]
@@ -165,7 +183,11 @@ fn an_event_can_be_proven_to_whoever_has_a_copy_or_a_root() {
     json["offset"] = json!(3_000);
     std::fs::write(&proof, json.to_string()).unwrap();
     let said = verify(&["--root", &root]);
-    assert!(said.code == Some(1) && said.talk.contains("not 3000"), "{}", said.talk);
+    assert!(
+        said.code == Some(1) && said.talk.contains("not 3000"),
+        "{}",
+        said.talk
+    );
     let absent = axiom(&["events", "prove", "1000", "--dir", &dir]);
     assert_eq!(absent.code, Some(3), "{}", absent.talk);
 }
@@ -242,7 +264,12 @@ fn a_source_that_lies_is_refused_and_leaves_nothing_behind() {
     let (one, two) = (with_blocks(4, ""), with_blocks(4, ""));
     let other_shard = with_blocks(2, "shard = 9");
     let (truth, fork) = (blocks(&one), blocks(&two));
-    assert!(truth.len() >= 4 && fork.len() >= 4, "{} and {}", truth.len(), fork.len());
+    assert!(
+        truth.len() >= 4 && fork.len() >= 4,
+        "{} and {}",
+        truth.len(),
+        fork.len()
+    );
     let foreign = blocks(&other_shard);
     let flipped = |at: usize| {
         let mut block = truth[1].clone();
@@ -260,7 +287,11 @@ fn a_source_that_lies_is_refused_and_leaves_nothing_behind() {
         ("repeated", vec![t(0), t(0)], "here already"),
         ("another shard's", vec![t(0), foreign[1].clone()], "shard 9"),
         ("a fork", vec![t(0), fork[1].clone()], "another history"),
-        ("no blocks at all", vec![t(0), b"<html>sorry</html>".to_vec()], "no block"),
+        (
+            "no blocks at all",
+            vec![t(0), b"<html>sorry</html>".to_vec()],
+            "no block",
+        ),
     ];
     for (lie, pieces, why) in lies {
         let body: Vec<u8> = pieces.concat();
@@ -271,7 +302,11 @@ fn a_source_that_lies_is_refused_and_leaves_nothing_behind() {
         let copy = bed::scratch("copy");
         let said = follow(&source.url(), &copy, &[]);
         assert_eq!(said.code, Some(1), "{lie}: {}", said.talk);
-        assert!(said.talk.contains(why) && said.talk.contains("offset 1"), "{lie}: {}", said.talk);
+        assert!(
+            said.talk.contains(why) && said.talk.contains("offset 1"),
+            "{lie}: {}",
+            said.talk
+        );
         assert_eq!(export(&copy).len(), 1, "{lie}: the first block was true");
         // Whoever tells the truth goes on there.
         let said = follow(&one.url(""), &copy, &[]);
@@ -324,7 +359,11 @@ fn what_the_source_has_retired_is_said_or_left_out() {
     assert_eq!(said.code, Some(0), "{}", said.talk);
     let shown = copy.display().to_string();
     let said = axiom(&["events", "export", "--dir", &shown]);
-    assert!(said.talk.contains("events 2 to 3 cannot be read"), "{}", said.talk);
+    assert!(
+        said.talk.contains("events 2 to 3 cannot be read"),
+        "{}",
+        said.talk
+    );
     assert_eq!(said.data.len(), 4);
 }
 
@@ -356,7 +395,11 @@ fn what_the_blocks_endpoint_refuses() {
     assert_eq!(page.status, 403);
     let silent = Gateway::start(&Config::new());
     let said = follow(&silent.url(""), &bed::scratch("copy"), &[]);
-    assert!(said.code == Some(3) && said.talk.contains("records no events"), "{}", said.talk);
+    assert!(
+        said.code == Some(3) && said.talk.contains("records no events"),
+        "{}",
+        said.talk
+    );
 }
 
 /// A Redis of the test's own.
@@ -367,7 +410,12 @@ struct Redis {
 
 impl Redis {
     fn start() -> Redis {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // The kernel gives these to nobody by itself, and other tests' processes look elsewhere.
+        let seed = std::process::id() % 20_000;
+        let mut ports = (0..20_000).map(|n| u16::try_from(10_000 + (seed + n * 7) % 20_000).unwrap());
+        let port = ports
+            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+            .unwrap();
         let mut command = Command::new("redis-server");
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
@@ -375,7 +423,9 @@ impl Redis {
             .current_dir(bed::scratch("redis"))
             .stdin(Stdio::null());
         let running = Running::start("redis-server", &mut command);
-        running.stdout.wait("Redis is ready", |line| line.contains("Ready to accept"));
+        running
+            .stdout
+            .wait("Redis is ready", |line| line.contains("Ready to accept"));
         Redis { running, port }
     }
 
@@ -392,20 +442,26 @@ fn gateways_that_share_a_redis_are_seen_together() {
     let (one, two) = (Gateway::start(&config(1)), Gateway::start(&config(2)));
     call(&one, 2);
     call(&two, 3);
-    let tail = |more: &[&str]| axiom(&[&["events", "tail", "-n", "100", "--json", "--redis", &url], more].concat());
+    let tail =
+        |more: &[&str]| axiom(&[&["events", "tail", "-n", "100", "--json", "--redis", &url], more].concat());
     let all = wait::until("both are in Redis", || {
         let said = tail(&[]);
         (said.data.len() == 5).then_some(said.data)
     });
-    let events: Vec<Value> = all.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<Value> = all
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let of = |shard: u16| events.iter().filter(|event| event["shard"] == shard).count();
     assert_eq!((of(1), of(2)), (2, 3));
     assert!(events.is_sorted_by_key(|event| event["time"].as_str().unwrap().to_owned()));
     assert_eq!(tail(&["--shard", "1"]).data.len(), 2);
     let mut live = start(&["events", "tail", "-f", "--json", "--redis", &url]);
-    live.stdout.wait("what was there", |line| line.contains("\"shard\":2"));
+    live.stdout
+        .wait("what was there", |line| line.contains("\"shard\":2"));
     call(&one, 1);
-    live.stdout.wait("what came", |line| line.contains("\"shard\":1,\"offset\":2"));
+    live.stdout
+        .wait("what came", |line| line.contains("\"shard\":1,\"offset\":2"));
     assert_eq!(live.stop().code(), Some(130));
 
     // Its folder has its number, and commands find it.
@@ -431,7 +487,11 @@ fn the_same_number_twice_is_said_loudly() {
     let config = config(&format!("redis = \"{}\"", redis.url()));
     let one = Gateway::start(&config);
     call(&one, 1);
-    let shown = || axiom(&["events", "tail", "--json", "--redis", &redis.url()]).data.len();
+    let shown = || {
+        axiom(&["events", "tail", "--json", "--redis", &redis.url()])
+            .data
+            .len()
+    };
     wait::until("the first is in Redis", || (shown() == 1).then_some(()));
     let two = Gateway::start(&config);
     call(&two, 1);

@@ -57,6 +57,10 @@ impl Files {
     pub(crate) fn open_again(&self, id: Id, path: &Path) -> io::Result<Arc<dyn File>> {
         let file: Arc<dyn File> = Arc::from(self.disk.open(path, Access::Read)?);
         let mut open = self.lock();
+        // Somebody else may have opened it at the same time.
+        if open.iter().any(|(known, _)| *known == id) {
+            return Ok(file);
+        }
         open.push_back((id, Arc::clone(&file)));
         let closed = (open.len() > OPEN_MAX).then(|| open.pop_front());
         drop(open);

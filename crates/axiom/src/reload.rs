@@ -112,7 +112,10 @@ impl Reload {
     /// Leaves the log where it is; says what was asked for instead, if it was not asked for before.
     fn keep_dir(&mut self, options: &mut Options) -> Option<String> {
         let asked = options.events.as_ref().map(|events| events.dir.clone());
-        let live = options.events.as_ref().map(|events| (events.bodies, events.share));
+        let live = options
+            .events
+            .as_ref()
+            .map(|events| (events.bodies, events.share));
         options.events.clone_from(&self.applied.events);
         if let (Some(events), Some(live)) = (&mut options.events, live) {
             (events.bodies, events.share) = live;

@@ -30,7 +30,8 @@ pub fn share(options: &Options, log: Option<&Log>) -> Result<Option<Sharing>, Fa
     let Some(shared) = &events.redis else {
         return Ok(None);
     };
-    let address = Address::parse(&shared.url).map_err(|error| Failed::new(Exit::Failure, error.to_string()))?;
+    let address =
+        Address::parse(&shared.url).map_err(|error| Failed::new(Exit::Failure, error.to_string()))?;
     let options = redis::Options {
         address,
         shard: events.shard,

@@ -57,7 +57,10 @@ pub(super) async fn handle(
     query: &str,
 ) -> Response<Body> {
     if !matches!(path, "shard" | "blocks") {
-        return text(StatusCode::NOT_FOUND, "not found; there are `shard` and `blocks` here\n");
+        return text(
+            StatusCode::NOT_FOUND,
+            "not found; there are `shard` and `blocks` here\n",
+        );
     }
     if method != Method::GET {
         let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "this is read with GET\n");
@@ -125,7 +128,8 @@ async fn answer(reader: Reader, from: u64) -> Response<Body> {
         Ok((_, Raw::Gap(gap))) => {
             let is_retired = gap.start < reader.first();
             let why = if is_retired { "retired" } else { "damaged" };
-            let body = serde_json::json!({"first_offset": gap.end, "missing": [gap.start, gap.end], "why": why});
+            let body =
+                serde_json::json!({"first_offset": gap.end, "missing": [gap.start, gap.end], "why": why});
             return json(StatusCode::GONE, body.to_string().into_bytes());
         }
         // It was there a moment ago, so it comes to be read again.
@@ -137,7 +141,11 @@ async fn answer(reader: Reader, from: u64) -> Response<Body> {
     };
     let begins = first.1.offsets.start;
     if begins != from {
-        return elsewhere(from, begins, "it is in the middle of a block, which begins before it");
+        return elsewhere(
+            from,
+            begins,
+            "it is in the middle of a block, which begins before it",
+        );
     }
     let (tx, rx) = channel::bounded(BLOCKS_AHEAD);
     drop(spawn("blocks for another node", async move {
@@ -204,7 +212,11 @@ impl Asked {
                     let seconds = value.parse().map_err(|_| bad("a number of seconds"))?;
                     asked.wait = Duration::from_secs(seconds).min(WAIT_MAX);
                 }
-                _ => return Err(format!("there is no `{key}`; there are `shard`, `from` and `wait`")),
+                _ => {
+                    return Err(format!(
+                        "there is no `{key}`; there are `shard`, `from` and `wait`"
+                    ));
+                }
             }
         }
         Ok(asked)
@@ -222,7 +234,9 @@ impl HttpBody for Blocks {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+        self.0
+            .poll_recv(cx)
+            .map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
 

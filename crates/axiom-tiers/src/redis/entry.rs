@@ -51,7 +51,9 @@ pub enum Fault {
         id: String,
         source: Refused,
     },
-    #[error("{key} holds another history than the log here: {what}. Two nodes have the same `events.shard`, or this node's log was replaced")]
+    #[error(
+        "{key} holds another history than the log here: {what}. Two nodes have the same `events.shard`, or this node's log was replaced"
+    )]
     Conflict { key: String, what: String },
     /// Somebody else has added something, or the stream was emptied: where it ends must be looked up again.
     #[error("{key} was changed meanwhile")]
@@ -69,7 +71,10 @@ pub(super) struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
-    Block { bytes: Vec<u8>, hash: Hash },
+    Block {
+        bytes: Vec<u8>,
+        hash: Hash,
+    },
     Gap(Range<u64>),
     /// Neither.
     Other,
@@ -133,7 +138,9 @@ fn entry(value: &Value) -> Option<Entry> {
     }
     let field = |name: &[u8]| {
         let pairs = items(fields).chunks_exact(2);
-        let mut found = pairs.filter(|pair| bytes(&pair[0]) == name).map(|pair| bytes(&pair[1]));
+        let mut found = pairs
+            .filter(|pair| bytes(&pair[0]) == name)
+            .map(|pair| bytes(&pair[1]));
         found.next()
     };
     let gap = || {
@@ -187,7 +194,12 @@ mod tests {
     fn keys_and_ids() {
         assert_eq!(key(7), "axiom:events:7");
         assert_eq!(shard_of("axiom:events:7"), Some(7));
-        for other in ["axiom:events:07", "axiom:events:70000", "axiom:events:", "events:7"] {
+        for other in [
+            "axiom:events:07",
+            "axiom:events:70000",
+            "axiom:events:",
+            "events:7",
+        ] {
             assert_eq!(shard_of(other), None, "{other}");
         }
         for offset in [0, 1, 1000, u64::MAX] {

@@ -87,7 +87,8 @@ impl Link {
                 Ok(value)
             }
             Err(error) => {
-                let is_of_connection = error.is_io_error() || error.is_timeout() || error.is_connection_dropped();
+                let is_of_connection =
+                    error.is_io_error() || error.is_timeout() || error.is_connection_dropped();
                 if !is_of_connection {
                     self.connection = Some(connection);
                 }

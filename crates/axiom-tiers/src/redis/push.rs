@@ -15,7 +15,7 @@ use axiom_core::{Draining, channel, spawn};
 use axiom_events::{Hash, Raw, RawBlock, Reader};
 use redis::Value;
 
-use super::entry::{Content, Fault, bytes, entries, id, items, key};
+use super::entry::{Content, Entry, Fault, bytes, entries, id, items, key};
 use super::link::{Address, Link};
 
 /// Adds if the stream ends with an entry of this id and hash; both are empty for a stream that is empty.
@@ -40,8 +40,8 @@ return 'added'";
 /// Pauses before Redis is tried again.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How often old entries are looked for where nothing new comes.
-const TRIM_PAUSE: Duration = Duration::from_secs(30);
+/// How often it is looked for what is too old, and whether all is there still, where nothing new comes.
+const IDLE_PAUSE: Duration = Duration::from_secs(15);
 /// How long what is left may take at the end.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -164,11 +164,15 @@ impl Push {
                 Raw::End => {
                     self.now(State::Shared(at));
                     // cancel-safe: it only waits.
-                    let waited = timeout(TRIM_PAUSE, end.wait_for(|end| end.offset > at || end.is_closed)).await;
-                    match waited {
-                        Ok(Ok(end)) if end.offset > at => {}
-                        Ok(_) => return Ok(()),
-                        Err(_) => self.trim().await?,
+                    let more = end.wait_for(|end| end.offset > at || end.is_closed);
+                    let more = timeout(IDLE_PAUSE, more).await;
+                    match more.map(|end| end.is_ok_and(|end| end.offset > at)) {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(()),
+                        Err(_) => {
+                            self.look_after().await?;
+                            self.trim().await?;
+                        }
                     }
                 }
             }
@@ -178,11 +182,7 @@ impl Push {
 
     /// Finds out what Redis has, and from where on it is to be added.
     async fn catch_up(&mut self) -> Result<u64, Fault> {
-        let mut command = redis::cmd("XREVRANGE");
-        command.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
-        let reply = self.link.run("XREVRANGE", &command).await;
-        let reply = reply.map_err(|fault| fault.of_key(&self.key))?;
-        let top = entries(&reply).into_iter().next();
+        let top = self.last_entry().await?;
         let window = self.window().await?;
         let begin = window.front().map_or(self.reader.end(), |block| block.first);
         let Some(top) = top else {
@@ -202,7 +202,10 @@ impl Push {
             }
         };
         if there > self.reader.end() {
-            let what = format!("it goes up to event {there}, and the log here to {}", self.reader.end());
+            let what = format!(
+                "it goes up to event {there}, and the log here to {}",
+                self.reader.end()
+            );
             return Err(self.conflict(what));
         }
         self.top = Some((top.id, hash));
@@ -214,6 +217,24 @@ impl Push {
         Ok(there.max(begin))
     }
 
+    async fn last_entry(&mut self) -> Result<Option<Entry>, Fault> {
+        let mut command = redis::cmd("XREVRANGE");
+        command.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
+        let reply = self.link.run("XREVRANGE", &command).await;
+        let reply = reply.map_err(|fault| fault.of_key(&self.key))?;
+        Ok(entries(&reply).into_iter().next())
+    }
+
+    /// Whether the stream is as it was left: a Redis that was emptied is given everything again.
+    async fn look_after(&mut self) -> Result<(), Fault> {
+        let there = self.last_entry().await?.map(|entry| entry.id);
+        if there.as_ref() == self.top.as_ref().map(|(id, _)| id) {
+            return Ok(());
+        }
+        let key = self.key.clone();
+        Err(Fault::Moved { key })
+    }
+
     /// Whether the log here has the same block.
     async fn compare(&self, block: &axiom_events::Block, hash: Option<Hash>) -> Result<(), Fault> {
         let first = block.offsets().start;
@@ -222,7 +243,10 @@ impl Push {
             // Nobody can compare what was retired here.
             Raw::Gap(_) => return Ok(()),
             Raw::Block(_) => format!("event {first} is another one there than here"),
-            Raw::End => format!("it has event {first}, and the log here ends with {}", self.reader.end()),
+            Raw::End => format!(
+                "it has event {first}, and the log here ends with {}",
+                self.reader.end()
+            ),
         };
         Err(self.conflict(what))
     }

@@ -56,12 +56,19 @@ impl Tail {
     pub async fn newest(address: &Address, shard: u16, blocks: usize) -> Result<Tail, Fault> {
         let mut tail = Tail::from(address, shard, 0);
         let mut command = redis::cmd("XREVRANGE");
-        command.arg(&tail.key).arg("+").arg("-").arg("COUNT").arg(blocks.max(1));
+        command
+            .arg(&tail.key)
+            .arg("+")
+            .arg("-")
+            .arg("COUNT")
+            .arg(blocks.max(1));
         let reply = tail.link.run("XREVRANGE", &command).await;
         let newest = entries(&reply.map_err(|fault| fault.of_key(&tail.key))?);
         let oldest = newest.last().and_then(|entry| offset_of(&entry.id));
         tail.chain = Chain::new(Some(shard), oldest);
-        tail.last_id = newest.first().map_or_else(|| "0".to_owned(), |entry| entry.id.clone());
+        tail.last_id = newest
+            .first()
+            .map_or_else(|| "0".to_owned(), |entry| entry.id.clone());
         tail.fetched = newest.into_iter().rev().collect();
         Ok(tail)
     }
@@ -87,7 +94,10 @@ impl Tail {
             self.fetch(wait).await?;
         }
         let Some(entry) = self.fetched.front() else {
-            return self.is_behind().await.map(|is| if is { Next::Behind } else { Next::Nothing });
+            return self
+                .is_behind()
+                .await
+                .map(|is| if is { Next::Behind } else { Next::Nothing });
         };
         if let Content::Gap(gap) = &entry.content {
             let gap = self.chain.next().unwrap_or(gap.start)..gap.end;
@@ -106,7 +116,9 @@ impl Tail {
                 return Ok(Next::Gap(next..offsets.start));
             }
             // It begins in the middle: nothing is known of what was before.
-            Some(next) if self.chain.last().is_none() && offsets.contains(&next) => self.chain.skip(offsets.start),
+            Some(next) if self.chain.last().is_none() && offsets.contains(&next) => {
+                self.chain.skip(offsets.start)
+            }
             _ => {}
         }
         let Content::Block { bytes, .. } = &entry.content else {
@@ -125,7 +137,10 @@ impl Tail {
     /// Leaves out the entry that was refused, and takes what is behind it as it is.
     pub fn skip(&mut self) {
         if let Some(entry) = self.fetched.pop_front() {
-            let end = entry.block(&self.key, self.shard).map(|block| block.offsets().end).ok();
+            let end = entry
+                .block(&self.key, self.shard)
+                .map(|block| block.offsets().end)
+                .ok();
             let next = end.or_else(|| Some(offset_of(&entry.id)? + 1));
             self.chain.skip(next.or(self.chain.next()).unwrap_or_default());
         }

@@ -156,7 +156,12 @@ impl Worker {
 
     async fn make_group(&mut self) -> Result<(), Fault> {
         let mut command = redis::cmd("XGROUP");
-        command.arg("CREATE").arg(&self.key).arg(&self.group).arg("0").arg("MKSTREAM");
+        command
+            .arg("CREATE")
+            .arg(&self.key)
+            .arg(&self.group)
+            .arg("0")
+            .arg("MKSTREAM");
         match self.run("XGROUP", &command).await {
             Err(Fault::Refused { detail, .. }) if detail.contains("BUSYGROUP") => Ok(()),
             made => made.map(drop),

@@ -107,7 +107,9 @@ async fn record(log: &Log, bytes: usize) -> Range<u64> {
         ..Append::default()
     };
     let appended = time::timeout(LONG, log.append(append)).await;
-    let appended = appended.expect("Redis keeps no producer waiting").expect("it is recorded");
+    let appended = appended
+        .expect("Redis keeps no producer waiting")
+        .expect("it is recorded");
     appended.first_offset..appended.first_offset + 10
 }
 
@@ -142,7 +144,9 @@ async fn blocks_come_to_redis_once_and_in_order() {
     assert_eq!(read(&server, 3, 25).await.0, tens(5)[2..]);
     assert_eq!(read(&server, 3, 50).await.0, []);
     let mut newest = Tail::newest(&server.address(), 3, 2).await.expect("it is there");
-    assert!(matches!(newest.next(Duration::ZERO).await, Ok(Next::Block(block)) if block.offsets() == (30..40)));
+    assert!(
+        matches!(newest.next(Duration::ZERO).await, Ok(Next::Block(block)) if block.offsets() == (30..40))
+    );
 
     // What waits for something new gets it, after a restart of the sharing too.
     node.drain.take().expect("it runs").finish(LONG).await;
@@ -206,7 +210,10 @@ async fn a_full_redis_keeps_fewer_and_the_log_goes_on() {
     let mut pieces: Vec<Range<u64>> = blocks.iter().chain(&gaps).cloned().collect();
     pieces.sort_by_key(|piece| piece.start);
     for piece in pieces {
-        assert_eq!(piece.start, expected, "everything is there, or said to be missing");
+        assert_eq!(
+            piece.start, expected,
+            "everything is there, or said to be missing"
+        );
         expected = piece.end;
     }
     assert_eq!(expected, 600);
@@ -224,8 +231,11 @@ async fn a_slow_redis_slows_nobody_and_gets_nothing_twice() {
         node.record().await;
     }
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    node.until("away", |state| matches!(state, State::Away(what) if what.contains("did not answer")))
-        .await;
+    node.until(
+        "away",
+        |state| matches!(state, State::Away(what) if what.contains("did not answer")),
+    )
+    .await;
     node.until_shared().await;
     assert_eq!(read(&server, 0, 0).await, (tens(21), Vec::new()));
     assert_eq!(server.len(0).await, 21);
@@ -243,7 +253,10 @@ async fn what_is_not_ours_is_left_alone() {
         "{away:?}"
     );
     let mut tail = Tail::from(&server.address(), 0, 0);
-    assert!(matches!(tail.next(Duration::ZERO).await, Err(Fault::Foreign { .. })));
+    assert!(matches!(
+        tail.next(Duration::ZERO).await,
+        Err(Fault::Foreign { .. })
+    ));
     server.run("DEL axiom:events:0").await;
     node.until_shared().await;
     assert_eq!(read(&server, 0, 0).await.0, tens(1));
@@ -254,7 +267,10 @@ async fn a_password_is_needed_and_never_shown() {
     let server = Server::start(&["--requirepass", "hunter2"]);
     let mut node = Node::start(&server, 0);
     let away = node.until("away", |state| matches!(state, State::Away(_))).await;
-    assert!(matches!(&away, State::Away(what) if what.contains("password")), "{away:?}");
+    assert!(
+        matches!(&away, State::Away(what) if what.contains("password")),
+        "{away:?}"
+    );
     let url = server.url().replace("redis://", "redis://:hunter3@");
     let wrong = Address::parse(&url).expect("it is one");
     assert!(!format!("{wrong:?} {wrong}").contains("hunter3"));
@@ -392,7 +408,11 @@ async fn workers_share_the_blocks_and_take_over_from_one_that_died() {
     assert_eq!(take(&mut one, false).await, Some(30));
     assert_eq!(take(&mut two, true).await, Some(40));
     assert_eq!(take(&mut two, true).await, Some(50));
-    assert_eq!(take(&mut two, true).await, None, "what another one has is not given out");
+    assert_eq!(
+        take(&mut two, true).await,
+        None,
+        "what another one has is not given out"
+    );
     let mut three = join("three", Duration::ZERO).await;
     assert_eq!(take(&mut three, true).await, Some(30));
     assert_eq!(take(&mut three, true).await, None);
@@ -422,7 +442,11 @@ async fn what_was_tampered_with_is_refused_at_its_place() {
             let axiom_events::Raw::Block(block) = node.log.reader().raw(at).expect("it reads") else {
                 panic!("it is there")
             };
-            stream.push(if at == 10 { bytes.to_vec() } else { block.bytes.to_vec() });
+            stream.push(if at == 10 {
+                bytes.to_vec()
+            } else {
+                block.bytes.to_vec()
+            });
         }
         server.run("DEL axiom:events:0").await;
         for (bytes, id) in stream.iter().zip(["0-1", "10-0", "20-0"]) {
@@ -442,7 +466,10 @@ async fn what_was_tampered_with_is_refused_at_its_place() {
     let mut flipped = second.bytes.to_vec();
     flipped[200] ^= 1;
     let refused = lie(&flipped).await;
-    assert!(refused.contains("10-0") && refused.contains("checksum"), "{refused}");
+    assert!(
+        refused.contains("10-0") && refused.contains("checksum"),
+        "{refused}"
+    );
     // Of another history, and of another shard.
     for (shard, word) in [(0, "history"), (5, "shard 5")] {
         let folder = tempfile::tempdir().expect("a folder");

@@ -16,9 +16,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(arguments: &[&str]) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("it is bound").port();
-        drop(listener);
+        let port = free_port();
         let mut server = Server {
             port,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
@@ -80,7 +78,10 @@ impl Server {
 
     pub(crate) async fn run_cmd(&self, cmd: &redis::Cmd) -> Value {
         let client = redis::Client::open(self.url()).expect("it is one");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("it listens");
+        let mut connection = client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("it listens");
         cmd.query_async(&mut connection).await.expect("it is carried out")
     }
 
@@ -90,6 +91,15 @@ impl Server {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// Of those that the kernel gives to nobody by itself, and other tests' processes look at elsewhere.
+fn free_port() -> u16 {
+    let seed = std::process::id() % 20_000;
+    let ports = (0..20_000).map(|n| 10_000 + (seed + n * 7) % 20_000);
+    let mut ports = ports.filter_map(|port| u16::try_from(port).ok());
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("a port is free")
 }
 
 impl Drop for Server {

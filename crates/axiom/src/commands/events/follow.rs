@@ -100,7 +100,10 @@ impl<'a> Copier<'a> {
             number("end_offset"),
             number("shard").and_then(|shard| u16::try_from(shard).ok()),
         ) else {
-            return Err(Failed::new(Exit::Failure, format!("{} is no gateway that gives events", target.at())));
+            return Err(Failed::new(
+                Exit::Failure,
+                format!("{} is no gateway that gives events", target.at()),
+            ));
         };
         let folder = shard_folder(&follow.dir, shard);
         let replica = Replica::open(&folder, Arc::new(Machine)).map_err(|error| cannot_keep(&error))?;
@@ -131,7 +134,10 @@ impl<'a> Copier<'a> {
     async fn round(&mut self) -> Result<Round, Failed> {
         let wait = if self.follow.once { 0 } else { WAIT_S };
         let (shard, next) = (self.shard, self.next);
-        let target = target(&self.base, &format!("blocks?shard={shard}&from={next}&wait={wait}"))?;
+        let target = target(
+            &self.base,
+            &format!("blocks?shard={shard}&from={next}&wait={wait}"),
+        )?;
         let answer = match ask(&target).await {
             Ok(answer) => answer,
             Err(error) => return self.try_again(&error).await,
@@ -151,11 +157,15 @@ impl<'a> Copier<'a> {
             }
             status if status.is_server_error() => {
                 let said = words(answer).await;
-                self.try_again(&format!("{} says {status}: {said}", target.at())).await
+                self.try_again(&format!("{} says {status}: {said}", target.at()))
+                    .await
             }
             StatusCode::CONFLICT => {
                 let elsewhere = read_json(answer).await?;
-                let why = elsewhere.get("why").and_then(Json::as_str).unwrap_or("it does not say why");
+                let why = elsewhere
+                    .get("why")
+                    .and_then(Json::as_str)
+                    .unwrap_or("it does not say why");
                 let failed = Failed::new(
                     Exit::Failure,
                     format!(
@@ -227,15 +237,23 @@ impl<'a> Copier<'a> {
     /// The source does not have what comes next.
     fn behind_gap(&mut self, gone: &Json, target: &Target) -> Result<Round, Failed> {
         let at = target.at();
-        let Some(first) = gone.get("first_offset").and_then(Json::as_u64).filter(|first| *first > self.next) else {
-            return Err(Failed::new(Exit::Failure, format!("{at} does not say where its events go on")));
+        let Some(first) = gone
+            .get("first_offset")
+            .and_then(Json::as_u64)
+            .filter(|first| *first > self.next)
+        else {
+            return Err(Failed::new(
+                Exit::Failure,
+                format!("{at} does not say where its events go on"),
+            ));
         };
         let why = match gone.get("why").and_then(Json::as_str) {
             Some("retired") => "they were retired",
             _ => "they are damaged there",
         };
         let (from, last) = (self.next, first - 1);
-        let what = format!("{at} does not have events {from} to {last} any more: {why}; it goes on with {first}");
+        let what =
+            format!("{at} does not have events {from} to {last} any more: {why}; it goes on with {first}");
         if !self.follow.skip_gaps {
             return Err(Failed::new(Exit::NotFound, what)
                 .hint("with --skip-gaps the copy goes on there, and shows a gap where they were"));
@@ -276,7 +294,10 @@ async fn wait_for_source(
         return Err(failed.hint("what is here stays; the next run goes on where this one ended"));
     }
     if *pause == PAUSE_MIN {
-        terminal.say(format_args!("{} {what}; trying again", terminal.yellow("warning:")));
+        terminal.say(format_args!(
+            "{} {what}; trying again",
+            terminal.yellow("warning:")
+        ));
     }
     time::sleep(*pause).await;
     *pause = (*pause * 2).min(PAUSE_MAX);
@@ -298,8 +319,12 @@ async fn ask(target: &Target) -> Result<Answer, String> {
 async fn read_json(answer: Answer) -> Result<Json, Failed> {
     let body = answer.body.collect(REFUSAL_BYTES_MAX).await;
     let body = body.map_err(|error| Failed::new(Exit::Unavailable, error.to_string()))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Failed::new(Exit::Failure, format!("the answer is not what a gateway says: {error}")))
+    serde_json::from_slice(&body).map_err(|error| {
+        Failed::new(
+            Exit::Failure,
+            format!("the answer is not what a gateway says: {error}"),
+        )
+    })
 }
 
 /// An answer in words, on one line.

@@ -41,10 +41,18 @@ pub fn verify(file: &Path, command: &Verify, terminal: &Terminal) -> Result<Exit
     let text = fs_err::read_to_string(file)?;
     let parsed = serde_json::from_str(&text).ok().as_ref().and_then(of_json);
     let proof = parsed.ok_or_else(|| {
-        Failed::new(Exit::Failure, format!("{} is no proof of an event", file.display()))
-            .hint("`axiom events prove OFFSET > FILE` makes one")
+        Failed::new(
+            Exit::Failure,
+            format!("{} is no proof of an event", file.display()),
+        )
+        .hint("`axiom events prove OFFSET > FILE` makes one")
     })?;
-    let disproven = |what: String| Failed::new(Exit::Failure, format!("event {} is not proven: {what}", proof.offset));
+    let disproven = |what: String| {
+        Failed::new(
+            Exit::Failure,
+            format!("event {} is not proven: {what}", proof.offset),
+        )
+    };
     let block = proof.check().map_err(|error| disproven(error.to_string()))?;
     let known = match &command.root {
         Some(root) => parse_hash(root)
@@ -53,10 +61,15 @@ pub fn verify(file: &Path, command: &Verify, terminal: &Terminal) -> Result<Exit
         None => root_here(&proof, command, terminal)?,
     };
     let Some(known) = known else {
-        return Err(disproven("the log here does not have its segment, or not that much of it".to_owned()));
+        return Err(disproven(
+            "the log here does not have its segment, or not that much of it".to_owned(),
+        ));
     };
     if known != proof.root {
-        return Err(disproven(format!("it leads to root {}, and the one here is {known}", proof.root)));
+        return Err(disproven(format!(
+            "it leads to root {}, and the one here is {known}",
+            proof.root
+        )));
     }
     terminal.say(format_args!(
         "proven: event {} of shard {} is in block {} of {} of the segment that begins with event {}, root {}",

@@ -46,8 +46,9 @@ pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
 fn shared_by_configuration(tail: &Tail, terminal: &Terminal) -> Result<String, Failed> {
     let redis = configured(&tail.at, terminal)?.redis.map(|redis| redis.url);
     redis.ok_or_else(|| {
-        Failed::new(Exit::NotFound, "the configuration names no Redis")
-            .hint("add redis = \"redis://127.0.0.1:6379\" to its section [events], or name one behind --redis")
+        Failed::new(Exit::NotFound, "the configuration names no Redis").hint(
+            "add redis = \"redis://127.0.0.1:6379\" to its section [events], or name one behind --redis",
+        )
     })
 }
 
