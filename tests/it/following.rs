@@ -11,7 +11,7 @@ use axiom_tests::child::Running;
 use axiom_tests::config::Config;
 use axiom_tests::gateway::Gateway;
 use axiom_tests::http::Request;
-use axiom_tests::peer::Stateless;
+use axiom_tests::peer::{Peer as _, Stateless};
 use axiom_tests::{bed, wait};
 use serde_json::{Value, json};
 
@@ -175,7 +175,7 @@ fn an_event_can_be_proven_to_whoever_has_a_copy_or_a_root() {
 
     let mut json: Value = serde_json::from_str(&proven.data.join("")).unwrap();
     let root = json["segment"]["root"].as_str().unwrap().to_owned();
-    assert_eq!(verify(&["--root", &root]).code, Some(0));
+    assert_eq!(verify(&["--root", &root]).code, Some(0), "{root}");
     let other = root.replace(|char: char| char.is_ascii_digit(), "a");
     let said = verify(&["--root", &other]);
     assert_eq!(said.code, Some(1), "{}", said.talk);

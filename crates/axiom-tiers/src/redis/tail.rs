@@ -100,11 +100,9 @@ impl Tail {
                 .map(|is| if is { Next::Behind } else { Next::Nothing });
         };
         if let Content::Gap(gap) = &entry.content {
-            let gap = self.chain.next().unwrap_or(gap.start)..gap.end;
+            let from = self.chain.next().unwrap_or(gap.start);
+            let gap = from..gap.end.max(from);
             self.fetched.pop_front();
-            if gap.is_empty() {
-                return Ok(Next::Nothing);
-            }
             self.chain.skip(gap.end);
             return Ok(Next::Gap(gap));
         }

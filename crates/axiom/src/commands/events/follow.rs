@@ -52,12 +52,7 @@ pub async fn run(follow: &Follow, terminal: &Terminal) -> Result<Exit, Failed> {
             Round::CaughtUp => Exit::Ok,
             Round::Stopped => Exit::Interrupted,
         };
-        terminal.data(format_args!(
-            "shard {}: events {} to {} are here",
-            copier.shard,
-            copier.first,
-            copier.next.saturating_sub(1)
-        ))?;
+        terminal.data(copier.summary())?;
         return Ok(exit);
     }
 }
@@ -270,6 +265,16 @@ impl<'a> Copier<'a> {
         wait_for_source(&error.to_string(), self.follow, &mut pause, self.terminal).await?;
         self.pause = pause;
         Ok(Round::More)
+    }
+
+    fn summary(&self) -> String {
+        let Copier {
+            shard, first, next, ..
+        } = self;
+        match next.checked_sub(1).filter(|last| last >= first) {
+            Some(last) => format!("shard {shard}: events {first} to {last} are here"),
+            None => format!("shard {shard}: there are no events yet"),
+        }
     }
 
     fn sync(&mut self) -> Result<(), Failed> {
