@@ -200,13 +200,13 @@ struct Source {
 impl Source {
     /// `answer` gives status and body for a path.
     fn start(answer: impl Fn(&str) -> (u16, Vec<u8>) + Send + Sync + 'static) -> Source {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
         let answer = Arc::new(answer);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let answer = Arc::clone(&answer);
-                std::thread::spawn(move || drop(serve(stream.unwrap(), answer.as_ref())));
+                std::thread::spawn(move || drop(serve(stream.expect("a connection"), answer.as_ref())));
             }
         });
         Source { address }
@@ -242,7 +242,7 @@ fn blocks(gateway: &Gateway) -> Vec<Vec<u8>> {
     let mut blocks = Vec::new();
     while !rest.is_empty() {
         assert_eq!(&rest[..4], b"AXB\x01", "a gateway that runs has one segment");
-        let stored = u32::from_le_bytes(rest[44..48].try_into().unwrap()) as usize;
+        let stored = u32::from_le_bytes(rest[44..48].try_into().expect("four bytes")) as usize;
         let after = rest.split_off(96 + stored);
         blocks.push(std::mem::replace(&mut rest, after));
     }
@@ -412,10 +412,11 @@ impl Redis {
     fn start() -> Redis {
         // The kernel gives these to nobody by itself, and other tests' processes look elsewhere.
         let seed = std::process::id() % 20_000;
-        let mut ports = (0..20_000).map(|n| u16::try_from(10_000 + (seed + n * 7) % 20_000).unwrap());
+        let mut ports =
+            (0..20_000).map(|n| u16::try_from(10_000 + (seed + n * 7) % 20_000).expect("it is one"));
         let port = ports
             .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-            .unwrap();
+            .expect("a port is free");
         let mut command = Command::new("redis-server");
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])

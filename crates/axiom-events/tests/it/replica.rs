@@ -178,7 +178,7 @@ fn a_block_with_a_checksum_of_its_own_is_found_by_the_next() {
         Reason::Shard { .. }
     ));
     assert!(matches!(
-        refusal(&mut replica, &resummed(16)),
+        refusal(&mut replica, &resummed(17)),
         Reason::Offset { .. }
     ));
     assert!(matches!(
