@@ -35,5 +35,6 @@ mod partitions;
 mod processes;
 mod reload;
 mod replicas;
+mod stats;
 
 mod conformance;

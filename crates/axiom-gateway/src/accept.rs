@@ -8,6 +8,7 @@
 //! | `/healthz`, `/readyz`                 | alive; able to serve                            |
 //! | `/api/v1/servers`                     | every server's state                            |
 //! | `/api/v1/events/shard`, `/blocks`     | the event log, for a node that keeps a copy     |
+//! | `/api/v1/stats`                       | how many calls there were, and how they went    |
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -111,7 +112,8 @@ async fn handle(
             let query = request.uri().query().unwrap_or_default();
             return blocks::handle(gateway, peer, request.method(), path, query).await;
         }
-        return admin::handle(gateway, request.method(), path);
+        let query = request.uri().query().unwrap_or_default();
+        return Box::pin(admin::handle(gateway, request.method(), path, query)).await;
     };
     let Some(endpoint) = plan.endpoint(&base).cloned() else {
         return text(

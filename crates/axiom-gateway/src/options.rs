@@ -53,6 +53,8 @@ pub struct EventsOptions {
     pub share: bool,
     /// Where the newest blocks are shared with other nodes; `None` is nowhere.
     pub redis: Option<RedisOptions>,
+    /// Which events are sampled, and how.
+    pub sample: axiom_events::sample::Policy,
 }
 
 /// A Redis that has the newest blocks of all nodes.

@@ -1,3 +1,7 @@
 //! Where events go when they are no longer hot: Parquet files, object stores, Redis.
 
+pub mod template;
+
+pub mod file;
+
 pub mod redis;

@@ -1,7 +1,8 @@
-//! Where events are put: a desk for each thread, emptied into the log every few milliseconds.
+//! Where events are put: a desk for each thread, emptied into the log some twenty times a second.
 //!
-//! Nothing on a call's way waits for another thread: what is locked here is locked by the desk's own thread, and at
-//! shutdown by the one that closes. A log that takes nothing more is no reason to hold up calls: what it refuses is
+//! Nothing on a call's way waits for another thread: what is locked here is locked by the desk's own thread, and for a
+//! moment by whoever empties it. That is the gateway's first thread, which serves no calls: a timer on each of those that do
+//! costs more than it seems, as does every block and every sync of the disk. A log that takes nothing more is no reason to hold up calls: what it refuses is
 //! counted, and an event of kind `axiom.gap` tells how many are missing as soon as there is room for one.
 
 use std::cell::RefCell;
@@ -10,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axiom_core::{spawn, time};
-use axiom_events::writer::{GAP_KIND, LOG_STREAM};
-use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId};
+use axiom_events::sample::{Policy, Sampler};
+use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId, gap};
 use axiom_protocol::text::push_quoted;
 use tokio::runtime::Handle;
 
@@ -24,13 +25,20 @@ const CALL_KIND: &str = "gateway.call";
 /// The stream of what concerns no server.
 const STREAM: &str = "gateway";
 
-/// How long an event waits on its desk: as long as the log would wait for others to share a block with.
-const POST_PAUSE: Duration = Duration::from_millis(5);
-/// Events and bytes at which a desk is emptied at once.
-const POST_EVENTS: usize = 512;
-const POST_BYTES: usize = 256 << 10;
-/// Pause before a log that was full is told again what is missing from it.
-const GAP_PAUSE: Duration = Duration::from_secs(1);
+/// How long an event waits on its desk. Long enough that what a block costs is shared by many, short enough for somebody
+/// who watches.
+const POST_PAUSE: Duration = Duration::from_millis(50);
+/// Events and bytes at which a desk is emptied at once. A desk of a busy gateway does not come to half of it in a pause.
+const POST_EVENTS: usize = 4096;
+const POST_BYTES: usize = 1 << 20;
+/// What a member of an object has beside its key and its value, and most values.
+const ROOM_BYTES: usize = 48;
+/// Pause before a desk is visited again: because the log has yet to be told what is missing from it, or what was skipped.
+const LATE_PAUSE: Duration = Duration::from_secs(1);
+/// The kinds of what is recorded of the gateway itself. Where none of them is sampled there is no sampler.
+const KINDS: [&str; 4] = [CALL_KIND, "gateway.server", "gateway.session", "gateway.config"];
+/// Every call is a task of its own: they are sampled as if they were one.
+const SAMPLED_AS: &str = "";
 
 /// Where what happens is recorded. Clones record in the same log; without a log it records nothing and costs nothing.
 #[derive(Debug, Clone, Default)]
@@ -44,13 +52,26 @@ struct Book {
     /// Tells this run of the gateway from others: half of each call's id.
     run: u64,
     bodies: AtomicU8,
+    /// How desks sample, if there is something to sample.
+    sample: Option<Policy>,
     desks: Mutex<Vec<Arc<Desk>>>,
+    rounds: Arc<Rounds>,
+}
+
+/// Who empties the desks.
+#[derive(Debug)]
+struct Rounds {
+    log: Log,
+    /// Where the recorder was made. Without a runtime each event is handed over at once.
+    home: Option<Handle>,
+    /// Desks with something on them that nobody has come for yet.
+    waiting: Mutex<Vec<Arc<Desk>>>,
 }
 
 /// One thread's.
 #[derive(Debug)]
 pub(super) struct Desk {
-    log: Log,
+    rounds: Arc<Rounds>,
     run: u64,
     /// The next call's number; the desk's own number stands in front.
     next: AtomicU64,
@@ -60,13 +81,22 @@ pub(super) struct Desk {
 #[derive(Debug, Default)]
 struct Drawer {
     batch: Batch,
-    /// Memory for names that are put together.
+    /// Memory for a name that is put together.
     stream: String,
-    task: String,
     /// Events that the log did not take.
     lost: u64,
     /// Somebody comes to empty it.
     is_expected: bool,
+    sampling: Option<Box<Sampling>>,
+    /// Somebody comes to it again and again, until everything is told.
+    is_late: bool,
+}
+
+#[derive(Debug)]
+struct Sampling {
+    sampler: Sampler,
+    /// When it told last what it skipped.
+    told: time::Instant,
 }
 
 thread_local! {
@@ -74,12 +104,21 @@ thread_local! {
 }
 
 impl Recorder {
-    pub(crate) fn new(log: Option<Log>, bodies: Bodies) -> Recorder {
+    pub(crate) fn new(log: Option<Log>, bodies: Bodies, sample: Option<&Policy>) -> Recorder {
+        let is_sampled = |policy: &&Policy| KINDS.iter().any(|kind| policy.samples_kind(kind));
+        let sample = sample.filter(is_sampled).cloned();
         let book = log.map(|log| {
+            let rounds = Arc::new(Rounds {
+                log: log.clone(),
+                home: Handle::try_current().ok(),
+                waiting: Mutex::default(),
+            });
             Arc::new(Book {
+                rounds,
                 log,
                 run: run(),
                 bodies: AtomicU8::new(bodies as u8),
+                sample,
                 desks: Mutex::default(),
             })
         });
@@ -125,7 +164,7 @@ impl Recorder {
     pub(crate) fn close(&self) {
         let Some(book) = &self.book else { return };
         for desk in book.desks().iter() {
-            desk.post();
+            desk.finish();
         }
         book.log.close();
     }
@@ -135,11 +174,20 @@ impl Book {
     fn new_desk(&self) -> Arc<Desk> {
         let mut desks = self.desks();
         let number = desks.len() as u64;
+        let sampling = self.sample.as_ref().map(|policy| {
+            Box::new(Sampling {
+                sampler: Sampler::new(policy.clone()),
+                told: time::now(),
+            })
+        });
         let desk = Arc::new(Desk {
-            log: self.log.clone(),
+            rounds: Arc::clone(&self.rounds),
             run: self.run,
             next: AtomicU64::new(number << 48),
-            drawer: Mutex::default(),
+            drawer: Mutex::new(Drawer {
+                sampling,
+                ..Drawer::default()
+            }),
         });
         desks.push(Arc::clone(&desk));
         desk
@@ -172,14 +220,13 @@ impl Desk {
         level: Level,
         mut draft: Draft,
     ) {
-        use std::fmt::Write as _;
-        draft.json.push(b'}');
+        draft.close();
         let mut drawer = self.lock();
         let Drawer {
             batch,
             stream,
-            task,
             lost,
+            sampling,
             ..
         } = &mut *drawer;
         stream.clear();
@@ -188,16 +235,12 @@ impl Desk {
             stream.push('.');
             stream.push_str(server);
         }
-        task.clear();
-        if let Some(id) = call {
-            // A String takes everything.
-            let _written = write!(task, "{id:032x}").is_ok();
-        }
+        let task = call.map(|id| hex::<32>(id.to_be_bytes().into_iter()));
         let event = Event {
             time: time::unix_nanos(),
             tenant: TENANT,
             stream,
-            task,
+            task: task.as_ref().map_or("", ascii),
             kind,
             level,
             trace,
@@ -205,52 +248,59 @@ impl Desk {
             format: Format::Json,
             body: &draft.json,
         };
-        if let Err(unfit) = batch.push(&event) {
+        let pushed = match sampling {
+            None => batch.push(&event),
+            Some(sampling) => sampling.sampler.push_as(batch, &event, SAMPLED_AS).map(drop),
+        };
+        if let Err(unfit) = pushed {
             tracing::error!(%unfit, "an event is missing from the log");
             *lost += 1;
         }
-        if batch.len() >= POST_EVENTS || batch.bytes() >= POST_BYTES {
-            drop(drawer);
+        let is_full = batch.len() >= POST_EVENTS || batch.bytes() >= POST_BYTES;
+        let is_expected = std::mem::replace(&mut drawer.is_expected, true);
+        drop(drawer);
+        if is_full {
             self.post();
-        } else if !drawer.is_expected {
-            drawer.is_expected = true;
-            drop(drawer);
-            self.post_later();
+        }
+        if !is_expected {
+            self.rounds.come_to(self);
         }
     }
 
-    fn post_later(self: &Arc<Self>) {
-        let visit = Visit(Arc::clone(self));
-        // Without a runtime, or with one that is ending, the visit is dropped at once, which is when it is made.
-        if Handle::try_current().is_ok() {
-            drop(spawn("record events", async move {
-                time::sleep(POST_PAUSE).await;
-                while !visit.0.post() {
-                    time::sleep(GAP_PAUSE).await;
-                }
-            }));
-        }
+    /// Hands everything over to the log.
+    fn post(&self) {
+        self.lock().hand_over(&self.rounds.log);
     }
 
-    /// Hands everything over to the log. False if the log has yet to be told that events are missing.
-    fn post(&self) -> bool {
+    /// Hands everything over to the log, and what comes next waits for another visit. False if the log has yet to be told
+    /// that events are missing, or what was skipped: then this desk is still to be visited. Where `is_again` is true it was
+    /// visited before for that reason; a second round does not take it over.
+    fn visit(&self, is_again: bool) -> bool {
         let mut drawer = self.lock();
-        if drawer.lost > 0 && self.log.post(gap(drawer.lost)).is_ok() {
-            drawer.lost = 0;
+        drawer.tell_skipped();
+        drawer.hand_over(&self.rounds.log);
+        drawer.is_expected = drawer.lost > 0;
+        if drawer.is_late && !is_again {
+            return true;
         }
-        if !drawer.batch.is_empty() {
-            let batch = std::mem::take(&mut drawer.batch);
-            if let Err(Full(mut batch)) = self.log.post(batch) {
-                if drawer.lost == 0 {
-                    tracing::warn!("the event log takes no more events; calls go on without being recorded");
-                }
-                drawer.lost += batch.len() as u64;
-                batch.clear();
-                drawer.batch = batch;
+        let has_untold = |sampling: &Sampling| sampling.sampler.has_untold();
+        drawer.is_late = drawer.is_expected || drawer.sampling.as_deref().is_some_and(has_untold);
+        !drawer.is_late
+    }
+
+    /// Hands everything over to the log, what was skipped as well.
+    fn finish(&self) {
+        let mut drawer = self.lock();
+        loop {
+            let Drawer { sampling, batch, .. } = &mut *drawer;
+            // False if the batch became full.
+            let is_all = sampling
+                .as_mut()
+                .is_none_or(|sampling| sampling.sampler.finish(batch));
+            if !drawer.hand_over(&self.rounds.log) || is_all {
+                return;
             }
         }
-        drawer.is_expected = drawer.lost > 0;
-        drawer.lost == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, Drawer> {
@@ -258,30 +308,107 @@ impl Desk {
     }
 }
 
-/// Empties a desk when it is over, however it ends.
-struct Visit(Arc<Desk>);
+impl Drawer {
+    /// Once a second.
+    fn tell_skipped(&mut self) {
+        let Some(sampling) = &mut self.sampling else {
+            return;
+        };
+        // What does not fit into this batch comes with the next one.
+        if sampling.told.elapsed() >= LATE_PAUSE && sampling.sampler.tell(&mut self.batch) {
+            sampling.told = time::now();
+        }
+    }
 
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.0.post();
+    /// False if the log did not take the batch.
+    fn hand_over(&mut self, log: &Log) -> bool {
+        if self.lost > 0
+            && log
+                .post(gap(TENANT, self.lost, "the log's queue was full"))
+                .is_ok()
+        {
+            self.lost = 0;
+        }
+        if self.batch.is_empty() {
+            return true;
+        }
+        let batch = std::mem::replace(&mut self.batch, log.spare_batch());
+        let refused = log.post(batch).err();
+        let is_taken = refused.is_none();
+        if let Some(Full(mut batch)) = refused {
+            if self.lost == 0 {
+                tracing::warn!("the event log takes no more events; calls go on without being recorded");
+            }
+            self.lost += match &mut self.sampling {
+                None => batch.len() as u64,
+                Some(sampling) => sampling.sampler.give_up(&batch),
+            };
+            batch.clear();
+            self.batch = batch;
+        }
+        is_taken
     }
 }
 
-fn gap(lost: u64) -> Batch {
-    let body = format!("{{\"lost\":{lost},\"reason\":\"the log's queue was full\"}}");
-    let mut batch = Batch::new();
-    let event = Event {
-        time: time::unix_nanos(),
-        tenant: TENANT,
-        stream: LOG_STREAM,
-        kind: GAP_KIND,
-        level: Level::Error,
-        format: Format::Json,
-        body: body.as_bytes(),
-        ..Event::default()
-    };
-    batch.push(&event).expect("the gap event keeps to the limits");
-    batch
+impl Rounds {
+    /// Sees to it that somebody comes to this desk.
+    fn come_to(self: &Arc<Self>, desk: &Arc<Desk>) {
+        let mut waiting = self.waiting();
+        let is_first = waiting.is_empty();
+        waiting.push(Arc::clone(desk));
+        drop(waiting);
+        if !is_first {
+            return;
+        }
+        let round = Round {
+            rounds: Arc::clone(self),
+            late: Vec::new(),
+            is_over: false,
+        };
+        // Without a runtime, or with one that is ending, the round is dropped at once, which is when it is made.
+        if let Some(home) = &self.home {
+            drop(spawn::spawn_on(home, "record events", round.make()));
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Desk>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One visit to each desk that waits, which is made when it is over, however it ends.
+struct Round {
+    rounds: Arc<Rounds>,
+    /// Desks with something that the log did not take.
+    late: Vec<Arc<Desk>>,
+    is_over: bool,
+}
+
+impl Round {
+    async fn make(mut self) {
+        time::sleep(POST_PAUSE).await;
+        self.visit();
+        while !self.late.is_empty() {
+            time::sleep(LATE_PAUSE).await;
+            self.late.retain(|desk| !desk.visit(true));
+        }
+        self.is_over = true;
+    }
+
+    fn visit(&mut self) {
+        let waiting = std::mem::take(&mut *self.rounds.waiting());
+        self.late.retain(|desk| !desk.visit(true));
+        self.late
+            .extend(waiting.into_iter().filter(|desk| !desk.visit(false)));
+    }
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.visit();
+        }
+    }
 }
 
 /// A number for this run of the gateway: seconds, so that ids ascend, and chance, so that no two runs share one.
@@ -301,24 +428,48 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new() -> Draft {
-        let mut json = Vec::with_capacity(384);
-        json.push(b'{');
-        Draft { json, server: None }
+        Draft {
+            json: Vec::with_capacity(384),
+            server: None,
+        }
     }
 
+    /// The first one's comma becomes the object's brace. Inlined, what stands around a key is a few stores.
+    #[inline(always)]
     fn key(&mut self, key: &str) {
-        if self.json.len() > 1 {
-            self.json.push(b',');
-        }
-        self.json.push(b'"');
+        self.json.reserve(key.len() + ROOM_BYTES);
+        self.json.extend_from_slice(b",\"");
         self.json.extend_from_slice(key.as_bytes());
         self.json.extend_from_slice(b"\":");
     }
 
+    /// Nothing comes any more.
+    fn close(&mut self) {
+        match self.json.first_mut() {
+            Some(comma) => *comma = b'{',
+            None => self.json.push(b'{'),
+        }
+        self.json.push(b'}');
+    }
+
     /// A value that is JSON.
+    #[inline]
     pub(super) fn raw(&mut self, key: &str, json: &[u8]) {
         self.key(key);
         self.json.extend_from_slice(json);
+    }
+
+    /// A text as it stands in some JSON, with its quotes. False, and nothing is noted, if it has escapes or is longer than
+    /// `bytes_max`: then it has to be read first.
+    pub(super) fn plain(&mut self, key: &str, quoted: &[u8], bytes_max: usize) -> bool {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+        // Every byte is looked at, which goes faster than to stop at the first.
+        let odd = quoted.iter().filter(|byte| !is_plain(byte)).count();
+        let fits = odd == 0 && quoted.len() <= bytes_max + 2 && quoted.starts_with(b"\"");
+        if fits {
+            self.raw(key, quoted);
+        }
+        fits
     }
 
     /// Any text, at most `bytes_max` bytes of it.
@@ -328,6 +479,7 @@ impl Draft {
     }
 
     /// A text that needs no escapes.
+    #[inline]
     pub(super) fn word(&mut self, key: &str, word: &str) {
         self.key(key);
         self.json.push(b'"');
@@ -335,6 +487,7 @@ impl Draft {
         self.json.push(b'"');
     }
 
+    #[inline]
     pub(super) fn number(&mut self, key: &str, number: u64) {
         self.raw(key, itoa::Buffer::new().format(number).as_bytes());
     }
@@ -344,7 +497,7 @@ impl Draft {
     }
 
     pub(super) fn hex(&mut self, key: &str, number: u64) {
-        self.word(key, &format!("{number:016x}"));
+        self.word(key, ascii(&hex::<16>(number.to_be_bytes().into_iter())));
     }
 
     /// The server that the event is about. The first one that is named stays.
@@ -361,6 +514,20 @@ impl Draft {
         let (from, to) = self.server?;
         std::str::from_utf8(self.json.get(from..to)?).ok()
     }
+}
+
+/// Two digits for each byte.
+fn hex<const DIGITS: usize>(bytes: impl Iterator<Item = u8>) -> [u8; DIGITS] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [b'0'; DIGITS];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    digits
+}
+
+fn ascii<const BYTES: usize>(bytes: &[u8; BYTES]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// The first `bytes_max` bytes of a text, or fewer where that would cut a character.
