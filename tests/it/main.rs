@@ -30,6 +30,7 @@ mod stale_sessions;
 mod upstream_faults;
 
 mod events;
+mod following;
 mod partitions;
 mod processes;
 mod reload;

@@ -239,7 +239,7 @@ impl Reader {
     }
 
     /// First offsets of a segment's blocks in which there is something, ascending.
-    fn blocks_with(&self, placed: &Placed, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
+    fn blocks_with(&self, placed: &Arc<Placed>, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
         self.segments.with_index(placed, |index| {
             let postings = match column {
                 Column::Task => index.task(name),

@@ -26,6 +26,7 @@ mod sync;
 pub mod writer;
 
 pub mod block;
+mod files;
 pub mod merkle;
 mod segment;
 mod segments;
@@ -56,6 +57,10 @@ pub mod saga;
 
 pub mod verify;
 
+pub mod chain;
+pub mod proof;
+pub mod replica;
+
 pub mod disk;
 pub mod log;
 
@@ -64,7 +69,8 @@ pub mod outlet;
 pub use append::{Ack, Append, AppendError, Appended, Full};
 pub use at_least::NotYet;
 pub use batch::Batch;
-pub use block::Block;
+pub use block::{Block, Hash};
+pub use chain::{Chain, Refused};
 pub use clock::Clock;
 pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
@@ -78,8 +84,9 @@ pub use group::{
 pub use log::{Log, Options};
 pub use outlet::Outlet;
 pub use projection::{Emit, Projected, Projection, ProjectionError, ProjectionOptions, Runner, StateError};
-pub use read::{Next, Reader};
+pub use read::{Next, Raw, RawBlock, Reader};
 pub use recover::{OpenError, Report, Torn};
+pub use replica::{Piece, Replica, ReplicaError};
 pub use saga::{Command, Saga, SagaError, SagaRunner, SagaStatus, Sagas, Steps};
 pub use segment::ReadError;
 pub use segments::End;

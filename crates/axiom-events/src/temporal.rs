@@ -8,6 +8,7 @@
 //! were behind or they were recorded late. Events that cannot be read any more are as old as can be.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::block::Block;
 use crate::digest::SECOND;
@@ -190,7 +191,7 @@ impl Reader {
     }
 
     /// Whether all events of a sealed segment are before `time`, as far as whole seconds tell.
-    fn is_older(&self, placed: &Placed, time: i64) -> Result<bool, ReadError> {
+    fn is_older(&self, placed: &Arc<Placed>, time: i64) -> Result<bool, ReadError> {
         // One that is being written has its index in memory, and most questions end in it: it is simply read.
         if placed.until().is_none() {
             return Ok(false);

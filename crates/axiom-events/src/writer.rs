@@ -304,7 +304,7 @@ impl Writer {
         let path = segment::path(folder, begin.first_offset);
         disk.rename(&fresh, &path)?;
         disk.sync_folder(folder)?;
-        let segment = Segment::open(disk.as_ref(), path.clone()).map_err(io::Error::other)?;
+        let segment = Segment::open(self.segments.files(), path.clone()).map_err(io::Error::other)?;
         self.has_refused_blocks = false;
         let placed = Arc::new(Placed::fresh(segment));
         self.segments.push(Arc::clone(&placed));

@@ -12,6 +12,7 @@ pub mod compose;
 pub mod demo;
 pub mod events;
 pub mod reload;
+pub mod share;
 
 pub mod client;
 

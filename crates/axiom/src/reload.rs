@@ -125,10 +125,13 @@ impl Reload {
     /// Leaves the log where it is; says what was asked for instead, if it was not asked for before.
     fn keep_dir(&mut self, options: &mut Options) -> Option<String> {
         let asked = options.events.as_ref().map(|events| events.dir.clone());
-        let bodies = options.events.as_ref().map(|events| events.bodies);
+        let live = options
+            .events
+            .as_ref()
+            .map(|events| (events.bodies, events.share));
         options.events.clone_from(&self.applied.events);
-        if let (Some(events), Some(bodies)) = (&mut options.events, bodies) {
-            events.bodies = bodies;
+        if let (Some(events), Some(live)) = (&mut options.events, live) {
+            (events.bodies, events.share) = live;
         }
         if std::mem::replace(&mut self.dir, asked.clone()) == asked {
             return None;

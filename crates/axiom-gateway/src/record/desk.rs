@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axiom_core::{spawn, time};
 use axiom_events::sample::{Policy, Sampler};
-use axiom_events::{Batch, Event, Format, Full, Level, Log, TraceId, gap};
+use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId, gap};
 use axiom_protocol::text::push_quoted;
 use tokio::runtime::Handle;
 
@@ -138,6 +138,11 @@ impl Recorder {
             Some(policy) if policy == Bodies::Redacted as u8 => Bodies::Redacted,
             _ => Bodies::Off,
         }
+    }
+
+    /// Reads what was recorded; `None` where nothing is.
+    pub(crate) fn reader(&self) -> Option<Reader> {
+        self.book.as_ref().map(|book| book.log.reader())
     }
 
     /// This thread's desk; `None` where nothing is recorded.

@@ -26,7 +26,7 @@ pub async fn run(stats: &Stats, terminal: &Terminal) -> Result<Exit, Failed> {
                     TURN_ON,
                 )
             })?;
-            read(&events.dir).await?
+            read(&events.dir, events.shard).await?
         }
     };
     let members = Members::of(&report);
@@ -49,8 +49,8 @@ fn nothing_recorded(message: &str, hint: &str) -> Failed {
 }
 
 /// From the files, where no gateway tells.
-async fn read(dir: &std::path::Path) -> Result<Box<RawValue>, Failed> {
-    let folder = shard_folder(dir);
+async fn read(dir: &std::path::Path, shard: u16) -> Result<Box<RawValue>, Failed> {
+    let folder = shard_folder(dir, shard);
     if !folder.is_dir() {
         let failed = Failed::new(
             Exit::NotFound,

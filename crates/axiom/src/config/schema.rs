@@ -177,6 +177,22 @@ pub struct Events {
     pub dir: String,
     /// What is recorded of calls' parameters and results. Headers never are.
     pub bodies: Option<Bodies>,
+    /// The number of this gateway's log, from 0 to 65535. Gateways whose events come together, in one Redis or in copies
+    /// of each other, each have their own. A change needs a restart.
+    #[schemars(extend("default" = 0))]
+    pub shard: Option<u16>,
+    /// Give the log to `axiom events follow` on other machines, too: whoever reaches this gateway can read then what was
+    /// recorded.
+    #[schemars(extend("default" = false))]
+    pub share: Option<bool>,
+    /// A Redis that has the newest events of all gateways, like `redis://127.0.0.1:6379`. A change needs a restart.
+    pub redis: Option<String>,
+    /// How much of this gateway's events is kept in Redis. Older ones go.
+    #[schemars(extend("default" = "64MiB"))]
+    pub redis_bytes: Option<Size>,
+    /// How old events in Redis may become.
+    #[schemars(extend("default" = "24h"))]
+    pub redis_age: Option<Time>,
     /// Which events are sampled: of those that are like one another some are kept and the others are counted. A change needs
     /// a restart.
     pub sample: Option<Sample>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axiom_core::time;
 use axiom_events::{Next, Reader, Recorded};
 
-use super::{folder, open, tell_gap, unreadable};
+use super::{configured, folder, open, tell_gap, unreadable};
 use crate::cli::Tail;
 use crate::events::{human, json};
 use crate::outcome::{Exit, Failed};
@@ -16,6 +16,13 @@ use crate::terminal::Terminal;
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
+    if let Some(url) = &tail.redis {
+        let url = match url {
+            Some(url) => url.clone(),
+            None => shared_by_configuration(tail, terminal)?,
+        };
+        return super::shared::run(tail, &url, terminal).await;
+    }
     let reader = open(&folder(&tail.at, terminal)?)?;
     let mut at = reader.end();
     let newest = newest(&reader, tail, terminal)?;
@@ -34,6 +41,15 @@ pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
             return Ok(Exit::Ok);
         }
     }
+}
+
+fn shared_by_configuration(tail: &Tail, terminal: &Terminal) -> Result<String, Failed> {
+    let redis = configured(&tail.at, terminal)?.redis.map(|redis| redis.url);
+    redis.ok_or_else(|| {
+        Failed::new(Exit::NotFound, "the configuration names no Redis").hint(
+            "add redis = \"redis://127.0.0.1:6379\" to its section [events], or name one behind --redis",
+        )
+    })
 }
 
 /// The newest events that are wanted, as lines, oldest first.
