@@ -28,6 +28,8 @@ mod index;
 mod checkpoint;
 mod recover;
 
+pub mod archive;
+
 pub mod find;
 pub mod read;
 
@@ -38,6 +40,7 @@ pub mod verify;
 pub mod disk;
 pub mod log;
 
+pub use archive::{Archive, Missing, Piece, Shelf, Summary};
 pub use append::{Ack, Append, AppendError, Appended, Full};
 pub use batch::Batch;
 pub use block::Block;
@@ -49,6 +52,6 @@ pub use log::{Log, Options};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use segment::ReadError;
-pub use segments::End;
+pub use segments::{End, Sealed};
 pub use streams::{Conflict, Expected};
 pub use walk::Damage;

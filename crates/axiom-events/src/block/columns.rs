@@ -21,7 +21,7 @@ use bytes::Bytes;
 use super::{Unsound, varint};
 use crate::batch::{Batch, Names, Row};
 use crate::digest::{Brief, Digest};
-use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, TraceId};
+use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, Recorded, TraceId};
 
 const NAMES: u8 = 1;
 const FLAGS: u8 = 2;
@@ -240,6 +240,49 @@ impl Columns {
         let names = sections.names(count)?;
         let rows = Cursor::new(&sections, names.len(), count)?.rows()?;
         Ok(Columns { rows, names, plain })
+    }
+
+    /// The columns of events that were kept elsewhere.
+    pub(super) fn gather<'a>(events: impl Iterator<Item = Recorded<'a>>) -> Result<Columns, Unsound> {
+        let mut names = Names::default();
+        let mut bodies = Vec::new();
+        let mut rows: Vec<Place> = Vec::new();
+        for Recorded { version, event, .. } in events {
+            let last = rows.last().copied();
+            let mut number = |name: &str, before: Option<u32>| names.number(name, before);
+            rows.push(Place {
+                time: event.time,
+                version,
+                tenant: number(event.tenant, last.map(|row| row.tenant)),
+                stream: number(event.stream, last.map(|row| row.stream)),
+                task: number(event.task, last.map(|row| row.task)),
+                kind: number(event.kind, last.map(|row| row.kind)),
+                body_start: place(bodies.len())?,
+                body_end: place(bodies.len() + event.body.len())?,
+                trace: event.trace,
+                id: event.id,
+                level: event.level,
+                format: event.format,
+            });
+            bodies.extend_from_slice(event.body);
+        }
+        // Names stand behind the bodies, so that no body moves.
+        let mut plain = bodies;
+        let mut places = Vec::with_capacity(names.names.len());
+        for name in names.take() {
+            let start = place(plain.len())?;
+            plain.extend_from_slice(name.as_bytes());
+            places.push((start, place(plain.len())?));
+        }
+        Ok(Columns {
+            plain: Bytes::from(plain),
+            names: places,
+            rows,
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     pub(super) fn row(&self, row: usize) -> (Event<'_>, u64) {
