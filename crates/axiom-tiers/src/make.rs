@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::file::{EventsHash, File, FileError, Source, WriteError, WriteOptions, Writer};
 use crate::manifest::{Object, Tier, read_all, remove};
+use crate::store::chain;
 
 /// The folder of warm files in a shard's folder.
 pub const WARM: &str = "warm";
@@ -29,9 +30,9 @@ pub enum MakeError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("failed to write {path}: {source}")]
+    #[error("failed to write {path}: {}", chain(source))]
     Write { path: PathBuf, source: WriteError },
-    #[error("{path} was written and cannot be read again: {source}")]
+    #[error("{path} was written and cannot be read again: {}", chain(source))]
     Unreadable { path: PathBuf, source: FileError },
     #[error("{path} was written and has other events than it was given: {what}")]
     Different { path: PathBuf, what: String },

@@ -4,8 +4,8 @@
 //! of summaries and, with an object store, 64 MB of what was read from there.
 
 use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axiom_events::writer::LOG_STREAM;
@@ -42,8 +42,12 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Service {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Closed when the thread has ended.
+    ended: Mutex<Receiver<()>>,
 }
+
+/// How long [`Service::stop`] waits. An upload that does not end is left to itself: nothing relies on it yet.
+const STOP_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Shared {
@@ -84,10 +88,14 @@ impl Service {
             changed: Condvar::new(),
         });
         let worker = Arc::clone(&shared);
-        let thread = axiom_core::spawn::thread("events tiers", move || worker.run())?;
+        let (running, ended) = sync_channel(0);
+        axiom_core::spawn::thread("events tiers", move || {
+            let _running = running;
+            worker.run();
+        })?;
         Ok(Service {
             shared,
-            thread: Mutex::new(Some(thread)),
+            ended: Mutex::new(ended),
         })
     }
 
@@ -103,22 +111,25 @@ impl Service {
         self.shared.changed.notify_all();
     }
 
-    /// Ends what is being done, which leaves everything as it was before, and waits for it. Blocks.
+    /// Ends what is being done, which leaves everything as it was before, and waits for it, some seconds at most. Blocks.
     pub fn stop(&self) {
+        self.ask_to_stop();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(STOP_WAIT) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("events were still being moved; the next start begins again what was not finished");
+        }
+    }
+
+    fn ask_to_stop(&self) {
         self.shared.lock().is_stopped = true;
         self.shared.workshop.stop();
         self.shared.changed.notify_all();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // Its panic was reported.
-            let _panicked = thread.join().is_err();
-        }
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.stop();
+        self.ask_to_stop();
     }
 }
 

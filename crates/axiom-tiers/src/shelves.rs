@@ -14,7 +14,7 @@ use axiom_events::{Block, ReadError};
 use crate::file::{Events, File, FileError, Order, Source};
 use crate::make::{DiskSource, WARM, load_summary, save_summary, summary_name};
 use crate::manifest::{Manifest, ManifestError, Object, Snapshot, State, Tier};
-use crate::store::Store;
+use crate::store::{Store, chain};
 
 /// Files whose footers are kept in memory. Each has an open file, or some hundred kilobytes of an object's footer.
 const FILES_MAX: usize = 64;
@@ -73,7 +73,7 @@ pub enum ObjectError {
     #[error("{location} is in an object store, and none is configured\nhint: set `events.store`")]
     NoStore { location: String },
     /// It may be there later.
-    #[error("{location} cannot be read now: {source}")]
+    #[error("{location} cannot be read now: {}", chain(source))]
     Away { location: String, source: io::Error },
     /// It will not come back by itself.
     #[error(
@@ -81,11 +81,21 @@ pub enum ObjectError {
     )]
     Vanished { location: String },
     #[error(
-        "{location} is damaged: {source}\nhint: restore it from a backup or the store's older versions; until then its events are missing"
+        "{location} is damaged: {}\nhint: restore it from a backup or the store's older versions; until then its events are missing",
+        chain(source)
     )]
     Damaged { location: String, source: FileError },
+    #[error("{location} is sound, and has other events than the manifest says")]
+    Other { location: String },
     #[error("{location} has events that do not fit together: {source}")]
     Unsound { location: String, source: Unsound },
+}
+
+/// An object, and whether it is what it should be.
+#[derive(Debug)]
+pub struct Proof {
+    pub object: Object,
+    pub outcome: Result<(), ObjectError>,
 }
 
 impl Shelves {
@@ -122,6 +132,24 @@ impl Shelves {
         self.files.summary(object)
     }
 
+    /// Reads every object and compares it with what the manifest says of it.
+    pub fn prove(&self) -> Vec<Proof> {
+        let shown = self.shown();
+        let objects = shown.state().objects.iter().cloned();
+        let prove = |object: Object| Proof {
+            outcome: self.files.prove(&object),
+            object,
+        };
+        objects.map(prove).collect()
+    }
+
+    fn shown(&self) -> Shown {
+        match &self.origin {
+            Origin::Manifest(manifest) => Shown::State(manifest.now()),
+            Origin::Folder { snapshot, .. } => Shown::Snapshot(Arc::clone(&lock(snapshot))),
+        }
+    }
+
     pub(crate) fn files(&self) -> &Arc<Files> {
         &self.files
     }
@@ -129,10 +157,7 @@ impl Shelves {
 
 impl Archive for Shelves {
     fn shelf(&self) -> Arc<dyn Shelf> {
-        let shown = match &self.origin {
-            Origin::Manifest(manifest) => Shown::State(manifest.now()),
-            Origin::Folder { snapshot, .. } => Shown::Snapshot(Arc::clone(&lock(snapshot))),
-        };
+        let shown = self.shown();
         let mut newest = lock(&self.newest);
         if let Some(standing) = newest.as_ref().filter(|standing| standing.shown.is(&shown)) {
             return Arc::clone(standing) as Arc<dyn Shelf>;
@@ -314,6 +339,18 @@ impl Files {
             }
         };
         opened.map_err(|source| ObjectError::of(location, source))
+    }
+
+    fn prove(&self, object: &Object) -> Result<(), ObjectError> {
+        let source = self.source(object)?;
+        let failed = |error| self.failed(object, error);
+        let file = File::open(source).map_err(failed)?;
+        file.verify().map_err(failed)?;
+        if file.events_hash() != object.events_hash || file.rows() != object.rows {
+            let location = object.location.clone();
+            return Err(ObjectError::Other { location });
+        }
+        Ok(())
     }
 
     pub(crate) fn open(&self, object: &Object) -> Result<File, ObjectError> {

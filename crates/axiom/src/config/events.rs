@@ -6,7 +6,7 @@ use super::Problem;
 use super::decoder::{Decoder, did_you_mean};
 use super::tree::Node;
 
-pub(crate) const KEYS: &[&str] = &["dir", "bodies"];
+pub(crate) const KEYS: &[&str] = &["dir", "bodies", "store", "retention"];
 
 /// `None` when nothing can be recorded by what it says.
 pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOptions> {
@@ -23,6 +23,8 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
                     decoder.bad_value(node, "events.dir", "must be the path of a folder", None);
                 }
             }
+            // Read where the tiers are.
+            "store" | "retention" => {}
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
             _ => decoder.unknown_key(entry, "`events`", KEYS),
         }
