@@ -54,6 +54,11 @@ const PYTHON: &[Group] = &[
         why: "servers on mcp 1.6: 2024-11-05, HTTP+SSE, and the one that dies when it is probed",
         source: "python/old.lock.txt",
     },
+    Group {
+        name: "python-s3",
+        why: "moto, a server that speaks S3, for the cold tier's tests",
+        source: "python/s3.lock.txt",
+    },
 ];
 
 /// A package of Debian's.

@@ -44,14 +44,25 @@ pub trait Shelf: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When some of them cannot be read.
-    fn task(&self, piece: &Piece, task: &str, offsets: Range<u64>, wanted: Wanted) -> Result<Block, ReadError>;
+    fn task(
+        &self,
+        piece: &Piece,
+        task: &str,
+        offsets: Range<u64>,
+        wanted: Wanted,
+    ) -> Result<Block, ReadError>;
 
     /// Events of a stream with these versions: the first, or the last, `count_max` of them.
     ///
     /// # Errors
     /// When some of them cannot be read.
-    fn stream(&self, piece: &Piece, stream: &str, versions: Range<u64>, wanted: Wanted)
-    -> Result<Block, ReadError>;
+    fn stream(
+        &self,
+        piece: &Piece,
+        stream: &str,
+        versions: Range<u64>,
+        wanted: Wanted,
+    ) -> Result<Block, ReadError>;
 
     /// What a piece holds, in brief.
     ///

@@ -428,7 +428,10 @@ impl Block {
 
     /// What it takes in memory.
     pub(crate) fn bytes_in_memory(&self) -> usize {
-        let offsets = self.gathered.as_ref().map_or(0, |gathered| gathered.offsets.len());
+        let offsets = self
+            .gathered
+            .as_ref()
+            .map_or(0, |gathered| gathered.offsets.len());
         self.columns.bytes_in_memory() + offsets * size_of::<u64>() + size_of::<Block>()
     }
 }

@@ -97,7 +97,8 @@ impl Reader {
         offsets: Range<u64>,
         count_max: usize,
     ) -> Result<Vec<Hit>, ReadError> {
-        let look = |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.task(piece, task, offsets.clone(), wanted);
+        let look =
+            |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.task(piece, task, offsets.clone(), wanted);
         self.forward(Column::Task, task, count_max, offsets.clone(), |_| true, look)
     }
 
@@ -118,7 +119,9 @@ impl Reader {
         before_version: u64,
         count_max: usize,
     ) -> Result<Vec<Hit>, ReadError> {
-        let last_block = self.offset_of_version(stream, before_version)?.unwrap_or_else(|| self.segments.first());
+        let last_block = self
+            .offset_of_version(stream, before_version)?
+            .unwrap_or_else(|| self.segments.first());
         let is_wanted = |recorded: &Recorded<'_>| recorded.version < before_version;
         let look =
             |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.stream(piece, stream, 0..before_version, wanted);
@@ -129,7 +132,8 @@ impl Reader {
 
     /// The version of a stream's last event.
     pub fn last_version(&self, stream: &str) -> Result<Option<u64>, ReadError> {
-        let look = |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.stream(piece, stream, 0..u64::MAX, wanted);
+        let look =
+            |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.stream(piece, stream, 0..u64::MAX, wanted);
         let hits = self.backward(Column::Stream, stream, 1, |_| true, u64::MAX, look)?;
         Ok(hits.last().map(|hit| hit.recorded().version))
     }
@@ -154,7 +158,9 @@ impl Reader {
     fn before(&self, segments: &[Arc<Placed>]) -> Option<(Arc<dyn Shelf>, usize)> {
         let first = segments.first()?.segment.begin.first_offset;
         let shelf = self.shelf()?;
-        let count = shelf.pieces().partition_point(|piece| piece.offsets.start < first);
+        let count = shelf
+            .pieces()
+            .partition_point(|piece| piece.offsets.start < first);
         (count > 0).then_some((shelf, count))
     }
 
@@ -282,7 +288,10 @@ impl Reader {
         let mut sums = Sums::default();
         let segments = self.segments.all();
         if let Some((shelf, count)) = self.before(&segments) {
-            for piece in shelf.pieces()[..count].iter().filter(|piece| totals.reaches(piece)) {
+            for piece in shelf.pieces()[..count]
+                .iter()
+                .filter(|piece| totals.reaches(piece))
+            {
                 sums.add(totals.cells(&shelf.summary(piece)?.index, unit));
             }
         }

@@ -40,8 +40,8 @@ pub mod verify;
 pub mod disk;
 pub mod log;
 
-pub use archive::{Archive, Missing, Piece, Shelf, Summary};
 pub use append::{Ack, Append, AppendError, Appended, Full};
+pub use archive::{Archive, Missing, Piece, Shelf, Summary};
 pub use batch::Batch;
 pub use block::Block;
 pub use digest::Count;

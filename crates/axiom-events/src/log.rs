@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::archive::Archive;
 use crate::append::{Append, AppendError, Appended, Full, Queue};
+use crate::archive::Archive;
 use crate::batch::Batch;
 use crate::disk::Disk;
 use crate::read::Reader;

@@ -108,7 +108,9 @@ impl Reader {
     /// The oldest offset that is kept.
     pub fn first(&self) -> u64 {
         let hot = self.segments.first();
-        let archived = self.shelf().and_then(|shelf| Some(shelf.pieces().first()?.offsets.start));
+        let archived = self
+            .shelf()
+            .and_then(|shelf| Some(shelf.pieces().first()?.offsets.start));
         archived.map_or(hot, |archived| archived.min(hot))
     }
 
@@ -183,7 +185,10 @@ impl Reader {
         let piece = match piece_of(shelf.as_ref(), offset) {
             Ok(at) => &shelf.pieces()[at],
             Err(next) => {
-                let next = shelf.pieces().get(next).map_or(hot_first, |piece| piece.offsets.start);
+                let next = shelf
+                    .pieces()
+                    .get(next)
+                    .map_or(hot_first, |piece| piece.offsets.start);
                 return Ok(Next::Gap(offset..next.min(hot_first)));
             }
         };
@@ -204,7 +209,9 @@ impl Reader {
 
 /// The piece that an offset belongs to, or else the place of the first one behind it.
 fn piece_of(shelf: &dyn Shelf, offset: u64) -> Result<usize, usize> {
-    let after = shelf.pieces().partition_point(|piece| piece.offsets.end <= offset);
+    let after = shelf
+        .pieces()
+        .partition_point(|piece| piece.offsets.end <= offset);
     match shelf.pieces().get(after) {
         Some(piece) if piece.offsets.contains(&offset) => Ok(after),
         _ => Err(after),

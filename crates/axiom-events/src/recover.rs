@@ -395,7 +395,11 @@ fn replayed_from(checkpoint: u64, end: u64) -> u64 {
 /// what is in it is not recognised.
 fn replay_archived(shelf: &dyn Shelf, checkpoint: u64, end: u64, streams: &mut Streams) {
     let ids_from = end.saturating_sub(IDS_MAX as u64);
-    for piece in shelf.pieces().iter().filter(|piece| piece.offsets.end > checkpoint) {
+    for piece in shelf
+        .pieces()
+        .iter()
+        .filter(|piece| piece.offsets.end > checkpoint)
+    {
         match shelf.summary(piece) {
             Ok(summary) => {
                 for (stream, next) in summary.next_versions() {

@@ -247,7 +247,10 @@ impl Segments {
         };
         let bytes = placed.segment.bytes()?;
         if placed.is_damaged()? {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             let aside = self.folder.join(format!("damaged-{name}.bin"));
             disk.rename(path, &aside).map_err(failed)?;
             return Ok(0);

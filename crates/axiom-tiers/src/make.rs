@@ -153,7 +153,9 @@ impl Making {
             path: unfinished.clone(),
             source,
         })?;
-        let out = out.into_inner().map_err(|error| on("write")(error.into_error()))?;
+        let out = out
+            .into_inner()
+            .map_err(|error| on("write")(error.into_error()))?;
         let (bytes, bytes_hash) = out.close().map_err(on("sync"))?;
 
         // As it will be read: from the disk, by somebody who knows only the file.
@@ -172,7 +174,13 @@ impl Making {
         }
         if self.rows > 0 {
             let name = summary_name(&self.name);
-            save_summary(self.disk.as_ref(), &self.folder, &name, &self.summary, self.offsets.clone());
+            save_summary(
+                self.disk.as_ref(),
+                &self.folder,
+                &name,
+                &self.summary,
+                self.offsets.clone(),
+            );
         }
         let path = self.folder.join(&self.name);
         self.disk.rename(&unfinished, &path).map_err(on("rename"))?;
@@ -219,7 +227,13 @@ pub(crate) fn summary_name(location: &str) -> String {
 }
 
 /// A summary is derived: where it is missing it is made again, so failing to write it harms nobody.
-pub(crate) fn save_summary(disk: &dyn Disk, folder: &Path, name: &str, summary: &Summary, offsets: Range<u64>) {
+pub(crate) fn save_summary(
+    disk: &dyn Disk,
+    folder: &Path,
+    name: &str,
+    summary: &Summary,
+    offsets: Range<u64>,
+) {
     let save = || {
         let bytes = summary.encode(offsets)?;
         let temporary = folder.join(format!("{name}{UNFINISHED}"));
@@ -234,7 +248,12 @@ pub(crate) fn save_summary(disk: &dyn Disk, folder: &Path, name: &str, summary: 
     }
 }
 
-pub(crate) fn load_summary(disk: &dyn Disk, folder: &Path, name: &str, offsets: Range<u64>) -> Option<Summary> {
+pub(crate) fn load_summary(
+    disk: &dyn Disk,
+    folder: &Path,
+    name: &str,
+    offsets: Range<u64>,
+) -> Option<Summary> {
     let bytes = read_all(disk, &folder.join(name)).ok()?;
     Summary::decode(&bytes, offsets)
 }

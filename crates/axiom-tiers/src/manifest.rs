@@ -28,8 +28,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use axiom_events::disk::{Access, Disk, File};
 use axiom_events::disk::Machine;
+use axiom_events::disk::{Access, Disk, File};
 
 use frames::Tail;
 use pins::{Floor, Pin};
@@ -351,7 +351,9 @@ fn load(disk: &dyn Disk, folder: &Path, shard: u16) -> Result<(State, Read), Man
     let path = folder.join(NAME);
     let bytes = match read_all(disk, &path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((State::new(shard), Read::default())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((State::new(shard), Read::default()));
+        }
         Err(source) => return Err(failed("read", &path, source)),
     };
     let damaged = |at: usize, reason: String| ManifestError::Damaged {

@@ -200,9 +200,18 @@ pub(crate) fn may_be_held(holds: &[Hold], object: &Object, summary: &Summary) ->
     holds.iter().any(|hold| {
         hold.from.is_none_or(|from| object.time_max >= from)
             && hold.to.is_none_or(|to| object.time_min < to)
-            && hold.tenant.as_ref().is_none_or(|tenant| tenants.contains_key(tenant.as_str()))
-            && hold.task.as_ref().is_none_or(|task| task.is_empty() || summary.has_task(task))
-            && hold.stream.as_ref().is_none_or(|stream| summary.versions(stream).is_some())
+            && hold
+                .tenant
+                .as_ref()
+                .is_none_or(|tenant| tenants.contains_key(tenant.as_str()))
+            && hold
+                .task
+                .as_ref()
+                .is_none_or(|task| task.is_empty() || summary.has_task(task))
+            && hold
+                .stream
+                .as_ref()
+                .is_none_or(|stream| summary.versions(stream).is_some())
     })
 }
 

@@ -116,7 +116,9 @@ impl Service {
         self.ask_to_stop();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.recv_timeout(STOP_WAIT) == Err(RecvTimeoutError::Timeout) {
-            tracing::warn!("events were still being moved; the next start begins again what was not finished");
+            tracing::warn!(
+                "events were still being moved; the next start begins again what was not finished"
+            );
         }
     }
 
@@ -359,7 +361,11 @@ impl Shared {
     fn reclaim(&self, _: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
         let (bytes, files) = self.workshop.reclaim(&self.log)?;
         if bytes > 0 || files > 0 {
-            tracing::debug!(segment_bytes = bytes, files, "what nobody reads any more was deleted");
+            tracing::debug!(
+                segment_bytes = bytes,
+                files,
+                "what nobody reads any more was deleted"
+            );
         }
         Ok(false)
     }

@@ -100,7 +100,12 @@ pub struct Proof {
 
 impl Shelves {
     /// For the process that changes the tiers.
-    pub fn of(manifest: Arc<Manifest>, disk: Arc<dyn Disk>, folder: &Path, store: Option<Arc<Store>>) -> Shelves {
+    pub fn of(
+        manifest: Arc<Manifest>,
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        store: Option<Arc<Store>>,
+    ) -> Shelves {
         Shelves {
             origin: Origin::Manifest(manifest),
             files: Arc::new(Files::new(disk, folder, store)),
@@ -224,8 +229,16 @@ impl Standing {
             return Ok(Found::Gap(offset..lost.end, Missing::Lost));
         }
         // What was lost inside of a row group is a gap, too, so the group is cut there.
-        let before = object.lost.iter().map(|lost| lost.end).filter(|end| *end <= offset);
-        let behind = object.lost.iter().map(|lost| lost.start).filter(|start| *start > offset);
+        let before = object
+            .lost
+            .iter()
+            .map(|lost| lost.end)
+            .filter(|end| *end <= offset);
+        let behind = object
+            .lost
+            .iter()
+            .map(|lost| lost.start)
+            .filter(|start| *start > offset);
         let from = before.max().unwrap_or(object.offsets.start);
         let to = behind.min().unwrap_or(object.offsets.end);
         let file = self.files.open(object)?;
@@ -237,8 +250,12 @@ impl Standing {
             return Ok(Found::Gap(offset..group.offsets.start, Missing::Retired));
         }
         let offsets = group.offsets.start.max(from)..group.offsets.end.min(to);
-        let events = file.group(place).map_err(|error| self.files.failed(object, error))?;
-        let events = events.iter().filter(|recorded| offsets.contains(&recorded.offset));
+        let events = file
+            .group(place)
+            .map_err(|error| self.files.failed(object, error))?;
+        let events = events
+            .iter()
+            .filter(|recorded| offsets.contains(&recorded.offset));
         let block = Block::gather(offsets.clone(), events).map_err(|source| ObjectError::Unsound {
             location: object.location.clone(),
             source,
@@ -273,14 +290,23 @@ impl Shelf for Standing {
             Ok(found) => Ok(found),
             Err(error) if error.is_final() => {
                 tracing::error!(%error, "archived events cannot be read");
-                let rest = self.files.group_around(object, offset).map_or(object.offsets.end, |group| group.end);
+                let rest = self
+                    .files
+                    .group_around(object, offset)
+                    .map_or(object.offsets.end, |group| group.end);
                 Ok(Found::Gap(offset..rest, Missing::Lost))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn task(&self, piece: &Piece, task: &str, offsets: Range<u64>, wanted: Wanted) -> Result<Block, ReadError> {
+    fn task(
+        &self,
+        piece: &Piece,
+        task: &str,
+        offsets: Range<u64>,
+        wanted: Wanted,
+    ) -> Result<Block, ReadError> {
         let object = self.object(piece);
         let order = order_of(wanted.end);
         let events = if self.summary(piece)?.has_task(task) {
@@ -293,7 +319,13 @@ impl Shelf for Standing {
         self.gathered(object, &events, order)
     }
 
-    fn stream(&self, piece: &Piece, stream: &str, versions: Range<u64>, wanted: Wanted) -> Result<Block, ReadError> {
+    fn stream(
+        &self,
+        piece: &Piece,
+        stream: &str,
+        versions: Range<u64>,
+        wanted: Wanted,
+    ) -> Result<Block, ReadError> {
         let object = self.object(piece);
         let order = order_of(wanted.end);
         let here = self.summary(piece)?.versions(stream);
@@ -403,14 +435,23 @@ impl Files {
             Some(summary) => summary,
             None => {
                 let summary = self.summarise(object)?;
-                save_summary(self.disk.as_ref(), &folder, &name, &summary, object.offsets.clone());
+                save_summary(
+                    self.disk.as_ref(),
+                    &folder,
+                    &name,
+                    &summary,
+                    object.offsets.clone(),
+                );
                 summary
             }
         };
         let summary = Arc::new(summary);
         let mut summaries = lock(&self.summaries);
         summaries.push_back((location.clone(), Arc::clone(&summary)));
-        let mut bytes: usize = summaries.iter().map(|(_, summary)| summary.bytes_in_memory()).sum();
+        let mut bytes: usize = summaries
+            .iter()
+            .map(|(_, summary)| summary.bytes_in_memory())
+            .sum();
         while bytes > SUMMARY_BYTES
             && summaries.len() > 1
             && let Some((_, oldest)) = summaries.pop_front()

@@ -17,9 +17,7 @@ use bytes::Bytes;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{
-    ClientOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, RetryConfig,
-};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, RetryConfig};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -67,7 +65,10 @@ pub enum StoreOptionsError {
     #[error("the endpoint {endpoint:?} is not valid: {why}")]
     Endpoint { endpoint: String, why: &'static str },
     #[error("the object store {url} cannot be used: {source}")]
-    Build { url: String, source: object_store::Error },
+    Build {
+        url: String,
+        source: object_store::Error,
+    },
     #[error("the object store's thread could not be started: {0}")]
     Thread(io::Error),
 }
@@ -111,7 +112,9 @@ pub struct Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("base", &self.base).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +134,9 @@ impl Store {
         };
         let (store, prefix): (Arc<dyn ObjectStore>, String) = match url.scheme() {
             "file" => {
-                let folder = url.to_file_path().map_err(|()| bad("a folder of this machine is written file:///folder"))?;
+                let folder = url
+                    .to_file_path()
+                    .map_err(|()| bad("a folder of this machine is written file:///folder"))?;
                 fs_err::create_dir_all(&folder).map_err(|error| bad(&error.to_string()))?;
                 let local = LocalFileSystem::new_with_prefix(&folder).map_err(failed)?;
                 (Arc::new(local.with_automatic_cleanup(false)), String::new())
@@ -170,7 +175,10 @@ impl Store {
             let _written = write!(hash, "{byte:02x}").is_ok();
         }
         let (first, end) = (offsets.start, offsets.end);
-        format!("{}/shard-{shard:05}/{first:020}-{end:020}-{hash}.parquet", self.base)
+        format!(
+            "{}/shard-{shard:05}/{first:020}-{end:020}-{hash}.parquet",
+            self.base
+        )
     }
 
     /// Puts a file there and reads it back. Afterwards it is there, whole: nothing else is success.
@@ -186,7 +194,9 @@ impl Store {
             let put = async move { store.put_opts(&to, payload, PutMode::Create.into()).await };
             match self.wait(put).and_then(|put| put) {
                 // Then these bytes came there before, and were not noted. Reading them back shows it.
-                Ok(_) | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
+                Ok(_)
+                | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) =>
+                    {}
                 Err(error) => return Err(self.failed(location, &error)),
             }
         } else {
@@ -301,7 +311,10 @@ impl Store {
     }
 
     /// Does it on the store's thread, and waits.
-    fn wait<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> object_store::Result<T> {
+    fn wait<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> object_store::Result<T> {
         let (tx, rx) = sync_channel(1);
         let task = axiom_core::spawn::spawn_on(&self.thread, "object store", async move {
             // Whoever asked may have given up.
@@ -360,7 +373,9 @@ fn s3(bucket: &str, options: &StoreOptions) -> Result<AmazonS3Builder, StoreOpti
             "http" => return Err(bad("keys and events would travel in the open; use https")),
             _ => return Err(bad("it must begin with https://")),
         }
-        builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
+        builder = builder
+            .with_endpoint(endpoint)
+            .with_virtual_hosted_style_request(false);
     }
     if let (Some(id), Some(secret)) = (&options.access_key_id, &options.secret_access_key) {
         builder = builder.with_access_key_id(id).with_secret_access_key(secret);
@@ -382,7 +397,9 @@ fn is_here(url: &url::Url) -> bool {
 
 /// A thread that does what is sent to it until the store is dropped.
 fn start_thread(ended: oneshot::Receiver<()>) -> io::Result<Handle> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let handle = runtime.handle().clone();
     axiom_core::spawn::thread("object store", move || {
         // Nothing is ever sent.

@@ -12,7 +12,7 @@ use axiom_events::disk::{Access, Disk};
 use axiom_events::{Block, Log, Next, ReadError, Recorded, Sealed};
 
 use crate::file::EventsHash;
-use crate::make::{MakeError, Made, Making, SUMMARY, UNFINISHED, WARM, name_for, save_summary, summary_name};
+use crate::make::{Made, MakeError, Making, SUMMARY, UNFINISHED, WARM, name_for, save_summary, summary_name};
 use crate::manifest::{Change, Manifest, ManifestError, Object, Tier, remove};
 use crate::shelves::{ObjectError, Shelves};
 use crate::store::{Store, StoreError};
@@ -145,7 +145,12 @@ impl Workshop {
     }
 
     /// Copies hot events; says which could not be read.
-    fn copy_hot(&self, log: &Log, offsets: &Range<u64>, making: &mut Making) -> Result<Vec<Range<u64>>, WorkError> {
+    fn copy_hot(
+        &self,
+        log: &Log,
+        offsets: &Range<u64>,
+        making: &mut Making,
+    ) -> Result<Vec<Range<u64>>, WorkError> {
         let reader = log.reader().apart();
         let mut lost: Vec<Range<u64>> = Vec::new();
         let mut at = offsets.start;
@@ -278,7 +283,12 @@ impl Workshop {
     /// Then it is warm as before.
     pub fn place(&self, object: &Object) -> Result<Object, WorkError> {
         let cold = self.upload(object.clone())?;
-        self.replace(std::slice::from_ref(object), Some(cold.clone()), 0, "moved to the object store")?;
+        self.replace(
+            std::slice::from_ref(object),
+            Some(cold.clone()),
+            0,
+            "moved to the object store",
+        )?;
         Ok(cold)
     }
 
@@ -302,7 +312,13 @@ impl Workshop {
         let summary = files.summary(&object)?;
         let folder = self.folder.join(WARM);
         let name = summary_name(&location);
-        save_summary(self.disk.as_ref(), &folder, &name, &summary, object.offsets.clone());
+        save_summary(
+            self.disk.as_ref(),
+            &folder,
+            &name,
+            &summary,
+            object.offsets.clone(),
+        );
         Ok(Object {
             tier: Tier::Cold,
             location,
@@ -310,7 +326,13 @@ impl Workshop {
         })
     }
 
-    fn replace(&self, objects: &[Object], added: Option<Object>, retired: u64, why: &str) -> Result<(), WorkError> {
+    fn replace(
+        &self,
+        objects: &[Object],
+        added: Option<Object>,
+        retired: u64,
+        why: &str,
+    ) -> Result<(), WorkError> {
         let change = Change::Replace {
             removed: objects.iter().map(|object| object.location.clone()).collect(),
             added: added.into_iter().collect(),
@@ -334,7 +356,11 @@ impl Workshop {
         let state = self.manifest.now();
         let mut deleted = Vec::new();
         let mut outcome = Ok(());
-        for garbage in state.garbage.iter().filter(|garbage| garbage.since <= floor.sequence) {
+        for garbage in state
+            .garbage
+            .iter()
+            .filter(|garbage| garbage.since <= floor.sequence)
+        {
             let location = &garbage.location;
             let removed = match (garbage.tier, &self.store) {
                 (Tier::Warm, _) => self.remove_warm(location),
@@ -372,7 +398,13 @@ impl Workshop {
     }
 
     fn begin(&self, name: String, offsets: Range<u64>) -> Result<Making, WorkError> {
-        Ok(Making::begin(&self.disk, &self.folder, name, self.shard, offsets)?)
+        Ok(Making::begin(
+            &self.disk,
+            &self.folder,
+            name,
+            self.shard,
+            offsets,
+        )?)
     }
 
     /// Puts in order what a crash has left: files that no record names. A file of events that are nowhere else is taken
@@ -420,7 +452,8 @@ impl Workshop {
         let cold = state.objects.iter().filter(|object| object.tier == Tier::Cold);
         let cold: Vec<&Range<u64>> = cold.map(|object| &object.offsets).collect();
         for name in self.warm_names()? {
-            let is_copy = offsets_of(&name).is_some_and(|offsets| cold.contains(&&offsets)) && !state.is_known(&name);
+            let is_copy =
+                offsets_of(&name).is_some_and(|offsets| cold.contains(&&offsets)) && !state.is_known(&name);
             if is_copy || (name.ends_with(SUMMARY) && !known.contains(&name)) {
                 self.remove_warm_file(&name)?;
             }
@@ -444,7 +477,10 @@ impl Workshop {
     fn is_elsewhere(&self, log: &Log, offsets: &Range<u64>) -> Result<bool, WorkError> {
         let state = self.manifest.now();
         let hot = log.sealed()?;
-        let is_hot = hot.first().map_or(log.reader().end(), |first| first.offsets.start) <= offsets.start.max(state.hot_from);
+        let is_hot = hot
+            .first()
+            .map_or(log.reader().end(), |first| first.offsets.start)
+            <= offsets.start.max(state.hot_from);
         if offsets.end > state.hot_from && !is_hot {
             return Ok(false);
         }
@@ -530,8 +566,16 @@ impl Workshop {
         object.events_hash = file.events_hash();
         object.rows = file.rows();
         let groups = file.groups();
-        object.time_min = groups.iter().map(|group| group.time_min).min().unwrap_or_default();
-        object.time_max = groups.iter().map(|group| group.time_max).max().unwrap_or_default();
+        object.time_min = groups
+            .iter()
+            .map(|group| group.time_min)
+            .min()
+            .unwrap_or_default();
+        object.time_max = groups
+            .iter()
+            .map(|group| group.time_max)
+            .max()
+            .unwrap_or_default();
         object.began = object.time_min;
         Ok(object)
     }

@@ -11,9 +11,9 @@ use axiom_gateway::Gateway;
 use axiom_gateway::options::Options;
 use axiom_tiers::Service;
 
-use crate::config::{Config, Tiers};
 use crate::config::load::load;
 use crate::config::render;
+use crate::config::{Config, Tiers};
 use crate::terminal::Terminal;
 
 pub use watch::{Watch, changed};

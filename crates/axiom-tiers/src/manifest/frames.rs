@@ -84,6 +84,7 @@ fn record_at(bytes: &[u8], at: usize) -> Option<(Result<Record, String>, usize)>
     if crc32c::crc32c(checked) != crc {
         return None;
     }
-    let record = serde_json::from_slice(&checked[4..]).map_err(|error| format!("a record says what is not understood: {error}"));
+    let record = serde_json::from_slice(&checked[4..])
+        .map_err(|error| format!("a record says what is not understood: {error}"));
     Some((record, end))
 }

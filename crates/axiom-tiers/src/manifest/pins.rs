@@ -141,10 +141,12 @@ fn pinned(path: &Path) -> io::Result<Option<Floor>> {
     file.read_to_string(&mut text)?;
     let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
     // The newline is written last.
-    Ok(Some(match (numbers.next(), numbers.next(), text.ends_with('\n')) {
-        (Some(Some(sequence)), Some(Some(hot_from)), true) => Floor { sequence, hot_from },
-        _ => everything,
-    }))
+    Ok(Some(
+        match (numbers.next(), numbers.next(), text.ends_with('\n')) {
+            (Some(Some(sequence)), Some(Some(hot_from)), true) => Floor { sequence, hot_from },
+            _ => everything,
+        },
+    ))
 }
 
 /// Whether the file is the one that has this name.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 /// Where every event of a shard is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct State {
     pub shard: u16,
     /// Of the last record.
@@ -22,7 +22,7 @@ pub struct State {
 }
 
 /// Events of an offset range, in one file or object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Object {
     pub tier: Tier,
     /// A warm one's file name within `warm`, a cold one's address in the object store.
@@ -59,7 +59,7 @@ pub enum Tier {
 }
 
 /// Events that must not be deleted. What is `None` asks for nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hold {
     pub id: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,7 +81,7 @@ pub struct Hold {
 }
 
 /// A file or object to be deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Garbage {
     pub tier: Tier,
     pub location: String,
@@ -90,7 +90,7 @@ pub struct Garbage {
 }
 
 /// A change, who made it, and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {
     pub sequence: u64,
     /// Nanoseconds since 1970.
@@ -99,7 +99,7 @@ pub struct Record {
     pub change: Change,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// Everything so far.
@@ -115,11 +115,18 @@ pub enum Change {
         why: String,
     },
     /// Something will be made here. If nothing comes of it, it is garbage.
-    Intend { tier: Tier, location: String },
+    Intend {
+        tier: Tier,
+        location: String,
+    },
     /// These were deleted.
-    Reclaim { locations: Vec<String> },
+    Reclaim {
+        locations: Vec<String>,
+    },
     Hold(Hold),
-    Release { id: u64 },
+    Release {
+        id: u64,
+    },
 }
 
 /// A change that would lose events or have them twice.
@@ -217,7 +224,9 @@ impl State {
             .iter()
             .filter(|object| object.offsets.start >= span.start && object.offsets.end <= span.end);
         if between.count() != gone.len() {
-            return Err(Impossible("an object between those that are replaced stays".to_owned()));
+            return Err(Impossible(
+                "an object between those that are replaced stays".to_owned(),
+            ));
         }
         let mut at = span.start;
         for object in added {
@@ -233,7 +242,9 @@ impl State {
         if rows(added) > rows(&gone) {
             return Err(Impossible("there would be more events than before".to_owned()));
         }
-        let place = self.objects.partition_point(|object| object.offsets.start < span.start);
+        let place = self
+            .objects
+            .partition_point(|object| object.offsets.start < span.start);
         self.objects
             .splice(place..place + gone.len(), added.iter().cloned());
         self.garbage

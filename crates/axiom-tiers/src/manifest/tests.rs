@@ -51,7 +51,11 @@ fn three(folder: &std::path::Path) -> Manifest {
 }
 
 fn names(state: &State) -> Vec<&str> {
-    state.objects.iter().map(|object| object.location.as_str()).collect()
+    state
+        .objects
+        .iter()
+        .map(|object| object.location.as_str())
+        .collect()
 }
 
 #[test]
@@ -63,7 +67,11 @@ fn says_again_what_was_recorded() {
     let state = read.now();
     assert_eq!(names(&state), ["ab", "c"]);
     assert_eq!((state.hot_from, state.sequence), (30, 4));
-    let garbage: Vec<&str> = state.garbage.iter().map(|garbage| garbage.location.as_str()).collect();
+    let garbage: Vec<&str> = state
+        .garbage
+        .iter()
+        .map(|garbage| garbage.location.as_str())
+        .collect();
     assert_eq!(garbage, ["a", "b"]);
 }
 
@@ -108,7 +116,9 @@ fn every_cut_of_the_file_is_a_state_that_once_was() {
                 sequences.push(sequence);
                 // And it goes on from there.
                 manifest
-                    .change("test", |state| Some(seal("z", state.hot_from..state.hot_from + 1)))
+                    .change("test", |state| {
+                        Some(seal("z", state.hot_from..state.hot_from + 1))
+                    })
                     .unwrap();
                 assert_eq!(open(folder.path()).now().sequence, sequence + 1);
             }
@@ -134,7 +144,11 @@ fn every_flipped_bit_before_the_last_record_is_reported_with_its_place() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
         fs_err::write(&path, &bytes).unwrap();
-        let begin = records.iter().rev().map(|(begin, _)| *begin).find(|begin| *begin <= at);
+        let begin = records
+            .iter()
+            .rev()
+            .map(|(begin, _)| *begin)
+            .find(|begin| *begin <= at);
         match Manifest::open(Arc::new(Machine), folder.path(), 0) {
             Err(ManifestError::Damaged { at: place, .. }) => {
                 assert_eq!(place, begin.unwrap_or(0) as u64, "a bit at {at}");
@@ -158,7 +172,9 @@ fn is_written_anew_before_it_grows_without_end() {
                 }))
             })
             .unwrap();
-        manifest.change("test", |_| Some(Change::Release { id: n })).unwrap();
+        manifest
+            .change("test", |_| Some(Change::Release { id: n }))
+            .unwrap();
     }
     let bytes = fs_err::metadata(folder.path().join(NAME)).unwrap().len();
     assert!(bytes < 2 * BYTES_MAX, "{bytes}");
@@ -172,7 +188,9 @@ fn two_processes_may_change_it() {
     other.change("other", |_| Some(seal("d", 30..40))).unwrap();
     // The first one has not read that: it decides on what is there, not on what it knows.
     let state = one
-        .change("one", |state| Some(seal("e", state.hot_from..state.hot_from + 10)))
+        .change("one", |state| {
+            Some(seal("e", state.hot_from..state.hot_from + 10))
+        })
         .unwrap();
     assert_eq!(names(&state), ["ab", "c", "d", "e"]);
     assert_eq!(*other.refresh().unwrap(), *state);

@@ -69,7 +69,11 @@ impl Cache {
         let mut out = BytesMut::new();
         for (piece, bytes) in found {
             let begin = piece * PIECE_BYTES;
-            let within = |at: u64| usize::try_from(at.saturating_sub(begin)).unwrap_or(usize::MAX).min(bytes.len());
+            let within = |at: u64| {
+                usize::try_from(at.saturating_sub(begin))
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len())
+            };
             out.extend_from_slice(&bytes[within(range.start)..within(range.end)]);
         }
         Ok(out.freeze())

@@ -58,15 +58,26 @@ fn must_be_whole(sim: &Sim, context: &str) {
     let world = open(sim);
     assert_eq!(all(&world.log.reader()), expected(EVENTS), "{context}, at first");
     assert!(work(&world), "{context}: it goes on");
-    assert_eq!(all(&world.log.reader()), expected(EVENTS), "{context}, in the end");
+    assert_eq!(
+        all(&world.log.reader()),
+        expected(EVENTS),
+        "{context}, in the end"
+    );
     let warm = Path::new(FOLDER).join("warm");
     let names = sim.files(&warm).unwrap();
     let parquet = names.iter().filter(|name| name.ends_with(".parquet")).count();
     let objects = world.objects();
     assert_eq!(parquet, objects.len(), "{context}: {names:?}");
-    assert!(names.iter().all(|name| !name.ends_with(".tmp")), "{context}: {names:?}");
+    assert!(
+        names.iter().all(|name| !name.ends_with(".tmp")),
+        "{context}: {names:?}"
+    );
     world.append(EVENTS..EVENTS + 50);
-    assert_eq!(all(&world.log.reader()), expected(EVENTS + 50), "{context}, after more");
+    assert_eq!(
+        all(&world.log.reader()),
+        expected(EVENTS + 50),
+        "{context}, after more"
+    );
     world.log.close();
 }
 
@@ -86,7 +97,10 @@ fn the_power_fails_before_every_step() {
             world.log.close();
             drop(world);
             sim.power_comes_back(seed * 1000 + step);
-            must_be_whole(&sim, &format!("power fails before step {step} of {ops}, seed {seed}"));
+            must_be_whole(
+                &sim,
+                &format!("power fails before step {step} of {ops}, seed {seed}"),
+            );
         }
     }
 }
@@ -136,7 +150,10 @@ fn no_room_for_a_warm_file_leaves_the_log_as_it_was() {
         errno: ENOSPC,
     });
     let error = world.seal(2).expect_err("there is no room").to_string();
-    assert!(error.contains("warm/") && error.contains("No space left"), "{error}");
+    assert!(
+        error.contains("warm/") && error.contains("No space left"),
+        "{error}"
+    );
     sim.heal();
     assert_eq!(world.sealed(), segments);
     assert_eq!(world.objects(), []);

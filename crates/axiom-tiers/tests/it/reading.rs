@@ -10,7 +10,10 @@ const EVENTS: u64 = 2000;
 /// Five files, two of them merged, and a few segments that are still hot.
 fn in_tiers(world: &World) {
     for _ in 0..5 {
-        world.seal(3).expect("it is sealed").expect("there is something to seal");
+        world
+            .seal(3)
+            .expect("it is sealed")
+            .expect("there is something to seal");
         world.workshop.reclaim(&world.log).expect("it is deleted");
     }
     let objects = world.objects();
@@ -76,7 +79,9 @@ fn the_disk_has_only_what_is_needed() {
     let segments_before = world.sealed().len();
     in_tiers(&world);
     let files = |folder: &std::path::Path, ending: &str| {
-        let names = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = fs_err::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
         let names = names.map(|name| name.into_string().unwrap());
         names.filter(|name| name.ends_with(ending)).count()
     };
@@ -123,7 +128,9 @@ fn streams_and_ids_go_on_where_they_were() {
     append(1 << 100, Expected::Exact(last)).expect("it is there");
     // The id of an event that was sealed long ago.
     let old = world.log.reader().stream("orders", 0, usize::MAX).unwrap();
-    let old = old.iter().find_map(|hit| hit.recorded().event.id.map(|id| (hit.recorded().offset, id)));
+    let old = old
+        .iter()
+        .find_map(|hit| hit.recorded().event.id.map(|id| (hit.recorded().offset, id)));
     let (offset, EventId(id)) = old.unwrap();
     let repeated = append(id, Expected::Any).expect("it is known");
     assert!(repeated.is_repeated);
@@ -219,7 +226,10 @@ fn a_warm_file_that_is_gone_or_damaged_is_a_gap_that_is_told() {
         let found = all(&world.beside());
         assert_eq!(found.gaps, [(object.offsets.clone(), Missing::Lost)]);
         assert_eq!(found.count, EVENTS - object.rows);
-        world.beside().task_tail("task-1", usize::MAX).expect_err("an answer would not be whole");
+        world
+            .beside()
+            .task_tail("task-1", usize::MAX)
+            .expect_err("an answer would not be whole");
     };
     fs_err::remove_file(&path).unwrap();
     with_gap(&world);

@@ -40,7 +40,9 @@ fn shard(at: &EventsAt, terminal: &Terminal) -> Result<Shard, Failed> {
         (None, Some(events)) => events.dir,
         (None, None) => {
             let failed = Failed::new(Exit::NotFound, "the configuration records no events");
-            return Err(failed.hint("add a section [events] with dir = \"events\", or name a folder with --dir"));
+            return Err(
+                failed.hint("add a section [events] with dir = \"events\", or name a folder with --dir")
+            );
         }
     };
     let folder = shard_folder(&dir);

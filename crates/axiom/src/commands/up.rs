@@ -34,7 +34,9 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     };
     let drain_timeout = options.limits.drain_timeout;
     let recording = open_recording(&given.config)?;
-    let (log, tiers) = recording.map(|recording| (recording.log, recording.tiers)).unzip();
+    let (log, tiers) = recording
+        .map(|recording| (recording.log, recording.tiers))
+        .unzip();
     let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));

@@ -189,7 +189,10 @@ pub struct Events {
 #[derive(Debug, JsonSchema)]
 #[schemars(untagged, inline)]
 pub enum Store {
-    Url(#[schemars(regex(pattern = r"^(s3://|file:///)"))] String),
+    Url(
+        #[schemars(regex(pattern = r"^(s3://|file:///)"))]
+        String,
+    ),
     Table(StoreTable),
 }
 

@@ -73,7 +73,10 @@ fn store(decoder: &mut Decoder<'_>, node: &Node) -> Option<StoreOptions> {
             }
         }
     }
-    if !["s3://", "file:///"].iter().any(|scheme| options.url.starts_with(scheme)) {
+    if !["s3://", "file:///"]
+        .iter()
+        .any(|scheme| options.url.starts_with(scheme))
+    {
         decoder.bad_value(
             node,
             "events.store",
@@ -87,7 +90,9 @@ fn store(decoder: &mut Decoder<'_>, node: &Node) -> Option<StoreOptions> {
         options.endpoint = options
             .endpoint
             .or_else(|| look_up(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]));
-        options.region = options.region.or_else(|| look_up(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        options.region = options
+            .region
+            .or_else(|| look_up(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
         if options.access_key_id.is_none() {
             options.access_key_id = look_up(&["AWS_ACCESS_KEY_ID"]);
             options.secret_access_key = options
@@ -104,8 +109,12 @@ fn retention(decoder: &mut Decoder<'_>, node: &Node, retention: &mut Retention) 
         let node = &entry.node;
         match entry.key.as_str() {
             "hot" => retention.hot = limits(decoder, node, "events.retention.hot").unwrap_or(retention.hot),
-            "warm" => retention.warm = limits(decoder, node, "events.retention.warm").unwrap_or(retention.warm),
-            "cold" => retention.cold = limits(decoder, node, "events.retention.cold").unwrap_or(retention.cold),
+            "warm" => {
+                retention.warm = limits(decoder, node, "events.retention.warm").unwrap_or(retention.warm)
+            }
+            "cold" => {
+                retention.cold = limits(decoder, node, "events.retention.cold").unwrap_or(retention.cold)
+            }
             "tenants" => {
                 for entry in decoder.table(node, "`events.retention.tenants`") {
                     let key = format!("events.retention.tenants.{}", entry.key);

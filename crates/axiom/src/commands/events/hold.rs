@@ -107,7 +107,9 @@ fn remove(remove: &HoldRemove, terminal: &Terminal) -> Result<Exit, Failed> {
         let failed = Failed::new(Exit::NotFound, format!("there is no hold {id}"));
         return Err(failed.hint("`axiom events hold list` shows those there are"));
     }
-    terminal.say(format_args!("{id} is held no longer; retention decides from now on"));
+    terminal.say(format_args!(
+        "{id} is held no longer; retention decides from now on"
+    ));
     Ok(Exit::Ok)
 }
 
@@ -150,5 +152,7 @@ fn time_of(place: Place) -> Result<i64, Failed> {
 fn who() -> String {
     let names = ["USER", "LOGNAME", "USERNAME"];
     let named = names.iter().find_map(|name| std::env::var(name).ok());
-    named.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+    named
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown".to_owned())
 }

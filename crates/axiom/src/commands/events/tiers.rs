@@ -33,10 +33,18 @@ pub fn run(command: &Tiers, terminal: &Terminal) -> Result<Exit, Failed> {
     let objects = snapshot.objects();
     let mut stocks: Vec<Stock> = Vec::new();
     if command.files {
-        stocks.extend(objects.iter().map(|object| Stock::of(std::slice::from_ref(object))));
+        stocks.extend(
+            objects
+                .iter()
+                .map(|object| Stock::of(std::slice::from_ref(object))),
+        );
     } else {
         for tier in [Tier::Cold, Tier::Warm] {
-            let of_tier: Vec<Object> = objects.iter().filter(|object| object.tier == tier).cloned().collect();
+            let of_tier: Vec<Object> = objects
+                .iter()
+                .filter(|object| object.tier == tier)
+                .cloned()
+                .collect();
             if !of_tier.is_empty() {
                 stocks.push(Stock::of(&of_tier));
             }
@@ -49,14 +57,18 @@ pub fn run(command: &Tiers, terminal: &Terminal) -> Result<Exit, Failed> {
         }
         return Ok(Exit::Ok);
     }
-    let mut table = Table::new(["TIER", "FILES", "OFFSETS", "EVENTS", "BYTES", "OF HOT", "OLDEST", "NEWEST", "WHERE"]);
+    let mut table = Table::new([
+        "TIER", "FILES", "OFFSETS", "EVENTS", "BYTES", "OF HOT", "OLDEST", "NEWEST", "WHERE",
+    ]);
     for stock in &stocks {
         table.row(stock.row());
     }
     terminal.data(table)?;
     let garbage = snapshot.state().garbage.len();
     if garbage > 0 {
-        terminal.say(format_args!("{garbage} files that were replaced wait until nobody reads them"));
+        terminal.say(format_args!(
+            "{garbage} files that were replaced wait until nobody reads them"
+        ));
     }
     Ok(Exit::Ok)
 }
@@ -68,7 +80,11 @@ fn hot(shard: &Shard, snapshot: &Snapshot) -> Result<Stock, Failed> {
     let (mut files, mut bytes) = (0, 0);
     for entry in names {
         let entry = entry?;
-        if entry.path().extension().is_some_and(|extension| extension == "seg") {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "seg")
+        {
             files += 1;
             bytes += entry.metadata()?.len();
         }
@@ -101,7 +117,11 @@ impl Stock {
         let location = match objects {
             [only] => only.location.clone(),
             _ if first.tier == Tier::Warm => "warm".to_owned(),
-            _ => first.location.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned(),
+            _ => first
+                .location
+                .rsplit_once('/')
+                .map_or("", |(folder, _)| folder)
+                .to_owned(),
         };
         Stock {
             tier: match first.tier {
@@ -122,7 +142,9 @@ impl Stock {
         let ago = |time: i64| format!("{} ago", span(unix_nanos().saturating_sub(time)));
         let (oldest, newest) = self
             .times
-            .map_or(("-".to_owned(), "-".to_owned()), |(oldest, newest)| (ago(oldest), ago(newest)));
+            .map_or(("-".to_owned(), "-".to_owned()), |(oldest, newest)| {
+                (ago(oldest), ago(newest))
+            });
         let ratio = match self.hot_bytes {
             0 => "-".to_owned(),
             hot => format!("{} %", self.bytes.saturating_mul(100) / hot),

@@ -35,7 +35,11 @@ pub fn run(command: &Verify, terminal: &Terminal) -> Result<Exit, Failed> {
         let archived: u64 = objects.iter().map(|proof| proof.object.rows).sum();
         terminal.data(format_args!(
             "{}: {} events in {} blocks and {} segments, {archived} in {} warm and cold files",
-            if verdict.is_sound() && bad.is_empty() { "sound" } else { "damaged" },
+            if verdict.is_sound() && bad.is_empty() {
+                "sound"
+            } else {
+                "damaged"
+            },
             verdict.events,
             verdict.blocks,
             verdict.segments.len(),
