@@ -174,6 +174,17 @@ impl Manifest {
         Ok(self.now())
     }
 
+    /// After a change that failed: sees to it that what is on the disk is what is known here.
+    ///
+    /// # Errors
+    /// When the disk still refuses it. Then nothing may be deleted that the change was about.
+    pub fn settle(&self) -> Result<(), ManifestError> {
+        if !self.lock().is_doubtful {
+            return Ok(());
+        }
+        self.change("axiom", |_| None).map(drop)
+    }
+
     /// What must be kept for those who look at older states.
     ///
     /// # Errors

@@ -209,6 +209,8 @@ impl Shared {
                     Err(WorkError::Stopped) => return Err(WorkError::Stopped),
                     Err(error) => {
                         outcome = outcome.and(Err(error));
+                        // It may have left a file that nothing needs.
+                        notes.is_tidy = false;
                         break;
                     }
                 }

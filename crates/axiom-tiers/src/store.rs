@@ -279,7 +279,10 @@ impl Store {
     }
 
     /// An object's bytes, read as they are wanted.
-    pub(crate) fn source(self: &Arc<Self>, location: &str, bytes: u64) -> io::Result<Arc<dyn Source>> {
+    ///
+    /// # Errors
+    /// When the location is in another store. Whether it is there shows when it is read.
+    pub fn source(self: &Arc<Self>, location: &str, bytes: u64) -> io::Result<Arc<dyn Source>> {
         let key = self.key(location).map_err(io::Error::other)?;
         Ok(Arc::new(Remote {
             store: Arc::clone(self),
@@ -358,6 +361,7 @@ fn s3(bucket: &str, options: &StoreOptions) -> Result<AmazonS3Builder, StoreOpti
         ..RetryConfig::default()
     };
     let mut builder = AmazonS3Builder::new()
+        .with_client_options(client)
         .with_bucket_name(bucket)
         .with_region(options.region.as_deref().unwrap_or("us-east-1"))
         .with_retry(retry);
@@ -383,7 +387,7 @@ fn s3(bucket: &str, options: &StoreOptions) -> Result<AmazonS3Builder, StoreOpti
     if let Some(token) = &options.session_token {
         builder = builder.with_token(token);
     }
-    Ok(builder.with_client_options(client))
+    Ok(builder)
 }
 
 fn is_here(url: &url::Url) -> bool {

@@ -119,7 +119,7 @@ impl Workshop {
         if offsets.is_empty() {
             return Ok(None);
         }
-        let name = name_for(&offsets, |name| state.is_known(name));
+        let name = self.free_name(&offsets)?;
         let mut making = self.begin(name, offsets.clone())?;
         let lost = match self.copy_hot(log, &offsets, &mut making) {
             Ok(lost) => lost,
@@ -192,8 +192,7 @@ impl Workshop {
             return Ok(Rewritten::default());
         };
         let offsets = first.offsets.start..last.offsets.end;
-        let state = self.manifest.refresh()?;
-        let name = name_for(&offsets, |name| state.is_known(name));
+        let name = self.free_name(&offsets)?;
         let mut making = self.begin(name, offsets)?;
         let mut rows = 0;
         for object in objects {
@@ -397,6 +396,15 @@ impl Workshop {
         })
     }
 
+    /// A name that no file has, not even one whose record failed: nobody knows whether that record is on the disk.
+    fn free_name(&self, offsets: &Range<u64>) -> Result<String, WorkError> {
+        let state = self.manifest.now();
+        let names = self.warm_names()?;
+        Ok(name_for(offsets, |name| {
+            state.is_known(name) || names.iter().any(|there| there == name)
+        }))
+    }
+
     fn begin(&self, name: String, offsets: Range<u64>) -> Result<Making, WorkError> {
         Ok(Making::begin(
             &self.disk,
@@ -407,12 +415,13 @@ impl Workshop {
         )?)
     }
 
-    /// Puts in order what a crash has left: files that no record names. A file of events that are nowhere else is taken
+    /// Puts in order what a crash or a failure has left: files that no record names. A file of events that are nowhere else is taken
     /// over, if it is sound, and never deleted.
     ///
     /// # Errors
     /// When the folder cannot be read or changed.
     pub fn tidy(&self, log: &Log) -> Result<(), WorkError> {
+        self.manifest.settle()?;
         let names = self.warm_names()?;
         for name in names.iter().filter(|name| name.ends_with(UNFINISHED)) {
             self.remove_warm_file(name)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use axiom_tiers::manifest::pins::Floor;
 use axiom_tiers::manifest::{Change, Object, Record, State, Tier};
-use stateright::{Checker as _, Model, Property};
+use stateright::{Checker as _, HasDiscoveries, Model, Property};
 
 /// Segments that may be sealed, of one event each. One more is being written.
 const SEGMENTS: u64 = 3;
@@ -410,7 +410,12 @@ impl World {
 
 /// Names of what does not hold.
 fn broken(flaw: Flaw) -> Vec<&'static str> {
-    let checker = Handover { flaw }.checker().threads(2).spawn_bfs().join();
+    let checker = Handover { flaw }.checker().threads(2);
+    let checker = match flaw {
+        Flaw::None => checker,
+        _ => checker.finish_when(HasDiscoveries::AnyFailures),
+    };
+    let checker = checker.spawn_bfs().join();
     let found = checker.discoveries();
     let is_broken =
         |name: &&'static str| checker.discovery_classification(name).to_string() == "counterexample";
@@ -433,8 +438,8 @@ fn whatever_happens_when_what_is_shown_is_there() {
 
 #[test]
 fn what_would_be_wrong_is_found() {
-    assert_eq!(broken(Flaw::NobodyPins), [READER]);
-    assert_eq!(broken(Flaw::ReadsBeforeItPins), [READER]);
+    assert!(broken(Flaw::NobodyPins).contains(&READER));
+    assert!(broken(Flaw::ReadsBeforeItPins).contains(&READER));
     assert!(broken(Flaw::DeletesBeforeItRecords).contains(&MANIFEST));
     assert!(broken(Flaw::RecordsBeforeItSyncs).contains(&MANIFEST));
     assert!(broken(Flaw::TidiesTooMuch).contains(&READER));

@@ -20,8 +20,8 @@ use crate::sim::Random;
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
 pub(crate) const HOUR: i64 = 3600 * SECOND;
-/// Of the first event. Long ago, so that everything may be over.
-pub(crate) const START: i64 = SECOND * 1_700_000_000;
+/// Of the first event. A full hour long ago, so that everything may be over.
+pub(crate) const START: i64 = HOUR * 472_222;
 pub(crate) const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 pub(crate) const STREAMS: [&str; 4] = ["orders", "gateway.files", "gateway", "a"];
 pub(crate) const TASKS: usize = 12;

@@ -6,7 +6,7 @@ pub mod tail;
 pub mod tiers;
 pub mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axiom_events::archive::Missing;
