@@ -5,6 +5,8 @@
 //! pure decision ([`plan`]); a thread carries it out ([`service`], [`workshop`]); and each change of hands is one record of
 //! the [`manifest`], so that an event is in one tier at every moment. The log's readers go on as before ([`shelves`]).
 
+pub mod template;
+
 pub mod file;
 
 pub mod manifest;
