@@ -207,6 +207,11 @@ impl Shared {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(WorkError::Stopped) => return Err(WorkError::Stopped),
+                    // With the next look, when what was made in vain is removed.
+                    Err(WorkError::Held) => {
+                        notes.is_tidy = false;
+                        break;
+                    }
                     Err(error) => {
                         outcome = outcome.and(Err(error));
                         // It may have left a file that nothing needs.
@@ -245,7 +250,7 @@ impl Shared {
         };
         let objects = state.objects[run].to_vec();
         drop(state);
-        let merged = self.workshop.rewrite(&objects, |_| true, "merged")?;
+        let merged = self.workshop.rewrite(&objects, |_| true, &[], "merged")?;
         let location = merged.added.map(|object| object.location);
         tracing::debug!(files = objects.len(), into = location, "warm files were merged");
         Ok(true)
@@ -310,11 +315,16 @@ impl Shared {
             Verdict::Thin(tenants) => tenants.contains(tenant),
         };
         let (retired, added) = if *verdict == Verdict::Drop && !is_held {
-            (self.workshop.drop_whole(std::slice::from_ref(object), why)?, None)
+            (
+                self.workshop
+                    .drop_whole(std::slice::from_ref(object), holds, why)?,
+                None,
+            )
         } else {
             let rewritten = self.workshop.rewrite(
                 std::slice::from_ref(object),
                 |recorded| !is_over(recorded.event.tenant) || plan::is_held(holds, recorded),
+                holds,
                 why,
             )?;
             (rewritten.retired, rewritten.added)

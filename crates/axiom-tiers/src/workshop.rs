@@ -13,7 +13,7 @@ use axiom_events::{Block, Log, Next, ReadError, Recorded, Sealed};
 
 use crate::file::EventsHash;
 use crate::make::{Made, MakeError, Making, SUMMARY, UNFINISHED, WARM, name_for, save_summary, summary_name};
-use crate::manifest::{Change, Manifest, ManifestError, Object, Tier, remove};
+use crate::manifest::{Change, Hold, Manifest, ManifestError, Object, Tier, remove};
 use crate::shelves::{ObjectError, Shelves};
 use crate::store::{Store, StoreError};
 
@@ -55,6 +55,8 @@ pub enum WorkError {
     Changed { location: String },
     #[error("the log ends at event {end}, before {wanted}")]
     Short { end: u64, wanted: u64 },
+    #[error("events were to be deleted, and what must be kept has changed meanwhile: it is decided anew")]
+    Held,
     #[error("it was asked to stop")]
     Stopped,
 }
@@ -178,7 +180,8 @@ impl Workshop {
     }
 
     /// Puts one file in the place of several that follow one another, with the events of them that `keep` wants. Without
-    /// any there is none. Says how many events are gone.
+    /// any there is none. Says how many events are gone. `keep` was decided with these holds in mind: if there are others by
+    /// the time of the record, nothing goes.
     ///
     /// # Errors
     /// Then everything is as before.
@@ -186,6 +189,7 @@ impl Workshop {
         &self,
         objects: &[Object],
         keep: impl Fn(&Recorded<'_>) -> bool,
+        holds: &[Hold],
         why: &str,
     ) -> Result<Rewritten, WorkError> {
         let (Some(first), Some(last)) = (objects.first(), objects.last()) else {
@@ -223,7 +227,7 @@ impl Workshop {
                 false => object,
             })
         };
-        self.replace(objects, added.clone(), retired, why)?;
+        self.replace(objects, added.clone(), retired, holds, why)?;
         if let Some(Object { tier: Tier::Cold, .. }) = added {
             self.remove_unknown()?;
         }
@@ -266,13 +270,13 @@ impl Workshop {
         Ok(rows)
     }
 
-    /// Removes objects with everything in them.
+    /// Removes objects with everything in them, of which none of these holds, and no other, keeps anything.
     ///
     /// # Errors
     /// Then they are there as before.
-    pub fn drop_whole(&self, objects: &[Object], why: &str) -> Result<u64, WorkError> {
+    pub fn drop_whole(&self, objects: &[Object], holds: &[Hold], why: &str) -> Result<u64, WorkError> {
         let retired = objects.iter().map(|object| object.rows).sum();
-        self.replace(objects, None, retired, why)?;
+        self.replace(objects, None, retired, holds, why)?;
         Ok(retired)
     }
 
@@ -286,6 +290,7 @@ impl Workshop {
             std::slice::from_ref(object),
             Some(cold.clone()),
             0,
+            &[],
             "moved to the object store",
         )?;
         Ok(cold)
@@ -330,6 +335,7 @@ impl Workshop {
         objects: &[Object],
         added: Option<Object>,
         retired: u64,
+        holds: &[Hold],
         why: &str,
     ) -> Result<(), WorkError> {
         let change = Change::Replace {
@@ -338,9 +344,13 @@ impl Workshop {
             retired,
             why: why.to_owned(),
         };
-        self.manifest.change(BY, move |_| Some(change))?;
+        let mut is_held = false;
+        self.manifest.change(BY, |state| {
+            is_held = retired > 0 && state.holds != holds;
+            (!is_held).then_some(change)
+        })?;
         self.shelves.refresh()?;
-        Ok(())
+        if is_held { Err(WorkError::Held) } else { Ok(()) }
     }
 
     /// Deletes what nobody can see any more: retired segments, replaced files and objects. Says how many bytes of segments

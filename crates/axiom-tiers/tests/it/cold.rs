@@ -74,6 +74,7 @@ fn cold_events_can_be_thinned_and_deleted_there() {
         .rewrite(
             std::slice::from_ref(&first),
             |recorded| is_left(recorded.event.tenant),
+            &[],
             "test",
         )
         .expect("it is rewritten");
@@ -86,7 +87,10 @@ fn cold_events_can_be_thinned_and_deleted_there() {
     });
     let found = all(&world.beside());
     assert_eq!((found.count, found.hash), (left.count, left.hash));
-    let gone = world.workshop.drop_whole(&world.objects()[..2], "test").unwrap();
+    let gone = world
+        .workshop
+        .drop_whole(&world.objects()[..2], &[], "test")
+        .unwrap();
     assert!(gone > 0);
     world.workshop.reclaim(&world.log).unwrap();
     let shard = objects.path().join("shard-00000");

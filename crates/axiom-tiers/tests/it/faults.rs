@@ -26,7 +26,7 @@ fn work(world: &World) -> bool {
         world.workshop.reclaim(&world.log)?;
         let objects = world.objects();
         if objects.len() > 1 {
-            world.workshop.rewrite(&objects[..2], |_| true, "merged")?;
+            world.workshop.rewrite(&objects[..2], |_| true, &[], "merged")?;
         }
         world.workshop.reclaim(&world.log)?;
         Ok(())

@@ -30,7 +30,7 @@ fn child() {
         if objects.len() > 3 {
             world
                 .workshop
-                .rewrite(&objects[1..], |_| true, "merged")
+                .rewrite(&objects[1..], |_| true, &[], "merged")
                 .expect("they are merged");
         }
         world.workshop.reclaim(&world.log).expect("it is deleted");

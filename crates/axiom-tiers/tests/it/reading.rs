@@ -19,7 +19,7 @@ fn in_tiers(world: &World) {
     let objects = world.objects();
     world
         .workshop
-        .rewrite(&objects[1..3], |_| true, "merged")
+        .rewrite(&objects[1..3], |_| true, &[], "merged")
         .expect("they are merged");
     world.workshop.reclaim(&world.log).expect("it is deleted");
     assert!(!world.sealed().is_empty(), "some are still hot");

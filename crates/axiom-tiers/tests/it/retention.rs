@@ -269,3 +269,34 @@ fn too_many_bytes_take_the_oldest_file() {
     assert_eq!(first(&world, EVENTS).count, EVENTS - objects[0].rows);
     world.log.close();
 }
+
+#[test]
+fn a_hold_that_comes_while_events_are_being_deleted_is_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let before = world.objects();
+    // Decided when nothing was held.
+    hold(&world, Hold::default());
+    let dropped = world.workshop.drop_whole(&before[..1], &[], "test");
+    assert!(
+        matches!(dropped, Err(axiom_tiers::workshop::WorkError::Held)),
+        "{dropped:?}"
+    );
+    let thinned = world.workshop.rewrite(
+        &before[..1],
+        |recorded| recorded.event.tenant != "acme",
+        &[],
+        "test",
+    );
+    assert!(
+        matches!(thinned, Err(axiom_tiers::workshop::WorkError::Held)),
+        "{thinned:?}"
+    );
+    assert_eq!(world.objects(), before);
+    assert_eq!(all(&world.beside()), expected(EVENTS));
+    world.workshop.tidy(&world.log).unwrap();
+    let warm = fs_err::read_dir(folder.path().join("warm")).unwrap();
+    let warm = warm.filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "parquet");
+    assert_eq!(warm.count(), before.len(), "what was made in vain is gone");
+    world.log.close();
+}

@@ -113,7 +113,10 @@ fn events_are_moved_to_s3_and_read_from_there() {
     let file = axiom_tiers::file::Local::open(&path).unwrap();
     store.put(&location, &file, object.bytes_hash).unwrap();
     world.workshop.place(&object).unwrap();
-    world.workshop.drop_whole(&world.objects()[..1], "test").unwrap();
+    world
+        .workshop
+        .drop_whole(&world.objects()[..1], &[], "test")
+        .unwrap();
     world.workshop.reclaim(&world.log).unwrap();
     assert!(world.workshop.manifest().now().garbage.is_empty());
     world.log.close();
