@@ -228,7 +228,7 @@ fn a_warm_file_that_is_gone_or_damaged_is_a_gap_that_is_told() {
         assert_eq!(found.count, EVENTS - object.rows);
         world
             .beside()
-            .task_tail("task-1", usize::MAX)
+            .task_tail("task-2", usize::MAX)
             .expect_err("an answer would not be whole");
     };
     fs_err::remove_file(&path).unwrap();

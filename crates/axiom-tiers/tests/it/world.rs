@@ -36,11 +36,20 @@ pub(crate) struct World {
     pub(crate) workshop: Arc<Workshop>,
 }
 
+/// Some are numbers, which the log keeps in another way than names.
 pub(crate) fn task(number: usize) -> String {
-    if number == 0 {
-        String::new()
-    } else {
-        format!("task-{number}")
+    match number {
+        0 => String::new(),
+        odd if odd % 2 == 1 => format!("{odd:032x}"),
+        even => format!("task-{even}"),
+    }
+}
+
+/// Every seventh event has a task of its own.
+fn own_or(number: u64, task: String) -> String {
+    match number % 7 {
+        0 => format!("{:032x}", u128::from(number + 1) << 64),
+        _ => task,
     }
 }
 
@@ -54,7 +63,7 @@ pub(crate) fn with_event<T>(number: u64, look: impl FnOnce(&Event<'_>) -> T) -> 
         time: START + i64::try_from(number).unwrap() * 2 * SECOND,
         tenant: TENANTS[random.below(TENANTS.len())],
         stream: STREAMS[random.below(STREAMS.len())],
-        task: &task(random.below(TASKS)),
+        task: &own_or(number, task(random.below(TASKS))),
         kind: ["call", "line", "state"][random.below(3)],
         level: Level::ALL[random.below(6)],
         trace: (random.below(3) == 0).then(|| TraceId(u128::from(number).to_be_bytes())),
