@@ -108,9 +108,9 @@ pub enum Unsound {
 /// A whole block, checked and unpacked.
 pub struct Block {
     head: Head,
-    columns: Columns,
+    columns: Box<Columns>,
     /// Of events that were gathered from elsewhere.
-    gathered: Option<Gathered>,
+    gathered: Option<Box<Gathered>>,
 }
 
 /// Events that need not follow one another.
@@ -350,7 +350,7 @@ impl Block {
         let columns = Columns::decode(Bytes::from(plain), head.count)?;
         Ok(Block {
             head,
-            columns,
+            columns: Box::new(columns),
             gathered: None,
         })
     }
@@ -376,11 +376,11 @@ impl Block {
         }
         Ok(Block {
             head: Head::of_gathered(offsets.start),
-            columns,
-            gathered: Some(Gathered {
+            columns: Box::new(columns),
+            gathered: Some(Box::new(Gathered {
                 end: offsets.end,
                 offsets: kept,
-            }),
+            })),
         })
     }
 
