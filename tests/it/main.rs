@@ -34,6 +34,7 @@ mod partitions;
 mod processes;
 mod reload;
 mod replicas;
+mod stats;
 mod tiers;
 
 mod conformance;

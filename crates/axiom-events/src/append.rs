@@ -193,6 +193,35 @@ impl Queue {
             .map_err(|refused| Full(refused.append.batch))
     }
 
+    /// Whether there is room for so many bytes now.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.room.available_permits() >= self.permits_for(bytes) as usize
+    }
+
+    /// As [`Queue::post`], but waits for room. Until there is some, the batch stays where it is.
+    pub(crate) async fn feed(&self, batch: &mut Batch) -> Result<(), AppendError> {
+        let bytes = batch.bytes();
+        if bytes > APPEND_BYTES_MAX {
+            return Err(AppendError::TooLarge { bytes });
+        }
+        let room = Arc::clone(&self.room).acquire_many_owned(self.permits_for(bytes));
+        let room = room.await.map_err(|_| AppendError::Closed)?;
+        let append = Append {
+            batch: std::mem::take(batch),
+            ack: Ack::Memory,
+            ..Append::default()
+        };
+        let submission = Submission {
+            append,
+            reply: None,
+            room,
+        };
+        self.push(submission).map_err(|refused| {
+            *batch = refused.append.batch;
+            AppendError::Closed
+        })
+    }
+
     /// Gives the submission back if the queue is closed.
     fn push(&self, submission: Submission) -> Result<(), Box<Submission>> {
         let mut inner = self.lock();

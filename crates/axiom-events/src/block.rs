@@ -393,6 +393,28 @@ impl Block {
         self.head.first_offset..end
     }
 
+    /// A block without any event.
+    pub(crate) fn none(offsets: std::ops::Range<u64>) -> Block {
+        Block::gather(offsets, std::iter::empty()).expect("nothing is in order")
+    }
+
+    /// A block of those of its events that are wanted.
+    pub(crate) fn only(&self, is_wanted: impl Fn(&Recorded<'_>) -> bool) -> Block {
+        let events = self.events().filter(|recorded| is_wanted(recorded));
+        Block::gather(self.offsets(), events)
+            .expect("a part of a block is in order and no longer than the block")
+    }
+
+    /// The offsets within a range that have an event, ascending.
+    pub(crate) fn offsets_within(
+        &self,
+        range: &std::ops::Range<u64>,
+    ) -> impl DoubleEndedIterator<Item = u64> + use<'_> {
+        let range = range.clone();
+        let offsets = (0..self.columns.len()).map(|row| self.offset_of(row));
+        offsets.filter(move |offset| range.contains(offset))
+    }
+
     /// How many offsets of its range have no event any more.
     pub fn retired(&self) -> u64 {
         let offsets = self.offsets();
@@ -439,7 +461,7 @@ impl Block {
     }
 
     /// The names in it, and its events with their numbers.
-    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief<'_>>) {
         self.columns.briefs()
     }
 

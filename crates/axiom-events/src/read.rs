@@ -202,6 +202,11 @@ impl Reader {
         }
     }
 
+    /// The block of an offset, if it is unpacked in memory.
+    pub(crate) fn unpacked(&self, offset: u64) -> Option<Arc<Block>> {
+        self.lock().get(offset)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,6 +7,7 @@
 //! | the same with `ws`                    | WebSocket                                       |
 //! | `/healthz`, `/readyz`                 | alive; able to serve                            |
 //! | `/api/v1/servers`                     | every server's state                            |
+//! | `/api/v1/stats`                       | how many calls there were, and how they went    |
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -105,7 +106,8 @@ async fn handle(
         }
     }
     let Some((base, door)) = door else {
-        return admin::handle(gateway, request.method(), path);
+        let query = request.uri().query().unwrap_or_default();
+        return Box::pin(admin::handle(gateway, request.method(), path, query)).await;
     };
     let Some(endpoint) = plan.endpoint(&base).cloned() else {
         return text(

@@ -47,6 +47,8 @@ pub struct EventsOptions {
     pub dir: PathBuf,
     /// What is recorded of calls' parameters and results.
     pub bodies: Bodies,
+    /// Which events are sampled, and how.
+    pub sample: axiom_events::sample::Policy,
 }
 
 /// What is recorded of calls' parameters and results. Headers never are.

@@ -61,6 +61,7 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Up(up) => commands::up::run(&up, &terminal).await,
         Command::Stdio(stdio) => commands::stdio::run(&stdio, &terminal).await,
         Command::Servers(servers) => commands::servers::run(&servers, &terminal).await,
+        Command::Stats(stats) => commands::stats::run(&stats, &terminal).await,
         Command::Tools(tools) => commands::tools::run(&tools, &terminal).await,
         Command::Call(call) => commands::call::run(&call, &terminal).await,
         Command::Events(EventsCommand::Tail(tail)) => commands::events::tail::run(&tail, &terminal).await,

@@ -1,18 +1,36 @@
 //! The `[events]` section.
 
+use axiom_events::sample::Policy;
 use axiom_gateway::options::{Bodies, EventsOptions};
 
 use super::Problem;
-use super::decoder::{Decoder, did_you_mean};
-use super::tree::Node;
+use super::decoder::{Decoder, Zero, did_you_mean};
+use super::tree::{Node, Value};
 
-pub(crate) const KEYS: &[&str] = &["dir", "bodies", "store", "retention"];
+pub(crate) const KEYS: &[&str] = &["dir", "bodies", "sample", "store", "retention"];
+pub(crate) const SAMPLE_KEYS: &[&str] = &[
+    "kinds",
+    "keep",
+    "first",
+    "window",
+    "floor",
+    "before_error",
+    "after_error",
+    "memory",
+];
+
+/// Events of one task that are kept around an error at most: they are held in memory until it comes.
+const CONTEXT_MAX: u32 = 1000;
+/// More than that is not sampling.
+const FIRST_MAX: u32 = 1_000_000;
+const MEMORY_BYTES: std::ops::RangeInclusive<usize> = 256 << 10..=32 << 20;
 
 /// `None` when nothing can be recorded by what it says.
 pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOptions> {
     let mut dir = None;
     let mut is_named = false;
     let mut bodies = Bodies::default();
+    let mut sample = Policy::default();
     for entry in decoder.table(node, "`events`") {
         let node = &entry.node;
         match entry.key.as_str() {
@@ -26,6 +44,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
             // Read where the tiers are.
             "store" | "retention" => {}
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
+            "sample" => self::sample(decoder, node, &mut sample),
             _ => decoder.unknown_key(entry, "`events`", KEYS),
         }
     }
@@ -40,7 +59,82 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
     Some(EventsOptions {
         dir: dir?.into(),
         bodies,
+        sample,
     })
+}
+
+fn sample(decoder: &mut Decoder<'_>, node: &Node, policy: &mut Policy) {
+    for entry in decoder.table(node, "`events.sample`") {
+        let node = &entry.node;
+        match entry.key.as_str() {
+            "kinds" => policy.kinds = patterns(decoder, node, "events.sample.kinds"),
+            "keep" => policy.keep = patterns(decoder, node, "events.sample.keep"),
+            "first" => {
+                policy.first =
+                    number(decoder, node, "events.sample.first", FIRST_MAX).unwrap_or(policy.first);
+            }
+            "window" => {
+                let window = decoder.duration(node, "events.sample.window", Zero::Refused);
+                policy.window = window.unwrap_or(policy.window);
+            }
+            "floor" => {
+                let floor = decoder.duration(node, "events.sample.floor", Zero::Refused);
+                policy.floor = floor.unwrap_or(policy.floor);
+            }
+            "before_error" => {
+                let count = number(decoder, node, "events.sample.before_error", CONTEXT_MAX);
+                policy.before_error = count.map_or(policy.before_error, |count| count as usize);
+            }
+            "after_error" => {
+                let count = number(decoder, node, "events.sample.after_error", CONTEXT_MAX);
+                policy.after_error = count.unwrap_or(policy.after_error);
+            }
+            "memory" => policy.bytes_max = memory(decoder, node).unwrap_or(policy.bytes_max),
+            _ => decoder.unknown_key(entry, "`events.sample`", SAMPLE_KEYS),
+        }
+    }
+}
+
+/// Kinds of events, whole or with a `*` at the end.
+fn patterns(decoder: &mut Decoder<'_>, node: &Node, key: &str) -> Vec<String> {
+    let mut patterns = Vec::new();
+    for (pattern, node) in decoder.plain_list(node, key) {
+        let is_whole = !pattern.strip_suffix('*').unwrap_or(pattern).contains('*');
+        if is_whole && !pattern.is_empty() {
+            patterns.push(pattern.to_owned());
+        } else {
+            let help = "write a kind, like \"task.output\", or its beginning and a `*`, like \"task.*\"";
+            decoder.bad_value(
+                node,
+                key,
+                "has a pattern that fits nothing",
+                Some(help.to_owned()),
+            );
+        }
+    }
+    patterns
+}
+
+fn number(decoder: &mut Decoder<'_>, node: &Node, key: &str, max: u32) -> Option<u32> {
+    let Value::Integer(number) = node.value else {
+        decoder.wrong_type(node, &format!("`{key}` must be an integer"));
+        return None;
+    };
+    let number = u32::try_from(number).ok().filter(|number| *number <= max);
+    if number.is_none() {
+        decoder.bad_value(node, key, &format!("must be between 0 and {max}"), None);
+    }
+    number
+}
+
+fn memory(decoder: &mut Decoder<'_>, node: &Node) -> Option<usize> {
+    let bytes = decoder.bytes(node, "events.sample.memory")?;
+    if !MEMORY_BYTES.contains(&bytes) {
+        let complaint = "must be between 256KiB and 32MiB";
+        decoder.bad_value(node, "events.sample.memory", complaint, None);
+        return None;
+    }
+    Some(bytes)
 }
 
 fn bodies(decoder: &mut Decoder<'_>, node: &Node) -> Option<Bodies> {

@@ -48,7 +48,7 @@ fn newest(reader: &Reader, tail: &Tail, terminal: &Terminal) -> Result<Vec<u8>, 
             continue;
         };
         let wanted = block.events().rev().filter(|recorded| recorded.offset < end);
-        for recorded in wanted.filter(|recorded| tail.filter.wants(&recorded.event)) {
+        for recorded in wanted.filter(|recorded| is_wanted(tail, recorded)) {
             if lines.len() == tail.lines {
                 break;
             }
@@ -74,7 +74,7 @@ fn more(reader: &Reader, at: &mut u64, tail: &Tail, terminal: &Terminal) -> Resu
             }
             Next::Block(block) => {
                 for recorded in block.events().filter(|recorded| recorded.offset >= *at) {
-                    if tail.filter.wants(&recorded.event) {
+                    if is_wanted(tail, &recorded) {
                         write(&mut lines, &recorded, tail, terminal);
                     }
                 }
@@ -85,6 +85,12 @@ fn more(reader: &Reader, at: &mut u64, tail: &Tail, terminal: &Terminal) -> Resu
             return Ok(false);
         }
     }
+}
+
+/// What groups and projections keep for themselves is not what happened: it is shown to those who ask for it by name.
+fn is_wanted(tail: &Tail, recorded: &Recorded<'_>) -> bool {
+    let is_bookkeeping = recorded.event.stream.starts_with('$');
+    tail.filter.wants(&recorded.event) && (!is_bookkeeping || tail.filter.names_streams())
 }
 
 fn write(out: &mut Vec<u8>, recorded: &Recorded<'_>, tail: &Tail, terminal: &Terminal) {
