@@ -36,5 +36,6 @@ mod processes;
 mod reload;
 mod replicas;
 mod stats;
+mod tiers;
 
 mod conformance;

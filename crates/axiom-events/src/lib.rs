@@ -39,6 +39,8 @@ mod index;
 mod checkpoint;
 mod recover;
 
+pub mod archive;
+
 pub mod find;
 pub mod read;
 
@@ -67,6 +69,7 @@ pub mod log;
 pub mod outlet;
 
 pub use append::{Ack, Append, AppendError, Appended, Full};
+pub use archive::{Archive, Missing, Shelf, Summary};
 pub use at_least::NotYet;
 pub use batch::Batch;
 pub use block::{Block, Hash};
@@ -89,7 +92,7 @@ pub use recover::{OpenError, Report, Torn};
 pub use replica::{Piece, Replica, ReplicaError};
 pub use saga::{Command, Saga, SagaError, SagaRunner, SagaStatus, Sagas, Steps};
 pub use segment::ReadError;
-pub use segments::End;
+pub use segments::{End, Sealed};
 pub use streams::{Conflict, Expected};
 pub use temporal::{Moment, Page};
 pub use walk::Damage;

@@ -19,6 +19,8 @@ pub(crate) const KEYS: &[&str] = &[
     "redis_bytes",
     "redis_age",
     "sample",
+    "store",
+    "retention",
 ];
 
 /// What Redis keeps of a shard unless something else is said.
@@ -60,6 +62,8 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
                     decoder.bad_value(node, "events.dir", "must be the path of a folder", None);
                 }
             }
+            // Read where the tiers are.
+            "store" | "retention" => {}
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
             "shard" => shard = self::shard(decoder, node).unwrap_or(shard),
             "share" => share = decoder.boolean(node, "events.share").unwrap_or(share),
