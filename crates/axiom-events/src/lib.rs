@@ -30,6 +30,7 @@ mod recover;
 
 pub mod find;
 pub mod read;
+pub mod scan;
 
 pub mod follow;
 
@@ -48,6 +49,7 @@ pub use follow::{Delivery, Filter, Follow};
 pub use log::{Log, Options};
 pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};
+pub use scan::{Scan, Wanted};
 pub use segment::ReadError;
 pub use segments::End;
 pub use streams::{Conflict, Expected};

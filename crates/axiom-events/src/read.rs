@@ -112,9 +112,14 @@ impl Reader {
                 Ok(Next::Block(block))
             }
             At::Damage(range) => Ok(Next::Gap(offset..range.end)),
+            At::Unwanted(_) => unreachable!("every block is wanted"),
             // A whole file is missing between this segment and the next, or the last one.
             At::Beyond => Ok(Next::Gap(offset..placed.until().unwrap_or(end))),
         }
+    }
+
+    pub(crate) fn cached(&self, offset: u64) -> Option<Arc<Block>> {
+        self.lock().get(offset)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use tokio::sync::watch;
 
-use crate::block::Block;
+use crate::block::{Block, Head};
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::index::{self, Index};
@@ -69,6 +69,8 @@ pub(crate) enum At {
     Block(Block),
     /// Events of this range are lost to damage.
     Damage(Range<u64>),
+    /// A block with these events, of which none is wanted.
+    Unwanted(Range<u64>),
     /// The segment ends before it.
     Beyond,
 }
@@ -267,12 +269,18 @@ impl Placed {
 
     /// What is at `offset`.
     pub(crate) fn at(&self, offset: u64) -> Result<At, ReadError> {
+        self.at_if(offset, |_| true)
+    }
+
+    /// What is at `offset`; a block whose head says that nothing in it is wanted is not unpacked.
+    pub(crate) fn at_if(&self, offset: u64, is_wanted: impl Fn(&Head) -> bool) -> Result<At, ReadError> {
         self.survey()?;
         match self.near(offset) {
             Near::Beyond => Ok(At::Beyond),
             Near::Damage(offsets) => Ok(At::Damage(offsets)),
             Near::Place { first, at, end } => {
-                self.walk_to(offset, Walk::from(&self.segment, self.until(), first, at), end)
+                let walk = Walk::from(&self.segment, self.until(), first, at);
+                self.walk_to(offset, walk, end, is_wanted)
             }
         }
     }
@@ -296,9 +304,18 @@ impl Placed {
     }
 
     /// Reads the block with this offset, which is where the walk begins or a few blocks behind it.
-    fn walk_to(&self, offset: u64, mut walk: Walk<'_>, end: u64) -> Result<At, ReadError> {
+    fn walk_to(
+        &self,
+        offset: u64,
+        mut walk: Walk<'_>,
+        end: u64,
+        is_wanted: impl Fn(&Head) -> bool,
+    ) -> Result<At, ReadError> {
         while let Some(step) = walk.step()? {
             match step {
+                Step::Block(found) if offset < found.head.end_offset() && !is_wanted(&found.head) => {
+                    return Ok(At::Unwanted(found.head.first_offset..found.head.end_offset()));
+                }
                 Step::Block(found) if offset < found.head.end_offset() => {
                     return Ok(match Block::decode(&found.bytes) {
                         Ok(block) => At::Block(block),
@@ -313,6 +330,17 @@ impl Placed {
         }
         // It was there when the map was made.
         Ok(At::Damage(offset..end))
+    }
+
+    /// Offsets in it whose events cannot be read, ascending.
+    pub(crate) fn lost(&self) -> Result<Vec<Range<u64>>, ReadError> {
+        self.survey()?;
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let map = map.as_ref().expect("it was surveyed");
+        let damage = map.damage.iter().map(|damage| damage.offsets.clone());
+        let behind = self.until().map(|until| map.end..until);
+        let lost = damage.chain(behind).filter(|range| !range.is_empty());
+        Ok(lost.collect())
     }
 
     /// Walks through the file once, if nobody has.
