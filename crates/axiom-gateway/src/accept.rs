@@ -7,6 +7,7 @@
 //! | the same with `ws`                    | WebSocket                                       |
 //! | `/healthz`, `/readyz`                 | alive; able to serve                            |
 //! | `/api/v1/servers`                     | every server's state                            |
+//! | more below `/api/v1/`                 | what the binary adds ([`Annex`])                |
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,11 +21,13 @@ use crate::gateway::{self, Gateway};
 use crate::plan::Endpoint;
 use crate::replica;
 
+pub use annex::Annex;
 pub(crate) use events::last_word;
 pub(crate) use sse::SseClients;
 pub(crate) use standing::close as close_session;
 
 mod admin;
+mod annex;
 mod events;
 mod guard;
 mod post;
@@ -105,6 +108,9 @@ async fn handle(
         }
     }
     let Some((base, door)) = door else {
+        if let Some(annex) = gateway.annex().filter(|annex| annex.has(path)) {
+            return annex.answer(request).await;
+        }
         return admin::handle(gateway, request.method(), path);
     };
     let Some(endpoint) = plan.endpoint(&base).cloned() else {

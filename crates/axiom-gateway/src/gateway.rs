@@ -1,7 +1,7 @@
 //! The gateway as a whole: its plan, its sessions, and the housekeeping that runs beside the calls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::accept::Annex;
 use crate::hub::Hub;
 use crate::options::{Bodies, Endpoint, Options};
 use crate::parking::Parking;
@@ -34,6 +35,7 @@ pub struct Gateway {
     pub(crate) replicas: Replicas,
     pub(crate) recorder: Recorder,
     runtime: Handle,
+    annex: OnceLock<Arc<dyn Annex>>,
     draining: AtomicBool,
     drain_begun: Notify,
     /// One reload at a time.
@@ -83,6 +85,7 @@ impl Gateway {
             replicas: Replicas::default(),
             recorder,
             runtime,
+            annex: OnceLock::new(),
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
             reloading: Mutex::default(),
@@ -95,6 +98,15 @@ impl Gateway {
         }));
         drop(spawn("housekeeping", sweep(Arc::downgrade(&gateway))));
         gateway
+    }
+
+    /// Lets `annex` answer its paths at this gateway's address. Only the first one is taken.
+    pub fn annex_to(&self, annex: Arc<dyn Annex>) {
+        let _taken = self.annex.set(annex).is_ok();
+    }
+
+    pub(crate) fn annex(&self) -> Option<&Arc<dyn Annex>> {
+        self.annex.get()
     }
 
     /// Replaces the options. Servers whose options did not change keep their connections; the others end theirs, and

@@ -47,6 +47,8 @@ pub struct EventsOptions {
     pub dir: PathBuf,
     /// What is recorded of calls' parameters and results.
     pub bodies: Bodies,
+    /// Where Arrow Flight SQL is spoken, on this machine only; `None` is nowhere.
+    pub flight_sql: Option<SocketAddr>,
 }
 
 /// What is recorded of calls' parameters and results. Headers never are.

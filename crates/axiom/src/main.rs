@@ -30,6 +30,7 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Key(key) => commands::key::run(&key, &terminal),
         Command::Events(EventsCommand::Export(export)) => commands::events::export::run(&export, &terminal),
         Command::Events(EventsCommand::Verify(verify)) => commands::events::verify::run(&verify, &terminal),
+        Command::Sql(sql) => commands::sql::run(&sql, &terminal),
         // The others speak to servers, or wait for something. Worker threads are made by whoever serves; here one thread is enough.
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,7 +63,7 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Tools(tools) => commands::tools::run(&tools, &terminal).await,
         Command::Call(call) => commands::call::run(&call, &terminal).await,
         Command::Events(EventsCommand::Tail(tail)) => commands::events::tail::run(&tail, &terminal).await,
-        Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) => {
+        Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) | Command::Sql(_) => {
             unreachable!("handled before the runtime was made")
         }
     }

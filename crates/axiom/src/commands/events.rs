@@ -16,20 +16,23 @@ use crate::config::load::discover;
 use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
+/// The folder of the event store that is meant.
+pub(super) fn dir(at: &EventsAt, terminal: &Terminal) -> Result<PathBuf, Failed> {
+    if let Some(dir) = &at.dir {
+        return Ok(dir.clone());
+    }
+    let source = discover(at.file.config.as_deref());
+    let loaded = read(&source).map_err(|error| Failed::from_load(&error, terminal))?;
+    let events = loaded.config.options.events.ok_or_else(|| {
+        Failed::new(Exit::NotFound, "the configuration records no events")
+            .hint("add a section [events] with dir = \"events\", or name a folder with --dir")
+    })?;
+    Ok(events.dir)
+}
+
 /// The folder of the log that is meant.
 fn folder(at: &EventsAt, terminal: &Terminal) -> Result<PathBuf, Failed> {
-    let dir = match &at.dir {
-        Some(dir) => dir.clone(),
-        None => {
-            let source = discover(at.file.config.as_deref());
-            let loaded = read(&source).map_err(|error| Failed::from_load(&error, terminal))?;
-            let events = loaded.config.options.events.ok_or_else(|| {
-                Failed::new(Exit::NotFound, "the configuration records no events")
-                    .hint("add a section [events] with dir = \"events\", or name a folder with --dir")
-            })?;
-            events.dir
-        }
-    };
+    let dir = dir(at, terminal)?;
     let folder = shard_folder(&dir);
     if folder.is_dir() {
         return Ok(folder);

@@ -17,6 +17,7 @@ use crate::cli::Up;
 use crate::compose::{Given, base_of, bind, given, open_log, reachable, serve};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
+use crate::query;
 use crate::reload::{Reload, Watch, changed};
 use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
@@ -33,8 +34,12 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     };
     let drain_timeout = options.limits.drain_timeout;
     let log = open_log(&options)?;
+    let is_recording = log.is_some();
     let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
+    if let (Some(events), true) = (&given.config.options.events, is_recording) {
+        query::attach(&gateway, events, draining.clone());
+    }
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
     announce(up, &given, served, terminal)?;
     gateway.warm_up();

@@ -1,18 +1,21 @@
 //! The `[events]` section.
 
+use std::net::SocketAddr;
+
 use axiom_gateway::options::{Bodies, EventsOptions};
 
-use super::Problem;
 use super::decoder::{Decoder, did_you_mean};
 use super::tree::Node;
+use super::{Problem, parse_listen};
 
-pub(crate) const KEYS: &[&str] = &["dir", "bodies"];
+pub(crate) const KEYS: &[&str] = &["dir", "bodies", "flight_sql"];
 
 /// `None` when nothing can be recorded by what it says.
 pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOptions> {
     let mut dir = None;
     let mut is_named = false;
     let mut bodies = Bodies::default();
+    let mut flight_sql = None;
     for entry in decoder.table(node, "`events`") {
         let node = &entry.node;
         match entry.key.as_str() {
@@ -24,6 +27,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
                 }
             }
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
+            "flight_sql" => flight_sql = self::flight_sql(decoder, node),
             _ => decoder.unknown_key(entry, "`events`", KEYS),
         }
     }
@@ -38,7 +42,32 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
     Some(EventsOptions {
         dir: dir?.into(),
         bodies,
+        flight_sql,
     })
+}
+
+/// Its clients are not asked who they are, and could read everything: so it stays on this machine.
+fn flight_sql(decoder: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
+    const KEY: &str = "events.flight_sql";
+    let text = decoder.string(node, KEY)?;
+    match parse_listen(&text) {
+        Ok(address) if address.ip().is_loopback() => Some(address),
+        Ok(_) => {
+            let help =
+                "clients are not asked who they are, and could read all events: write \"127.0.0.1:PORT\"";
+            decoder.bad_value(
+                node,
+                KEY,
+                "must be an address of this machine alone",
+                Some(help.to_owned()),
+            );
+            None
+        }
+        Err(help) => {
+            decoder.bad_value(node, KEY, "must be an address and a port", Some(help));
+            None
+        }
+    }
 }
 
 fn bodies(decoder: &mut Decoder<'_>, node: &Node) -> Option<Bodies> {

@@ -1,0 +1,242 @@
+//! The warm and the cold tier: Parquet files, read by DataFusion's own source, and made into the table's columns.
+//!
+//! Conditions go through to the files: statistics, page indexes and bloom filters leave out what they can, and rows are
+//! filtered before the other columns are unpacked. Bodies are put together only where a query takes them.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringViewArray, StringViewBuilder};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use object_store::path::Path;
+
+use crate::columns::{self, BODY, BODY_BYTES, ID, SHARD, TIER, TRACE};
+use crate::store::Object;
+
+/// The files' columns that a body is in.
+const BODY_COLUMNS: &[&str] = &["body"];
+
+/// A plan that reads these files of one tier of one shard and gives the columns of `schema`.
+pub(super) fn plan(
+    state: &dyn Session,
+    shard: u16,
+    tier: &str,
+    objects: &[&Object],
+    schema: &SchemaRef,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let files = file_schema();
+    let mut wanted: Vec<usize> = Vec::new();
+    for field in schema.fields() {
+        for name in files_columns(field.name()) {
+            let index = files.index_of(name)?;
+            if !wanted.contains(&index) {
+                wanted.push(index);
+            }
+        }
+    }
+    let url = ObjectStoreUrl::local_filesystem();
+    let store = state.runtime_env().object_store(&url)?;
+    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let source = ParquetSource::new(Arc::clone(&files))
+        .with_table_parquet_options(state.default_table_options().parquet)
+        .with_pushdown_filters(true)
+        .with_reorder_filters(true)
+        .with_enable_page_index(true)
+        .with_bloom_filter_on_read(true)
+        .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)));
+    let parts = state.config_options().execution.target_partitions.max(1);
+    let mut groups = vec![Vec::new(); parts.min(objects.len())];
+    for (number, object) in objects.iter().enumerate() {
+        let place = number % groups.len();
+        groups[place].push(file(object)?);
+    }
+    let config = FileScanConfigBuilder::new(url, Arc::new(source))
+        .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
+        .with_projection_indices(Some(wanted))?
+        .with_limit(limit)
+        .build();
+    let scan = DataSourceExec::from_data_source(config);
+    let input = scan.schema();
+    let columns = schema.fields().iter().map(|field| {
+        let expr = column(field.name(), shard, tier, &input, state)?;
+        Ok(ProjectionExpr {
+            expr,
+            alias: field.name().clone(),
+        })
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(ProjectionExec::try_new(columns, scan)?))
+}
+
+fn file(object: &Object) -> Result<PartitionedFile> {
+    let path = std::path::absolute(&object.path)?;
+    let location =
+        Path::from_absolute_path(path).map_err(|error| DataFusionError::External(Box::new(error)))?;
+    let mut file = PartitionedFile::new(String::new(), object.bytes);
+    file.object_meta.location = location;
+    Ok(file)
+}
+
+/// What the files have, in the types in which the table has it.
+fn file_schema() -> SchemaRef {
+    let ours = columns::schema();
+    let mut fields: Vec<Field> = Vec::new();
+    for field in ours.fields() {
+        match field.name().as_str() {
+            SHARD | TIER | BODY_BYTES => {}
+            TRACE | ID => fields.push(Field::new(field.name(), DataType::FixedSizeBinary(16), true)),
+            BODY => fields.extend(
+                BODY_COLUMNS
+                    .iter()
+                    .map(|name| Field::new(*name, DataType::Binary, false)),
+            ),
+            _ => fields.push(field.as_ref().clone()),
+        }
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The files' columns that one of the table's is made of.
+fn files_columns(name: &str) -> Vec<&str> {
+    match name {
+        SHARD | TIER => Vec::new(),
+        BODY | BODY_BYTES => BODY_COLUMNS.to_vec(),
+        name => vec![name],
+    }
+}
+
+/// How one of the table's columns is made.
+fn column(
+    name: &str,
+    shard: u16,
+    tier: &str,
+    input: &SchemaRef,
+    state: &dyn Session,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let arguments = files_columns(name).into_iter().map(|name| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new_with_schema(name, input)?);
+        Ok(column)
+    });
+    let mut arguments = arguments.collect::<Result<Vec<_>>>()?;
+    let made = match name {
+        SHARD => return Ok(Arc::new(Literal::new(ScalarValue::UInt16(Some(shard))))),
+        TIER => {
+            return Ok(Arc::new(Literal::new(ScalarValue::Utf8View(Some(
+                tier.to_owned(),
+            )))));
+        }
+        TRACE | ID => Making::Hex,
+        BODY => Making::Text,
+        BODY_BYTES => Making::Bytes,
+        _ => return Ok(arguments.remove(0)),
+    };
+    let function = Arc::new(ScalarUDF::from(Made::new(made)));
+    let config = Arc::new(state.config_options().clone());
+    let expr = ScalarFunctionExpr::try_new(function, arguments, input, config)?;
+    Ok(Arc::new(expr))
+}
+
+/// A column that is made of the files'.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Made {
+    making: Making,
+    signature: Signature,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Making {
+    /// Sixteen bytes as hexadecimal digits.
+    Hex,
+    /// A body, where it is UTF-8.
+    Text,
+    Bytes,
+}
+
+impl Made {
+    fn new(making: Making) -> Made {
+        Made {
+            making,
+            signature: Signature::variadic_any(Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Made {
+    fn name(&self) -> &str {
+        match self.making {
+            Making::Hex => "axiom_hex",
+            Making::Text => "axiom_body",
+            Making::Bytes => "axiom_body_bytes",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
+        Ok(match self.making {
+            Making::Hex | Making::Text => DataType::Utf8View,
+            Making::Bytes => DataType::Binary,
+        })
+    }
+
+    fn return_field_from_args(&self, _arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let is_nullable = self.making != Making::Bytes;
+        Ok(Arc::new(Field::new(
+            self.name(),
+            self.return_type(&[])?,
+            is_nullable,
+        )))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&arguments.args)?;
+        let made: ArrayRef = match self.making {
+            Making::Hex => Arc::new(hex(&arrays)?),
+            Making::Text => Arc::new(text(&bodies(&arrays)?)),
+            Making::Bytes => Arc::new(bodies(&arrays)?),
+        };
+        Ok(ColumnarValue::Array(made))
+    }
+}
+
+fn hex(arrays: &[ArrayRef]) -> Result<StringViewArray> {
+    let Some(ids) = arrays.first().and_then(|array| array.as_fixed_size_binary_opt()) else {
+        return exec_err!("an id in a file has 16 bytes");
+    };
+    let mut builder = StringViewBuilder::with_capacity(ids.len());
+    for id in ids {
+        let number = id.and_then(|id| Some(u128::from_be_bytes(id.try_into().ok()?)));
+        builder.append_option(number.map(|number| format!("{number:032x}")));
+    }
+    Ok(builder.finish())
+}
+
+fn bodies(arrays: &[ArrayRef]) -> Result<BinaryArray> {
+    let named = BODY_COLUMNS.iter().copied().zip(arrays.iter().cloned());
+    let batch = RecordBatch::try_from_iter(named)?;
+    Ok(batch.column(0).as_binary::<i32>().clone())
+}
+
+fn text(bodies: &BinaryArray) -> StringViewArray {
+    let mut builder = StringViewBuilder::with_capacity(bodies.len());
+    for body in bodies {
+        builder.append_option(body.and_then(|body| std::str::from_utf8(body).ok()));
+    }
+    builder.finish()
+}

@@ -1,0 +1,73 @@
+//! `axiom sql`: hands the query to the program that can answer it.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use super::events::dir;
+use crate::cli::Sql;
+use crate::outcome::{Exit, Failed};
+use crate::query::{BUILD, program};
+use crate::terminal::Terminal;
+
+pub fn run(sql: &Sql, terminal: &Terminal) -> Result<Exit, Failed> {
+    let dir = dir(&sql.at, terminal)?;
+    let program = program().map_err(|message| {
+        Failed::new(Exit::NotFound, message)
+            .hint(format!("build it with `{BUILD}`, which takes some minutes, once"))
+    })?;
+    let mut command = Command::new(&program);
+    command.arg("sql").arg("--dir").arg(&dir);
+    command.args(options(sql));
+    if sql.schema {
+        command.arg("--schema");
+    } else {
+        // After `--` nothing in a query is taken for an option.
+        command.arg("--").arg(query(sql)?);
+    }
+    // It takes this one's place, with its terminal and its signals; an error is all that comes back.
+    let error = command.exec();
+    Err(Failed::new(
+        Exit::Failure,
+        format!("cannot start {}: {error}", program.display()),
+    ))
+}
+
+fn options(sql: &Sql) -> Vec<String> {
+    let mut options = Vec::new();
+    let format = if sql.json {
+        Some("json")
+    } else {
+        sql.format.map(|format| format.name())
+    };
+    if let Some(format) = format {
+        options.extend(["--format".to_owned(), format.to_owned()]);
+    }
+    let numbers = [
+        ("--rows", sql.rows.map(|rows| rows.to_string())),
+        ("--timeout", sql.timeout.map(|timeout| timeout.to_string())),
+        ("--memory", sql.memory.map(|memory| memory.to_string())),
+    ];
+    for (name, value) in numbers {
+        if let Some(value) = value {
+            options.extend([name.to_owned(), value]);
+        }
+    }
+    options
+}
+
+/// From the command line, else from stdin.
+fn query(sql: &Sql) -> Result<String, Failed> {
+    if let Some(query) = &sql.query {
+        return Ok(query.clone());
+    }
+    if std::io::stdin().is_terminal() {
+        let failed = Failed::new(Exit::Usage, "there is no query");
+        return Err(failed.hint(
+            "for example: axiom sql 'SELECT * FROM calls LIMIT 10'; --schema lists tables and columns",
+        ));
+    }
+    let mut query = String::new();
+    std::io::stdin().lock().read_to_string(&mut query)?;
+    Ok(query)
+}
