@@ -1,1 +1,3 @@
 //! Where events go when they are no longer hot: Parquet files, object stores, Redis.
+
+pub mod file;
