@@ -34,5 +34,6 @@ mod partitions;
 mod processes;
 mod reload;
 mod replicas;
+mod sql;
 
 mod conformance;

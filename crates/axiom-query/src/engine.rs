@@ -11,10 +11,10 @@ use axiom_core::spawn::blocking;
 use axiom_core::time;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::ViewTable;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{FunctionRegistry as _, SendableRecordBatchStream};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures_util::StreamExt as _;
@@ -22,10 +22,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::{Code, Fault};
 use crate::functions;
+use crate::json;
 use crate::limits::Limits;
 use crate::notes::Notes;
 use crate::output;
-use crate::store::Store;
+use crate::store::{Pin, Store};
 use crate::table::Events;
 use crate::views::VIEWS;
 
@@ -49,6 +50,8 @@ pub struct Answer {
     deadline: time::Instant,
     timeout: std::time::Duration,
     cancelled: Cancelled,
+    /// The files are not deleted while it is held.
+    _pin: Arc<Pin>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -122,12 +125,12 @@ impl Engine {
         let deadline = time::now() + timeout;
         let notes = Arc::new(Notes::default());
         let planned = async {
-            let context = self.context(&notes).await?;
+            let (context, pin) = self.context(sql, &notes).await?;
             let plan = self.plan(&context, sql).await?;
             let frame = context.execute_logical_plan(plan).await?;
-            Ok::<_, Fault>(frame.execute_stream().await?)
+            Ok::<_, Fault>((frame.execute_stream().await?, pin))
         };
-        let rows = tokio::select! {
+        let (rows, pin) = tokio::select! {
             // Dropping it ends the planning.
             planned = time::timeout_at(deadline, planned) => planned.map_err(|_| took_too_long(timeout))??,
             // cancel-safe: see Cancelled::cancelled.
@@ -140,6 +143,7 @@ impl Engine {
             deadline,
             timeout,
             cancelled,
+            _pin: pin,
             _permit: permit,
         })
     }
@@ -149,7 +153,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::run`].
     pub async fn describe(&self, sql: &str) -> Result<SchemaRef, Fault> {
-        let context = self.context(&Arc::default()).await?;
+        let (context, _pin) = self.context(sql, &Arc::default()).await?;
         let plan = self.plan(&context, sql).await?;
         Ok(output::schema(plan.schema().inner()))
     }
@@ -169,11 +173,12 @@ impl Engine {
         }
     }
 
-    /// Everything that SQL can name, over what is in the store now.
-    async fn context(&self, notes: &Arc<Notes>) -> Result<SessionContext, Fault> {
+    /// Everything that a query can name, over what is in the store now.
+    async fn context(&self, sql: &str, notes: &Arc<Notes>) -> Result<(SessionContext, Arc<Pin>), Fault> {
         let store = Arc::clone(&self.store);
         let pin = blocking(move || store.pin()).join().await;
         let pin = pin.ok_or_else(|| Fault::new(Code::Failed, "looking into the event store failed"))??;
+        let pin = Arc::new(pin);
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema("axiom", "public")
             .with_information_schema(true);
@@ -182,17 +187,26 @@ impl Engine {
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.reorder_filters = true;
         let mut context = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime));
-        datafusion_functions_json::register_all(&mut context)?;
+        context.register_expr_planner(Arc::new(json::Arrows))?;
+        json::functions().for_each(|function| context.register_udf(function));
         context.register_udf(functions::byte_count());
-        context.register_table("events", Arc::new(Events::new(Arc::new(pin), Arc::clone(notes))))?;
-        for view in VIEWS {
+        context.register_table(
+            "events",
+            Arc::new(Events::new(Arc::clone(&pin), Arc::clone(notes))),
+        )?;
+        let sql = sql.to_lowercase();
+        // Planning a view takes longer than most queries; these words are how one is named or listed.
+        let lists = ["show", "information_schema"]
+            .iter()
+            .any(|word| sql.contains(word));
+        for view in VIEWS.into_iter().filter(|view| lists || sql.contains(view.name)) {
             let plan = context.state().create_logical_plan(view.sql).await?;
             context.register_table(
                 view.name,
                 Arc::new(ViewTable::new(plan, Some(view.sql.to_owned()))),
             )?;
         }
-        Ok(context)
+        Ok((context, pin))
     }
 
     /// The plan of a query that changes nothing.
@@ -271,9 +285,8 @@ impl Answer {
             () = self.cancelled.cancelled() => return Err(was_cancelled()),
         };
         let batch = batch.transpose()?;
-        Ok(batch
-            .map(|batch| output::plain(&batch, &self.schema))
-            .transpose()?)
+        let batch = batch.map(|batch| output::plain(&batch, &self.schema));
+        Ok(batch.transpose().map_err(DataFusionError::from)?)
     }
 
     /// What else there is to know, once the last rows are there.

@@ -8,6 +8,7 @@ pub mod store;
 
 pub mod columns;
 mod functions;
+mod json;
 pub mod notes;
 mod table;
 pub mod views;

@@ -16,6 +16,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Serve(serve) => &serve.bounds,
     };
     bounds.limits().enforce()?;
+    start_log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
@@ -29,4 +30,14 @@ fn main() -> anyhow::Result<ExitCode> {
     // What still runs is a query that nobody waits for.
     runtime.shutdown_background();
     Ok(exit)
+}
+
+/// Talk goes to stderr: stdout is for answers.
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("AXIOM_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter);
+    log.with_ansi(false).without_time().init();
 }

@@ -53,12 +53,11 @@ pub struct End {
 }
 
 /// Writes one answer.
-#[derive(Debug)]
 pub enum Writer {
     Table(Table),
-    Json { schema: SchemaRef, rows: u64 },
+    Json { rows: u64 },
     Ndjson,
-    Csv { has_header: bool },
+    Csv,
     Arrow(Box<arrow::ipc::writer::StreamWriter<Vec<u8>>>),
 }
 
@@ -68,12 +67,9 @@ impl Writer {
     pub fn new(format: Format, schema: &SchemaRef) -> Result<Writer, ArrowError> {
         Ok(match format {
             Format::Table => Writer::Table(Table::new(schema)),
-            Format::Json => Writer::Json {
-                schema: Arc::clone(schema),
-                rows: 0,
-            },
+            Format::Json => Writer::Json { rows: 0 },
             Format::Ndjson => Writer::Ndjson,
-            Format::Csv => Writer::Csv { has_header: false },
+            Format::Csv => Writer::Csv,
             Format::Arrow => {
                 let writer = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), schema)?;
                 Writer::Arrow(Box::new(writer))
@@ -91,8 +87,7 @@ impl Writer {
                 let columns = serde_json::Value::from_iter(columns);
                 format!("{{\"columns\":{columns},\"rows\":[").into_bytes()
             }
-            Writer::Csv { has_header } => {
-                *has_header = true;
+            Writer::Csv => {
                 // A batch without rows gives the names alone.
                 csv(&RecordBatch::new_empty(Arc::new(schema.clone())), true)?
             }
@@ -105,7 +100,7 @@ impl Writer {
     pub fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         match self {
             Writer::Table(table) => table.rows(batch),
-            Writer::Json { rows, .. } => {
+            Writer::Json { rows } => {
                 let lines = lines(batch)?;
                 let mut out = Vec::with_capacity(lines.len() + batch.num_rows());
                 // A line break within a text is written as \n: each one here ends a row.
@@ -117,7 +112,7 @@ impl Writer {
                 Ok(out)
             }
             Writer::Ndjson => lines(batch),
-            Writer::Csv { .. } => csv(batch, false),
+            Writer::Csv => csv(batch, false),
             Writer::Arrow(writer) => {
                 writer.write(batch)?;
                 Ok(std::mem::take(writer.get_mut()))
@@ -130,7 +125,7 @@ impl Writer {
     pub fn end(self, end: &End) -> Result<Vec<u8>, ArrowError> {
         Ok(match self {
             Writer::Table(table) => table.end()?,
-            Writer::Json { rows, .. } => {
+            Writer::Json { rows } => {
                 let mut told = serde_json::json!({ "row_count": rows, "truncated": end.truncated });
                 told["warnings"] = end.warnings.clone().into();
                 if let Some(fault) = &end.fault {
@@ -140,7 +135,7 @@ impl Writer {
                 let told = told.strip_prefix('{').unwrap_or_default();
                 format!("\n],{told}\n").into_bytes()
             }
-            Writer::Ndjson | Writer::Csv { .. } => Vec::new(),
+            Writer::Ndjson | Writer::Csv => Vec::new(),
             Writer::Arrow(writer) if end.fault.is_none() => {
                 let mut writer = *writer;
                 writer.finish()?;
@@ -148,6 +143,12 @@ impl Writer {
             }
             Writer::Arrow(_) => Vec::new(),
         })
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,6 @@
 //! `axiom-query sql`: one query, answered on stdout.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use arrow::array::RecordBatch;

@@ -1,11 +1,12 @@
 //! The event store on the disk: its shards, and what one query sees of them.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axiom_events::disk::Machine;
 use axiom_events::{ReadError, Reader};
+use url::Url;
 
 /// A folder of shards, read beside whoever writes there or without anybody.
 #[derive(Debug)]
@@ -40,9 +41,14 @@ pub(crate) struct PinnedShard {
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
     pub(crate) tier: &'static str,
-    pub(crate) path: PathBuf,
+    /// `file:///...` or `s3://bucket/...`.
+    pub(crate) location: Url,
     pub(crate) bytes: u64,
     pub(crate) offsets: Range<u64>,
+    /// Times of its events.
+    pub(crate) times: RangeInclusive<i64>,
+    /// Events that were damaged before they came there.
+    pub(crate) lost: Vec<Range<u64>>,
 }
 
 /// Why a store cannot be read.
@@ -163,11 +169,17 @@ fn objects(folder: &Path) -> Result<Vec<Object>, StoreError> {
         if let Some((first, end)) = offsets
             && let (Ok(first), Ok(end)) = (first.parse(), end.parse())
         {
+            let path = std::path::absolute(entry.path()).map_err(failed)?;
+            let Ok(location) = Url::from_file_path(path) else {
+                continue;
+            };
             objects.push(Object {
                 tier: "warm",
-                path: entry.path(),
+                location,
                 bytes: entry.metadata().map_err(failed)?.len(),
                 offsets: first..end,
+                times: i64::MIN..=i64::MAX,
+                lost: Vec::new(),
             });
         }
     }

@@ -66,7 +66,6 @@ impl Events {
                 wanted: bounds.events.clone(),
                 schema: Arc::clone(schema),
                 notes: Arc::clone(&self.notes),
-                pin: Arc::clone(&self.pin),
             })
         });
         hot.collect()
@@ -112,9 +111,10 @@ impl TableProvider for Events {
             for tier in ["cold", "warm"].into_iter().filter(|tier| bounds.has_tier(tier)) {
                 let objects = shard.objects.iter().filter(|object| object.tier == tier);
                 let objects: Vec<&Object> = objects.filter(|object| bounds.may_have(object)).collect();
-                if !objects.is_empty() {
-                    plans.push(files::plan(state, shard.number, tier, &objects, &schema, limit)?);
+                for lost in objects.iter().flat_map(|object| &object.lost) {
+                    self.notes.missing(shard.number, lost.clone());
                 }
+                plans.extend(files::plans(state, shard.number, tier, &objects, &schema, limit)?);
             }
             if bounds.has_tier("hot") {
                 hot.extend(self.hot(shard, &bounds, &schema, parts));

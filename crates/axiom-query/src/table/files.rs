@@ -3,10 +3,12 @@
 //! Conditions go through to the files: statistics, page indexes and bloom filters leave out what they can, and rows are
 //! filtered before the other columns are unpacked. Bodies are put together only where a query takes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringViewArray, StringViewBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use axiom_tiers::file::{self, BODY_COLUMNS};
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::datasource::listing::PartitionedFile;
@@ -21,37 +23,70 @@ use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
+use url::{Position, Url};
 
 use crate::columns::{self, BODY, BODY_BYTES, ID, SHARD, TIER, TRACE};
 use crate::store::Object;
 
-/// The files' columns that a body is in.
-const BODY_COLUMNS: &[&str] = &["body"];
-
-/// A plan that reads these files of one tier of one shard and gives the columns of `schema`.
-pub(super) fn plan(
+/// Plans that read these files of one tier of one shard and give the columns of `schema`: one for each place they are at.
+pub(super) fn plans(
     state: &dyn Session,
     shard: u16,
     tier: &str,
     objects: &[&Object],
     schema: &SchemaRef,
     limit: Option<usize>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let files = file_schema();
+) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+    let mut places: BTreeMap<String, Vec<PartitionedFile>> = BTreeMap::new();
+    for object in objects {
+        let place = object.location[..Position::BeforePath].to_owned();
+        let key = Path::from_url_path(object.location.path()).map_err(external)?;
+        let mut file = PartitionedFile::new(String::new(), object.bytes);
+        file.object_meta.location = key;
+        places.entry(place).or_default().push(file);
+    }
+    let plans = places.into_iter().map(|(place, files)| {
+        let url = ObjectStoreUrl::parse(&place)?;
+        reach(state, &url)?;
+        let scan = scan(state, url, files, schema, limit)?;
+        let input = scan.schema();
+        let columns = schema.fields().iter().map(|field| {
+            let expr = column(field.name(), shard, tier, &input, state)?;
+            Ok(ProjectionExpr {
+                expr,
+                alias: field.name().clone(),
+            })
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(ProjectionExec::try_new(columns, scan)?);
+        Ok(plan)
+    });
+    plans.collect()
+}
+
+/// The files' own columns that the table's are made of.
+fn scan(
+    state: &dyn Session,
+    url: ObjectStoreUrl,
+    files: Vec<PartitionedFile>,
+    schema: &SchemaRef,
+    limit: Option<usize>,
+) -> Result<Arc<DataSourceExec>> {
+    let theirs = file_schema();
     let mut wanted: Vec<usize> = Vec::new();
     for field in schema.fields() {
         for name in files_columns(field.name()) {
-            let index = files.index_of(name)?;
+            let index = theirs.index_of(name)?;
             if !wanted.contains(&index) {
                 wanted.push(index);
             }
         }
     }
-    let url = ObjectStoreUrl::local_filesystem();
     let store = state.runtime_env().object_store(&url)?;
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-    let source = ParquetSource::new(Arc::clone(&files))
+    let source = ParquetSource::new(theirs)
         .with_table_parquet_options(state.default_table_options().parquet)
         .with_pushdown_filters(true)
         .with_reorder_filters(true)
@@ -59,36 +94,37 @@ pub(super) fn plan(
         .with_bloom_filter_on_read(true)
         .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)));
     let parts = state.config_options().execution.target_partitions.max(1);
-    let mut groups = vec![Vec::new(); parts.min(objects.len())];
-    for (number, object) in objects.iter().enumerate() {
-        let place = number % groups.len();
-        groups[place].push(file(object)?);
+    let mut groups = vec![Vec::new(); parts.min(files.len())];
+    let count = groups.len();
+    for (number, file) in files.into_iter().enumerate() {
+        groups[number % count].push(file);
     }
     let config = FileScanConfigBuilder::new(url, Arc::new(source))
         .with_file_groups(groups.into_iter().map(FileGroup::new).collect())
         .with_projection_indices(Some(wanted))?
         .with_limit(limit)
         .build();
-    let scan = DataSourceExec::from_data_source(config);
-    let input = scan.schema();
-    let columns = schema.fields().iter().map(|field| {
-        let expr = column(field.name(), shard, tier, &input, state)?;
-        Ok(ProjectionExpr {
-            expr,
-            alias: field.name().clone(),
-        })
-    });
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    Ok(Arc::new(ProjectionExec::try_new(columns, scan)?))
+    Ok(DataSourceExec::from_data_source(config))
 }
 
-fn file(object: &Object) -> Result<PartitionedFile> {
-    let path = std::path::absolute(&object.path)?;
-    let location =
-        Path::from_absolute_path(path).map_err(|error| DataFusionError::External(Box::new(error)))?;
-    let mut file = PartitionedFile::new(String::new(), object.bytes);
-    file.object_meta.location = location;
-    Ok(file)
+/// Sees to it that the store is known. Its keys and its endpoint are in the environment, as the gateway puts them there.
+fn reach(state: &dyn Session, url: &ObjectStoreUrl) -> Result<()> {
+    let runtime = state.runtime_env();
+    let address: &Url = url.as_ref();
+    if address.scheme() != "s3" || runtime.object_store(url).is_ok() {
+        return Ok(());
+    }
+    let bucket = address.host_str().unwrap_or_default();
+    let store = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .build()
+        .map_err(external)?;
+    runtime.register_object_store(address, Arc::new(store));
+    Ok(())
+}
+
+fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
 }
 
 /// What the files have, in the types in which the table has it.
@@ -230,7 +266,7 @@ fn hex(arrays: &[ArrayRef]) -> Result<StringViewArray> {
 fn bodies(arrays: &[ArrayRef]) -> Result<BinaryArray> {
     let named = BODY_COLUMNS.iter().copied().zip(arrays.iter().cloned());
     let batch = RecordBatch::try_from_iter(named)?;
-    Ok(batch.column(0).as_binary::<i32>().clone())
+    file::bodies(&batch).map_err(external)
 }
 
 fn text(bodies: &BinaryArray) -> StringViewArray {

@@ -17,7 +17,6 @@ use datafusion::physical_plan::streaming::PartitionStream;
 
 use crate::columns;
 use crate::notes::Notes;
-use crate::store::Pin;
 
 /// Batches that wait for whoever takes them. Each may hold a block's bodies.
 const BATCHES_AHEAD: usize = 2;
@@ -31,8 +30,6 @@ pub(super) struct Hot {
     pub(super) wanted: Wanted,
     pub(super) schema: SchemaRef,
     pub(super) notes: Arc<Notes>,
-    /// What is read stays as long as it is held.
-    pub(super) pin: Arc<Pin>,
 }
 
 impl PartitionStream for Hot {
@@ -51,10 +48,9 @@ impl PartitionStream for Hot {
             wanted: self.wanted.clone(),
             schema: Arc::clone(&self.schema),
         };
-        let (notes, pin) = (Arc::clone(&self.notes), Arc::clone(&self.pin));
+        let notes = Arc::clone(&self.notes);
         // Unpacking a block takes milliseconds, and the disk may take longer.
         builder.spawn_blocking(move || {
-            let _pin = pin;
             loop {
                 let block = match scan.step() {
                     Ok(Next::Block(block)) => block,

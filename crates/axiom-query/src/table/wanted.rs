@@ -44,7 +44,11 @@ impl Bounds {
 
     /// Whether a file may hold wanted events.
     pub(super) fn may_have(&self, object: &Object) -> bool {
-        object.offsets.start < self.offsets.end && self.offsets.start < object.offsets.end
+        let is_time =
+            self.events.times.as_ref().is_none_or(|times| {
+                times.start() <= object.times.end() && object.times.start() <= times.end()
+            });
+        is_time && object.offsets.start < self.offsets.end && self.offsets.start < object.offsets.end
     }
 
     fn take(&mut self, condition: &Expr) {

@@ -61,7 +61,7 @@ fn query(random: &mut Random) -> Query {
     let conditions = (0..random.below(4)).map(|_| condition(random)).collect();
     let shape = if random.is(2) {
         Shape::Rows {
-            by: random.one(&["offset", "version", "time", "task", "severity"]),
+            by: *random.one(&["offset", "version", "time", "task", "severity"]),
             descending: random.is(2),
             limit: random.below(50) + 1,
         }
@@ -98,7 +98,7 @@ fn condition(random: &mut Random) -> Condition {
         },
         4 => Condition::Starts {
             column: "stream",
-            with: random.one(&["gateway", "agent.", "none"]),
+            with: *random.one(&["gateway", "agent.", "none"]),
         },
         5 => {
             let values = (0..=random.below(5)).map(|_| match random.below(62) {

@@ -10,10 +10,10 @@ use axiom_query::limits::Limits;
 use crate::store::{models, record, rows};
 
 /// A query that would run for hours, without memory.
-const ENDLESS: &str = "SELECT sum(a.value * b.value % 7) AS n FROM generate_series(1, 100000000) a, generate_series(1, 100000000) b";
+const ENDLESS: &str = "SELECT sum(value % 7) AS n FROM generate_series(1, 100000000000000)";
 
 /// A query that takes sixteen gigabytes before anybody counts them.
-pub const GREEDY: &str = "SELECT cardinality(range(0, 2000000000)) AS n";
+pub const GREEDY: &str = "SELECT cardinality(array_repeat(1, 2000000000)) AS n";
 
 fn engine(dir: &std::path::Path, limits: Limits) -> Engine {
     Engine::open(dir, limits).unwrap()

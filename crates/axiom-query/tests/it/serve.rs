@@ -185,7 +185,7 @@ fn answers_in_every_format_and_says_what_is_wrong() {
 }
 
 /// Rows come at once and would come for hours.
-const LONG: &str = "SELECT a.value FROM generate_series(1, 100000000) a, generate_series(1, 1000) b";
+const LONG: &str = "SELECT value FROM generate_series(1, 100000000000000)";
 
 #[test]
 fn a_query_ends_by_its_id_and_when_its_client_hangs_up() {

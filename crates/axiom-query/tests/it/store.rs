@@ -56,8 +56,8 @@ pub fn models(seed: u64, count: usize) -> Vec<Model> {
         let format = *random.one(&Format::ALL);
         Model {
             time: BEGIN + micros * 1_000,
-            tenant: random.one(&TENANTS),
-            stream: random.one(&STREAMS),
+            tenant: *random.one(&TENANTS),
+            stream: *random.one(&STREAMS),
             task,
             kind,
             level: *random.one(&Level::ALL),
@@ -132,11 +132,14 @@ pub fn append(log: &Log, models: &[Model]) {
             batch,
             ..Append::default()
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
+        // A runtime may not be dropped within another one.
         std::thread::scope(|scope| {
-            scope.spawn(|| runtime.block_on(log.append(append)).expect("it is recorded"));
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .expect("a runtime");
+                runtime.block_on(log.append(append)).expect("it is recorded");
+            });
         });
     }
 }

@@ -208,4 +208,17 @@ async fn damage_is_told_beside_the_rows() {
     let warnings = answer.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("events 0 to 699 of shard 0"), "{warnings:?}");
+    // What a condition leaves out is not even read.
+    for condition in [
+        "\"offset\" >= 700",
+        "699 < \"offset\" AND kind = 'gateway.call'",
+        "\"offset\" BETWEEN 700 AND 900",
+        "\"offset\" = 1000",
+        "tier = 'warm'",
+        "shard = 1",
+    ] {
+        rows(&engine, &format!("SELECT body FROM events WHERE {condition}"))
+            .await
+            .unwrap();
+    }
 }

@@ -1,7 +1,7 @@
 //! `axiom sql`: hands the query to the program that can answer it.
 
 use std::io::{IsTerminal as _, Read as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 use super::events::dir;
@@ -9,6 +9,9 @@ use crate::cli::Sql;
 use crate::outcome::{Exit, Failed};
 use crate::query::{BUILD, program};
 use crate::terminal::Terminal;
+
+/// The signal by which a program ends itself.
+const ABORTED: i32 = 6;
 
 pub fn run(sql: &Sql, terminal: &Terminal) -> Result<Exit, Failed> {
     let dir = dir(&sql.at, terminal)?;
@@ -25,12 +28,28 @@ pub fn run(sql: &Sql, terminal: &Terminal) -> Result<Exit, Failed> {
         // After `--` nothing in a query is taken for an option.
         command.arg("--").arg(query(sql)?);
     }
-    // It takes this one's place, with its terminal and its signals; an error is all that comes back.
-    let error = command.exec();
-    Err(Failed::new(
-        Exit::Failure,
-        format!("cannot start {}: {error}", program.display()),
-    ))
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        // How it ends without memory is known; where it was then says nothing.
+        command.env("RUST_BACKTRACE", "0");
+    }
+    let status = command.status().map_err(|error| {
+        Failed::new(
+            Exit::Failure,
+            format!("cannot start {}: {error}", program.display()),
+        )
+    })?;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ok(Exit::from_code(code)),
+        (None, Some(ABORTED)) => Err(Failed::new(
+            Exit::Failure,
+            "the query needed more memory than it may have, and its process ended",
+        )
+        .hint("ask for less at once, or give it more with --memory")),
+        _ => Err(Failed::new(
+            Exit::Failure,
+            format!("the query's process ended early: {status}"),
+        )),
+    }
 }
 
 fn options(sql: &Sql) -> Vec<String> {
