@@ -68,14 +68,15 @@ async fn what_does_not_fit_goes_to_the_disk_or_ends_with_words() {
     let dir = tempfile::tempdir().unwrap();
     let _log = record(dir.path(), &models(1, 100));
     let small = |temp_bytes| Limits {
-        memory_bytes: 24 << 20,
+        memory_bytes: 64 << 20,
         temp_bytes,
         ..Limits::default()
     };
-    let sort = "SELECT count(*) AS n FROM (SELECT value, repeat('x', 100) || value AS long FROM generate_series(1, 300000) \
-                ORDER BY long DESC LIMIT 250000)";
+    // Some 200 MB of texts to be sorted.
+    let sort = "SELECT max(place) AS n FROM (SELECT row_number() OVER (ORDER BY repeat('x', 400) || value DESC) AS place \
+                FROM generate_series(1, 500000))";
     let found = rows(&engine(dir.path(), small(1 << 30)), sort).await.unwrap();
-    assert_eq!(found[0]["n"], 250_000);
+    assert_eq!(found[0]["n"], 500_000);
     let fault = rows(&engine(dir.path(), small(1 << 20)), sort).await.unwrap_err();
     assert_eq!(fault.code, Code::Memory, "{fault}");
     assert!(fault.hint.is_some_and(|hint| hint.contains("ask for less")));

@@ -23,6 +23,8 @@ const START: Duration = Duration::from_secs(30);
 const SOUND: Duration = Duration::from_secs(10);
 /// The longest pause between two starts, of which none lasted.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Between two looks whether an answer is still on its way, at the end. The gateway's drain has a deadline, which ends us too.
+const HELD_LOOK: Duration = Duration::from_millis(20);
 /// Its one line on stdout says where it listens.
 const LINE_BYTES_MAX: usize = 4096;
 
@@ -100,6 +102,16 @@ impl Lease {
     }
 }
 
+impl Running {
+    /// Lets answers that are on their way come to their end, within the gateway's own limit for that, and ends it.
+    async fn finish(self) {
+        while Arc::strong_count(&self.held) > 1 {
+            time::sleep(HELD_LOOK).await;
+        }
+        self.child.stop().await;
+    }
+}
+
 impl Keeper {
     pub(super) fn new(events: &EventsOptions) -> (Keeper, Asking) {
         let (tx, rx) = bounded(WAITING_MAX);
@@ -142,25 +154,21 @@ impl Keeper {
                     // Whoever asked may have left.
                     let _told = asked.send(lease).is_ok();
                 }
-                // cancel-safe: see Child::exited.
-                status = exited(running.as_mut()) => {
-                    if let Some(gone) = running.take() {
-                        self.ended(&gone, &status);
-                    }
-                }
-                // cancel-safe: a timer.
-                () = idle(running.as_ref()), if !is_kept => {
-                    if let Some(running) = running.take() {
+                // cancel-safe: see turn.
+                turn = turn(running.as_mut(), is_kept) => match (turn, running.take()) {
+                    (Turn::Ended(status), Some(gone)) => self.ended(&gone, &status),
+                    (Turn::Idle, Some(gone)) => {
                         tracing::info!("nobody asks for queries; their process is ended");
-                        running.child.stop().await;
+                        gone.child.stop().await;
                     }
-                }
+                    (_, None) => {}
+                },
                 // cancel-safe: see Draining::asked.
                 () = draining.asked() => break,
             }
         }
         if let Some(running) = running {
-            running.child.stop().await;
+            running.finish().await;
         }
     }
 
@@ -287,25 +295,36 @@ fn pause(failures: u32) -> Duration {
     }
 }
 
-async fn exited(running: Option<&mut Running>) -> std::process::ExitStatus {
-    match running {
-        Some(running) => running.child.exited().await,
-        None => std::future::pending().await,
-    }
+/// What becomes of a running process by itself.
+enum Turn {
+    Ended(std::process::ExitStatus),
+    /// It was not wanted for long enough.
+    Idle,
 }
 
-/// Until it was not wanted for long enough.
-async fn idle(running: Option<&Running>) {
+/// Waits for what becomes of it; for ever if none runs.
+///
+/// # Cancel safety
+/// Safe: the status stays known, and the time goes on.
+async fn turn(running: Option<&mut Running>, is_kept: bool) -> Turn {
     let Some(running) = running else {
         return std::future::pending().await;
     };
-    let mut until = running.used + IDLE;
-    loop {
-        time::sleep_until(until).await;
-        if Arc::strong_count(&running.held) == 1 {
-            return;
+    let idle = async {
+        let mut until = running.used + IDLE;
+        loop {
+            time::sleep_until(until).await;
+            if Arc::strong_count(&running.held) == 1 {
+                return;
+            }
+            until = time::now() + IDLE;
         }
-        until = time::now() + IDLE;
+    };
+    tokio::select! {
+        // cancel-safe: see Child::exited.
+        status = running.child.exited() => Turn::Ended(status),
+        // cancel-safe: timers.
+        () = idle, if !is_kept => Turn::Idle,
     }
 }
 
