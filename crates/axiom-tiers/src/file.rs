@@ -13,7 +13,7 @@
 //! | `trace` | FIXED[16], null | big-endian, as W3C trace ids are written |
 //! | `id` | FIXED[16], null | the producer's id, big-endian |
 //! | `format` | STRING | `binary` `text` `json`: what the body's bytes are |
-//! | `body` | BINARY | the body |
+//! | `body` `body_template` `body_ints` `body_words` | | the body, in one piece or in several: see `bodies` |
 //!
 //! A row group covers a contiguous range of offsets that is disjoint from the others', at most 131,072 events, and about
 //! 64 MiB of bodies. Within it rows are sorted by task and then offset, so what belongs to one task lies together. Pages
@@ -30,6 +30,7 @@ mod hash;
 mod names;
 mod rows;
 
+mod bodies;
 mod schema;
 
 mod check;
@@ -39,10 +40,10 @@ mod events;
 mod read;
 mod write;
 
+pub use bodies::{BODY_COLUMNS, bodies};
 pub use events::Events;
 pub use hash::EventsHash;
 pub use read::{File, FileError, Group, Order};
-pub use schema::{BODY_COLUMNS, bodies};
 pub use source::{Local, Source};
 pub use write::{WriteError, WriteOptions, Writer, Written};
 

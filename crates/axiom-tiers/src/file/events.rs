@@ -8,7 +8,7 @@ use arrow_array::{
 };
 use axiom_events::{Event, EventId, Format, Recorded, TraceId};
 
-use super::{FileError, Order, schema};
+use super::{FileError, Order, bodies, schema};
 
 /// Events in the order that was asked for.
 #[derive(Debug, Clone, Default)]
@@ -92,7 +92,7 @@ impl Part {
             traces: column(batch, "trace", ids)?,
             ids: column(batch, "id", ids)?,
             formats: formats.ok_or(FileError::Column { name: "format" })?,
-            bodies: schema::bodies(batch)?,
+            bodies: bodies(batch)?,
         })
     }
 

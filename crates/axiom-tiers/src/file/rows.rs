@@ -1,6 +1,5 @@
 //! The events of one row group while they are gathered, and then as columns in the order in which they are written.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::builder::{FixedSizeBinaryBuilder, StringBuilder};
@@ -8,6 +7,7 @@ use arrow_array::{ArrayRef, RecordBatch, TimestampNanosecondArray, UInt8Array, U
 use arrow_schema::ArrowError;
 use axiom_events::{Format, Level, Recorded};
 
+use super::bodies::Plan;
 use super::names::Names;
 use super::{GROUP_ROWS_MAX, schema};
 
@@ -91,8 +91,13 @@ impl Rows {
         order
     }
 
+    /// What becomes of the bodies.
+    pub(super) fn plan(&self) -> Plan {
+        Plan::of((0..self.rows.len()).map(|row| self.body(row)))
+    }
+
     /// These rows as columns.
-    pub(super) fn batch(&self, order: &[usize]) -> Result<RecordBatch, ArrowError> {
+    pub(super) fn batch(&self, order: &[usize], plan: &Plan) -> Result<RecordBatch, ArrowError> {
         let rows = || order.iter().map(|row| &self.rows[*row]);
         let names = |of: fn(&Row) -> u32| -> ArrayRef {
             let mut builder = StringBuilder::new();
@@ -129,14 +134,12 @@ impl Rows {
             ids(|row| row.id)?,
             words(|row| schema::format_name(row.format)),
         ];
-        columns.extend(schema::body_columns(
-            order.iter().map(|row| &self.bodies[self.body(*row)]),
-        ));
+        columns.extend(plan.columns(order.iter().map(|row| (*row, self.body(*row)))));
         RecordBatch::try_new(schema::schema(), columns)
     }
 
-    fn body(&self, row: usize) -> Range<usize> {
+    fn body(&self, row: usize) -> &[u8] {
         let start = row.checked_sub(1).map_or(0, |before| self.rows[before].body_end);
-        start..self.rows[row].body_end
+        &self.bodies[start..self.rows[row].body_end]
     }
 }

@@ -1,8 +1,7 @@
-//! The columns, how each is encoded, and what becomes of a body in them.
+//! The columns, and how each is encoded.
 
 use std::sync::{Arc, LazyLock};
 
-use arrow_array::{Array, ArrayRef, BinaryArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use axiom_events::{Format, Level};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -10,16 +9,13 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
-use super::{FileError, GROUP_ROWS_MAX};
+use super::{GROUP_ROWS_MAX, bodies};
 
 pub(super) const UTC: &str = "UTC";
 /// Rows of a page: what is unpacked to read one event.
 const PAGE_ROWS: usize = 8192;
 /// Bytes of a page before it is compressed.
 const PAGE_BYTES: usize = 1 << 20;
-
-/// The columns that a body is in.
-pub const BODY_COLUMNS: &[&str] = &["body"];
 
 pub(super) fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -36,7 +32,7 @@ pub(super) fn schema() -> SchemaRef {
         fields.push(field("severity", DataType::UInt8));
         fields.extend(["trace", "id"].map(|name| Field::new(name, DataType::FixedSizeBinary(16), true)));
         fields.push(field("format", DataType::Utf8));
-        fields.push(field("body", DataType::Binary));
+        fields.extend(bodies::fields());
         Arc::new(Schema::new(fields))
     });
     Arc::clone(&SCHEMA)
@@ -60,11 +56,22 @@ pub(super) fn properties(zstd_level: i32) -> Result<WriterPropertiesBuilder, Par
     for name in ["task", "stream"] {
         properties = properties.set_column_bloom_filter_enabled(column(name), true);
     }
-    for name in BODY_COLUMNS {
-        properties = properties
-            .set_column_statistics_enabled(column(name), EnabledStatistics::None)
-            .set_column_dictionary_enabled(column(name), false);
+    let text = ColumnPath::from("body");
+    let template = ColumnPath::from("body_template");
+    let integers = elements("body_ints");
+    let words = elements("body_words");
+    for path in [&text, &template, &integers, &words] {
+        properties = properties.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
     }
+    for path in [&text, &integers, &words] {
+        properties = properties.set_column_dictionary_enabled(path.clone(), false);
+    }
+    // Lengths lie apart from the texts: each compresses better without the other.
+    for path in [&text, &words] {
+        properties = properties.set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY);
+    }
+    // The upper bytes of small numbers lie together: all zeros.
+    properties = properties.set_column_encoding(integers, Encoding::BYTE_STREAM_SPLIT);
     Ok(properties)
 }
 
@@ -72,19 +79,9 @@ fn column(name: &str) -> ColumnPath {
     ColumnPath::from(name)
 }
 
-pub(super) fn body_columns<'a>(bodies: impl Iterator<Item = &'a [u8]>) -> Vec<ArrayRef> {
-    vec![Arc::new(BinaryArray::from_iter_values(bodies))]
-}
-
-/// The bodies of a batch that has the [`BODY_COLUMNS`].
-///
-/// # Errors
-/// When it does not have them, or they are not as they are written.
-pub fn bodies(batch: &RecordBatch) -> Result<BinaryArray, FileError> {
-    let bodies = batch
-        .column_by_name("body")
-        .and_then(|column| column.as_any().downcast_ref());
-    bodies.cloned().ok_or(FileError::Column { name: "body" })
+/// The values of a column of lists.
+fn elements(name: &str) -> ColumnPath {
+    ColumnPath::from(vec![name.to_owned(), "list".to_owned(), "element".to_owned()])
 }
 
 pub(super) fn format_name(format: Format) -> &'static str {

@@ -126,8 +126,9 @@ impl<W: Write + Send> Writer<W> {
 
     pub(super) fn write_group(&mut self) -> Result<(), WriteError> {
         let order = self.rows.order();
+        let plan = self.rows.plan();
         for rows in order.chunks(BATCH_ROWS) {
-            self.parquet.write(&self.rows.batch(rows)?)?;
+            self.parquet.write(&self.rows.batch(rows, &plan)?)?;
         }
         self.parquet.flush()?;
         self.rows.clear();
