@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::block::columns::Column;
 use crate::digest::HOUR;
+use crate::index::Postings;
 use crate::read::{Next, Reader};
 use crate::segment::ReadError;
 use crate::segments::{At, Placed};
@@ -45,8 +46,13 @@ enum Stretch {
 }
 
 impl Wanted {
-    fn names(&self) -> impl Iterator<Item = &Vec<String>> {
-        let lists = [&self.tenants, &self.streams, &self.tasks, &self.kinds];
+    fn is_everything(&self) -> bool {
+        self.times.is_none() && self.tasks.is_none() && self.named().next().is_none()
+    }
+
+    /// Names that are in the index if they are in the segment. Of tasks that does not hold: some are numbers.
+    fn named(&self) -> impl Iterator<Item = &Vec<String>> {
+        let lists = [&self.tenants, &self.streams, &self.kinds];
         lists.into_iter().flatten()
     }
 
@@ -147,7 +153,7 @@ impl Scan {
     fn look_ahead(&self, placed: &Placed, end: u64) -> Result<Stretch, ReadError> {
         let until = placed.until().unwrap_or(end).min(end);
         let wanted = &self.wanted;
-        if wanted.names().next().is_none() && wanted.times.is_none() {
+        if wanted.is_everything() {
             return Ok(Stretch::All(until));
         }
         let columns = [(Column::Task, &wanted.tasks), (Column::Stream, &wanted.streams)];
@@ -160,7 +166,7 @@ impl Scan {
                     wanted.is_time(first, first.saturating_add(HOUR - 1))
                 })
             };
-            if !wanted.names().all(knows) || !in_time() {
+            if !wanted.named().all(knows) || !in_time() {
                 return Some(Vec::new());
             }
             // No task is no task: the index does not have it.
@@ -168,15 +174,20 @@ impl Scan {
                 let names = names.as_ref()?;
                 (!names.iter().any(String::is_empty)).then_some((*column, names))
             })?;
-            let mut blocks: Vec<u64> = names
-                .iter()
-                .filter_map(|name| match column {
-                    Column::Task => index.task(name),
-                    Column::Stream => index.stream(name),
-                })
-                .flat_map(|postings| postings.iter())
-                .map(|posting| index.first_offset(posting))
-                .collect();
+            let mut blocks = Vec::new();
+            for name in names {
+                let first_offsets = |postings: &Postings| -> Vec<u64> {
+                    let postings = postings.iter();
+                    postings.map(|posting| index.first_offset(posting)).collect()
+                };
+                blocks.extend(
+                    match column {
+                        Column::Task => index.task(name).as_deref().map(first_offsets),
+                        Column::Stream => index.stream(name).map(first_offsets),
+                    }
+                    .unwrap_or_default(),
+                );
+            }
             blocks.sort_unstable();
             blocks.dedup();
             Some(blocks)

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::index::{self, Index};
 use crate::segment::{self, ReadError, Segment};
-use crate::walk::{Damage, Step, Walk};
+use crate::walk::{Damage, Found, Step, Walk};
 
 /// Between two places that are kept in memory: from one to the next block's place a reader walks.
 const PLACES_APART_BYTES: u64 = 4096;
@@ -368,9 +368,23 @@ impl Placed {
         let map = map.as_mut().expect("it was surveyed");
         let mut walk = Walk::from(&self.segment, self.until(), map.end, map.end_at);
         while let Some(step) = walk.step()? {
+            if let Step::Block(found) = &step {
+                self.index_again(found);
+            }
             map.take(step);
         }
         Ok(map.end)
+    }
+
+    /// Adds a block that was found later to an index that was made before. One that was made since has it already.
+    fn index_again(&self, found: &Found) {
+        let mut index = self.index_mut();
+        if let Some(index) = index.as_mut()
+            && index.blocks.last().is_none_or(|last| *last < found.head.first_offset)
+            && let Ok(block) = Block::decode(&found.bytes)
+        {
+            index.add(&Digest::of(&block));
+        }
     }
 
     /// What `look` sees in the index; `None` if it is not in memory.

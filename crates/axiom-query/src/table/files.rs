@@ -135,11 +135,7 @@ fn file_schema() -> SchemaRef {
         match field.name().as_str() {
             SHARD | TIER | BODY_BYTES => {}
             TRACE | ID => fields.push(Field::new(field.name(), DataType::FixedSizeBinary(16), true)),
-            BODY => fields.extend(
-                BODY_COLUMNS
-                    .iter()
-                    .map(|name| Field::new(*name, DataType::Binary, false)),
-            ),
+            BODY => fields.extend(file::body_fields()),
             _ => fields.push(field.as_ref().clone()),
         }
     }

@@ -109,9 +109,17 @@ async fn bodies_are_asked_by_key_and_new_events_are_seen_by_the_next_query() {
             .count() as u64
     };
     assert_eq!(count(slow).await, expected(&models[..700]));
+    // What was looked up by the index before is looked up again after.
+    const TASK: &str = "SELECT count(*) AS n FROM events WHERE task = 'task-0007-with-a-name-longer-than-a-view'";
+    let of_task = |models: &[crate::store::Model]| {
+        let of_task = models.iter().filter(|model| model.task.starts_with("task-0007"));
+        of_task.count() as u64
+    };
+    assert_eq!(count(TASK).await, of_task(&models[..700]));
     append(&log, &models[700..]);
     assert_eq!(count("SELECT count(*) AS n FROM events").await, 1_400);
     assert_eq!(count(slow).await, expected(&models));
+    assert_eq!(count(TASK).await, of_task(&models));
     let hour = BEGIN + 3_600_000_000_000;
     let late = models.iter().filter(|model| model.time >= hour).count() as u64;
     assert_eq!(
