@@ -35,5 +35,6 @@ mod processes;
 mod reload;
 mod replicas;
 mod sql;
+mod tiers;
 
 mod conformance;

@@ -30,6 +30,8 @@ mod index;
 mod checkpoint;
 mod recover;
 
+pub mod archive;
+
 pub mod find;
 pub mod read;
 pub mod scan;
@@ -42,6 +44,7 @@ pub mod disk;
 pub mod log;
 
 pub use append::{Ack, Append, AppendError, Appended, Full};
+pub use archive::{Archive, Missing, Piece, Shelf, Summary};
 pub use batch::Batch;
 pub use block::Block;
 pub use digest::Count;
@@ -53,6 +56,6 @@ pub use read::{Next, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use scan::{Scan, Wanted};
 pub use segment::ReadError;
-pub use segments::End;
+pub use segments::{End, Sealed};
 pub use streams::{Conflict, Expected};
 pub use walk::Damage;

@@ -172,6 +172,9 @@ pub enum ReadError {
     Disk { path: PathBuf, source: std::io::Error },
     #[error("{path} is damaged at byte {at}: {source}")]
     Damaged { path: PathBuf, at: u64, source: Unsound },
+    /// What an older tier has cannot be read. The reason says what to do.
+    #[error("failed to read archived events: {reason}")]
+    Archive { reason: String },
 }
 
 impl Segment {

@@ -29,6 +29,8 @@ pub(crate) struct Segments {
     folder: PathBuf,
     /// First offsets of segments whose index was loaded, and its bytes; the latest last.
     loaded: Mutex<VecDeque<(u64, usize)>>,
+    /// Segments that another tier has taken over from and whose files are still here; oldest first.
+    retired: Mutex<Vec<Arc<Placed>>>,
 }
 
 /// How far a shard may be read.
@@ -38,6 +40,18 @@ pub struct End {
     pub offset: u64,
     /// Nothing will come any more: the log was closed.
     pub is_closed: bool,
+}
+
+/// A segment to which nothing is added any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub path: PathBuf,
+    pub offsets: Range<u64>,
+    /// When it was begun, and the one behind it, nanoseconds since 1970.
+    pub created: i64,
+    pub ended: i64,
+    /// Of its file.
+    pub bytes: u64,
 }
 
 /// A segment, and where its blocks are.
@@ -99,6 +113,7 @@ impl Segments {
             disk,
             folder,
             loaded: Mutex::default(),
+            retired: Mutex::default(),
         }
     }
 
@@ -176,6 +191,94 @@ impl Segments {
     pub(crate) fn pop(&self) {
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         list.pop();
+    }
+
+    /// Shows segments that end before this offset no more. The newest one stays.
+    pub(crate) fn hide(&self, before: u64) -> Vec<Arc<Placed>> {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = list.partition_point(|placed| placed.until().is_some_and(|until| until <= before));
+        list.drain(..gone).collect()
+    }
+
+    /// As [`Segments::hide`]; their files are to be removed.
+    pub(crate) fn retire(&self, before: u64) {
+        let gone = self.hide(before);
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.extend(gone);
+    }
+
+    /// Removes the files of retired segments that end before this offset and that nobody reads; says how many bytes that
+    /// were. What cannot be read in them is kept under another name.
+    pub(crate) fn reclaim(&self, before: u64) -> Result<u64, ReadError> {
+        let mut bytes = 0;
+        let mut is_changed = false;
+        loop {
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = retired.iter().position(|placed| {
+                placed.until().is_some_and(|until| until <= before) && Arc::strong_count(placed) == 1
+            });
+            let Some(placed) = free.map(|free| retired.remove(free)) else {
+                break;
+            };
+            drop(retired);
+            match self.remove(&placed) {
+                Ok(removed) => bytes += removed,
+                Err(error) => {
+                    let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+                    retired.insert(0, placed);
+                    return Err(error);
+                }
+            }
+            is_changed = true;
+        }
+        if is_changed {
+            let (disk, folder) = (self.disk.as_ref(), self.folder.as_path());
+            disk.sync_folder(folder).map_err(|source| ReadError::Disk {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        Ok(bytes)
+    }
+
+    fn remove(&self, placed: &Placed) -> Result<u64, ReadError> {
+        let (disk, path) = (self.disk.as_ref(), &placed.segment.path);
+        let failed = |source| ReadError::Disk {
+            path: path.clone(),
+            source,
+        };
+        let bytes = placed.segment.bytes()?;
+        if placed.is_damaged()? {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let aside = self.folder.join(format!("damaged-{name}.bin"));
+            disk.rename(path, &aside).map_err(failed)?;
+            return Ok(0);
+        }
+        let first_offset = placed.segment.begin.first_offset;
+        index::file::remove(disk, &self.folder, first_offset).map_err(failed)?;
+        disk.remove(path).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    /// The segments that are followed by another one, oldest first.
+    pub(crate) fn sealed(&self) -> Result<Vec<Sealed>, ReadError> {
+        let mut sealed = Vec::new();
+        let list = self.all();
+        for (placed, next) in list.iter().zip(list.iter().skip(1)) {
+            let Some(until) = placed.until() else { break };
+            let Segment { path, begin, .. } = &placed.segment;
+            sealed.push(Sealed {
+                path: path.clone(),
+                offsets: begin.first_offset..until,
+                created: begin.created,
+                ended: next.segment.begin.created,
+                bytes: placed.segment.bytes()?,
+            });
+        }
+        Ok(sealed)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Placed>> {
@@ -343,6 +446,12 @@ impl Placed {
         Ok(lost.collect())
     }
 
+    fn is_damaged(&self) -> Result<bool, ReadError> {
+        self.survey()?;
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(map.as_ref().is_some_and(|map| !map.damage.is_empty()))
+    }
+
     /// Walks through the file once, if nobody has.
     fn survey(&self) -> Result<(), ReadError> {
         let is_known = self.map.read().unwrap_or_else(PoisonError::into_inner).is_some();
@@ -380,7 +489,10 @@ impl Placed {
     fn index_again(&self, found: &Found) {
         let mut index = self.index_mut();
         if let Some(index) = index.as_mut()
-            && index.blocks.last().is_none_or(|last| *last < found.head.first_offset)
+            && index
+                .blocks
+                .last()
+                .is_none_or(|last| *last < found.head.first_offset)
             && let Ok(block) = Block::decode(&found.bytes)
         {
             index.add(&Digest::of(&block));

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axiom_events::disk::Machine;
 use axiom_events::{ReadError, Reader};
+use axiom_tiers::manifest::{ManifestError, Snapshot, Tier};
 use url::Url;
 
 /// A folder of shards, read beside whoever writes there or without anybody.
@@ -35,6 +36,8 @@ pub(crate) struct PinnedShard {
     /// Offsets of the events in the hot tier. Those before them are in `objects`.
     pub(crate) hot: Range<u64>,
     pub(crate) objects: Vec<Object>,
+    /// What it shows is not deleted while it is held.
+    _snapshot: Snapshot,
 }
 
 /// A Parquet file.
@@ -60,6 +63,10 @@ pub enum StoreError {
     Folder { dir: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("the manifest names {location:?}, which is no place of a file")]
+    Location { location: String },
 }
 
 impl Store {
@@ -132,57 +139,43 @@ impl Store {
 
 impl Shard {
     fn pin(self) -> Result<PinnedShard, StoreError> {
-        let objects = objects(&self.folder)?;
+        let snapshot = Snapshot::open(&self.folder)?;
         // After the manifest: what has left the log since is still counted from there.
         self.reader.refresh()?;
-        let from = objects
-            .last()
-            .map_or(self.reader.first(), |object| object.offsets.end);
+        // What should be in the log from there on and is not is missing, and a query says so.
+        let from = snapshot.hot_from();
         Ok(PinnedShard {
             number: self.number,
             hot: from..self.reader.end().max(from),
+            objects: objects(&snapshot)?,
             reader: self.reader,
-            objects,
+            _snapshot: snapshot,
         })
     }
 }
 
-/// The Parquet files of a shard, in the order of their offsets.
-fn objects(folder: &Path) -> Result<Vec<Object>, StoreError> {
-    let warm = folder.join("warm");
-    let failed = |source| StoreError::Folder {
-        dir: warm.clone(),
-        source,
-    };
-    let entries = match std::fs::read_dir(&warm) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut objects = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name();
-        let offsets = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".parquet")?.split_once('-'));
-        if let Some((first, end)) = offsets
-            && let (Ok(first), Ok(end)) = (first.parse(), end.parse())
-        {
-            let path = std::path::absolute(entry.path()).map_err(failed)?;
-            let Ok(location) = Url::from_file_path(path) else {
-                continue;
-            };
-            objects.push(Object {
-                tier: "warm",
-                location,
-                bytes: entry.metadata().map_err(failed)?.len(),
-                offsets: first..end,
-                times: i64::MIN..=i64::MAX,
-                lost: Vec::new(),
-            });
-        }
-    }
-    objects.sort_by_key(|object: &Object| object.offsets.start);
-    Ok(objects)
+/// The files of a manifest's state.
+fn objects(snapshot: &Snapshot) -> Result<Vec<Object>, StoreError> {
+    let warm = snapshot.folder().join("warm");
+    let objects = snapshot.objects().iter().map(|object| {
+        let strange = || StoreError::Location {
+            location: object.location.clone(),
+        };
+        let (tier, location) = match object.tier {
+            Tier::Warm => {
+                let path = std::path::absolute(warm.join(&object.location)).map_err(|_| strange())?;
+                ("warm", Url::from_file_path(path).map_err(|()| strange())?)
+            }
+            Tier::Cold => ("cold", Url::parse(&object.location).map_err(|_| strange())?),
+        };
+        Ok(Object {
+            tier,
+            location,
+            bytes: object.bytes,
+            offsets: object.offsets.clone(),
+            times: object.time_min..=object.time_max,
+            lost: object.lost.clone(),
+        })
+    });
+    objects.collect()
 }

@@ -147,6 +147,88 @@ pub enum EventsCommand {
     Export(Export),
     /// Prove that the log is what was written, or name every place where it is not
     Verify(Verify),
+    /// Show where events are, how much room they take and how old they are
+    Tiers(Tiers),
+    /// Keep events from being deleted, whatever the retention says
+    #[command(subcommand)]
+    Hold(HoldCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct Tiers {
+    /// Show every file
+    #[arg(long)]
+    pub files: bool,
+
+    /// Print JSON, one line for each tier or file
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HoldCommand {
+    /// Hold events from now on; prints the hold's number
+    Add(HoldAdd),
+    /// Show what is held, why, since when and by whom
+    List(HoldList),
+    /// Let the retention decide again
+    Remove(HoldRemove),
+}
+
+#[derive(Debug, Args)]
+pub struct HoldAdd {
+    /// Why; whoever lists the holds reads it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+
+    /// Only events of this tenant
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+
+    /// Only events of this stream
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+
+    /// Only events of this task or call
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
+
+    /// Only events from this time on: 2026-07-28T09:00:00Z, or how long ago, like 10m
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Place>,
+
+    /// Only events before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Place>,
+
+    /// All events, those to come too
+    #[arg(long, conflicts_with_all = ["tenant", "stream", "task", "from", "to"])]
+    pub everything: bool,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Args)]
+pub struct HoldList {
+    /// Print JSON, one line for each
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Args)]
+pub struct HoldRemove {
+    /// The hold's number
+    pub id: u64,
+
+    #[command(flatten)]
+    pub at: EventsAt,
 }
 
 /// Which event store.

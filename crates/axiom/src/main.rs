@@ -30,6 +30,8 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Key(key) => commands::key::run(&key, &terminal),
         Command::Events(EventsCommand::Export(export)) => commands::events::export::run(&export, &terminal),
         Command::Events(EventsCommand::Verify(verify)) => commands::events::verify::run(&verify, &terminal),
+        Command::Events(EventsCommand::Tiers(tiers)) => commands::events::tiers::run(&tiers, &terminal),
+        Command::Events(EventsCommand::Hold(hold)) => commands::events::hold::run(&hold, &terminal),
         Command::Sql(sql) => commands::sql::run(&sql, &terminal),
         // The others speak to servers, or wait for something. Worker threads are made by whoever serves; here one thread is enough.
         command => {

@@ -3,6 +3,7 @@
 //! The process, `axiom-query`, is started by the first query and ended when nobody has asked for a while. What a query does
 //! to it - eat all memory, crash, hang - it does to that process alone: the next query starts another one.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use axiom_core::{Draining, spawn};
 use axiom_gateway::options::EventsOptions;
 use axiom_gateway::{Annex, Gateway};
+use axiom_tiers::StoreOptions;
 use axiom_transport::server::{Body, BodyError};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -44,10 +46,37 @@ struct Queries {
 }
 
 /// Answers queries over `events` at the gateway's address until the drain. With Flight SQL the process runs all the time.
-pub fn attach(gateway: &Arc<Gateway>, events: &EventsOptions, draining: Draining) {
-    let (keeper, asking) = Keeper::new(events);
+pub fn attach(
+    gateway: &Arc<Gateway>,
+    events: &EventsOptions,
+    store: Option<&StoreOptions>,
+    draining: Draining,
+) {
+    let (keeper, asking) = Keeper::new(events, store_environment(store));
     drop(spawn("query process", keeper.run(draining)));
     gateway.annex_to(Arc::new(Queries { asking }));
+}
+
+/// What the program must know of the object store of cold events. Not on its command line: that everybody can read.
+pub fn store_environment(store: Option<&StoreOptions>) -> BTreeMap<String, String> {
+    let Some(store) = store else {
+        return BTreeMap::new();
+    };
+    let is_plain = store
+        .endpoint
+        .as_ref()
+        .is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let said = [
+        ("AWS_ENDPOINT_URL", store.endpoint.clone()),
+        ("AWS_REGION", store.region.clone()),
+        ("AWS_ACCESS_KEY_ID", store.access_key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", store.secret_access_key.clone()),
+        ("AWS_SESSION_TOKEN", store.session_token.clone()),
+        ("AWS_ALLOW_HTTP", is_plain.then(|| "true".to_owned())),
+    ];
+    let said = said.into_iter();
+    said.filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
 }
 
 /// Where the program is: beside this one.

@@ -106,7 +106,10 @@ fn parse(said: &[u8]) -> Said {
             is_whole = true;
             break;
         }
-        body.extend_from_slice(&rest[end + 2..end + 2 + bytes]);
+        let Some(chunk) = rest.get(end + 2..end + 2 + bytes + 2) else {
+            break;
+        };
+        body.extend_from_slice(&chunk[..bytes]);
         rest = &rest[end + 2 + bytes + 2..];
     }
     Said {

@@ -11,6 +11,7 @@ use axiom_query::fault::Fault;
 use axiom_query::limits::Limits;
 use axiom_query::output::{End, Format as Output, Writer};
 use axiom_tiers::file;
+use axiom_tiers::manifest::{Change, Manifest, Object, Tier};
 use serde_json::Value;
 
 use crate::random::Random;
@@ -165,31 +166,51 @@ pub async fn rows(engine: &Engine, sql: &str) -> Result<Vec<Value>, Fault> {
         .collect())
 }
 
-/// The events as the warm tier has them: several files, disjoint by offset.
+/// The events as the warm tier has them: several files, disjoint by offset, and the manifest that names them.
 pub fn seal(dir: &Path, models: &[Model]) -> Vec<PathBuf> {
     let shard = dir.join("shard-00000");
     let warm = shard.join("warm");
     fs_err::create_dir_all(&warm).expect("the disk is well");
+    let manifest = Manifest::open(Arc::new(Machine), &shard, 0).expect("there is none yet");
     let mut versions: HashMap<&str, u64> = HashMap::new();
     let mut files = Vec::new();
     let step = models.len().div_ceil(3);
     for (part, models) in models.chunks(step).enumerate() {
         let first = (part * step) as u64;
         let end = first + models.len() as u64;
-        let path = warm.join(format!("{first:020}-{end:020}.parquet"));
+        let name = format!("{first:020}-{end:020}.parquet");
+        let path = warm.join(&name);
         let file = fs_err::File::create(&path).expect("the disk is well");
         let mut writer = file::Writer::new(file, 0, &file::WriteOptions::default()).expect("it begins");
         for (offset, model) in (first..).zip(models) {
             let version = versions.entry(model.stream).or_default();
+            let event = model.event();
             let recorded = Recorded {
                 offset,
                 version: *version,
-                event: model.event(),
+                event,
             };
             *version += 1;
             writer.push(&recorded).expect("it is written");
         }
-        writer.finish().expect("it is finished");
+        let (_, written) = writer.finish().expect("it is finished");
+        let object = Object {
+            tier: Tier::Warm,
+            location: name,
+            offsets: written.offsets,
+            rows: written.rows,
+            bytes: written.bytes,
+            time_min: written.time_min,
+            time_max: written.time_max,
+            events_hash: written.events_hash,
+            bytes_hash: [0; 32],
+            began: BEGIN,
+            hot_bytes: 0,
+            lost: Vec::new(),
+        };
+        manifest
+            .change("a test", |_| Some(Change::Seal(Box::new(object))))
+            .expect("the disk is well");
         files.push(path);
     }
     files

@@ -110,7 +110,8 @@ async fn bodies_are_asked_by_key_and_new_events_are_seen_by_the_next_query() {
     };
     assert_eq!(count(slow).await, expected(&models[..700]));
     // What was looked up by the index before is looked up again after.
-    const TASK: &str = "SELECT count(*) AS n FROM events WHERE task = 'task-0007-with-a-name-longer-than-a-view'";
+    const TASK: &str =
+        "SELECT count(*) AS n FROM events WHERE task = 'task-0007-with-a-name-longer-than-a-view'";
     let of_task = |models: &[crate::store::Model]| {
         let of_task = models.iter().filter(|model| model.task.starts_with("task-0007"));
         of_task.count() as u64

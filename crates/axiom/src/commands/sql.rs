@@ -4,23 +4,24 @@ use std::io::{IsTerminal as _, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
-use super::events::dir;
+use super::events::place;
 use crate::cli::Sql;
 use crate::outcome::{Exit, Failed};
-use crate::query::{BUILD, program};
+use crate::query::{BUILD, program, store_environment};
 use crate::terminal::Terminal;
 
 /// The signal by which a program ends itself.
 const ABORTED: i32 = 6;
 
 pub fn run(sql: &Sql, terminal: &Terminal) -> Result<Exit, Failed> {
-    let dir = dir(&sql.at, terminal)?;
+    let (dir, store) = place(&sql.at, terminal)?;
     let program = program().map_err(|message| {
         Failed::new(Exit::NotFound, message)
             .hint(format!("build it with `{BUILD}`, which takes some minutes, once"))
     })?;
     let mut command = Command::new(&program);
     command.arg("sql").arg("--dir").arg(&dir);
+    command.envs(store_environment(store.as_ref()));
     command.args(options(sql));
     if sql.schema {
         command.arg("--schema");

@@ -8,7 +8,7 @@ use super::decoder::{Decoder, did_you_mean};
 use super::tree::Node;
 use super::{Problem, parse_listen};
 
-pub(crate) const KEYS: &[&str] = &["dir", "bodies", "flight_sql"];
+pub(crate) const KEYS: &[&str] = &["dir", "bodies", "flight_sql", "store", "retention"];
 
 /// `None` when nothing can be recorded by what it says.
 pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOptions> {
@@ -26,6 +26,8 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
                     decoder.bad_value(node, "events.dir", "must be the path of a folder", None);
                 }
             }
+            // Read where the tiers are.
+            "store" | "retention" => {}
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
             "flight_sql" => flight_sql = self::flight_sql(decoder, node),
             _ => decoder.unknown_key(entry, "`events`", KEYS),

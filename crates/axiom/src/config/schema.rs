@@ -180,6 +180,75 @@ pub struct Events {
     /// Address of this machine where Arrow Flight SQL is spoken, like `127.0.0.1:3001`; nowhere without it. Clients are not
     /// asked who they are. A change needs a restart.
     pub flight_sql: Option<String>,
+    /// Where events go when they are no longer kept on this machine: `s3://bucket/prefix`, `file:///folder`, or a table. What
+    /// is left out is taken from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION` and
+    /// `AWS_ENDPOINT_URL`. A change needs a restart.
+    pub store: Option<Store>,
+    /// How long events stay where. Nothing is deleted unless this section says so.
+    pub retention: Option<Retention>,
+}
+
+/// An object store.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum Store {
+    Url(
+        #[schemars(regex(pattern = r"^(s3://|file:///)"))]
+        String,
+    ),
+    Table(StoreTable),
+}
+
+/// An object store that needs more than an address.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct StoreTable {
+    /// `s3://bucket/prefix` or `file:///folder`.
+    pub url: String,
+    /// Base URL of a store that speaks S3 and is not Amazon's, like `https://minio.example:9000`. `http` only on this machine.
+    pub endpoint: Option<String>,
+    /// The store's region.
+    #[schemars(extend("default" = "us-east-1"))]
+    pub region: Option<String>,
+    /// The key's id, like `${env:NAME}`.
+    pub access_key_id: Option<String>,
+    /// The key, like `${env:NAME}`.
+    pub secret_access_key: Option<String>,
+    /// What goes with a key that is only lent.
+    pub session_token: Option<String>,
+}
+
+/// How long events stay in each tier: a time, or a table with `age` and `bytes`.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Retention {
+    /// In the log. What is older, or more, is moved to Parquet files beside it. By default an hour and 256 MiB.
+    pub hot: Option<Stay>,
+    /// In Parquet files on this machine. What is older, or more, goes to the object store, after 7 days by default; without
+    /// a store it is deleted, and by default nothing is.
+    pub warm: Option<Stay>,
+    /// In the object store. What is older, or more, is deleted; by default nothing is.
+    pub cold: Option<Stay>,
+    /// For each tenant how long its events are kept in all, in place of the time after which others are deleted.
+    pub tenants: Option<BTreeMap<String, Time>>,
+}
+
+/// How long, or how much.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum Stay {
+    Age(Time),
+    Table(StayTable),
+}
+
+/// How long, and how much.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct StayTable {
+    /// Files whose newest event is older leave the tier.
+    pub age: Option<Time>,
+    /// The oldest files leave the tier when all of them have more.
+    pub bytes: Option<Size>,
 }
 
 /// What is recorded of calls' parameters and results.

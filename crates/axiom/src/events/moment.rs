@@ -35,7 +35,7 @@ impl FromStr for Place {
 }
 
 /// `2026-07-28T09:00:00.123456789Z`.
-pub(super) fn full(time: i64) -> String {
+pub(crate) fn full(time: i64) -> String {
     let (date, clock) = halves(time);
     format!("{date}T{clock}.{:09}Z", time.rem_euclid(SECOND))
 }

@@ -1,5 +1,6 @@
 //! The query process: started when it is wanted, ended when it is not, started again when it died.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,10 @@ const HELD_LOOK: Duration = Duration::from_millis(20);
 const LINE_BYTES_MAX: usize = 4096;
 
 /// Keeps the process.
-#[derive(Debug)]
 pub(super) struct Keeper {
     events: EventsOptions,
+    /// How its process reaches the object store. Secrets may be in it.
+    environment: BTreeMap<String, String>,
     waiting: Receiver<oneshot::Sender<Result<Lease, Reason>>>,
     /// Processes in a row that did not last.
     failures: u32,
@@ -113,10 +115,11 @@ impl Running {
 }
 
 impl Keeper {
-    pub(super) fn new(events: &EventsOptions) -> (Keeper, Asking) {
+    pub(super) fn new(events: &EventsOptions, environment: BTreeMap<String, String>) -> (Keeper, Asking) {
         let (tx, rx) = bounded(WAITING_MAX);
         let keeper = Keeper {
             events: events.clone(),
+            environment,
             waiting: rx,
             failures: 0,
             last_reason: None,
@@ -237,7 +240,7 @@ impl Keeper {
         }
         let options = ChildOptions {
             command,
-            env: std::collections::BTreeMap::new(),
+            env: self.environment.clone(),
             cwd: None,
             message_bytes_max: LINE_BYTES_MAX,
             grace: Duration::from_secs(1),

@@ -2,7 +2,7 @@
 
 use axiom_events::{Next, Recorded};
 
-use super::{folder, open, tell_gap, unreadable};
+use super::{open, shard, tell_gap, unreadable};
 use crate::cli::{Export, ExportFormat};
 use crate::events::{Place, json};
 use crate::outcome::{Exit, Failed};
@@ -10,7 +10,7 @@ use crate::terminal::Terminal;
 
 pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
     let ExportFormat::Ndjson = export.format;
-    let reader = open(&folder(&export.at, terminal)?)?;
+    let reader = open(&shard(&export.at, terminal)?)?;
     let mut at = reader.first();
     if let Some(Place::Offset(from)) = export.from {
         at = at.max(from);
@@ -25,8 +25,7 @@ pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
         match reader.at(at).map_err(|error| unreadable(&error))? {
             Next::End => break,
             Next::Gap(gap) => {
-                tell_gap(&gap, terminal);
-                is_complete = false;
+                is_complete &= tell_gap(&reader, &gap, terminal)?;
                 at = gap.end;
             }
             Next::Block(block) => {
