@@ -7,6 +7,9 @@ use datafusion::error::DataFusionError as Error;
 
 use crate::store::StoreError;
 
+/// The setting that DataFusion names when there is no more temporary space; it has no kind of error of its own for it.
+const TEMPORARY_LIMIT: &str = "max_temp_directory_size";
+
 /// A query that has no (whole) answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -135,6 +138,13 @@ impl From<DataFusionError> for Fault {
             return fault.clone();
         }
         let message = first_part(root);
+        if message.contains(TEMPORARY_LIMIT) {
+            return Fault::new(
+                Code::Memory,
+                "the query needs more temporary space on the disk than queries may take",
+            )
+            .hint("ask for less at once: fewer columns, a shorter time, fewer groups");
+        }
         let (code, hint) = match root {
             Error::SQL(..) => (Code::Query, Some("the manual of the dialect is PostgreSQL's; columns named like a keyword go in double quotes".to_owned())),
             Error::SchemaError(schema, _) => (Code::Query, schema_hint(schema)),
