@@ -115,8 +115,10 @@ impl Running {
 }
 
 impl Keeper {
-    pub(super) fn new(events: &EventsOptions, environment: BTreeMap<String, String>) -> (Keeper, Asking) {
+    pub(super) fn new(events: &EventsOptions, mut environment: BTreeMap<String, String>) -> (Keeper, Asking) {
         let (tx, rx) = bounded(WAITING_MAX);
+        // How it ends without memory is known; where it was then takes seconds to find out and says nothing.
+        environment.insert("RUST_BACKTRACE".to_owned(), "0".to_owned());
         let keeper = Keeper {
             events: events.clone(),
             environment,
