@@ -30,11 +30,13 @@ mod stale_sessions;
 mod upstream_faults;
 
 mod events;
+mod following;
 mod partitions;
 mod processes;
 mod reload;
 mod replicas;
 mod sql;
+mod stats;
 mod tiers;
 
 mod conformance;

@@ -108,9 +108,9 @@ pub enum Unsound {
 /// A whole block, checked and unpacked.
 pub struct Block {
     head: Head,
-    columns: Columns,
+    columns: Box<Columns>,
     /// Of events that were gathered from elsewhere.
-    gathered: Option<Gathered>,
+    gathered: Option<Box<Gathered>>,
 }
 
 /// Events that need not follow one another.
@@ -350,9 +350,28 @@ impl Block {
         let columns = Columns::decode(Bytes::from(plain), head.count)?;
         Ok(Block {
             head,
-            columns,
+            columns: Box::new(columns),
             gathered: None,
         })
+    }
+
+    pub fn shard(&self) -> u16 {
+        self.head.shard
+    }
+
+    /// Hash of the block before it, zeros for a shard's first.
+    pub fn before(&self) -> Hash {
+        self.head.before
+    }
+
+    /// Earliest and latest time of its events, nanoseconds since 1970.
+    pub fn times(&self) -> (i64, i64) {
+        (self.head.time_min, self.head.time_max)
+    }
+
+    /// Bytes of the whole block as it is stored.
+    pub fn stored_bytes(&self) -> usize {
+        self.head.bytes()
     }
 
     /// A block of events that were kept elsewhere: all that there are with these offsets, ascending. Where one is missing
@@ -376,11 +395,11 @@ impl Block {
         }
         Ok(Block {
             head: Head::of_gathered(offsets.start),
-            columns,
-            gathered: Some(Gathered {
+            columns: Box::new(columns),
+            gathered: Some(Box::new(Gathered {
                 end: offsets.end,
                 offsets: kept,
-            }),
+            })),
         })
     }
 
@@ -391,6 +410,28 @@ impl Block {
             None => self.head.end_offset(),
         };
         self.head.first_offset..end
+    }
+
+    /// A block without any event.
+    pub(crate) fn none(offsets: std::ops::Range<u64>) -> Block {
+        Block::gather(offsets, std::iter::empty()).expect("nothing is in order")
+    }
+
+    /// A block of those of its events that are wanted.
+    pub(crate) fn only(&self, is_wanted: impl Fn(&Recorded<'_>) -> bool) -> Block {
+        let events = self.events().filter(|recorded| is_wanted(recorded));
+        Block::gather(self.offsets(), events)
+            .expect("a part of a block is in order and no longer than the block")
+    }
+
+    /// The offsets within a range that have an event, ascending.
+    pub(crate) fn offsets_within(
+        &self,
+        range: &std::ops::Range<u64>,
+    ) -> impl DoubleEndedIterator<Item = u64> + use<'_> {
+        let range = range.clone();
+        let offsets = (0..self.columns.len()).map(|row| self.offset_of(row));
+        offsets.filter(move |offset| range.contains(offset))
     }
 
     /// How many offsets of its range have no event any more.
@@ -439,7 +480,7 @@ impl Block {
     }
 
     /// The names in it, and its events with their numbers.
-    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief<'_>>) {
         self.columns.briefs()
     }
 

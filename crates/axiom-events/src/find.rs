@@ -72,6 +72,14 @@ pub enum TotalsError {
 }
 
 impl Hit {
+    /// The event at an offset that the block has.
+    pub(crate) fn new(block: &Arc<Block>, offset: u64) -> Hit {
+        Hit {
+            block: Arc::clone(block),
+            offset,
+        }
+    }
+
     pub fn recorded(&self) -> Recorded<'_> {
         self.block.event(self.offset).expect("it was found in this block")
     }
@@ -84,6 +92,12 @@ impl Reader {
             Next::Block(block) => block.event(offset).is_some().then_some(Hit { block, offset }),
             Next::Gap(_) | Next::End => None,
         })
+    }
+
+    /// The event at this offset, if that needs no disk.
+    pub(crate) fn cached(&self, offset: u64) -> Option<Hit> {
+        let block = self.unpacked(offset)?;
+        block.event(offset).is_some().then_some(Hit { block, offset })
     }
 
     /// The last `count` events of a task, in order.
@@ -140,6 +154,27 @@ impl Reader {
         Ok(hits.last().map(|hit| hit.recorded().version))
     }
 
+    /// A stream's last event before this offset.
+    pub(crate) fn last_before(&self, stream: &str, before: u64) -> Result<Option<Hit>, ReadError> {
+        let is_wanted = |recorded: &Recorded<'_>| recorded.offset < before;
+        let last_block = before.saturating_sub(1);
+        let look = |shelf: &dyn Shelf, piece: &Piece, wanted: Wanted| {
+            let all = Wanted {
+                count_max: usize::MAX,
+                ..wanted
+            };
+            // A tier finds the last event of a piece, which is another one where the offset lies within the piece.
+            let found = match piece.offsets.contains(&before) {
+                true => shelf.stream(piece, stream, 0..u64::MAX, all)?,
+                false if piece.offsets.end <= before => shelf.stream(piece, stream, 0..u64::MAX, wanted)?,
+                false => return Ok(Block::none(piece.offsets.clone())),
+            };
+            Ok(found.only(is_wanted))
+        };
+        let hits = self.backward(Column::Stream, stream, 1, is_wanted, last_block, look)?;
+        Ok(hits.into_iter().next_back())
+    }
+
     /// Where in the segments to look for a version: an offset at or before that of its event. `None` if it is not in them.
     fn offset_of_version(&self, stream: &str, version: u64) -> Result<Option<u64>, ReadError> {
         for placed in self.segments.all().iter().rev() {
@@ -157,7 +192,7 @@ impl Reader {
 
     /// The older tiers, and which of their pieces come before these segments. The segments must have been listed first:
     /// what is not among them is in a tier by then.
-    fn before(&self, segments: &[Arc<Placed>]) -> Option<(Arc<dyn Shelf>, usize)> {
+    pub(crate) fn before(&self, segments: &[Arc<Placed>]) -> Option<(Arc<dyn Shelf>, usize)> {
         let first = segments.first()?.segment.begin.first_offset;
         let shelf = self.shelf()?;
         let count = shelf
@@ -273,7 +308,7 @@ impl Reader {
     }
 
     /// First offsets of a segment's blocks in which there is something, ascending.
-    fn blocks_with(&self, placed: &Placed, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
+    fn blocks_with(&self, placed: &Arc<Placed>, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
         self.segments.with_index(placed, |index| {
             let postings = match column {
                 Column::Task => index.task(name),
@@ -284,7 +319,8 @@ impl Reader {
         })
     }
 
-    /// Counts events by what the index has counted already.
+    /// Counts what happened, by what the index has counted already: events that were kept, and those that
+    /// [counters](crate::sample::counter) stand for, to the second. What a producer has skipped and not told of yet is missing.
     pub fn totals(&self, totals: &Totals<'_>) -> Result<Vec<(Group, Count)>, TotalsError> {
         let unit = totals.unit()?;
         let mut sums = Sums::default();

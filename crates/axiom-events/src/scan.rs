@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
+use crate::block::Block;
 use crate::block::columns::Column;
 use crate::digest::HOUR;
 use crate::index::Postings;
@@ -121,19 +122,20 @@ impl Scan {
                     continue;
                 }
             }
-            if let Some(block) = self.reader.cached(offset) {
+            if let Some(block) = self.reader.cached_block(offset) {
                 return self.go_on_behind(Next::Block(block));
             }
-            let wanted = &self.wanted;
-            let at = placed.at_if(offset, |head| wanted.is_time(head.time_min, head.time_max))?;
-            let next = match at {
-                At::Block(block) => Next::Block(Arc::new(block)),
-                At::Damage(range) => Next::Gap(offset..range.end.min(end)),
-                At::Unwanted(range) => {
-                    self.at = range.end;
+            let next = match placed.at(offset)? {
+                At::Block(found) if !self.wanted.is_time(found.head.time_min, found.head.time_max) => {
+                    self.at = found.head.end_offset();
                     continue;
                 }
-                At::Beyond => Next::Gap(offset..placed.until().unwrap_or(end).min(end)),
+                At::Block(found) => match Block::decode(&found.bytes) {
+                    Ok(block) => Next::Block(Arc::new(block)),
+                    Err(_) => Next::Gap(offset..found.head.end_offset().min(end)),
+                },
+                At::Damage(range) => Next::Gap(offset..range.end.min(end)),
+                At::Older(_) | At::Beyond => Next::Gap(offset..placed.until().unwrap_or(end).min(end)),
             };
             return self.go_on_behind(next);
         }
@@ -150,7 +152,7 @@ impl Scan {
     }
 
     /// What a segment's index says about the rest of it.
-    fn look_ahead(&self, placed: &Placed, end: u64) -> Result<Stretch, ReadError> {
+    fn look_ahead(&self, placed: &Arc<Placed>, end: u64) -> Result<Stretch, ReadError> {
         let until = placed.until().unwrap_or(end).min(end);
         let wanted = &self.wanted;
         if wanted.is_everything() {

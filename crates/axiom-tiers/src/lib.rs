@@ -10,6 +10,7 @@ pub mod template;
 pub mod file;
 
 pub mod manifest;
+pub mod redis;
 
 pub mod make;
 pub mod shelves;

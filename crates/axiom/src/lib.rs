@@ -13,6 +13,7 @@ pub mod demo;
 pub mod events;
 pub mod query;
 pub mod reload;
+pub mod share;
 
 pub mod client;
 

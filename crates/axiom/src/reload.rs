@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axiom_events::sample::Policy;
 use axiom_gateway::Gateway;
 use axiom_gateway::options::Options;
 use axiom_tiers::Service;
@@ -36,15 +37,18 @@ pub struct Reload {
     /// What of events that are no longer hot is in force, and who does it.
     tiers: Tiers,
     service: Option<Arc<Service>>,
+    /// How the text asks that events are sampled; not always how they are.
+    sample: Option<Policy>,
 }
 
 impl Reload {
     /// `config` was made of `text`, and `text` was read from `path`. `served` is where clients are served meanwhile.
     pub fn new(path: PathBuf, text: String, config: Config, served: SocketAddr) -> Self {
         let listen = config.options.listen;
-        let dir = config.options.events.as_ref().map(|events| events.dir.clone());
+        let events = config.options.events.as_ref();
         Reload {
-            dir,
+            dir: events.map(|events| events.dir.clone()),
+            sample: events.map(|events| events.sample.clone()),
             tiers: config.tiers,
             service: None,
             path,
@@ -92,6 +96,7 @@ impl Reload {
         self.key_file = loaded.config.key_file.map(|file| file.path);
         let mut options = loaded.config.options;
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
+        let is_resampled = self.is_resampled(&options);
         let dir = self.keep_dir(&mut options);
         let tiers = self.apply_tiers(loaded.config.tiers);
         let changes = diff::changes(&self.applied, &options);
@@ -121,6 +126,8 @@ impl Reload {
         }
         if let Some(change) = dir {
             terminal.say(format_args!("  {change} needs a restart"));
+        } else if is_resampled {
+            terminal.say("  events.sample needs a restart");
         }
     }
 
@@ -140,13 +147,22 @@ impl Reload {
         told
     }
 
+    /// Whether the text asks for another way of sampling than the one before did.
+    fn is_resampled(&mut self, options: &Options) -> bool {
+        let asked = options.events.as_ref().map(|events| events.sample.clone());
+        std::mem::replace(&mut self.sample, asked.clone()) != asked
+    }
+
     /// Leaves the log where it is; says what was asked for instead, if it was not asked for before.
     fn keep_dir(&mut self, options: &mut Options) -> Option<String> {
         let asked = options.events.as_ref().map(|events| events.dir.clone());
-        let bodies = options.events.as_ref().map(|events| events.bodies);
+        let live = options
+            .events
+            .as_ref()
+            .map(|events| (events.bodies, events.share));
         options.events.clone_from(&self.applied.events);
-        if let (Some(events), Some(bodies)) = (&mut options.events, bodies) {
-            events.bodies = bodies;
+        if let (Some(events), Some(live)) = (&mut options.events, live) {
+            (events.bodies, events.share) = live;
         }
         if std::mem::replace(&mut self.dir, asked.clone()) == asked {
             return None;

@@ -322,6 +322,25 @@ fn no_change_goes_unnoticed() {
     assert!(matches!(read(swapped), Err(FileError::Damaged { .. })));
 }
 
+/// Every bit of the tail's own checksum counts, and names that look like it mislead nobody.
+#[test]
+fn the_tail_is_found_among_names_that_look_like_it() {
+    let name = format!("axiom.tail\x18\x18{}", "0".repeat(24));
+    let mut events: Vec<Made> = (0..3).map(|n| event(n, &name, b"x")).collect();
+    events
+        .iter_mut()
+        .for_each(|made| made.names = [&name; 4].map(Clone::clone));
+    let (bytes, _) = written(&events, usize::MAX);
+    assert_eq!(everything(&opened(&bytes)), events);
+    let at = memchr::memmem::rfind(&bytes, b"axiom.tail\x18\x18").unwrap();
+    for bit in 0..(12 + 24) * 8 {
+        let mut changed = bytes.to_vec();
+        changed[at + bit / 8] ^= 1 << (bit % 8);
+        let opened = File::open(Arc::new(Bytes::from(changed)));
+        assert!(matches!(opened, Err(FileError::Tail { .. })), "bit {bit}");
+    }
+}
+
 /// A task's events do not cost what the whole file costs.
 #[test]
 fn little_is_read_for_a_task() {

@@ -20,6 +20,7 @@ use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
 use crate::query;
 use crate::reload::{Reload, Watch, changed};
+use crate::share::share;
 use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
 use states::States;
@@ -39,6 +40,7 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
         .map(|recording| (recording.log, recording.tiers))
         .unzip();
     let is_recording = log.is_some();
+    let sharing = share(&options, log.as_ref())?;
     let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
     if let (Some(events), true) = (&given.config.options.events, is_recording) {
@@ -65,6 +67,9 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
         let (in_time, served) = tokio::join!(drain.finish(drain_timeout), &mut serving);
         stop(tiers).await;
         gateway.close().await;
+        if let Some(sharing) = sharing {
+            sharing.finish().await;
+        }
         if !in_time {
             tracing::warn!(
                 drain_timeout_s = drain_timeout.as_secs(),

@@ -41,7 +41,7 @@ pub(crate) fn full(time: i64) -> String {
 }
 
 /// `2026-07-28 09:00:00.123`.
-pub(super) fn short(time: i64) -> String {
+pub(crate) fn short(time: i64) -> String {
     let (date, clock) = halves(time);
     format!("{date} {clock}.{:03}", time.rem_euclid(SECOND) / 1_000_000)
 }

@@ -20,6 +20,8 @@ pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
         end = end.min(to);
     }
     let mut is_complete = true;
+    // Out of files that other tenants' events are still in.
+    let mut retired = 0;
     let mut lines = Vec::new();
     while at < end {
         match reader.at(at).map_err(|error| unreadable(&error))? {
@@ -29,6 +31,7 @@ pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
                 at = gap.end;
             }
             Next::Block(block) => {
+                retired += block.retired();
                 lines.clear();
                 let here = block
                     .events()
@@ -42,6 +45,9 @@ pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
                 }
             }
         }
+    }
+    if retired > 0 {
+        terminal.say(format_args!("{retired} events in between were retired"));
     }
     if is_complete {
         return Ok(Exit::Ok);

@@ -14,6 +14,9 @@ use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
 pub fn run(command: &Verify, terminal: &Terminal) -> Result<Exit, Failed> {
+    if let Some(proof) = &command.proof {
+        return super::prove::verify(proof, command, terminal);
+    }
     let shard = shard(&command.at, terminal)?;
     // Before the log: what is sealed meanwhile is in one of the two.
     let archive = Shelves::open(&shard.folder, shard.store.clone()).map_err(|error| tiers_failed(&error))?;
