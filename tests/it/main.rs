@@ -35,6 +35,7 @@ mod partitions;
 mod processes;
 mod reload;
 mod replicas;
+mod sql;
 mod stats;
 mod tiers;
 

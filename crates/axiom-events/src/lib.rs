@@ -43,6 +43,7 @@ pub mod archive;
 
 pub mod find;
 pub mod read;
+pub mod scan;
 
 pub mod at_least;
 pub mod temporal;
@@ -91,6 +92,7 @@ pub use read::{Next, Raw, RawBlock, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use replica::{Piece, Replica, ReplicaError};
 pub use saga::{Command, Saga, SagaError, SagaRunner, SagaStatus, Sagas, Steps};
+pub use scan::{Scan, Wanted};
 pub use segment::ReadError;
 pub use segments::{End, Sealed};
 pub use streams::{Conflict, Expected};

@@ -252,6 +252,10 @@ impl Reader {
         self.segments.next_segment(offset).unwrap_or_else(|| self.end())
     }
 
+    pub(crate) fn cached_block(&self, offset: u64) -> Option<Arc<Block>> {
+        self.lock().get(offset)
+    }
+
     /// Why the events of a gap that [`Reader::at`] gave are not there.
     ///
     /// # Errors

@@ -423,7 +423,8 @@ impl Placed {
             Near::Beyond => Ok(At::Beyond),
             Near::Damage(offsets) => Ok(At::Damage(offsets)),
             Near::Place { first, at, end } => {
-                self.walk_to(offset, Walk::from(&self.segment, self.until(), first, at), end)
+                let walk = Walk::from(&self.segment, self.until(), first, at);
+                self.walk_to(offset, walk, end)
             }
         }
     }
@@ -463,6 +464,17 @@ impl Placed {
         Ok(At::Damage(offset..end))
     }
 
+    /// Offsets in it whose events cannot be read, ascending.
+    pub(crate) fn lost(&self) -> Result<Vec<Range<u64>>, ReadError> {
+        self.survey()?;
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let map = map.as_ref().expect("it was surveyed");
+        let damage = map.damage.iter().map(|damage| damage.offsets.clone());
+        let behind = self.until().map(|until| map.end..until);
+        let lost = damage.chain(behind).filter(|range| !range.is_empty());
+        Ok(lost.collect())
+    }
+
     fn is_damaged(&self) -> Result<bool, ReadError> {
         self.survey()?;
         let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
@@ -494,9 +506,26 @@ impl Placed {
         let map = map.as_mut().expect("it was surveyed");
         let mut walk = Walk::from(&self.segment, self.until(), map.end, map.end_at);
         while let Some(step) = walk.step()? {
+            if let Step::Block(found) = &step {
+                self.index_again(found);
+            }
             map.take(step);
         }
         Ok(map.end)
+    }
+
+    /// Adds a block that was found later to an index that was made before. One that was made since has it already.
+    fn index_again(&self, found: &Found) {
+        let mut index = self.index_mut();
+        if let Some(index) = index.as_mut()
+            && index
+                .blocks
+                .last()
+                .is_none_or(|last| *last < found.head.first_offset)
+            && let Ok(block) = Block::decode(&found.bytes)
+        {
+            index.add(&Digest::of(&block));
+        }
     }
 
     /// What `look` sees in the index; `None` if it is not in memory.

@@ -47,6 +47,8 @@ pub struct EventsOptions {
     pub dir: PathBuf,
     /// What is recorded of calls' parameters and results.
     pub bodies: Bodies,
+    /// Where Arrow Flight SQL is spoken, on this machine only; `None` is nowhere.
+    pub flight_sql: Option<SocketAddr>,
     /// The number of this node's log. Nodes whose events come together each have their own.
     pub shard: u16,
     /// The log is given to callers from other machines, too.

@@ -46,6 +46,9 @@ pub enum Command {
     /// Look at what was recorded: calls, and changes of servers, sessions and the configuration
     #[command(subcommand)]
     Events(EventsCommand),
+    /// Ask what was recorded, in SQL
+    #[command(after_help = SQL_HELP)]
+    Sql(Sql),
     /// Take over servers from another program's configuration
     Import(Import),
     /// Check the configuration, or print its schema
@@ -339,6 +342,71 @@ pub struct Verify {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+const SQL_HELP: &str = "Examples:
+  axiom sql \"SELECT server, outcome, count(*), max(duration_us) FROM calls GROUP BY server, outcome\"
+  axiom sql \"SELECT * FROM events WHERE time > now() - INTERVAL '10 minutes' AND severity >= 3\" --json
+  axiom sql --schema
+Another program answers: `cargo build --release -p axiom-query` builds it.";
+
+#[derive(Debug, Args)]
+pub struct Sql {
+    /// The query; without one it is read from stdin
+    pub query: Option<String>,
+
+    /// List the tables and their columns
+    #[arg(long)]
+    pub schema: bool,
+
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+
+    /// How the answer is printed [default: table on a terminal, else ndjson]
+    #[arg(long, value_enum)]
+    pub format: Option<SqlFormat>,
+
+    /// Stop after so many rows, and say so [default: 1000 for a table, else all]
+    #[arg(long, value_name = "N")]
+    pub rows: Option<u64>,
+
+    /// Seconds that it may take [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<f64>,
+
+    /// MiB that it may hold; beyond it goes to the disk, or ends [default: 512]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum SqlFormat {
+    /// For people
+    Table,
+    /// One object with columns, rows, and what else there is to know
+    Json,
+    /// One object on each line
+    Ndjson,
+    /// With a line of names
+    Csv,
+    /// An Arrow IPC stream
+    Arrow,
+}
+
+impl SqlFormat {
+    pub fn name(self) -> &'static str {
+        match self {
+            SqlFormat::Table => "table",
+            SqlFormat::Json => "json",
+            SqlFormat::Ndjson => "ndjson",
+            SqlFormat::Csv => "csv",
+            SqlFormat::Arrow => "arrow",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ pub mod events;
 pub mod import;
 pub mod key;
 pub mod servers;
+pub mod sql;
 pub mod stats;
 pub mod stdio;
 pub mod tools;

@@ -11,6 +11,7 @@ pub mod attach;
 pub mod compose;
 pub mod demo;
 pub mod events;
+pub mod query;
 pub mod reload;
 pub mod share;
 

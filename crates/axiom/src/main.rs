@@ -33,6 +33,7 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Events(EventsCommand::Prove(prove)) => commands::events::prove::run(&prove, &terminal),
         Command::Events(EventsCommand::Tiers(tiers)) => commands::events::tiers::run(&tiers, &terminal),
         Command::Events(EventsCommand::Hold(hold)) => commands::events::hold::run(&hold, &terminal),
+        Command::Sql(sql) => commands::sql::run(&sql, &terminal),
         // The others speak to servers, or wait for something. Worker threads are made by whoever serves; here one thread is enough.
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -69,7 +70,7 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Events(EventsCommand::Follow(follow)) => {
             commands::events::follow::run(&follow, &terminal).await
         }
-        Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) => {
+        Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) | Command::Sql(_) => {
             unreachable!("handled before the runtime was made")
         }
     }

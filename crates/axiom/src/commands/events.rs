@@ -16,7 +16,7 @@ use axiom_events::archive::Missing;
 use axiom_events::disk::Machine;
 use axiom_events::{ReadError, Reader};
 use axiom_gateway::options::EventsOptions;
-use axiom_tiers::{Shelves, Store};
+use axiom_tiers::{Shelves, Store, StoreOptions};
 
 use crate::cli::EventsAt;
 use crate::compose::{open_store, read, shard_folder, shards, tiers_failed};
@@ -31,7 +31,17 @@ struct Shard {
     store: Option<Arc<Store>>,
 }
 
-fn shard(at: &EventsAt, terminal: &Terminal) -> Result<Shard, Failed> {
+/// The folder of the event store that is meant, and where its cold events are.
+pub(super) fn place(at: &EventsAt, terminal: &Terminal) -> Result<(PathBuf, Option<StoreOptions>), Failed> {
+    let (dir, store, _) = wherever(at, terminal)?;
+    Ok((dir, store))
+}
+
+/// The folder, the object store, and the number of the log, as far as the configuration says.
+fn wherever(
+    at: &EventsAt,
+    terminal: &Terminal,
+) -> Result<(PathBuf, Option<StoreOptions>, Option<u16>), Failed> {
     let config = match (load(at, terminal), &at.dir) {
         (Ok(config), _) => Some(config),
         // A folder says enough. Only what is in an object store needs more.
@@ -39,13 +49,17 @@ fn shard(at: &EventsAt, terminal: &Terminal) -> Result<Shard, Failed> {
         (Err(failed), _) => return Err(failed),
     };
     let store = config.as_ref().and_then(|config| config.tiers.store.clone());
-    let (dir, configured) = match (&at.dir, config) {
-        (Some(dir), _) => (dir.clone(), None),
+    match (&at.dir, config) {
+        (Some(dir), _) => Ok((dir.clone(), store, None)),
         (None, config) => {
             let events = events_of(config)?;
-            (events.dir, Some(events.shard))
+            Ok((events.dir, store, Some(events.shard)))
         }
-    };
+    }
+}
+
+fn shard(at: &EventsAt, terminal: &Terminal) -> Result<Shard, Failed> {
+    let (dir, store, configured) = wherever(at, terminal)?;
     let folder = folder(&dir, at.shard.or(configured))?;
     let store = store.as_ref().map(open_store).transpose()?;
     Ok(Shard { folder, store })

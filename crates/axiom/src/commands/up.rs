@@ -18,6 +18,7 @@ use crate::cli::Up;
 use crate::compose::{Given, base_of, bind, given, open_recording, reachable, serve, stop};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
+use crate::query;
 use crate::reload::{Reload, Watch, changed};
 use crate::share::share;
 use crate::signals::{Asked, Signals};
@@ -38,9 +39,14 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     let (log, tiers) = recording
         .map(|recording| (recording.log, recording.tiers))
         .unzip();
+    let is_recording = log.is_some();
     let sharing = share(&options, log.as_ref())?;
     let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
+    if let (Some(events), true) = (&given.config.options.events, is_recording) {
+        let store = given.config.tiers.store.as_ref();
+        query::attach(&gateway, events, store, draining.clone());
+    }
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
     announce(up, &given, served, terminal)?;
     gateway.warm_up();

@@ -1,14 +1,15 @@
 //! The `[events]` section.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axiom_events::sample::Policy;
 use axiom_gateway::options::{Bodies, EventsOptions, RedisOptions};
 use url::Url;
 
-use super::Problem;
 use super::decoder::{Decoder, Zero, did_you_mean};
 use super::tree::{Node, Value};
+use super::{Problem, parse_listen};
 
 pub(crate) const KEYS: &[&str] = &[
     "dir",
@@ -19,6 +20,7 @@ pub(crate) const KEYS: &[&str] = &[
     "redis_bytes",
     "redis_age",
     "sample",
+    "flight_sql",
     "store",
     "retention",
 ];
@@ -48,6 +50,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
     let mut dir = None;
     let mut is_named = false;
     let mut bodies = Bodies::default();
+    let mut flight_sql = None;
     let (mut shard, mut share) = (0, false);
     let mut redis = None;
     let (mut keep_bytes, mut keep_age) = (REDIS_BYTES, REDIS_AGE);
@@ -65,6 +68,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
             // Read where the tiers are.
             "store" | "retention" => {}
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
+            "flight_sql" => flight_sql = self::flight_sql(decoder, node),
             "shard" => shard = self::shard(decoder, node).unwrap_or(shard),
             "share" => share = decoder.boolean(node, "events.share").unwrap_or(share),
             "redis" => redis = redis_url(decoder, node),
@@ -93,6 +97,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
     Some(EventsOptions {
         dir: dir?.into(),
         bodies,
+        flight_sql,
         shard,
         share,
         redis: redis.map(|url| RedisOptions {
@@ -212,4 +217,21 @@ fn bodies(decoder: &mut Decoder<'_>, node: &Node) -> Option<Bodies> {
             None
         }
     }
+}
+
+/// Its clients are not asked who they are, and could read everything: so it stays on this machine.
+fn flight_sql(decoder: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
+    const KEY: &str = "events.flight_sql";
+    let text = decoder.string(node, KEY)?;
+    let (complaint, help) = match parse_listen(&text) {
+        Ok(address) if address.ip().is_loopback() => return Some(address),
+        Ok(_) => (
+            "must be an address of this machine alone",
+            "clients are not asked who they are, and could read all events: write \"127.0.0.1:PORT\""
+                .to_owned(),
+        ),
+        Err(help) => ("must be an address and a port", help),
+    };
+    decoder.bad_value(node, KEY, complaint, Some(help));
+    None
 }
