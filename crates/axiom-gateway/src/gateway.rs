@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::hub::Hub;
-use crate::options::{Bodies, Endpoint, Options};
+use crate::options::{Endpoint, Options};
 use crate::parking::Parking;
 use crate::plan::Plan;
 use crate::record::Recorder;
@@ -66,7 +66,7 @@ impl Gateway {
     /// # Panics
     /// As [`new`](Gateway::new) does.
     pub fn recording(options: Options, log: Option<Log>) -> Arc<Gateway> {
-        let recorder = Recorder::new(log, bodies(&options));
+        let recorder = Recorder::new(log, &options);
         let runtime = Handle::current();
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
         let sealer = Arc::new(Sealer::new(&options.keys, options.advertise.as_deref()));
@@ -103,7 +103,7 @@ impl Gateway {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         self.sealer.apply(&options.keys, options.advertise.as_deref());
         self.sessions.forget_without_key();
-        self.recorder.apply(bodies(&options));
+        self.recorder.apply(&options);
         let old = self.plan.load_full();
         let new = Arc::new(Plan::new(
             options,
@@ -231,13 +231,6 @@ impl Gateway {
         // Waits for the disk.
         let _closed = spawn::blocking(move || recorder.close()).join().await.is_some();
     }
-}
-
-fn bodies(options: &Options) -> Bodies {
-    options
-        .events
-        .as_ref()
-        .map_or(Bodies::Off, |events| events.bodies)
 }
 
 fn names<'a>(upstreams: &[&'a Arc<Upstream>]) -> Vec<&'a str> {

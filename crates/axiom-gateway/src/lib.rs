@@ -57,4 +57,5 @@ pub use accept::{ServeError, serve_http};
 pub use fault::Fault;
 pub use gateway::Gateway;
 pub use pipe::{UnknownEndpoint, serve_pipe};
+pub use record::REPLAY_OF;
 pub use status::ServerStatus;

@@ -2,7 +2,7 @@
 
 mod filter;
 mod line;
-mod moment;
+pub(crate) mod moment;
 
 pub use filter::{BadFilter, Filter};
 pub(crate) use line::{human, json};

@@ -9,9 +9,13 @@ pub mod import;
 
 pub mod attach;
 pub mod compose;
-pub mod demo;
 pub mod events;
+pub mod replay;
 pub mod reload;
+
+mod builtin;
+pub mod demo;
+pub mod events_server;
 
 pub mod client;
 

@@ -62,6 +62,7 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Tools(tools) => commands::tools::run(&tools, &terminal).await,
         Command::Call(call) => commands::call::run(&call, &terminal).await,
         Command::Events(EventsCommand::Tail(tail)) => commands::events::tail::run(&tail, &terminal).await,
+        Command::Replay(replay) => commands::replay::run(&replay, &terminal).await,
         Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) => {
             unreachable!("handled before the runtime was made")
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axiom_gateway::Gateway;
-use axiom_gateway::options::Options;
+use axiom_gateway::options::{EventsOptions, Options};
 
 use crate::config::Config;
 use crate::config::load::load;
@@ -112,10 +112,13 @@ impl Reload {
     /// Leaves the log where it is; says what was asked for instead, if it was not asked for before.
     fn keep_dir(&mut self, options: &mut Options) -> Option<String> {
         let asked = options.events.as_ref().map(|events| events.dir.clone());
-        let bodies = options.events.as_ref().map(|events| events.bodies);
+        let wanted = options.events.take();
         options.events.clone_from(&self.applied.events);
-        if let (Some(events), Some(bodies)) = (&mut options.events, bodies) {
-            events.bodies = bodies;
+        if let (Some(events), Some(wanted)) = (&mut options.events, wanted) {
+            *events = EventsOptions {
+                dir: std::mem::take(&mut events.dir),
+                ..wanted
+            };
         }
         if std::mem::replace(&mut self.dir, asked.clone()) == asked {
             return None;

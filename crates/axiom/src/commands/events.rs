@@ -17,7 +17,7 @@ use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
 /// The folder of the log that is meant.
-fn folder(at: &EventsAt, terminal: &Terminal) -> Result<PathBuf, Failed> {
+pub(super) fn folder(at: &EventsAt, terminal: &Terminal) -> Result<PathBuf, Failed> {
     let dir = match &at.dir {
         Some(dir) => dir.clone(),
         None => {
@@ -41,11 +41,11 @@ fn folder(at: &EventsAt, terminal: &Terminal) -> Result<PathBuf, Failed> {
     Err(failed.hint("a gateway records there once it was started with it as `events.dir`"))
 }
 
-fn open(folder: &Path) -> Result<Reader, Failed> {
+pub(super) fn open(folder: &Path) -> Result<Reader, Failed> {
     Reader::open(Arc::new(Machine), folder).map_err(|error| unreadable(&error))
 }
 
-fn unreadable(error: &ReadError) -> Failed {
+pub(super) fn unreadable(error: &ReadError) -> Failed {
     let exit = match error {
         ReadError::Disk { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Exit::Denied

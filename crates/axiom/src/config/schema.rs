@@ -177,6 +177,14 @@ pub struct Events {
     pub dir: String,
     /// What is recorded of calls' parameters and results. Headers never are.
     pub bodies: Option<Bodies>,
+    /// How much is recorded of a call's parameters, and of its result; 2 MiB at most. What is longer is cut, and such a call
+    /// cannot be made again with `axiom replay`.
+    #[schemars(extend("default" = "64KiB"))]
+    pub body_bytes_max: Option<Size>,
+    /// Adds a server `events` whose tools read what was recorded, for whoever can reach it. Views include it or leave it out
+    /// like any other.
+    #[schemars(extend("default" = false))]
+    pub mcp: Option<bool>,
 }
 
 /// What is recorded of calls' parameters and results.
@@ -185,9 +193,9 @@ pub struct Events {
 pub enum Bodies {
     /// Only their sizes.
     Off,
-    /// The first 64 KiB of each, without what looks like a secret.
+    /// Without what may be a secret.
     Redacted,
-    /// The first 64 KiB of each as they are, secrets that clients and servers say to each other included.
+    /// As they are, without what is a secret beyond doubt.
     Full,
 }
 

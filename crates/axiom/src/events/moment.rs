@@ -35,13 +35,13 @@ impl FromStr for Place {
 }
 
 /// `2026-07-28T09:00:00.123456789Z`.
-pub(super) fn full(time: i64) -> String {
+pub(crate) fn full(time: i64) -> String {
     let (date, clock) = halves(time);
     format!("{date}T{clock}.{:09}Z", time.rem_euclid(SECOND))
 }
 
 /// `2026-07-28 09:00:00.123`.
-pub(super) fn short(time: i64) -> String {
+pub(crate) fn short(time: i64) -> String {
     let (date, clock) = halves(time);
     format!("{date} {clock}.{:03}", time.rem_euclid(SECOND) / 1_000_000)
 }
