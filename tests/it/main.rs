@@ -30,9 +30,12 @@ mod stale_sessions;
 mod upstream_faults;
 
 mod events;
+mod events_server;
 mod partitions;
 mod processes;
+mod recording;
 mod reload;
+mod replay;
 mod replicas;
 
 mod conformance;

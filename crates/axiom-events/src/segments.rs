@@ -338,6 +338,10 @@ impl Placed {
         self.survey()?;
         let mut map = self.map_mut();
         let map = map.as_mut().expect("it was surveyed");
+        // Most looks come too early. What is reserved and not written yet is no damage to search the rest of the file for.
+        if self.until().is_none() && self.segment.is_unwritten(map.end_at)? {
+            return Ok(map.end);
+        }
         let mut walk = Walk::from(&self.segment, self.until(), map.end, map.end_at);
         while let Some(step) = walk.step()? {
             map.take(step);

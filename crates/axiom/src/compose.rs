@@ -16,6 +16,7 @@ use crate::config::load::{LoadError, Loaded, Source, discover, load};
 use crate::config::{Config, render};
 use crate::demo::{self, Demo};
 use crate::outcome::{Exit, Failed};
+use crate::signals;
 use crate::terminal::Terminal;
 
 /// What a command was given to serve.
@@ -86,6 +87,7 @@ pub fn open_log(options: &Options) -> Result<Option<Log>, Failed> {
     };
     let folder = shard_folder(&events.dir);
     make_private(&events.dir);
+    signals::survive_file_limits();
     let options = axiom_events::Options {
         linger: LINGER,
         ..axiom_events::Options::new(&folder)

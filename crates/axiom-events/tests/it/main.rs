@@ -6,6 +6,7 @@ mod sim;
 mod beside;
 mod bounds;
 mod checkpoints;
+mod disk;
 mod faults;
 mod find;
 mod follow;
