@@ -386,6 +386,15 @@ fn tail_follows_a_running_gateway() {
     );
     assert_eq!(tail.stop().code(), Some(130));
 
+    // A reader that has had enough ends it, though nothing happens any more.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "\"$0\" events tail -f -n 1 --dir \"$1\" | head -n 1"])
+        .arg(bed::built("axiom"))
+        .arg(&dir);
+    let mut pipe = Running::start("axiom events tail | head", &mut command);
+    assert_eq!((pipe.ended().code(), pipe.stdout.all().len()), (Some(0), 1));
+
     let echoes = "name=everything__echo";
     let newest = axiom(&[
         "events", "tail", "-n", "1", "--json", "--dir", &dir, "--filter", echoes,
@@ -429,6 +438,14 @@ fn an_export_can_be_taken_in_pieces() {
         axiom(&["events", "export", "--dir", &dir, "--from", "1h"]).data,
         all
     );
+    let backwards = axiom(&["events", "export", "--dir", &dir, "--from", "7", "--to", "3"]);
+    assert_eq!(backwards.code, Some(2), "{}", backwards.talk);
+    assert!(backwards.talk.contains("--to is before --from"), "{}", backwards.talk);
+    for from in ["100000", "2200-01-01"] {
+        let early = axiom(&["events", "export", "--dir", &dir, "--from", from]);
+        assert_eq!((early.code, early.data.len()), (Some(0), 0), "{}", early.talk);
+        assert!(early.talk.starts_with("warning:"), "{}", early.talk);
+    }
     assert!(
         axiom(&["events", "export", "--dir", &dir, "--to", "2020-01-01"])
             .data
