@@ -440,7 +440,11 @@ fn an_export_can_be_taken_in_pieces() {
     );
     let backwards = axiom(&["events", "export", "--dir", &dir, "--from", "7", "--to", "3"]);
     assert_eq!(backwards.code, Some(2), "{}", backwards.talk);
-    assert!(backwards.talk.contains("--to is before --from"), "{}", backwards.talk);
+    assert!(
+        backwards.talk.contains("--to is before --from"),
+        "{}",
+        backwards.talk
+    );
     for from in ["100000", "2200-01-01"] {
         let early = axiom(&["events", "export", "--dir", &dir, "--from", from]);
         assert_eq!((early.code, early.data.len()), (Some(0), 0), "{}", early.talk);

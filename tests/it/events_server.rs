@@ -19,7 +19,10 @@ fn config() -> Config {
 fn names(client: &mut dyn Peer) -> Vec<String> {
     let tools = client.ask("tools/list", "{}").value();
     let tools = tools["tools"].as_array().expect("a list").clone();
-    tools.iter().filter_map(|tool| Some(tool["name"].as_str()?.to_owned())).collect()
+    tools
+        .iter()
+        .filter_map(|tool| Some(tool["name"].as_str()?.to_owned()))
+        .collect()
 }
 
 #[test]
@@ -41,7 +44,10 @@ fn it_is_there_only_where_it_was_asked_for() {
         .wait_from(0, "the change is told", |line| line.contains("events"));
     axiom_tests::wait::until("it is there", || is_there(&gateway.mcp()).then_some(()));
     assert!(!is_there(&gateway.url("/v/without/mcp")));
-    assert_eq!(names(&mut Stateless::new(&gateway.url("/v/with/mcp"))), ["events__tail"]);
+    assert_eq!(
+        names(&mut Stateless::new(&gateway.url("/v/with/mcp"))),
+        ["events__tail"]
+    );
     assert_eq!(
         names(&mut Session::open(&gateway.server("events"))),
         ["get", "query", "stats", "tail"]
@@ -55,7 +61,13 @@ fn it_is_there_only_where_it_was_asked_for() {
         .write(&file);
     let check = axiom(&["config", "check", "--config", &file.display().to_string()]);
     assert_eq!(check.code, Some(1), "{}", check.talk);
-    assert!(check.talk.contains("`servers.events` has the name of the server that `events.mcp` adds"), "{}", check.talk);
+    assert!(
+        check
+            .talk
+            .contains("`servers.events` has the name of the server that `events.mcp` adds"),
+        "{}",
+        check.talk
+    );
 }
 
 /// Calls a tool and gives its structured result, which is also there as text.
@@ -74,13 +86,18 @@ fn its_tools_show_what_the_log_holds_to_clients_of_both_eras() {
     let dir = folder(&gateway);
     let mut caller = Stateless::new(&gateway.server("everything"));
     for n in 0..25 {
-        caller.call("echo", &json!({ "message": format!("number {n}") })).text();
+        caller
+            .call("echo", &json!({ "message": format!("number {n}") }))
+            .text();
     }
     caller.call("get-sum", &json!({ "a": "x" })).value();
     let calls = recorded(&dir, "method=tools/call server=everything", 26);
     let offsets = |events: &Value| -> Vec<u64> {
         let events = events["events"].as_array().expect("a list");
-        events.iter().filter_map(|event| event["offset"].as_u64()).collect()
+        events
+            .iter()
+            .filter_map(|event| event["offset"].as_u64())
+            .collect()
     };
     let expected: Vec<u64> = calls.iter().filter_map(|call| call["offset"].as_u64()).collect();
     // Each worker thread hands its events over by itself, so the first in the log need not have happened first.
@@ -118,41 +135,90 @@ fn its_tools_show_what_the_log_holds_to_clients_of_both_eras() {
             }
             assert_eq!(seen, expected, "from {from}");
         }
-        let wrong = ask(client, "tail", json!({ "filter": format!("{filter} level=warn") }));
+        let wrong = ask(
+            client,
+            "tail",
+            json!({ "filter": format!("{filter} level=warn") }),
+        );
         assert_eq!(offsets(&wrong).len(), 1);
         let body = &wrong["events"][0]["body"];
         assert_eq!(body["outcome"], "tool_error");
-        assert!(body.get("request").is_none() && body.get("response").is_none(), "a list is short: {body}");
+        assert!(
+            body.get("request").is_none() && body.get("response").is_none(),
+            "a list is short: {body}"
+        );
 
         // One of them whole, by either name.
         let one = ask(client, "get", json!({ "offset": expected[3] }));
         assert_eq!(one["events"][0], calls[3]);
         assert_eq!(one, ask(client, "get", json!({ "call": calls[3]["task"] })));
         let uri = format!("event://{}", expected[3]);
-        let read = client.ask("resources/read", &json!({ "uri": uri }).to_string()).value();
+        let read = client
+            .ask("resources/read", &json!({ "uri": uri }).to_string())
+            .value();
         let text = read["contents"][0]["text"].as_str().expect("a text");
         assert_eq!(serde_json::from_str::<Value>(text).expect("it is JSON"), calls[3]);
 
-        let stats = ask(client, "stats", json!({ "kind": "gateway.call", "by": ["level"], "from": first }));
+        let stats = ask(
+            client,
+            "stats",
+            json!({ "kind": "gateway.call", "by": ["level"], "from": first }),
+        );
         assert!(stats["events"].as_u64() >= Some(26), "{stats}");
         let by_task = ask(client, "stats", json!({ "by": ["task"], "count": 5 }));
         assert_eq!(by_task["groups"].as_array().map(Vec::len), Some(5));
-        let more = ask(client, "stats", json!({ "by": ["task"], "count": 5, "cursor": by_task["next_cursor"] }));
+        let more = ask(
+            client,
+            "stats",
+            json!({ "by": ["task"], "count": 5, "cursor": by_task["next_cursor"] }),
+        );
         assert_ne!(more["groups"], by_task["groups"]);
         let of_one = ask(client, "stats", json!({ "task": calls[3]["task"] }));
         assert_eq!(of_one["events"], 1);
 
         // What is wrong is said so that a model can do better.
         for (tool, arguments, words) in [
-            ("tail", json!({ "cuont": 1 }), "there is no argument `cuont`; did you mean `count`?"),
-            ("tail", json!({ "count": 0 }), "`count` must be an integer from 1 to 200, not 0"),
-            ("tail", json!({ "filter": "sever=x" }), "`filter`: `sever` is no field of an event; did you mean `server`?"),
-            ("tail", json!({ "from": "yesterday" }), "`from`: write an offset, a time in UTC like"),
-            ("tail", json!({ "from": 1, "before": 2 }), "give `from` to go forwards or `before` to go backwards"),
+            (
+                "tail",
+                json!({ "cuont": 1 }),
+                "there is no argument `cuont`; did you mean `count`?",
+            ),
+            (
+                "tail",
+                json!({ "count": 0 }),
+                "`count` must be an integer from 1 to 200, not 0",
+            ),
+            (
+                "tail",
+                json!({ "filter": "sever=x" }),
+                "`filter`: `sever` is no field of an event; did you mean `server`?",
+            ),
+            (
+                "tail",
+                json!({ "from": "yesterday" }),
+                "`from`: write an offset, a time in UTC like",
+            ),
+            (
+                "tail",
+                json!({ "from": 1, "before": 2 }),
+                "give `from` to go forwards or `before` to go backwards",
+            ),
             ("get", json!({}), "give `offset` or `call`"),
-            ("get", json!({ "offset": 1_000_000 }), "there is no event 1000000; those that can be read are 0 to"),
-            ("stats", json!({ "by": ["colour"] }), "`by` must be a list of some of kind, level,"),
-            ("stats", json!({ "by": ["task", "minute"] }), "tasks are counted by the hour"),
+            (
+                "get",
+                json!({ "offset": 1_000_000 }),
+                "there is no event 1000000; those that can be read are 0 to",
+            ),
+            (
+                "stats",
+                json!({ "by": ["colour"] }),
+                "`by` must be a list of some of kind, level,",
+            ),
+            (
+                "stats",
+                json!({ "by": ["task", "minute"] }),
+                "tasks are counted by the hour",
+            ),
             ("query", json!({}), "`sql` is missing"),
         ] {
             let result = client.call(tool, &arguments).value();
@@ -172,7 +238,8 @@ fn its_tools_show_what_the_log_holds_to_clients_of_both_eras() {
 #[test]
 fn real_clients_take_it_for_a_server() {
     let gateway = Gateway::start(&config().events("mcp = true"));
-    let tail = json!({ "do": "callTool", "name": "tail", "arguments": { "count": 3, "filter": "kind=gateway.*" } });
+    let tail =
+        json!({ "do": "callTool", "name": "tail", "arguments": { "count": 3, "filter": "kind=gateway.*" } });
     let stats = json!({ "do": "callTool", "name": "stats", "arguments": {} });
     let get = json!({ "do": "callTool", "name": "get", "arguments": { "offset": 0 } });
     let read = json!({ "do": "readResource", "uri": "event://0" });

@@ -42,7 +42,10 @@ fn check(dir: &Path, transport: &str) {
     assert_eq!(outcomes(&calls), expected, "{transport}");
     let read = recorded(dir, &of("resources/read"), 1);
     let body = &read[0]["body"];
-    assert!(["fault", "error"].contains(&body["outcome"].as_str().unwrap_or_default()), "{body}");
+    assert!(
+        ["fault", "error"].contains(&body["outcome"].as_str().unwrap_or_default()),
+        "{body}"
+    );
     let greetings = recorded(dir, &of("initialize"), 1);
     let session = &greetings[0]["body"]["session"];
     for call in calls {
@@ -87,11 +90,17 @@ fn a_task_is_the_events_of_its_requests() {
     let arguments = json!({ "topic": "sleep", "ambiguous": false });
     let call = json!({ "name": "simulate-research-query", "arguments": arguments, "task": {} });
     let created = session.ask("tools/call", &call.to_string()).value();
-    let task = created["task"]["taskId"].as_str().expect("a task was made").to_owned();
+    let task = created["task"]["taskId"]
+        .as_str()
+        .expect("a task was made")
+        .to_owned();
     let about = json!({ "taskId": task }).to_string();
     session.ask("tasks/get", &about).value();
     session.ask("tasks/result", &about).value();
-    assert!(session.ask("tasks/cancel", &about).error.is_some(), "it has ended");
+    assert!(
+        session.ask("tasks/cancel", &about).error.is_some(),
+        "it has ended"
+    );
     for (method, outcome) in [
         ("tools/call", "result"),
         ("tasks/get", "result"),
@@ -101,10 +110,16 @@ fn a_task_is_the_events_of_its_requests() {
         let found = recorded(&dir, &format!("kind=gateway.call method={method}"), 1);
         assert_eq!(found[0]["body"]["outcome"], outcome, "{method}");
         assert_eq!(found[0]["stream"], "gateway.everything", "{method}");
-        assert!(!found[0].to_string().contains(&task), "a handle is nobody's business: {method}");
+        assert!(
+            !found[0].to_string().contains(&task),
+            "a handle is nobody's business: {method}"
+        );
     }
     let waited = &recorded(&dir, "kind=gateway.call method=tasks/result", 1)[0]["body"]["duration_us"];
-    assert!(waited.as_u64() > Some(500_000), "it waited for the result: {waited}");
+    assert!(
+        waited.as_u64() > Some(500_000),
+        "it waited for the result: {waited}"
+    );
 }
 
 /// Bytes of a body that is recorded whole.
@@ -123,15 +138,22 @@ fn with_whole_bodies(dir: &Path) -> Config {
 fn newest(dir: &Path) -> Value {
     let dir = dir.display().to_string();
     let filter = "method=tools/call request_bytes<10000";
-    let said = axiom(&["events", "tail", "-n", "1", "--json", "--dir", &dir, "--filter", filter]);
-    let line = said.data.first().unwrap_or_else(|| panic!("no call: {}", said.talk));
+    let said = axiom(&[
+        "events", "tail", "-n", "1", "--json", "--dir", &dir, "--filter", filter,
+    ]);
+    let line = said
+        .data
+        .first()
+        .unwrap_or_else(|| panic!("no call: {}", said.talk));
     serde_json::from_str::<Value>(line).expect("it is JSON")["task"].clone()
 }
 
 /// How many calls there are, counted without reading what they say.
 fn recorded_calls(dir: &Path) -> u64 {
     let file = bed::scratch("counting").join("axiom.toml");
-    Config::new().events(&format!("dir = {}\nmcp = true", json!(dir))).write(&file);
+    Config::new()
+        .events(&format!("dir = {}\nmcp = true", json!(dir)))
+        .write(&file);
     let arguments = r#"{"kind":"gateway.call","by":["kind"]}"#;
     let file = file.display().to_string();
     let said = axiom(&["call", "events.stats", "--json", arguments, "--config", &file]);
@@ -177,13 +199,19 @@ fn loses_counts_and_goes_on(
     let made = call("last");
     let (kept, lost, gaps) = wait::until("every call is recorded or counted", || {
         let gaps = export(dir, "kind=axiom.gap");
-        let lost = gaps.iter().filter_map(|gap| gap["body"]["lost"].as_u64()).sum::<u64>();
+        let lost = gaps
+            .iter()
+            .filter_map(|gap| gap["body"]["lost"].as_u64())
+            .sum::<u64>();
         let kept = recorded_calls(dir);
         (kept + lost >= made).then_some((kept, lost, gaps))
     });
     assert_eq!(kept + lost, made, "{kept} kept, {lost} lost, in {gaps:?}");
     assert!(lost > 0 && kept > 2, "{kept} kept, {lost} lost");
-    assert!(gaps.iter().all(|gap| gap["body"]["reason"].is_string()), "{gaps:?}");
+    assert!(
+        gaps.iter().all(|gap| gap["body"]["reason"].is_string()),
+        "{gaps:?}"
+    );
     let said = axiom(&["events", "verify", "--dir", &dir.display().to_string()]);
     assert_eq!(said.code, Some(0), "{} {:?}", said.talk, said.data);
     true

@@ -29,7 +29,9 @@ impl At {
     fn start(config: &Config) -> At {
         let gateway = Gateway::start(config);
         let file = gateway.file().with_file_name("client.toml");
-        let text = config.text().replace("127.0.0.1:0", &gateway.address().to_string());
+        let text = config
+            .text()
+            .replace("127.0.0.1:0", &gateway.address().to_string());
         std::fs::write(&file, text).expect("the folder is ours");
         At {
             file: file.display().to_string(),
@@ -47,12 +49,17 @@ impl At {
         let mut all = arguments.to_vec();
         all.push("--json");
         let said = self.replay(&all);
-        let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        let parse =
+            |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
         (said.data.iter().map(parse).collect(), said.code)
     }
 
     fn calls(&self, filter: &str, count: usize) -> Vec<Value> {
-        recorded(&folder(&self.gateway), &format!("kind=gateway.call {filter}"), count)
+        recorded(
+            &folder(&self.gateway),
+            &format!("kind=gateway.call {filter}"),
+            count,
+        )
     }
 }
 
@@ -64,7 +71,9 @@ fn task(call: &Value) -> &str {
 fn a_call_is_made_again_and_its_answer_compared() {
     let at = At::start(&config("full"));
     let mut client = Stateless::new(&at.gateway.mcp());
-    client.call("everything__echo", &json!({ "message": "hello" })).text();
+    client
+        .call("everything__echo", &json!({ "message": "hello" }))
+        .text();
     client.call("everything__get-sum", &json!({ "a": "x" })).value();
     let mut session = Session::open(&at.gateway.url("/v/mine/mcp"));
     session.call("say", &json!({ "message": "in a view" })).text();
@@ -74,7 +83,12 @@ fn a_call_is_made_again_and_its_answer_compared() {
     // By its id and by its offset; the gateway that runs is asked, and records it.
     for named in [task(echo).to_owned(), echo["offset"].to_string()] {
         let said = at.replay(&[&named, "--yes"]);
-        assert_eq!((said.code, said.data.join("\n").as_str()), (Some(0), "equal"), "{}", said.talk);
+        assert_eq!(
+            (said.code, said.data.join("\n").as_str()),
+            (Some(0), "equal"),
+            "{}",
+            said.talk
+        );
     }
     let again = at.calls(&format!("replay_of={}", task(echo)), 2);
     assert_eq!(again[0]["body"]["name"], "everything__echo");
@@ -96,7 +110,10 @@ fn a_call_is_made_again_and_its_answer_compared() {
     assert_eq!(shown[0]["verdict"], "different");
     assert_eq!(shown[0]["recorded_outcome"], "result");
     let first = &shown[0]["differences"][0];
-    assert!(first["path"].as_str().is_some_and(|path| path.starts_with('$')), "{first}");
+    assert!(
+        first["path"].as_str().is_some_and(|path| path.starts_with('$')),
+        "{first}"
+    );
     let ignored: Vec<String> = shown[0]["differences"]
         .as_array()
         .expect("a list")
@@ -123,7 +140,12 @@ fn a_tool_that_may_do_something_is_called_only_when_somebody_says_so() {
     let call = &at.calls(&format!("method=tools/call name={name}"), 1)[0];
     let said = at.replay(&[task(call)]);
     assert_eq!(said.code, Some(4), "{}", said.talk);
-    assert!(said.talk.contains(&format!("the tool `{name}` does not say that it only reads")), "{}", said.talk);
+    assert!(
+        said.talk
+            .contains(&format!("the tool `{name}` does not say that it only reads")),
+        "{}",
+        said.talk
+    );
     assert!(said.talk.contains("hint: with --yes"), "{}", said.talk);
     at.calls(&format!("method=tools/call name={name}"), 1);
     let said = at.replay(&[task(call), "--yes"]);
@@ -136,7 +158,9 @@ fn many_calls_are_made_again_and_summed_up() {
     let at = At::start(&config("full"));
     let mut session = Session::open(&at.gateway.mcp());
     for n in 0..5 {
-        session.call("everything__echo", &json!({ "message": format!("{n}") })).text();
+        session
+            .call("everything__echo", &json!({ "message": format!("{n}") }))
+            .text();
     }
     session.ask("prompts/list", "{}").value();
     session.call("everything__no-such", &json!({}));
@@ -145,7 +169,12 @@ fn many_calls_are_made_again_and_summed_up() {
     assert_eq!(said.code, Some(0), "{} {:?}", said.talk, said.data);
     assert_eq!(said.data.len(), 8, "{:?}", said.data);
     assert!(said.data[0].starts_with("CALL"), "{:?}", said.data);
-    assert!(said.talk.contains("7 equal, 0 different, 0 not made again, 0 failed"), "{}", said.talk);
+    assert!(
+        said.talk
+            .contains("7 equal, 0 different, 0 not made again, 0 failed"),
+        "{}",
+        said.talk
+    );
     at.calls("replay_of=*", 7);
 
     // Repetitions are not repeated; the newest come first; a table is a page.
@@ -160,32 +189,64 @@ fn many_calls_are_made_again_and_summed_up() {
     assert_eq!(nothing.code, Some(3), "{}", nothing.talk);
     let greeting = at.replay(&["--filter", "method=initialize"]);
     assert_eq!(greeting.code, Some(3), "{}", greeting.talk);
-    assert!(greeting.data[1].contains("is a conversation's beginning"), "{:?}", greeting.data);
+    assert!(
+        greeting.data[1].contains("is a conversation's beginning"),
+        "{:?}",
+        greeting.data
+    );
 }
 
 #[test]
 fn without_a_gateway_one_is_made_and_records() {
     let at = At::start(&config("redacted"));
     let mut client = Stateless::new(&at.gateway.mcp());
-    client.call("everything__echo", &json!({ "message": "hello" })).text();
-    client.call("everything__echo", &json!({ "message": "password=hunter2" })).text();
+    client
+        .call("everything__echo", &json!({ "message": "hello" }))
+        .text();
+    client
+        .call("everything__echo", &json!({ "message": "password=hunter2" }))
+        .text();
     let calls = at.calls("name=everything__echo", 2);
     let (file, dir) = (at.file.clone(), folder(&at.gateway));
     at.gateway.stop();
     let said = axiom(&["replay", task(&calls[0]), "--yes", "--config", &file]);
-    assert_eq!((said.code, said.data), (Some(0), vec!["equal".to_owned()]), "{}", said.talk);
+    assert_eq!(
+        (said.code, said.data),
+        (Some(0), vec!["equal".to_owned()]),
+        "{}",
+        said.talk
+    );
     let again = recorded(&dir, "replay_of=*", 1);
     assert_eq!(again[0]["body"]["replay_of"], calls[0]["task"]);
     assert_eq!(again[0]["body"]["endpoint"], "/mcp");
 
     let masked = axiom(&["replay", task(&calls[1]), "--yes", "--config", &file]);
     assert_eq!(masked.code, Some(3), "{}", masked.talk);
-    assert!(masked.talk.contains("its request was recorded without its secrets"), "{}", masked.talk);
+    assert!(
+        masked
+            .talk
+            .contains("its request was recorded without its secrets"),
+        "{}",
+        masked.talk
+    );
 
     // A server that is in no configuration.
     let (_running, url) = servers::everything_over("streamableHttp");
-    let said = axiom(&["replay", task(&calls[0]), "--yes", "--config", &file, "--to", &url]);
-    assert_eq!((said.code, said.data), (Some(0), vec!["equal".to_owned()]), "{}", said.talk);
+    let said = axiom(&[
+        "replay",
+        task(&calls[0]),
+        "--yes",
+        "--config",
+        &file,
+        "--to",
+        &url,
+    ]);
+    assert_eq!(
+        (said.code, said.data),
+        (Some(0), vec!["equal".to_owned()]),
+        "{}",
+        said.talk
+    );
     let there = &recorded(&dir, "replay_of=* server=to", 1)[0];
     assert_eq!(there["body"]["name"], "echo");
 }
@@ -194,21 +255,42 @@ fn without_a_gateway_one_is_made_and_records() {
 fn what_cannot_be_made_again_is_explained() {
     let at = At::start(&config("off"));
     let mut client = Stateless::new(&at.gateway.mcp());
-    client.call("everything__echo", &json!({ "message": "hello" })).text();
+    client
+        .call("everything__echo", &json!({ "message": "hello" }))
+        .text();
     let call = &at.calls("name=everything__echo", 1)[0];
     let refused = at.replay(&[task(call)]);
     assert_eq!(refused.code, Some(3), "{}", refused.talk);
-    assert!(refused.talk.contains("what was asked was not recorded"), "{}", refused.talk);
-    assert!(refused.talk.contains("hint: set bodies = \"redacted\" or \"full\""), "{}", refused.talk);
+    assert!(
+        refused.talk.contains("what was asked was not recorded"),
+        "{}",
+        refused.talk
+    );
+    assert!(
+        refused
+            .talk
+            .contains("hint: set bodies = \"redacted\" or \"full\""),
+        "{}",
+        refused.talk
+    );
 
-    at.gateway.rewrite(&config("full").events("body_bytes_max = \"1kB\""));
     at.gateway
-        .stderr()
-        .wait_from(0, "the change is told", |line| line.contains("events: bodies, body_bytes_max"));
-    client.call("everything__echo", &json!({ "message": "x".repeat(2_000) })).text();
+        .rewrite(&config("full").events("body_bytes_max = \"1kB\""));
+    at.gateway.stderr().wait_from(0, "the change is told", |line| {
+        line.contains("events: bodies, body_bytes_max")
+    });
+    client
+        .call("everything__echo", &json!({ "message": "x".repeat(2_000) }))
+        .text();
     let call = &at.calls("name=everything__echo request_bytes>2000", 1)[0];
     let refused = at.replay(&[task(call)]);
-    assert!(refused.talk.contains("its request was longer than what is recorded"), "{}", refused.talk);
+    assert!(
+        refused
+            .talk
+            .contains("its request was longer than what is recorded"),
+        "{}",
+        refused.talk
+    );
     assert!(refused.talk.contains("`body_bytes_max`"), "{}", refused.talk);
 
     for (arguments, code, words) in [

@@ -138,12 +138,14 @@ pub struct Call {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 all answers are equal, 1 one differs, 3 a call cannot be made again, 4 it needs --yes.
+#[command(
+    after_help = "Exit codes: 0 all answers are equal, 1 one differs, 3 a call cannot be made again, 4 it needs --yes.
 
 Examples:
   axiom replay 1234
   axiom replay 5c07f1d29e3a4b600000000000000007 --to https://staging.example.com/mcp
-  axiom replay --filter 'server=files method=tools/call' --limit 50 --to files-next --ignore '$..mtime'")]
+  axiom replay --filter 'server=files method=tools/call' --limit 50 --to files-next --ignore '$..mtime'"
+)]
 pub struct Replay {
     /// The call: its event's offset, or its id, which is its event's `task`
     #[arg(value_name = "CALL", required_unless_present = "filter")]

@@ -147,7 +147,11 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     }
     // Views may stand before servers in the file, so their patterns are checked at the end.
     if let Some(node) = root.get("views") {
-        let builtin = if reads_events { &[events_server::NAME][..] } else { &[] };
+        let builtin = if reads_events {
+            &[events_server::NAME][..]
+        } else {
+            &[]
+        };
         views::check_servers(decoder, node, root.get("servers"), builtin);
     }
     options.from_environment = Secrets(decoder.take_filled_in());

@@ -10,8 +10,8 @@ pub mod import;
 pub mod attach;
 pub mod compose;
 pub mod events;
-pub mod replay;
 pub mod reload;
+pub mod replay;
 
 mod builtin;
 pub mod demo;

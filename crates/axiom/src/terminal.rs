@@ -74,8 +74,13 @@ impl Terminal {
         {
             use tokio::io::Interest;
             use tokio::io::unix::AsyncFd;
+            #[allow(
+                deprecated,
+                reason = "what takes its place is unsafe, for descriptors that somebody may close; nobody closes stdout"
+            )]
+            let stdout = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR);
             // A file, and a terminal on some systems, cannot be waited for, and is not closed by anybody.
-            if let Ok(stdout) = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR)
+            if let Ok(stdout) = stdout
                 && let Ok(ready) = stdout.ready(Interest::ERROR).await
                 && ready.ready().is_error()
             {

@@ -73,7 +73,10 @@ fn whoever_looks_again_counts_what_has_come() {
         let own = log.reader();
         assert_eq!(beside.end(), own.end());
         let all = Totals::default();
-        assert_eq!(beside.totals(&all).expect("it counts"), own.totals(&all).expect("it counts"));
+        assert_eq!(
+            beside.totals(&all).expect("it counts"),
+            own.totals(&all).expect("it counts")
+        );
         let newest = beside.last_version("s").expect("it can be read");
         assert_eq!(newest, Some(own.end() - 1));
     }

@@ -31,9 +31,15 @@ impl Mounted {
     /// The folder over itself, read-only. What is open stays open, and may be written.
     fn read_only(folder: &Path) -> Mounted {
         let shown = folder.display().to_string();
-        assert!(mount(&["--bind", &shown], folder), "a folder can be mounted again");
+        assert!(
+            mount(&["--bind", &shown], folder),
+            "a folder can be mounted again"
+        );
         let mounted = Mounted(folder.to_owned());
-        assert!(mount(&["-o", "remount,bind,ro"], folder), "it can be made read-only");
+        assert!(
+            mount(&["-o", "remount,bind,ro"], folder),
+            "it can be made read-only"
+        );
         mounted
     }
 }

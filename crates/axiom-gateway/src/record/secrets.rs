@@ -142,7 +142,10 @@ impl Copy<'_> {
     /// A number, which may be a secret that the gateway knows. Of half a number nobody can tell.
     fn number(&mut self) {
         let is_digit = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
-        let len = self.raw[self.at..].iter().take_while(|byte| is_digit(byte)).count();
+        let len = self.raw[self.at..]
+            .iter()
+            .take_while(|byte| is_digit(byte))
+            .count();
         let digits = &self.raw[self.at..self.at + len];
         self.at += len;
         let is_cut = !self.is_whole && self.at == self.raw.len();

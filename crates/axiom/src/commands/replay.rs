@@ -65,7 +65,9 @@ fn one(reader: &Reader, named: &str) -> Result<Found, Failed> {
     };
     let Some(hit) = hit else {
         let failed = Failed::new(Exit::NotFound, format!("no call `{named}` was recorded"));
-        return Err(failed.hint("name it by its offset or by its `task`: `axiom events tail` shows the one, and with --json both"));
+        return Err(failed.hint(
+            "name it by its offset or by its `task`: `axiom events tail` shows the one, and with --json both",
+        ));
     };
     let recorded = hit.recorded();
     Ok(Call::of(&recorded).map_err(|refusal| (recorded.offset, refusal)))

@@ -86,7 +86,9 @@ async fn answer(mut command: Command) -> Result<(Vec<Json>, bool), Complaint> {
         let said = String::from_utf8_lossy(&said.map_err(failed)?).into_owned();
         let said = said.trim().trim_start_matches("error: ").to_owned();
         return Err(match said.is_empty() {
-            true => Complaint::new("the query engine ended without a word: it may have had too little memory; ask for less"),
+            true => Complaint::new(
+                "the query engine ended without a word: it may have had too little memory; ask for less",
+            ),
             false => Complaint(said),
         });
     }

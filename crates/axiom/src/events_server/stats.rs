@@ -41,12 +41,13 @@ pub(super) fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Complain
     if times.start > times.end || (times.is_empty() && (from.is_some() || to.is_some())) {
         return Err(Complaint::new("`to` must be after `from`"));
     }
-    let level_min: Option<Level> = match arguments.text("level")? {
-        Some(text) => Some(text.parse().map_err(|()| {
-            Complaint::new("`level` must be trace, debug, info, warn, error or critical")
-        })?),
-        None => None,
-    };
+    let level_min: Option<Level> =
+        match arguments.text("level")? {
+            Some(text) => Some(text.parse().map_err(|()| {
+                Complaint::new("`level` must be trace, debug, info, warn, error or critical")
+            })?),
+            None => None,
+        };
     let totals = Totals {
         times: times.clone(),
         tenant: arguments.text("tenant")?,
@@ -66,7 +67,8 @@ pub(super) fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Complain
         // The most first; among equals in the order of their names.
         groups.sort_by_key(|(_, count)| std::cmp::Reverse(count.events));
     }
-    let sum = |field: fn(&axiom_events::Count) -> u64| groups.iter().map(|(_, count)| field(count)).sum::<u64>();
+    let sum =
+        |field: fn(&axiom_events::Count) -> u64| groups.iter().map(|(_, count)| field(count)).sum::<u64>();
     let mut result = json!({
         "events": sum(|count| count.events),
         "body_bytes": sum(|count| count.body_bytes),
@@ -131,7 +133,11 @@ fn names(group: &Group, by: By) -> Map<String, Json> {
     if let Some(time) = group.time {
         shown.insert("time".to_owned(), json!(moment::full(time)));
     }
-    let words = [("kind", &group.kind), ("task", &group.task), ("tenant", &group.tenant)];
+    let words = [
+        ("kind", &group.kind),
+        ("task", &group.task),
+        ("tenant", &group.tenant),
+    ];
     for (key, word) in words {
         if let Some(word) = word {
             shown.insert(key.to_owned(), json!(word));

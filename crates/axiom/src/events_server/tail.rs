@@ -74,12 +74,7 @@ fn forwards(reader: &Reader, filter: &Filter, count: usize, from: Place) -> Resu
     Ok(found.result(json!({"next_from": at, "is_end": is_end || at >= reader.end()})))
 }
 
-fn backwards(
-    reader: &Reader,
-    filter: &Filter,
-    count: usize,
-    before: Option<u64>,
-) -> Result<Json, Complaint> {
+fn backwards(reader: &Reader, filter: &Filter, count: usize, before: Option<u64>) -> Result<Json, Complaint> {
     let (first, newest) = (reader.first(), reader.end());
     let mut end = before.map_or(newest, |before| before.min(newest));
     let limit = end.saturating_sub(LOOKED_AT_MAX);

@@ -133,7 +133,9 @@ impl Compared<'_> {
         let shorter = old.len().min(new.len());
         let mut back = 0;
         if old.len() != new.len() {
-            let front = (0..shorter).take_while(|at| self.is_same(*at, old[*at], new[*at])).count();
+            let front = (0..shorter)
+                .take_while(|at| self.is_same(*at, old[*at], new[*at]))
+                .count();
             let from_back = |at: &usize| {
                 let (old_at, new_at) = (old.len() - 1 - at, new.len() - 1 - at);
                 self.is_same(old_at, old[old_at], new[new_at])

@@ -120,7 +120,10 @@ fn fits(parts: &[Part], at: &[Step]) -> bool {
 /// `$.content[0].text`.
 pub(super) fn shown(at: &[Step]) -> String {
     let is_word = |key: &str| {
-        !key.is_empty() && key.chars().all(|char| char.is_alphanumeric() || matches!(char, '_' | '-'))
+        !key.is_empty()
+            && key
+                .chars()
+                .all(|char| char.is_alphanumeric() || matches!(char, '_' | '-'))
     };
     let mut path = "$".to_owned();
     for step in at {
@@ -154,7 +157,14 @@ mod tests {
         ] {
             assert!(pattern.parse::<Ignored>().unwrap().is(&place), "{pattern}");
         }
-        for pattern in ["$", "$.content", "$.content[1].text", "$.content[0]", "$..data", "$.text"] {
+        for pattern in [
+            "$",
+            "$.content",
+            "$.content[1].text",
+            "$.content[0]",
+            "$..data",
+            "$.text",
+        ] {
             assert!(!pattern.parse::<Ignored>().unwrap().is(&place), "{pattern}");
         }
         assert_eq!(shown(&place), "$.content[0].text");
@@ -164,7 +174,10 @@ mod tests {
     #[test]
     fn what_is_no_path_is_explained() {
         let said = "$.a[x]".parse::<Ignored>().unwrap_err().to_string();
-        assert_eq!(said, "`[x]` in `$.a[x]` is no step: write .name, [\"name\"], [0], [*] or ..name");
+        assert_eq!(
+            said,
+            "`[x]` in `$.a[x]` is no step: write .name, [\"name\"], [0], [*] or ..name"
+        );
         for path in ["$.", "$.a[", "$[", "$..", "$.a..", "$[\"a\"x"] {
             assert!(path.parse::<Ignored>().is_err(), "{path}");
         }

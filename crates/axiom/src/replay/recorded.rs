@@ -137,9 +137,17 @@ impl Call {
 /// Why a method means nothing out of its conversation.
 fn unrepeatable(method: &str) -> Option<&'static str> {
     match method {
-        "tools/call" | "tools/list" | "prompts/get" | "prompts/list" | "resources/read" | "resources/list"
-        | "resources/templates/list" | "completion/complete" => None,
-        "initialize" | "server/discover" | "ping" => Some("is a conversation's beginning, and no call to repeat"),
+        "tools/call"
+        | "tools/list"
+        | "prompts/get"
+        | "prompts/list"
+        | "resources/read"
+        | "resources/list"
+        | "resources/templates/list"
+        | "completion/complete" => None,
+        "initialize" | "server/discover" | "ping" => {
+            Some("is a conversation's beginning, and no call to repeat")
+        }
         _ if method.starts_with("tasks/") => Some("is about a task that is over"),
         _ => Some("means something in its own conversation only"),
     }
@@ -173,7 +181,13 @@ fn params(body: &Body<'_>) -> Result<Box<RawValue>, Refusal> {
     }
     let kept = members.keys().filter(|key| *key != "_meta");
     let kept: Vec<String> = kept
-        .filter_map(|key| Some(format!("{}:{}", serde_json::to_string(key).ok()?, members.raw(key)?.get())))
+        .filter_map(|key| {
+            Some(format!(
+                "{}:{}",
+                serde_json::to_string(key).ok()?,
+                members.raw(key)?.get()
+            ))
+        })
         .collect();
     Ok(raw(format!("{{{}}}", kept.join(","))))
 }

@@ -42,14 +42,19 @@ fn date(bytes: &[u8]) -> Option<usize> {
     if let Some(seconds) = bytes.get(at..).and_then(|rest| digits(rest, ":dd")) {
         at += seconds;
         if matches!(bytes.get(at), Some(b'.' | b',')) {
-            let fraction = bytes[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let fraction = bytes[at + 1..]
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
             at += if fraction > 0 { fraction + 1 } else { 0 };
         }
     }
     let rest = &bytes[at..];
     let zone = match rest.first() {
         Some(b'Z' | b'z') => Some(1),
-        Some(b'+' | b'-') => digits(&rest[1..], "dd:dd").or_else(|| digits(&rest[1..], "dddd")).map(|len| len + 1),
+        Some(b'+' | b'-') => digits(&rest[1..], "dd:dd")
+            .or_else(|| digits(&rest[1..], "dddd"))
+            .map(|len| len + 1),
         _ => None,
     };
     Some(at + zone.unwrap_or(0))

@@ -69,7 +69,8 @@ impl Known {
                 Endpoint::Http { url, headers }
                 | Endpoint::Sse { url, headers }
                 | Endpoint::WebSocket { url, headers } => {
-                    let is_harmless = |name: &str| HARMLESS_HEADERS.contains(&name.to_ascii_lowercase().as_str());
+                    let is_harmless =
+                        |name: &str| HARMLESS_HEADERS.contains(&name.to_ascii_lowercase().as_str());
                     let telling = headers.iter().filter(|(name, _)| !is_harmless(name));
                     values.extend(telling.flat_map(|(_, value)| credentials(value)));
                     values.extend(in_address(url));
@@ -170,9 +171,7 @@ impl Needle {
         let is_word = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
         self.finder
             .find_iter(bytes)
-            .filter(move |at| {
-                !self.is_whole_word || !(is_word(at.wrapping_sub(1)) || is_word(at + len))
-            })
+            .filter(move |at| !self.is_whole_word || !(is_word(at.wrapping_sub(1)) || is_word(at + len)))
             .map(move |at| at..at + len)
     }
 }
@@ -231,7 +230,9 @@ impl Layer {
             let start = inner.bytes.len();
             match plain {
                 Plain::Byte(byte) => inner.bytes.push(byte),
-                Plain::Char(char) => inner.bytes.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+                Plain::Char(char) => inner
+                    .bytes
+                    .extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
             }
             let origin = self.origin(at);
             inner.from.extend((start..inner.bytes.len()).map(|_| origin));
@@ -258,7 +259,10 @@ fn escape(rest: &[u8]) -> Option<(Plain, usize)> {
         b'"' | b'\\' | b'/' | b'\'' => rest[1],
         b'x' => {
             let code = hex(rest.get(2..4)?);
-            return Some(code.and_then(char::from_u32).map_or(LITERAL, |char| (Plain::Char(char), 4)));
+            return Some(
+                code.and_then(char::from_u32)
+                    .map_or(LITERAL, |char| (Plain::Char(char), 4)),
+            );
         }
         b'u' => return unicode(rest),
         _ => return Some(LITERAL),

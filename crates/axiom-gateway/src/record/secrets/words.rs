@@ -102,8 +102,7 @@ pub(super) fn plain(name: &str) -> String {
 pub(super) fn is_secret_key(name: &str, doubt: Doubt) -> bool {
     let key = plain(name);
     let masks = doubt == Doubt::Masks;
-    if HARMLESS.contains(&key.as_str())
-        || (!masks && HARMLESS_IF_KEPT.iter().any(|word| key.ends_with(word)))
+    if HARMLESS.contains(&key.as_str()) || (!masks && HARMLESS_IF_KEPT.iter().any(|word| key.ends_with(word)))
     {
         return false;
     }

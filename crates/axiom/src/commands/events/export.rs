@@ -68,7 +68,10 @@ fn check_places(export: &Export, reader: &Reader, terminal: &Terminal) -> Result
     let mark = terminal.yellow("warning:");
     match export.from {
         Some(Place::Offset(from)) if from > reader.end() => {
-            terminal.say(format_args!("{mark} there is no event {from} yet; the next is {}", reader.end()));
+            terminal.say(format_args!(
+                "{mark} there is no event {from} yet; the next is {}",
+                reader.end()
+            ));
         }
         Some(Place::Time(from)) if from > unix_nanos() => {
             terminal.say(format_args!("{mark} --from is in the future"));

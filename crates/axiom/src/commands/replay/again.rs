@@ -100,7 +100,9 @@ impl To {
                     Exit::Usage,
                     format!("`{to}` is neither a server's name nor its address"),
                 )
-                .hint("`axiom servers` names the servers; an address is written whole, like https://host/mcp")),
+                .hint(
+                    "`axiom servers` names the servers; an address is written whole, like https://host/mcp",
+                )),
             };
         }
         let wrong = |why: String| Failed::new(Exit::Usage, format!("`{to}` cannot be called: {why}"));
@@ -223,7 +225,10 @@ impl<'a> Again<'a> {
             }
             (ClientError::Status { status, .. }, _) if *status == 404 => Failed::new(
                 Exit::NotFound,
-                format!("the endpoint {} at which the call came is not there any more", place.path),
+                format!(
+                    "the endpoint {} at which the call came is not there any more",
+                    place.path
+                ),
             )
             .hint("name a server with --to"),
             _ => error.into(),
@@ -269,7 +274,10 @@ impl<'a> Again<'a> {
         if call.endpoint.starts_with("/s/") {
             return name.to_owned();
         }
-        let view = call.endpoint.strip_prefix("/v/").and_then(|rest| rest.strip_suffix("/mcp"));
+        let view = call
+            .endpoint
+            .strip_prefix("/v/")
+            .and_then(|rest| rest.strip_suffix("/mcp"));
         let view = view.and_then(|view| self.options.as_ref()?.views.get(view));
         let of_server = |full: &String| full.strip_prefix(&format!("{}.", call.server)).map(str::to_owned);
         let renamed = view.and_then(|view| {
@@ -355,12 +363,16 @@ impl Session {
         let refused = || Refused {
             exit: Exit::Denied,
             why: why.clone(),
-            hint: Some("with --yes it is called all the same, and may do a second time what it did".to_owned()),
+            hint: Some(
+                "with --yes it is called all the same, and may do a second time what it did".to_owned(),
+            ),
         };
         if !terminal.can_ask() {
             return Ok(Err(refused()));
         }
-        let agreed = terminal.ask(format_args!("{why}: call it again?")).unwrap_or(false);
+        let agreed = terminal
+            .ask(format_args!("{why}: call it again?"))
+            .unwrap_or(false);
         if agreed {
             // Asked once for each tool.
             read_only.insert(name.to_owned(), true);
@@ -401,7 +413,9 @@ fn era_rules(rules: &Rules, call: &Call) -> Rules {
     let mut rules = rules.clone();
     if call.revision == Some(Revision::MODERN) {
         let members = ["$._meta", "$.resultType", "$.ttlMs", "$.cacheScope"];
-        rules.unsaid.extend(members.iter().filter_map(|path| path.parse().ok()));
+        rules
+            .unsaid
+            .extend(members.iter().filter_map(|path| path.parse().ok()));
     }
     rules
 }

@@ -69,7 +69,9 @@ pub(super) fn many(outcomes: &[Outcome], replay: &Replay, terminal: &Terminal) -
         outcomes.len() - compared - refused
     ));
     tell_hints(outcomes, terminal);
-    let worst = outcomes.iter().find(|outcome| matches!(outcome, Outcome::Failed { .. }));
+    let worst = outcomes
+        .iter()
+        .find(|outcome| matches!(outcome, Outcome::Failed { .. }));
     Ok(match worst {
         _ if compared > equal => Exit::Failure,
         Some(failed) => failed.exit(),
@@ -109,10 +111,14 @@ fn row(outcome: &Outcome) -> [String; 5] {
                 many => format!("{many}: {}, ...", first_path(compared)),
             },
         ],
-        Outcome::Refused { offset, call, why, .. } => [
+        Outcome::Refused {
+            offset, call, why, ..
+        } => [
             offset.to_string(),
             call.as_deref().map(what).unwrap_or_default(),
-            call.as_deref().map_or("", |call| call.answer.outcome()).to_owned(),
+            call.as_deref()
+                .map_or("", |call| call.answer.outcome())
+                .to_owned(),
             "-".to_owned(),
             format!("not made: {why}"),
         ],
@@ -148,7 +154,10 @@ fn differences(compared: &Compared, terminal: &Terminal) -> Result<(), Failed> {
     )));
     for (count, what) in [
         (comparison.ignored, "ignored"),
-        (comparison.masked, "recorded without their secrets and not compared"),
+        (
+            comparison.masked,
+            "recorded without their secrets and not compared",
+        ),
     ] {
         if count > 0 {
             terminal.say(format_args!("places {what}: {count}"));
@@ -188,7 +197,11 @@ fn values(difference: &Difference) -> (Option<String>, Option<String>) {
         return (old.map(|old| excerpt(&old, 0)), new.map(|new| excerpt(&new, 0)));
     };
     // Long texts are often alike for a while.
-    let same = left.chars().zip(right.chars()).take_while(|(left, right)| left == right).count();
+    let same = left
+        .chars()
+        .zip(right.chars())
+        .take_while(|(left, right)| left == right)
+        .count();
     let from = same.saturating_sub(40);
     (Some(excerpt(left, from)), Some(excerpt(right, from)))
 }
@@ -245,7 +258,9 @@ fn as_json(outcome: &Outcome) -> Json {
             shown["differences"] = differences.collect();
             shown
         }
-        Outcome::Refused { offset, call, why, .. } => {
+        Outcome::Refused {
+            offset, call, why, ..
+        } => {
             let mut shown = call.as_deref().map_or_else(|| json!({"offset": offset}), of);
             shown["verdict"] = json!("refused");
             shown["reason"] = json!(why);
