@@ -54,6 +54,11 @@ const PYTHON: &[Group] = &[
         why: "servers on mcp 1.6: 2024-11-05, HTTP+SSE, and the one that dies when it is probed",
         source: "python/old.lock.txt",
     },
+    Group {
+        name: "python-data",
+        why: "DuckDB, pyarrow and the Flight SQL driver: other people's readers of our events",
+        source: "python/data.lock.txt",
+    },
 ];
 
 /// A package of Debian's.

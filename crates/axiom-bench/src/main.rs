@@ -1,6 +1,7 @@
 //! `axiom-bench`: load, comparisons, and the measurements behind PROMISES.md.
 //!
 //! - `axiom-bench promises [--only P1] [--quick] [--json]` measures the gateway's promises beside nginx;
+//! - `axiom-bench corpus OUT` gathers what this machine prints, for E4;
 //! - `axiom-bench compare` prints one table of servers side by side;
 //! - `axiom-bench load URL` loads any MCP server over HTTP;
 //! - `axiom-bench echo|floor|faulty` are the servers of axiom-testkit.
@@ -56,6 +57,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Promises(Promises),
+    Corpus(Corpus),
     Compare(Compare),
     Load(Load),
     Echo(EchoProgram),
@@ -75,6 +77,15 @@ struct Promises {
     /// About two seconds per server and promise instead of seventeen.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+/// Gather events from what builds, tests, tools and models print on this machine.
+#[derive(Debug, clap::Args)]
+struct Corpus {
+    /// The file that gets them, one JSON object on each line.
+    out: PathBuf,
     #[command(flatten)]
     gateway: Gateway,
 }
@@ -128,6 +139,10 @@ fn main() -> anyhow::Result<ExitCode> {
                 promises.json,
             )?;
             Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Corpus(corpus) => {
+            promises::gather(&corpus.gateway.setup(Effort::QUICK).axiom, &corpus.out)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Compare(compare) => compare.run(),
         Command::Load(load) => load.run(),

@@ -10,6 +10,9 @@ mod events;
 mod idle;
 mod path;
 mod serial;
+mod stored;
+
+pub(crate) use stored::gather;
 
 /// How to measure.
 #[derive(Debug, Clone)]
@@ -86,7 +89,7 @@ const fn at_least(id: &'static str, unit: &'static str, goal: f64, gate: f64) ->
     }
 }
 
-const PROMISES: [Promise; 21] = [
+const PROMISES: [Promise; 23] = [
     at_most("P1", "x nginx CPU", 1.4, 1.7),
     at_most("P4", "x nginx CPU", 1.3, 1.6),
     at_most("P5", "x nginx CPU", 1.2, 1.5),
@@ -108,11 +111,13 @@ const PROMISES: [Promise; 21] = [
     at_most("E3-tail", "ms", 10.0, 20.0),
     at_most("E3-range", "ms", 10.0, 20.0),
     at_most("E3-totals", "ms", 10.0, 20.0),
+    at_least("E4-ratio", "x NDJSON", 10.0, 8.0),
+    at_least("E4-seal-rate", "M events per CPU s", 0.5, 0.25),
     at_most("P0", "x nginx CPU", 1.25, 1.4),
 ];
 
 /// Groups of promises that are measured together: the name, and how.
-const SCENARIOS: [(&str, Scenario); 14] = [
+const SCENARIOS: [(&str, Scenario); 15] = [
     ("P0", path::floor),
     ("P1", path::call),
     ("P4", path::list),
@@ -127,6 +132,7 @@ const SCENARIOS: [(&str, Scenario); 14] = [
     ("E1", events::durable),
     ("E2", events::single),
     ("E3", events::questions),
+    ("E4", stored::stored),
 ];
 
 type Scenario = fn(&Setup) -> anyhow::Result<Vec<Finding>>;

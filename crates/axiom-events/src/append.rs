@@ -15,6 +15,9 @@ pub const APPEND_BYTES_MAX: usize = 16 << 20;
 
 /// The queue counts memory in pieces of this size.
 const PERMIT_BYTES: usize = 1024;
+/// Batches whose memory is kept, and the bytes of each at most: what a few producers that post regularly use in turn.
+const SPARE_BATCHES: usize = 8;
+const SPARE_BYTES: usize = 1 << 20;
 /// A block is cut when it has this many events, or this many bytes.
 const BLOCK_EVENTS: usize = 8192;
 const BLOCK_BYTES: usize = 1 << 20;
@@ -81,6 +84,8 @@ pub(crate) struct Queue {
     filled: Condvar,
     room: Arc<Semaphore>,
     permits: u32,
+    /// Batches that were written, whose memory the next ones can use.
+    spare: Mutex<Vec<Batch>>,
 }
 
 #[derive(Debug, Default)]
@@ -125,7 +130,26 @@ impl Queue {
             filled: Condvar::new(),
             room: Arc::new(Semaphore::new(permits as usize)),
             permits,
+            spare: Mutex::default(),
         }
+    }
+
+    /// An empty batch, with memory if there is some to be had.
+    pub(crate) fn spare_batch(&self) -> Batch {
+        self.spare().pop().unwrap_or_default()
+    }
+
+    /// The writer is done with it.
+    pub(crate) fn give_back(&self, mut batch: Batch) {
+        let mut spare = self.spare();
+        if spare.len() < SPARE_BATCHES && batch.capacity_bytes() <= SPARE_BYTES {
+            batch.clear();
+            spare.push(batch);
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Batch>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts an append into the queue when there is room, and waits for what comes of it.

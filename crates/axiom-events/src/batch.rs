@@ -4,8 +4,10 @@
 //! lie in a row. The log's writer then moves columns, not events.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use crate::event::{Event, EventId, Format, Level, TraceId, Unfit};
+use crate::task_id;
 
 /// Events that are appended together, in this order.
 #[derive(Debug, Default, Clone)]
@@ -13,6 +15,12 @@ pub struct Batch {
     pub(crate) names: Names,
     pub(crate) rows: Vec<Row>,
     pub(crate) bodies: Vec<u8>,
+    /// Of the events that have one, in order: the task, if its name is a number, the trace, and the producer's id.
+    pub(crate) task_ids: Vec<u128>,
+    pub(crate) traces: Vec<TraceId>,
+    pub(crate) ids: Vec<EventId>,
+    /// Names of the tasks that are numbers, once somebody wants to read them.
+    task_names: OnceLock<String>,
 }
 
 /// An event whose names are numbers of its batch, and whose body ends where the next one begins.
@@ -21,14 +29,21 @@ pub(crate) struct Row {
     pub(crate) time: i64,
     pub(crate) tenant: u32,
     pub(crate) stream: u32,
+    /// [`BY_ID`] if the task is the next one of those that are numbers.
     pub(crate) task: u32,
     pub(crate) kind: u32,
     pub(crate) body_len: u32,
     pub(crate) level: Level,
     pub(crate) format: Format,
-    pub(crate) trace: Option<TraceId>,
-    pub(crate) id: Option<EventId>,
+    pub(crate) has_trace: bool,
+    pub(crate) has_id: bool,
 }
+
+/// What an event takes beside its body and its names: a row and three numbers, with what memory grows in advance.
+pub(crate) const EVENT_BYTES: usize = 96;
+
+/// In place of the number of a task's name: the task is a number itself.
+pub(crate) const BY_ID: u32 = u32::MAX;
 
 /// Distinct names, numbered in the order in which they came.
 #[derive(Debug, Default, Clone)]
@@ -52,19 +67,29 @@ impl Batch {
         // The event before is often of the same stream.
         let last = self.rows.last().copied();
         let mut number = |name: &str, before: Option<u32>| self.names.number(name, before);
+        let task_id = task_id::read(event.task);
         let row = Row {
             time: event.time,
             tenant: number(event.tenant, last.map(|row| row.tenant)),
             stream: number(event.stream, last.map(|row| row.stream)),
-            task: number(event.task, last.map(|row| row.task)),
+            task: match task_id {
+                Some(_) => BY_ID,
+                None => number(event.task, last.map(|row| row.task)),
+            },
             kind: number(event.kind, last.map(|row| row.kind)),
             body_len: u32::try_from(event.body.len()).unwrap_or(u32::MAX),
             level: event.level,
             format: event.format,
-            trace: event.trace,
-            id: event.id,
+            has_trace: event.trace.is_some(),
+            has_id: event.id.is_some(),
         };
         self.rows.push(row);
+        if let Some(id) = task_id {
+            self.task_ids.push(id);
+            self.task_names.take();
+        }
+        self.traces.extend(event.trace);
+        self.ids.extend(event.id);
         self.bodies.extend_from_slice(event.body);
         Ok(())
     }
@@ -79,7 +104,7 @@ impl Batch {
 
     /// What it takes in memory, near enough for limits: bodies, names, and a constant for each event.
     pub fn bytes(&self) -> usize {
-        self.bodies.len() + self.names.bytes + self.rows.len() * size_of::<Row>()
+        self.bodies.len() + self.names.bytes + self.rows.len() * EVENT_BYTES
     }
 
     /// Makes it empty and keeps its memory.
@@ -87,24 +112,43 @@ impl Batch {
         self.names.clear();
         self.rows.clear();
         self.bodies.clear();
+        self.task_ids.clear();
+        self.traces.clear();
+        self.ids.clear();
+        self.task_names.take();
+    }
+
+    /// The memory that it holds, used or not.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        let numbers = self.task_ids.capacity() + self.traces.capacity() + self.ids.capacity();
+        self.bodies.capacity() + self.rows.capacity() * size_of::<Row>() + numbers * size_of::<u128>()
     }
 
     /// The events, in order.
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
-        let mut body_at = 0;
+        let task_names = self.task_names.get_or_init(|| task_id::names(&self.task_ids));
+        let (mut task_ids, mut body_at) = (0, 0);
+        let mut traces = self.traces.iter().copied();
+        let mut ids = self.ids.iter().copied();
         self.rows.iter().map(move |row| {
             let body_end = body_at + row.body_len as usize;
             let body = &self.bodies[body_at..body_end];
             body_at = body_end;
+            let task = if row.task == BY_ID {
+                task_ids += 1;
+                task_id::name_at(task_names, task_ids - 1)
+            } else {
+                self.names.name(row.task)
+            };
             Event {
                 time: row.time,
                 tenant: self.names.name(row.tenant),
                 stream: self.names.name(row.stream),
-                task: self.names.name(row.task),
+                task,
                 kind: self.names.name(row.kind),
                 level: row.level,
-                trace: row.trace,
-                id: row.id,
+                trace: if row.has_trace { traces.next() } else { None },
+                id: if row.has_id { ids.next() } else { None },
                 format: row.format,
                 body,
             }
@@ -116,6 +160,7 @@ impl Names {
     /// The name's number. `guess` is a number that it may well have.
     pub(crate) fn number(&mut self, name: &str, guess: Option<u32>) -> u32 {
         if let Some(guess) = guess
+            && guess != BY_ID
             && self.name(guess) == name
         {
             return guess;

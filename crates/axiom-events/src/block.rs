@@ -39,6 +39,8 @@ use bytes::Bytes;
 
 use columns::{Column, Columns};
 
+use crate::append::APPEND_BYTES_MAX;
+use crate::batch::EVENT_BYTES;
 use crate::digest::Brief;
 use crate::event::Recorded;
 
@@ -49,6 +51,9 @@ pub(crate) const COLUMNS_BYTES_MAX: usize = 32 << 20;
 
 /// Events that a block may have: an append of 16 MiB with nothing but events without a body has fewer.
 pub(crate) const EVENTS_MAX: u32 = 262_144;
+const _: () = assert!(APPEND_BYTES_MAX / EVENT_BYTES < EVENTS_MAX as usize);
+/// Memory that the encoder keeps from one block to the next, each for columns and for what they are compressed to.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 /// Masks that are tried. One in 256 at most does not do, for the largest block; and nobody knows beforehand which.
 const MASKS_MAX: u64 = 16;
 
@@ -109,6 +114,8 @@ pub struct Block {
 /// Makes blocks, one after the other; keeps the compressor and its memory.
 pub(crate) struct Encoder {
     compressor: zstd::bulk::Compressor<'static>,
+    plain: Vec<u8>,
+    stored: Vec<u8>,
 }
 
 /// Where a block goes.
@@ -125,15 +132,22 @@ impl Encoder {
     /// When there is no memory for it.
     pub(crate) fn new() -> std::io::Result<Encoder> {
         let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
-        Ok(Encoder { compressor })
+        Ok(Encoder {
+            compressor,
+            plain: Vec::new(),
+            stored: Vec::new(),
+        })
     }
 
     /// The block of these columns, appended to `out`, and its hash.
     pub(crate) fn encode(&mut self, columns: &columns::Builder, place: Place, out: &mut Vec<u8>) -> Hash {
-        let plain = columns.encode();
+        self.plain.clear();
+        columns.encode(&mut self.plain);
         let start = out.len();
+        let (codec, stored) = compress(&mut self.compressor, &self.plain, &mut self.stored);
+        out.reserve_exact(HEAD_BYTES + stored.len());
         out.resize(start + HEAD_BYTES, 0);
-        let codec = self.compress(&plain, out);
+        out.extend_from_slice(stored);
         let mask = mask(&mut out[start + HEAD_BYTES..]);
         let (time_min, time_max) = columns.times();
         let head = Head {
@@ -143,7 +157,7 @@ impl Encoder {
             first_offset: place.first_offset,
             time_min,
             time_max,
-            columns_bytes: length(plain.len()),
+            columns_bytes: length(self.plain.len()),
             stored_bytes: length(out.len() - start - HEAD_BYTES),
             before: place.before,
             durable: place.durable,
@@ -153,25 +167,34 @@ impl Encoder {
         head.write(&mut out[start..]);
         let crc = crc32c::crc32c(&out[start + 8..]);
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+        self.shrink();
         hash(&out[start..])
     }
 
-    /// What does not get smaller stays as it is.
-    fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Codec {
-        let start = out.len();
-        out.resize(start + zstd::zstd_safe::compress_bound(plain.len()), 0);
-        match self.compressor.compress_to_buffer(plain, &mut out[start..]) {
-            Ok(bytes) if bytes < plain.len() => {
-                out.truncate(start + bytes);
-                Codec::Zstd
-            }
-            // The only error there is: it does not fit; then it is not smaller.
-            Ok(_) | Err(_) => {
-                out.truncate(start);
-                out.extend_from_slice(plain);
-                Codec::Plain
+    /// Gives memory back that only the largest blocks need.
+    fn shrink(&mut self) {
+        for buffer in [&mut self.plain, &mut self.stored] {
+            if buffer.capacity() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
             }
         }
+    }
+}
+
+/// What does not get smaller stays as it is. `room` keeps its length, so that it is not filled with zeros each time.
+fn compress<'a>(
+    compressor: &mut zstd::bulk::Compressor<'_>,
+    plain: &'a [u8],
+    room: &'a mut Vec<u8>,
+) -> (Codec, &'a [u8]) {
+    let bound = zstd::zstd_safe::compress_bound(plain.len());
+    if room.len() < bound {
+        room.resize(bound, 0);
+    }
+    match compressor.compress_to_buffer(plain, room.as_mut_slice()) {
+        Ok(bytes) if bytes < plain.len() => (Codec::Zstd, &room[..bytes]),
+        // The only error there is: it does not fit; then it is not smaller.
+        Ok(_) | Err(_) => (Codec::Plain, plain),
     }
 }
 

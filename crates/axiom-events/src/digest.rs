@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::block::Block;
 use crate::event::Level;
+use crate::task_id;
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
 pub(crate) const MINUTE: i64 = 60 * SECOND;
@@ -19,8 +20,27 @@ pub(crate) struct Digest {
     pub(crate) streams: Vec<Stretch>,
     /// All tasks together.
     pub(crate) by_second: Vec<(Cell, Count)>,
-    /// Each task apart.
+    /// Each task apart, but those in `alone`.
     pub(crate) by_hour: Vec<(Cell, Count)>,
+    /// Tasks that are numbers and have one event here.
+    pub(crate) alone: Vec<Alone>,
+}
+
+/// Which task an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    Named(u32),
+    /// A number, of which the block has no other event.
+    Alone(u128),
+}
+
+/// The one event of a task that is a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Alone {
+    pub(crate) id: u128,
+    /// By the hour, for [`ANY`] task.
+    pub(crate) cell: Cell,
+    pub(crate) body_bytes: u32,
 }
 
 /// Events of one stream in a block: their versions follow one another.
@@ -60,7 +80,7 @@ pub(crate) struct Brief {
     pub(crate) version: u64,
     pub(crate) tenant: u32,
     pub(crate) stream: u32,
-    pub(crate) task: u32,
+    pub(crate) task: Task,
     pub(crate) kind: u32,
     pub(crate) level: Level,
     pub(crate) body_bytes: u32,
@@ -78,8 +98,8 @@ impl Digest {
         let mut first_versions = vec![0; names.len()];
         let mut by_second = Cells::default();
         let mut by_hour = Cells::default();
+        let mut alone = Vec::new();
         for event in events {
-            tasks.add(event.task);
             if streams.add(event.stream) {
                 first_versions[event.stream as usize] = event.version;
             }
@@ -92,11 +112,20 @@ impl Digest {
             };
             let hour = Cell {
                 time: event.time.div_euclid(HOUR),
-                task: event.task,
                 ..second
             };
             by_second.add(second, event.body_bytes);
-            by_hour.add(hour, event.body_bytes);
+            match event.task {
+                Task::Named(task) => {
+                    tasks.add(task);
+                    by_hour.add(Cell { task, ..hour }, event.body_bytes);
+                }
+                Task::Alone(id) => alone.push(Alone {
+                    id,
+                    cell: hour,
+                    body_bytes: event.body_bytes,
+                }),
+            }
         }
         let streams = streams.found().map(|(stream, count)| Stretch {
             stream,
@@ -113,6 +142,7 @@ impl Digest {
             streams: streams.collect(),
             by_second: by_second.found(),
             by_hour: by_hour.found(),
+            alone,
             names,
         }
     }
@@ -122,6 +152,27 @@ impl Digest {
         let (names, events) = block.briefs();
         Digest::new(block.offsets().start, names, events)
     }
+}
+
+/// The tasks of a block's events, of those whose tasks are numbers. One with several events gets a name.
+pub(crate) fn tasks(ids: &[u128], names: &mut Vec<Box<str>>) -> Vec<Task> {
+    let mut first_places: HashMap<u128, usize, foldhash::fast::RandomState> = HashMap::default();
+    first_places.reserve(ids.len());
+    let mut tasks: Vec<Task> = Vec::with_capacity(ids.len());
+    for (place, id) in ids.iter().enumerate() {
+        let first = *first_places.entry(*id).or_insert(place);
+        if first == place {
+            tasks.push(Task::Alone(*id));
+            continue;
+        }
+        if let Task::Alone(id) = tasks[first] {
+            let number = u32::try_from(names.len()).expect("a block holds fewer names than bytes");
+            names.push(task_id::name(id).into());
+            tasks[first] = Task::Named(number);
+        }
+        tasks.push(tasks[first]);
+    }
+    tasks
 }
 
 /// Counts by number, and remembers which came first.

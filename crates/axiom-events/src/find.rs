@@ -1,5 +1,6 @@
 //! Finding events by task or stream, and counting them, by the index: no more blocks are read than hold an answer.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use crate::block::Block;
 use crate::block::columns::Column;
 use crate::digest::{ANY, Cell, Count, HOUR, MINUTE, SECOND};
 use crate::event::{Level, Recorded};
-use crate::index::{Index, Names, Postings};
+use crate::index::{Index, Names};
 use crate::read::{Next, Reader};
 use crate::segment::ReadError;
 use crate::segments::Placed;
+use crate::task_id;
 
 /// An event that was found.
 #[derive(Debug, Clone)]
@@ -219,9 +221,9 @@ impl Reader {
         self.segments.with_index(placed, |index| {
             let postings = match column {
                 Column::Task => index.task(name),
-                Column::Stream => index.stream(name),
+                Column::Stream => index.stream(name).map(Cow::Borrowed),
             };
-            let postings = postings.into_iter().flat_map(Postings::iter);
+            let postings = postings.iter().flat_map(|postings| postings.iter());
             postings.map(|posting| index.first_offset(posting)).collect()
         })
     }
@@ -288,9 +290,20 @@ impl Totals<'_> {
             names: Vec::new(),
             cells: Vec::new(),
         };
+        let alone = if self.needs_tasks() {
+            self.alone(index)
+        } else {
+            Vec::new()
+        };
+        // Those have no number of their own: they are given the next ones.
+        let alone_from = index.names.list.len();
+        let task_of = |place: usize| u32::try_from(alone_from + place).unwrap_or(ANY);
         // A name that the segment does not know has no events in it.
         let number = |name: Option<&str>| name.map(|name| index.names.get(name));
-        let [tenant, task, kind] = [self.tenant, self.task, self.kind].map(number);
+        let [tenant, mut task, kind] = [self.tenant, self.task, self.kind].map(number);
+        if self.task.is_some() && !alone.is_empty() {
+            task = Some(Some(task_of(0)));
+        }
         if [tenant, task, kind].contains(&Some(None)) {
             return none;
         }
@@ -300,7 +313,10 @@ impl Totals<'_> {
         let step = self.by.time.max(0) / unit;
         let keep = |flag: bool, number: u32| if flag { number } else { ANY };
         let mut sums: HashMap<Cell, Count, foldhash::fast::FixedState> = HashMap::default();
-        for (cell, count) in cells {
+        let of_alone = (0..).map(task_of).zip(&alone);
+        let of_alone = of_alone.map(|(task, (_, cell, count))| (Cell { task, ..*cell }, *count));
+        let cells = cells.iter().map(|(cell, count)| (*cell, *count));
+        for (cell, count) in cells.chain(of_alone) {
             let is_in = (self.times.is_empty() || times.contains(&cell.time))
                 && self.level_min.is_none_or(|min| cell.level >= min)
                 && fits(tenant, cell.tenant)
@@ -320,15 +336,29 @@ impl Totals<'_> {
                 kind: keep(self.by.kind, cell.kind),
                 level: if self.by.level { cell.level } else { Level::Trace },
             };
-            *sums.entry(group).or_default() += *count;
+            *sums.entry(group).or_default() += count;
+        }
+        if sums.is_empty() {
+            return none;
+        }
+        let mut names = index.names.list.clone();
+        if self.by.task {
+            names.extend(alone.iter().map(|(id, ..)| task_id::name(*id).into()));
         }
         Cells {
-            names: if sums.is_empty() {
-                Vec::new()
-            } else {
-                index.names.list.clone()
-            },
+            names,
             cells: sums.into_iter().collect(),
+        }
+    }
+
+    /// The wanted ones of the tasks that have one event in the segment.
+    fn alone(&self, index: &Index) -> Vec<(u128, Cell, Count)> {
+        match self.task {
+            None => index.alone.counts().collect(),
+            Some(task) => task_id::read(task)
+                .and_then(|id| index.alone.count(id))
+                .into_iter()
+                .collect(),
         }
     }
 }

@@ -6,10 +6,16 @@
 
 pub(crate) mod file;
 
-use std::collections::HashMap;
+mod alone;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use crate::block::varint;
 use crate::digest::{ANY, Cell, Count, Digest, HOUR, MINUTE, SECOND};
+use crate::task_id;
+
+use alone::Alone;
 
 /// The index of one segment.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -21,6 +27,11 @@ pub(crate) struct Index {
     pub(crate) tasks: HashMap<u32, Postings, foldhash::fast::FixedState>,
     pub(crate) streams: HashMap<u32, Postings, foldhash::fast::FixedState>,
     pub(crate) rollups: Rollups,
+    /// Tasks that are numbers and have one event in the segment. They are in none of the above but the rollups of all
+    /// tasks together.
+    pub(crate) alone: Alone,
+    /// Tasks that are numbers and have a name above.
+    named: HashSet<u128, foldhash::fast::FixedState>,
 }
 
 /// Totals by time. The same events are in all of them.
@@ -30,7 +41,7 @@ pub(crate) struct Rollups {
     pub(crate) seconds: Cells,
     pub(crate) minutes: Cells,
     pub(crate) hours: Cells,
-    /// Each task apart.
+    /// Each task apart, but those that are [`Index::alone`].
     pub(crate) task_hours: Cells,
 }
 
@@ -56,7 +67,11 @@ pub(crate) struct Postings {
 }
 
 impl Postings {
+    /// A block that names something twice, which no writer does, is listed once.
     pub(crate) fn push(&mut self, posting: Posting) {
+        if posting.block < self.next_block {
+            return;
+        }
         varint::push(&mut self.bytes, u64::from(posting.block - self.next_block));
         varint::push(
             &mut self.bytes,
@@ -118,6 +133,12 @@ impl Index {
     pub(crate) fn add(&mut self, digest: &Digest) {
         let block = u32::try_from(self.blocks.len()).expect("a segment holds fewer blocks than bytes");
         self.blocks.push(digest.first_offset);
+        // The numbers of tasks that are named here may have been alone before.
+        for (task, _) in &digest.tasks {
+            if let Some(id) = task_id::read(&digest.names[*task as usize]) {
+                self.name(id);
+            }
+        }
         let ours: Vec<u32> = digest.names.iter().map(|name| self.names.number(name)).collect();
         let ours = |number: u32| if number == ANY { ANY } else { ours[number as usize] };
         for (task, count) in &digest.tasks {
@@ -150,10 +171,55 @@ impl Index {
         for (of, count) in &digest.by_hour {
             *self.rollups.task_hours.entry(cell(of)).or_default() += *count;
         }
+        for of in &digest.alone {
+            let (id, body_bytes) = (of.id, of.body_bytes);
+            let cell = cell(&of.cell);
+            let is_alone = !self.named.contains(&id) && self.alone.add(id, block, cell, body_bytes);
+            if !is_alone {
+                let task = self.name(id);
+                self.add_event(task, block, cell, body_bytes);
+            }
+        }
     }
 
-    pub(crate) fn task(&self, task: &str) -> Option<&Postings> {
-        self.tasks.get(&self.names.get(task)?)
+    /// The name's number of a task that is a number and is alone no more.
+    fn name(&mut self, id: u128) -> u32 {
+        let task = self.names.number(&task_id::name(id));
+        if self.named.insert(id)
+            && let Some((block, cell, body_bytes)) = self.alone.remove(id)
+        {
+            self.add_event(task, block, cell, body_bytes);
+        }
+        task
+    }
+
+    /// Adds what is apart for each task.
+    fn add_event(&mut self, task: u32, block: u32, cell: Cell, body_bytes: u32) {
+        self.tasks.entry(task).or_default().push(Posting {
+            block,
+            first_version: 0,
+            count: 1,
+        });
+        let count = Count {
+            events: 1,
+            body_bytes: u64::from(body_bytes),
+        };
+        *self.rollups.task_hours.entry(Cell { task, ..cell }).or_default() += count;
+    }
+
+    pub(crate) fn task(&self, task: &str) -> Option<Cow<'_, Postings>> {
+        let named = self.names.get(task).and_then(|number| self.tasks.get(&number));
+        if let Some(postings) = named {
+            return Some(Cow::Borrowed(postings));
+        }
+        let (block, ..) = self.alone.get(task_id::read(task)?)?;
+        let mut postings = Postings::default();
+        postings.push(Posting {
+            block,
+            first_version: 0,
+            count: 1,
+        });
+        Some(Cow::Owned(postings))
     }
 
     pub(crate) fn stream(&self, stream: &str) -> Option<&Postings> {
@@ -172,7 +238,11 @@ impl Index {
         let entries = self.tasks.len() + self.streams.len() + cells;
         let postings = self.tasks.values().chain(self.streams.values());
         let postings: usize = postings.map(|postings| postings.bytes.capacity()).sum();
-        self.names.bytes + self.blocks.len() * 8 + postings + entries * ENTRY_BYTES
+        self.names.bytes
+            + self.blocks.len() * 8
+            + postings
+            + entries * ENTRY_BYTES
+            + self.alone.bytes_in_memory()
     }
 }
 

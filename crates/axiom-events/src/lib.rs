@@ -7,6 +7,8 @@
 
 pub mod event;
 
+mod task_id;
+
 pub mod batch;
 
 pub mod append;

@@ -144,6 +144,11 @@ impl Log {
         self.shared.queue.post(batch)
     }
 
+    /// An empty batch for [`Log::post`]. It has the memory of one that was posted and written, if there is one.
+    pub fn spare_batch(&self) -> Batch {
+        self.shared.queue.spare_batch()
+    }
+
     /// Reads what is on the disk.
     pub fn reader(&self) -> Reader {
         self.shared.reader.clone()

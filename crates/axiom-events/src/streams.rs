@@ -119,7 +119,7 @@ impl Streams {
     }
 
     pub(crate) fn known(&self, batch: &Batch) -> Known {
-        let ids: Vec<EventId> = batch.rows.iter().filter_map(|row| row.id).collect();
+        let ids = &batch.ids;
         if ids.len() > 1 {
             let mut distinct = ids.clone();
             distinct.sort_unstable();
@@ -148,13 +148,16 @@ impl Streams {
     ) {
         let names = &batch.names.names;
         let mut next: Vec<Option<u64>> = vec![None; names.len()];
+        let mut ids = batch.ids.iter().copied();
         for (row, offset) in batch.rows.iter().zip(first_offset..) {
             let stream = row.stream as usize;
             let version =
                 next[stream].unwrap_or_else(|| self.next.get(&*names[stream]).copied().unwrap_or(0));
             versions.push(version);
             next[stream] = Some(version.saturating_add(1));
-            if let Some(id) = row.id {
+            if row.has_id
+                && let Some(id) = ids.next()
+            {
                 self.remember(id, offset);
                 undo.ids.push(id);
             }

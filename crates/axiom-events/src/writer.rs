@@ -224,6 +224,9 @@ impl Writer {
         self.streams
             .assign(&append.batch, first_offset, &mut self.versions, undo);
         self.builder.add(&append.batch, &self.versions);
+        if answer.reply.is_none() {
+            self.queue.give_back(append.batch);
+        }
         answers.push(answer);
     }
 

@@ -1,1 +1,5 @@
 //! Where events go when they are no longer hot: Parquet files, object stores, Redis.
+
+pub mod template;
+
+pub mod file;

@@ -5,23 +5,27 @@
 //! | id | what, for each event unless it says otherwise |
 //! |---|---|
 //! | 1 | the block's distinct names, each once: how many (number), then length (number) and UTF-8 of each |
-//! | 2 | one byte: level in bits 0-2, format in bits 3-4, 5: has a trace, 6: the same trace as the last that had one, 7: has an id |
+//! | 2 | one byte: level in bits 0-2, format in bits 3-4, 5: has a trace, 6: the same trace as the last that had one, 6 without 5: the trace is the task's number, 7: has an id |
 //! | 3 | time in nanoseconds since 1970, as the signed difference to the event before, the first's to 0 |
-//! | 4 5 6 7 | tenant, stream, task, kind: place of the name in section 1, from 0 (number) |
+//! | 4 5 6 7 | tenant, stream, task, kind: place of the name in section 1, from 0 (number); for a task one more than the last place if its name is in section 13 |
 //! | 8 | 16 bytes for each event with bit 5 and without bit 6 |
 //! | 9 | 16 bytes, little-endian, for each event with bit 7 |
 //! | 10 | version, as the signed difference to one more than the version before it of the same stream in this block, else to 0 |
 //! | 11 | bytes of the body (number) |
 //! | 12 | the bodies, one after the other |
+//! | 13 | for each event whose task's name is 32 lower-case hex digits: the 128 bits that they are, as the signed difference to the one before, the first's to 0. Missing where there is none |
 //!
 //! Ids below 128 must be understood; a reader skips others that it does not know.
+
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
 use super::{Unsound, varint};
-use crate::batch::{Batch, Names, Row};
-use crate::digest::{Brief, Digest};
+use crate::batch::{BY_ID, Batch, Names, Row};
+use crate::digest::{self, Brief, Digest, Task};
 use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, TraceId};
+use crate::task_id;
 
 const NAMES: u8 = 1;
 const FLAGS: u8 = 2;
@@ -35,6 +39,9 @@ const IDS: u8 = 9;
 const VERSIONS: u8 = 10;
 const LENGTHS: u8 = 11;
 const BODIES: u8 = 12;
+const TASK_IDS: u8 = 13;
+/// Sections with lower ids are known.
+const KNOWN: usize = TASK_IDS as usize + 1;
 
 /// From here on a section may be skipped.
 const OPTIONAL: u8 = 128;
@@ -52,6 +59,9 @@ pub(crate) struct Builder {
     rows: Vec<Row>,
     versions: Vec<u64>,
     bodies: Vec<u8>,
+    task_ids: Vec<u128>,
+    traces: Vec<TraceId>,
+    ids: Vec<EventId>,
     /// Of the batch that is being added: its numbers of names, and ours.
     numbers: Vec<u32>,
 }
@@ -64,7 +74,10 @@ impl Builder {
         for name in &batch.names.names {
             self.numbers.push(self.names.number(name, None));
         }
-        let ours = |number: u32| self.numbers[number as usize];
+        let ours = |number: u32| match number {
+            BY_ID => BY_ID,
+            number => self.numbers[number as usize],
+        };
         self.rows.extend(batch.rows.iter().map(|row| Row {
             tenant: ours(row.tenant),
             stream: ours(row.stream),
@@ -74,6 +87,9 @@ impl Builder {
         }));
         self.versions.extend_from_slice(versions);
         self.bodies.extend_from_slice(&batch.bodies);
+        self.task_ids.extend_from_slice(&batch.task_ids);
+        self.traces.extend_from_slice(&batch.traces);
+        self.ids.extend_from_slice(&batch.ids);
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -95,13 +111,17 @@ impl Builder {
 
     /// The block in brief. Its names are gone from here: it is for a block that was encoded.
     pub(crate) fn digest(&mut self, first_offset: u64) -> Digest {
-        let names = self.names.take();
+        let mut names = self.names.take();
+        let mut by_id = digest::tasks(&self.task_ids, &mut names).into_iter();
         let events = self.rows.iter().zip(&self.versions).map(|(row, version)| Brief {
             time: row.time,
             version: *version,
             tenant: row.tenant,
             stream: row.stream,
-            task: row.task,
+            task: match row.task {
+                BY_ID => by_id.next().expect("each of them has its number"),
+                number => Task::Named(number),
+            },
             kind: row.kind,
             level: row.level,
             body_bytes: row.body_len,
@@ -114,13 +134,17 @@ impl Builder {
         self.rows.clear();
         self.versions.clear();
         self.bodies.clear();
+        self.task_ids.clear();
+        self.traces.clear();
+        self.ids.clear();
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bodies.len() + self.rows.len() * 16 + 4096);
-        section(&mut out, NAMES, |out| self.encode_names(out));
-        section(&mut out, FLAGS, |out| self.encode_flags(out));
-        section(&mut out, TIMES, |out| {
+    /// Appends the columns.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(self.bodies.len() + self.rows.len() * 16 + 4096);
+        section(out, NAMES, |out| self.encode_names(out));
+        section(out, FLAGS, |out| out.extend(self.marks().map(|mark| mark.flags)));
+        section(out, TIMES, |out| {
             let mut before = 0i64;
             for row in &self.rows {
                 varint::push_signed(out, row.time.wrapping_sub(before));
@@ -128,7 +152,7 @@ impl Builder {
             }
         });
         let mut numbers = |id, number: fn(&Row) -> u32| {
-            section(&mut out, id, |out| {
+            section(out, id, |out| {
                 for row in &self.rows {
                     varint::push(out, u64::from(number(row)));
                 }
@@ -136,22 +160,28 @@ impl Builder {
         };
         numbers(TENANTS, |row| row.tenant);
         numbers(STREAMS, |row| row.stream);
-        numbers(TASKS, |row| row.task);
         numbers(KINDS, |row| row.kind);
-        section(&mut out, TRACES, |out| self.encode_traces(out));
-        section(&mut out, IDS, |out| {
-            for id in self.rows.iter().filter_map(|row| row.id) {
+        section(out, TASKS, |out| self.encode_tasks(out));
+        if !self.task_ids.is_empty() {
+            section(out, TASK_IDS, |out| self.encode_task_ids(out));
+        }
+        section(out, TRACES, |out| {
+            for trace in self.marks().filter_map(|mark| mark.trace) {
+                out.extend_from_slice(&trace.0);
+            }
+        });
+        section(out, IDS, |out| {
+            for id in &self.ids {
                 out.extend_from_slice(&id.0.to_le_bytes());
             }
         });
-        section(&mut out, VERSIONS, |out| self.encode_versions(out));
-        section(&mut out, LENGTHS, |out| {
+        section(out, VERSIONS, |out| self.encode_versions(out));
+        section(out, LENGTHS, |out| {
             for row in &self.rows {
                 varint::push(out, u64::from(row.body_len));
             }
         });
-        section(&mut out, BODIES, |out| out.extend_from_slice(&self.bodies));
-        out
+        section(out, BODIES, |out| out.extend_from_slice(&self.bodies));
     }
 
     fn encode_names(&self, out: &mut Vec<u8>) {
@@ -162,32 +192,56 @@ impl Builder {
         }
     }
 
-    fn encode_flags(&self, out: &mut Vec<u8>) {
-        let mut last_trace = None;
-        out.extend(self.rows.iter().map(|row| {
-            let mut flags = row.level as u8 | (row.format as u8) << 3;
-            if row.trace.is_some() {
-                flags |= HAS_TRACE;
-                if row.trace == last_trace {
-                    flags |= SAME_TRACE;
-                }
-                last_trace = row.trace;
-            }
-            if row.id.is_some() {
-                flags |= HAS_ID;
-            }
-            flags
-        }));
+    fn encode_tasks(&self, out: &mut Vec<u8>) {
+        let by_id = self.names.names.len() as u64;
+        for row in &self.rows {
+            varint::push(
+                out,
+                match row.task {
+                    BY_ID => by_id,
+                    number => u64::from(number),
+                },
+            );
+        }
     }
 
-    fn encode_traces(&self, out: &mut Vec<u8>) {
-        let mut last = None;
-        for trace in self.rows.iter().filter_map(|row| row.trace) {
-            if last != Some(trace) {
-                out.extend_from_slice(&trace.0);
-                last = Some(trace);
-            }
+    fn encode_task_ids(&self, out: &mut Vec<u8>) {
+        let mut before = 0u128;
+        for id in &self.task_ids {
+            varint::push_signed_long(out, id.wrapping_sub(before).cast_signed());
+            before = *id;
         }
+    }
+
+    /// Of each event.
+    fn marks(&self) -> impl Iterator<Item = Mark> {
+        let mut traces = self.traces.iter();
+        let mut task_ids = self.task_ids.iter();
+        let mut last_trace = None;
+        self.rows.iter().map(move |row| {
+            let mut flags = row.level as u8 | (row.format as u8) << 3;
+            if row.has_id {
+                flags |= HAS_ID;
+            }
+            let task_id = if row.task == BY_ID { task_ids.next() } else { None };
+            let Some(trace) = row.has_trace.then(|| traces.next()).flatten() else {
+                return Mark { flags, trace: None };
+            };
+            if task_id.is_some_and(|id| id.to_be_bytes() == trace.0) {
+                flags |= SAME_TRACE;
+                return Mark { flags, trace: None };
+            }
+            flags |= HAS_TRACE;
+            if last_trace == Some(*trace) {
+                flags |= SAME_TRACE;
+                return Mark { flags, trace: None };
+            }
+            last_trace = Some(*trace);
+            Mark {
+                flags,
+                trace: last_trace,
+            }
+        })
     }
 
     fn encode_versions(&self, out: &mut Vec<u8>) {
@@ -198,6 +252,12 @@ impl Builder {
             *next = version.wrapping_add(1);
         }
     }
+}
+
+/// An event's flags, and its trace if that has to be written down.
+struct Mark {
+    flags: u8,
+    trace: Option<TraceId>,
 }
 
 fn section(out: &mut Vec<u8>, id: u8, write: impl FnOnce(&mut Vec<u8>)) {
@@ -215,6 +275,9 @@ pub(crate) struct Columns {
     /// Start and end of each name in `plain`.
     names: Vec<(u32, u32)>,
     rows: Vec<Place>,
+    task_ids: Vec<u128>,
+    /// Names of the tasks that are numbers, once somebody wants to read them.
+    task_names: OnceLock<String>,
 }
 
 /// Where an event's parts are.
@@ -224,6 +287,7 @@ struct Place {
     version: u64,
     tenant: u32,
     stream: u32,
+    /// Beyond the names: a place in the numbers of tasks.
     task: u32,
     kind: u32,
     body_start: u32,
@@ -238,8 +302,14 @@ impl Columns {
     pub(super) fn decode(plain: Bytes, count: u32) -> Result<Columns, Unsound> {
         let sections = Sections::find(&plain)?;
         let names = sections.names(count)?;
-        let rows = Cursor::new(&sections, names.len(), count)?.rows()?;
-        Ok(Columns { rows, names, plain })
+        let (rows, task_ids) = Cursor::new(&sections, names.len(), count)?.rows()?;
+        Ok(Columns {
+            rows,
+            names,
+            plain,
+            task_ids,
+            task_names: OnceLock::new(),
+        })
     }
 
     pub(super) fn row(&self, row: usize) -> (Event<'_>, u64) {
@@ -248,7 +318,7 @@ impl Columns {
             time: place.time,
             tenant: self.name(place.tenant),
             stream: self.name(place.stream),
-            task: self.name(place.task),
+            task: self.task_name(place.task),
             kind: self.name(place.kind),
             level: place.level,
             trace: place.trace,
@@ -262,33 +332,55 @@ impl Columns {
     /// All names, and the events with their numbers.
     pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
         let names = (0..self.names.len()).map(|number| Box::from(self.name(place_of(number))));
-        let events = self.rows.iter().map(|place| Brief {
+        let mut names: Vec<Box<str>> = names.collect();
+        let by_id = digest::tasks(&self.task_ids, &mut names);
+        let events = self.rows.iter().map(move |place| Brief {
             time: place.time,
             version: place.version,
             tenant: place.tenant,
             stream: place.stream,
-            task: place.task,
+            task: match self.task_place(place.task) {
+                Some(number) => by_id[number],
+                None => Task::Named(place.task),
+            },
             kind: place.kind,
             level: place.level,
             body_bytes: place.body_end - place.body_start,
         });
-        (names.collect(), events)
+        (names, events)
     }
 
     /// Rows of events whose task, or else whose stream, has this name.
     pub(super) fn rows_of(&self, column: Column, name: &str) -> Vec<usize> {
-        let Some(number) = (0..self.names.len())
+        let number = (0..self.names.len())
             .map(place_of)
-            .find(|number| self.name(*number) == name)
-        else {
+            .find(|number| self.name(*number) == name);
+        let id = task_id::read(name);
+        if number.is_none() && (id.is_none() || self.task_ids.is_empty()) {
             return Vec::new();
-        };
+        }
         let is_of = |place: &Place| match column {
-            Column::Task => place.task == number,
-            Column::Stream => place.stream == number,
+            Column::Task => match self.task_place(place.task) {
+                Some(place) => id == Some(self.task_ids[place]),
+                None => Some(place.task) == number,
+            },
+            Column::Stream => Some(place.stream) == number,
         };
         let rows = self.rows.iter().enumerate().filter(|(_, place)| is_of(place));
         rows.map(|(row, _)| row).collect()
+    }
+
+    /// Place in the numbers of tasks, if the task has one.
+    fn task_place(&self, task: u32) -> Option<usize> {
+        (task as usize).checked_sub(self.names.len())
+    }
+
+    fn task_name(&self, task: u32) -> &str {
+        let Some(place) = self.task_place(task) else {
+            return self.name(task);
+        };
+        let names = self.task_names.get_or_init(|| task_id::names(&self.task_ids));
+        task_id::name_at(names, place)
     }
 
     fn name(&self, number: u32) -> &str {
@@ -297,7 +389,10 @@ impl Columns {
     }
 
     pub(super) fn bytes_in_memory(&self) -> usize {
-        self.plain.len() + self.names.len() * size_of::<(u32, u32)>() + self.rows.len() * size_of::<Place>()
+        self.plain.len()
+            + self.names.len() * size_of::<(u32, u32)>()
+            + self.rows.len() * size_of::<Place>()
+            + self.task_ids.len() * (size_of::<u128>() + task_id::DIGITS)
     }
 }
 
@@ -316,12 +411,12 @@ pub(crate) enum Column {
 /// Where each section is.
 struct Sections<'a> {
     plain: &'a [u8],
-    found: [Option<std::ops::Range<usize>>; BODIES as usize + 1],
+    found: [Option<std::ops::Range<usize>>; KNOWN],
 }
 
 impl<'a> Sections<'a> {
     fn find(plain: &'a [u8]) -> Result<Sections<'a>, Unsound> {
-        let mut found = [const { None }; BODIES as usize + 1];
+        let mut found = [const { None }; KNOWN];
         let mut at = 0;
         while let Some(&id) = plain.get(at) {
             let bytes = plain[at + 1..]
@@ -349,6 +444,11 @@ impl<'a> Sections<'a> {
 
     fn get(&self, id: u8) -> Result<&'a [u8], Unsound> {
         Ok(&self.plain[self.range(id)?])
+    }
+
+    /// A section that is missing where it would be empty.
+    fn get_or_empty(&self, id: u8) -> &'a [u8] {
+        self.get(id).unwrap_or_default()
     }
 
     /// Start and end of each name.
@@ -389,6 +489,7 @@ struct Cursor<'a> {
     flags: &'a [u8],
     times: &'a [u8],
     numbers: [&'a [u8]; 4],
+    task_ids: &'a [u8],
     traces: &'a [u8],
     ids: &'a [u8],
     versions: &'a [u8],
@@ -396,6 +497,7 @@ struct Cursor<'a> {
     bodies: std::ops::Range<u32>,
     time: i64,
     trace: Option<TraceId>,
+    task_ids_read: Vec<u128>,
     next_version: Vec<u64>,
 }
 
@@ -419,6 +521,7 @@ impl<'a> Cursor<'a> {
             flags,
             times: sections.get(TIMES)?,
             numbers,
+            task_ids: sections.get_or_empty(TASK_IDS),
             traces: sections.get(TRACES)?,
             ids: sections.get(IDS)?,
             versions: sections.get(VERSIONS)?,
@@ -426,16 +529,19 @@ impl<'a> Cursor<'a> {
             bodies: place(bodies.start)?..place(bodies.end)?,
             time: 0,
             trace: None,
+            task_ids_read: Vec::new(),
             next_version: vec![0; names],
         })
     }
 
-    fn rows(mut self) -> Result<Vec<Place>, Unsound> {
+    /// The events, and the numbers that tasks are.
+    fn rows(mut self) -> Result<(Vec<Place>, Vec<u128>), Unsound> {
         let mut rows = Vec::with_capacity(self.count);
         for row in 0..self.count {
             rows.push(self.row(self.flags[row])?);
         }
-        for rest in [self.times, self.traces, self.ids, self.versions, self.lengths] {
+        let columns = [self.times, self.traces, self.ids, self.versions, self.lengths];
+        for rest in columns.into_iter().chain([self.task_ids]) {
             all_read(rest)?;
         }
         for rest in self.numbers {
@@ -444,25 +550,26 @@ impl<'a> Cursor<'a> {
         if !self.bodies.is_empty() {
             return Err(unsound("more bodies than events"));
         }
-        Ok(rows)
+        Ok((rows, self.task_ids_read))
     }
 
     fn row(&mut self, flags: u8) -> Result<Place, Unsound> {
         let difference = varint::take_signed(&mut self.times).ok_or(unsound("a time is missing"))?;
         self.time = self.time.wrapping_add(difference);
-        let [tenant, stream, task, kind] = [0, 1, 2, 3].map(|column| self.number(column));
+        let [tenant, stream, kind] = [0, 1, 3].map(|column| self.number(column));
         let stream = stream?;
+        let (task, task_id) = self.task()?;
         let (body_start, body_end) = self.body()?;
         Ok(Place {
             time: self.time,
             tenant: tenant?,
             stream,
-            task: task?,
+            task,
             kind: kind?,
             version: self.version(stream)?,
             body_start,
             body_end,
-            trace: self.trace(flags)?,
+            trace: self.trace(flags, task_id)?,
             id: self.id(flags)?,
             level: *Level::ALL
                 .get(usize::from(flags & 0b111))
@@ -477,6 +584,23 @@ impl<'a> Cursor<'a> {
         let number = varint::take(&mut self.numbers[column]).ok_or(unsound("a name's number is missing"))?;
         match u32::try_from(number) {
             Ok(number) if (number as usize) < self.names => Ok(number),
+            _ => Err(unsound("a number that no name has")),
+        }
+    }
+
+    /// The place of a task's name, or of its number behind the names; and that number.
+    fn task(&mut self) -> Result<(u32, Option<u128>), Unsound> {
+        let place = varint::take(&mut self.numbers[2]).ok_or(unsound("a name's number is missing"))?;
+        match usize::try_from(place) {
+            Ok(place) if place < self.names => Ok((place_of(place), None)),
+            Ok(place) if place == self.names => {
+                let difference = varint::take_signed_long(&mut self.task_ids)
+                    .ok_or(unsound("a task's number is missing"))?;
+                let before = self.task_ids_read.last().copied().unwrap_or_default();
+                let id = before.wrapping_add_signed(difference);
+                self.task_ids_read.push(id);
+                Ok((place_of(self.names + self.task_ids_read.len() - 1), Some(id)))
+            }
             _ => Err(unsound("a number that no name has")),
         }
     }
@@ -502,15 +626,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn trace(&mut self, flags: u8) -> Result<Option<TraceId>, Unsound> {
+    fn trace(&mut self, flags: u8, task_id: Option<u128>) -> Result<Option<TraceId>, Unsound> {
         match (flags & HAS_TRACE != 0, flags & SAME_TRACE != 0) {
             (false, false) => Ok(None),
+            (false, true) => match task_id {
+                Some(id) => Ok(Some(TraceId(id.to_be_bytes()))),
+                None => Err(unsound("a trace that is the number of a task without one")),
+            },
             (true, true) if self.trace.is_some() => Ok(self.trace),
+            (true, true) => Err(unsound("the same trace as none")),
             (true, false) => {
                 self.trace = Some(TraceId(chunk(&mut self.traces)?));
                 Ok(self.trace)
             }
-            _ => Err(unsound("the same trace as none")),
         }
     }
 

@@ -52,8 +52,19 @@ fn made() -> impl Strategy<Value = Made> {
             1 => if may_be_empty { Just(String::new()).boxed() } else { "[a-z]{1,9}".boxed() },
         ]
     };
-    let names = [name(true), name(false), name(true), name(false)];
-    let trace = proptest::option::of((0..2u8).prop_map(|byte| TraceId([byte; 16])));
+    let number = prop_oneof![Just(0), Just(u128::MAX), 7..9u128, any::<u128>()];
+    let task = prop_oneof![name(true), number.prop_map(|id| format!("{id:032x}"))];
+    let names = [
+        name(true).boxed(),
+        name(false).boxed(),
+        task.boxed(),
+        name(false).boxed(),
+    ];
+    let trace = prop_oneof![
+        (0..2u8).prop_map(|byte| [byte; 16]),
+        (7..9u128).prop_map(u128::to_be_bytes)
+    ];
+    let trace = proptest::option::of(trace.prop_map(TraceId));
     let version = prop_oneof![0..9u64, Just(u64::MAX), any::<u64>()];
     let body = proptest::collection::vec(any::<u8>(), 0..40);
     let level = (0..6usize).prop_map(|level| Level::ALL[level]);
@@ -82,6 +93,34 @@ fn encode(made: &[Made]) -> Vec<u8> {
     let mut bytes = Vec::new();
     Encoder::new().unwrap().encode(&builder, PLACE, &mut bytes);
     bytes
+}
+
+#[test]
+fn a_batch_gives_back_what_was_put_into_it() {
+    let made = |names: [&str; 4], trace| Made {
+        time: 1,
+        names: names.map(str::to_owned),
+        level: Level::Info,
+        format: Format::Text,
+        trace,
+        id: Some(EventId(5)),
+        body: b"body".to_vec(),
+        version: 0,
+    };
+    let made = [
+        made(["t", "s", "00000000000000000000000000000001", "k"], None),
+        made(["t", "s", "plain", "k"], Some(TraceId([1; 16]))),
+        made(["t", "s", "ffffffffffffffffffffffffffffffff", "k"], None),
+    ];
+    let mut batch = Batch::new();
+    for one in &made {
+        batch.push(&one.event()).unwrap();
+        // Its names are kept for the next look, not for the next event.
+        assert_eq!(batch.events().last(), Some(one.event()));
+    }
+    assert!(batch.events().eq(made.iter().map(Made::event)));
+    batch.clear();
+    assert_eq!(batch.events().next(), None);
 }
 
 /// A sound block of these columns, whatever they are.
@@ -146,9 +185,13 @@ proptest! {
         let bytes = encode(&made);
         let block = Block::decode(&bytes).unwrap();
         prop_assert_eq!(block.offsets(), 1000..1000 + made.len() as u64);
-        for (recorded, made) in block.events().zip(&made) {
-            prop_assert_eq!(recorded.event, made.event());
-            prop_assert_eq!(recorded.version, made.version);
+        for (recorded, one) in block.events().zip(&made) {
+            prop_assert_eq!(recorded.event, one.event());
+            prop_assert_eq!(recorded.version, one.version);
+            let task = one.event().task;
+            let of_task = (1000..).zip(&made).filter(|(_, other)| other.event().task == task);
+            let of_task: Vec<u64> = of_task.map(|(offset, _)| offset).collect();
+            prop_assert_eq!(block.offsets_of(Column::Task, task), of_task);
         }
     }
 
@@ -199,7 +242,8 @@ proptest! {
             batch.push(&made.event()).unwrap();
             builder.add(&batch, &[made.version]);
         }
-        let mut columns = builder.encode();
+        let mut columns = Vec::new();
+        builder.encode(&mut columns);
         for (at, byte) in changes {
             let at = at.index(columns.len());
             columns[at] = byte;
@@ -225,7 +269,7 @@ proptest! {
 
     #[test]
     fn sections_of_any_content_are_harmless(
-        contents in proptest::collection::vec(proptest::collection::vec(0..5u8, 0..12), 12),
+        contents in proptest::collection::vec(proptest::collection::vec(0..5u8, 0..12), 13),
         count in 0..12u32,
     ) {
         let sections = contents.iter().zip(1..).map(|(content, id)| section(id, content));

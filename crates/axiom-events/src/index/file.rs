@@ -4,7 +4,7 @@
 //!
 //! | at | bytes | what |
 //! |---|---|---|
-//! | 0 | 4 | `AXI` and the version of this format, 1 |
+//! | 0 | 4 | `AXI` and the version of this format, 2 |
 //! | 4 | 4 | CRC-32C of everything after it |
 //! | 8 | 8 | offset of the segment's first event |
 //! | 16 | 8 | the offset after its last |
@@ -17,20 +17,25 @@
 //! tasks, then streams: how many (number), then for each its name (number), how many bytes of postings (number), and these:
 //! for each posting the block and the first version, as the difference to the posting before, and the count (numbers);
 //! four rollups, by second, minute and hour, and by hour with each task apart: how many (number), then for each cell its time as the difference to the one before
-//! it (signed), tenant, task plus one or 0 for all, kind, level, events, body bytes (numbers).
+//! it (signed), tenant, task plus one or 0 for all, kind, level, events, body bytes (numbers);
+//! tasks that are numbers of 128 bits and have one event: how many different cells these have (number), then each cell as above
+//! without what is counted; how many tasks (number), then, ascending, for each its number as the difference to the one before
+//! (signed), its block, the place of its cell, and the bytes of the body (numbers).
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::alone::Alone;
 use super::{Cells, Index, Names, Postings};
 use crate::block::varint;
 use crate::digest::{ANY, Cell, Count};
 use crate::disk::{Access, Disk};
 use crate::event::Level;
+use crate::task_id;
 
-const MAGIC: [u8; 4] = *b"AXI\x01";
+const MAGIC: [u8; 4] = *b"AXI\x02";
 const HEAD_BYTES: usize = 32;
 const TEMPORARY: &str = "idx.tmp";
 const ZSTD_LEVEL: i32 = 3;
@@ -113,7 +118,27 @@ fn encode(index: &Index) -> Vec<u8> {
     for cells in index.rollups.all() {
         push_cells(&mut out, cells);
     }
+    push_alone(&mut out, &index.alone);
     out
+}
+
+fn push_alone(out: &mut Vec<u8>, alone: &Alone) {
+    varint::push(out, alone.cells().len() as u64);
+    let mut before = 0i64;
+    for cell in alone.cells() {
+        push_cell(out, cell, before);
+        before = cell.time;
+    }
+    let tasks = alone.sorted();
+    varint::push(out, tasks.len() as u64);
+    let mut before = 0u128;
+    for (id, numbers) in tasks {
+        varint::push_signed_long(out, id.wrapping_sub(before).cast_signed());
+        before = id;
+        for number in numbers {
+            varint::push(out, u64::from(number));
+        }
+    }
 }
 
 fn sorted<K: Ord, V, S: BuildHasher>(map: &HashMap<K, V, S>) -> Vec<(&K, &V)> {
@@ -126,15 +151,19 @@ fn push_cells(out: &mut Vec<u8>, cells: &Cells) {
     varint::push(out, cells.len() as u64);
     let mut before = 0i64;
     for (cell, count) in sorted(cells) {
-        varint::push_signed(out, cell.time.wrapping_sub(before));
+        push_cell(out, cell, before);
         before = cell.time;
-        varint::push(out, u64::from(cell.tenant));
-        varint::push(out, u64::from(cell.task.wrapping_add(1)));
-        varint::push(out, u64::from(cell.kind));
-        varint::push(out, cell.level as u64);
         varint::push(out, count.events);
         varint::push(out, count.body_bytes);
     }
+}
+
+fn push_cell(out: &mut Vec<u8>, cell: &Cell, time_before: i64) {
+    varint::push_signed(out, cell.time.wrapping_sub(time_before));
+    varint::push(out, u64::from(cell.tenant));
+    varint::push(out, u64::from(cell.task.wrapping_add(1)));
+    varint::push(out, u64::from(cell.kind));
+    varint::push(out, cell.level as u64);
 }
 
 /// The checksum was right, so whatever is wrong here was written wrong: then there is no index.
@@ -168,7 +197,31 @@ fn decode(plain: &[u8]) -> Option<Index> {
             cells.insert(cell, count);
         }
     }
+    take_alone(&mut rest, &mut index.alone, names, blocks)?;
+    let task_ids = index
+        .tasks
+        .keys()
+        .filter_map(|task| task_id::read(index.names.name(*task)));
+    index.named = task_ids.collect();
     rest.is_empty().then_some(index)
+}
+
+fn take_alone(rest: &mut &[u8], alone: &mut Alone, names: usize, blocks: usize) -> Option<()> {
+    let mut time = 0i64;
+    for _ in 0..varint::take(rest)? {
+        time = time.wrapping_add(varint::take_signed(rest)?);
+        let cell = take_cell(rest, time, names)?;
+        alone.put_cell(cell).then_some(())?;
+    }
+    let mut id = 0u128;
+    for _ in 0..varint::take(rest)? {
+        id = id.wrapping_add_signed(varint::take_signed_long(rest)?);
+        let block = take_below(rest, blocks)?;
+        let cell = u32::try_from(varint::take(rest)?).ok()?;
+        let body_bytes = u32::try_from(varint::take(rest)?).ok()?;
+        alone.put(id, [block, cell, body_bytes]).then_some(())?;
+    }
+    Some(())
 }
 
 fn take_names(rest: &mut &[u8]) -> Option<Names> {

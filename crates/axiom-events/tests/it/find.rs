@@ -9,8 +9,28 @@ use axiom_events::find::{By, Group};
 use axiom_events::{Append, Batch, Count, Event, Hit, Level, Log, Options, Reader, Totals};
 use proptest::prelude::*;
 
-const TASKS: [&str; 4] = ["", "red", "green", "blue"];
-const STREAMS: [&str; 3] = ["a", "b", "c"];
+/// The first is none. Some are numbers, and those from [`SELDOM`] on have few events or none.
+const TASKS: [&str; 16] = [
+    "",
+    "red",
+    "green",
+    "0123456789abcdef0123456789abcdef",
+    "00000000000000000000000000000000",
+    "00000000000000000000000000000001",
+    "00000000000000000000000000000002",
+    "00000000000000000000000000000003",
+    "00000000000000000000000000000004",
+    "00000000000000000000000000000005",
+    "00000000000000000000000000000006",
+    "00000000000000000000000000000007",
+    "ffffffffffffffffffffffffffffffff",
+    "fffffffffffffffffffffffffffffffe",
+    // Also a stream.
+    STREAMS[2],
+    "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF",
+];
+const SELDOM: usize = 4;
+const STREAMS: [&str; 3] = ["a", "b", "0000000000000000000000000000000f"];
 const KINDS: [&str; 2] = ["call", "output"];
 const MINUTE: i64 = 60_000_000_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -28,7 +48,8 @@ struct Model {
 
 fn models() -> impl Strategy<Value = Vec<Vec<Model>>> {
     let body = proptest::collection::vec(any::<u8>(), 0..40);
-    let model = (0..6 * HOUR, 0..4usize, 0..3usize, 0..2usize, 0..6usize, body);
+    let task = prop_oneof![20 => 0..SELDOM, 1 => SELDOM..TASKS.len()];
+    let model = (0..6 * HOUR, task, 0..3usize, 0..2usize, 0..6usize, body);
     let model = model.prop_map(|(time, task, stream, kind, level, body)| Model {
         version: 0,
         time,
@@ -202,6 +223,16 @@ fn counts_agree(reader: &Reader, all: &[Model]) {
         .filter_map(|(group, count)| Some((group.time?, count.events)))
         .collect();
     assert_eq!(found, expected);
+    for task in TASKS {
+        let of_task = Totals {
+            task: Some(task),
+            ..Totals::default()
+        };
+        let found = reader.totals(&of_task).expect("the disk is well");
+        let found: u64 = found.iter().map(|(_, count)| count.events).sum();
+        let expected = all.iter().filter(|model| TASKS[model.task] == task).count();
+        assert_eq!(found, expected as u64, "{task}");
+    }
     let everything = reader.totals(&Totals::default()).expect("the disk is well");
     assert_eq!(everything[0].1.events, all.len() as u64);
 }

@@ -19,8 +19,6 @@ const IS_ERROR: &[u8] = b"\"isError\"";
 /// What is searched for in every answer is prepared once.
 static FIND_IS_ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(IS_ERROR));
 static FIND_INPUT_REQUIRED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"input_required\""));
-/// An answer in several pieces, of which one may be the client's id, is put together up to this size.
-const JOIN_BYTES_MAX: usize = 4 << 10;
 /// Bytes in which a search over a seam between two pieces finds every word above, and what follows it.
 const SEAM_BYTES: usize = 32;
 
@@ -36,8 +34,14 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Look {
     seen: Seen,
-    /// The end of what was searched.
-    end: Vec<u8>,
+    seam: Seam,
+}
+
+/// The end of the pieces that were searched, and room for the beginning of the next one.
+#[derive(Debug)]
+struct Seam {
+    bytes: [u8; 2 * SEAM_BYTES],
+    len: usize,
 }
 
 /// Reads what an answer says of itself, as far as it is here.
@@ -84,10 +88,14 @@ pub(super) fn response(raw: &[u8]) -> &[u8] {
 }
 
 pub(super) fn joined(parts: &VecDeque<Bytes>) -> Cow<'_, [u8]> {
-    match parts.len() {
-        1 => Cow::Borrowed(parts.front().map_or(&[], |part| &part[..])),
-        _ => Cow::Owned(parts.iter().flat_map(|part| part.iter().copied()).collect()),
+    if parts.len() == 1 {
+        return Cow::Borrowed(parts.front().map_or(&[], |part| &part[..]));
     }
+    let mut joined = Vec::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        joined.extend_from_slice(part);
+    }
+    Cow::Owned(joined)
 }
 
 fn error_code(raw: &[u8]) -> Option<i64> {
@@ -96,24 +104,39 @@ fn error_code(raw: &[u8]) -> Option<i64> {
     std::str::from_utf8(code.of(raw)).ok()?.parse().ok()
 }
 
+/// Most answers come in three pieces, of which the middle one is the client's id. They are not put together for this.
 fn has(parts: &VecDeque<Bytes>, word: &Finder<'_>) -> bool {
-    let bytes: usize = parts.iter().map(Bytes::len).sum();
-    // Small pieces: a word may lie across more than two of them.
-    if parts.len() > 1 && bytes <= JOIN_BYTES_MAX {
-        return word.find(&joined(parts)).is_some();
-    }
-    parts.iter().any(|part| word.find(part).is_some()) || seams(parts).any(|seam| word.find(&seam).is_some())
-}
-
-fn seams(parts: &VecDeque<Bytes>) -> impl Iterator<Item = Vec<u8>> {
+    let mut seam = Seam::default();
     parts
         .iter()
-        .zip(parts.iter().skip(1))
-        .map(|(before, after)| [last(before), &after[..after.len().min(SEAM_BYTES)]].concat())
+        .any(|part| seam.pass(part, |bytes| word.find(bytes).is_some()))
 }
 
-fn last(bytes: &[u8]) -> &[u8] {
-    &bytes[bytes.len().saturating_sub(SEAM_BYTES)..]
+impl Default for Seam {
+    fn default() -> Seam {
+        let bytes = [0; 2 * SEAM_BYTES];
+        Seam { bytes, len: 0 }
+    }
+}
+
+impl Seam {
+    /// Whether something is found in the next piece, or in what lies across its beginning.
+    fn pass(&mut self, piece: &[u8], finds: impl Fn(&[u8]) -> bool) -> bool {
+        let before = self.len;
+        let head = &piece[..piece.len().min(SEAM_BYTES)];
+        let filled = before + head.len();
+        self.bytes[before..filled].copy_from_slice(head);
+        let is_found = (before > 0 && finds(&self.bytes[..filled])) || finds(piece);
+        if let Some(end) = piece.last_chunk::<SEAM_BYTES>() {
+            self.bytes[..SEAM_BYTES].copy_from_slice(end);
+            self.len = SEAM_BYTES;
+        } else {
+            let surplus = filled.saturating_sub(SEAM_BYTES);
+            self.bytes.copy_within(surplus..filled, 0);
+            self.len = filled - surplus;
+        }
+        is_found
+    }
 }
 
 /// Whether `"isError": true` stands somewhere.
@@ -128,23 +151,17 @@ fn says_error(bytes: &[u8]) -> bool {
 
 impl Look {
     pub(super) fn new(seen: Seen, parts: &VecDeque<Bytes>) -> Look {
-        let end = parts.back().map(|part| last(part).to_vec());
-        Look {
-            seen,
-            end: end.unwrap_or_default(),
+        let mut seam = Seam::default();
+        for part in parts {
+            seam.pass(part, |_| false);
         }
+        Look { seen, seam }
     }
 
     pub(super) fn at(&mut self, piece: &[u8]) {
-        if self.seen.outcome == Outcome::Result {
-            let seam = [&self.end[..], &piece[..piece.len().min(SEAM_BYTES)]].concat();
-            if says_error(&seam) || says_error(piece) {
-                self.seen.outcome = Outcome::ToolError;
-            }
+        if self.seen.outcome == Outcome::Result && self.seam.pass(piece, says_error) {
+            self.seen.outcome = Outcome::ToolError;
         }
-        self.end.extend_from_slice(last(piece));
-        let surplus = self.end.len().saturating_sub(SEAM_BYTES);
-        self.end.drain(..surplus);
     }
 
     pub(super) fn seen(self) -> Seen {

@@ -1,7 +1,8 @@
-//! Where events are put: a desk for each thread, emptied into the log every few milliseconds.
+//! Where events are put: a desk for each thread, emptied into the log some twenty times a second.
 //!
-//! Nothing on a call's way waits for another thread: what is locked here is locked by the desk's own thread, and at
-//! shutdown by the one that closes. A log that takes nothing more is no reason to hold up calls: what it refuses is
+//! Nothing on a call's way waits for another thread: what is locked here is locked by the desk's own thread, and for a
+//! moment by whoever empties it. That is the gateway's first thread, which serves no calls: a timer on each of those that do
+//! costs more than it seems, as does every block and every sync of the disk. A log that takes nothing more is no reason to hold up calls: what it refuses is
 //! counted, and an event of kind `axiom.gap` tells how many are missing as soon as there is room for one.
 
 use std::borrow::Cow;
@@ -28,11 +29,14 @@ const CALL_KIND: &str = "gateway.call";
 /// The stream of what concerns no server.
 const STREAM: &str = "gateway";
 
-/// How long an event waits on its desk: as long as the log would wait for others to share a block with.
-const POST_PAUSE: Duration = Duration::from_millis(5);
-/// Events and bytes at which a desk is emptied at once.
-const POST_EVENTS: usize = 512;
-const POST_BYTES: usize = 256 << 10;
+/// How long an event waits on its desk. Long enough that what a block costs is shared by many, short enough for somebody
+/// who watches.
+const POST_PAUSE: Duration = Duration::from_millis(50);
+/// Events and bytes at which a desk is emptied at once. A desk of a busy gateway does not come to half of it in a pause.
+const POST_EVENTS: usize = 4096;
+const POST_BYTES: usize = 1 << 20;
+/// What a member of an object has beside its key and its value, and most values.
+const ROOM_BYTES: usize = 48;
 /// Pause before a log that was full is told again what is missing from it.
 const GAP_PAUSE: Duration = Duration::from_secs(1);
 
@@ -51,12 +55,23 @@ struct Book {
     bodies: AtomicU8,
     policy: ArcSwap<Policy>,
     desks: Mutex<Vec<Arc<Desk>>>,
+    rounds: Arc<Rounds>,
+}
+
+/// Who empties the desks.
+#[derive(Debug)]
+struct Rounds {
+    log: Log,
+    /// Where the recorder was made. Without a runtime each event is handed over at once.
+    home: Option<Handle>,
+    /// Desks with something on them that nobody has come for yet.
+    waiting: Mutex<Vec<Arc<Desk>>>,
 }
 
 /// One thread's.
 #[derive(Debug)]
 pub(super) struct Desk {
-    log: Log,
+    rounds: Arc<Rounds>,
     run: u64,
     /// The next call's number; the desk's own number stands in front.
     next: AtomicU64,
@@ -82,7 +97,13 @@ thread_local! {
 impl Recorder {
     pub(crate) fn new(log: Option<Log>, options: &Options) -> Recorder {
         let book = log.map(|log| {
+            let rounds = Arc::new(Rounds {
+                log: log.clone(),
+                home: Handle::try_current().ok(),
+                waiting: Mutex::default(),
+            });
             Arc::new(Book {
+                rounds,
                 log,
                 run: run(),
                 bodies: AtomicU8::new(bodies(options) as u8),
@@ -152,7 +173,7 @@ impl Book {
         let mut desks = self.desks();
         let number = desks.len() as u64;
         let desk = Arc::new(Desk {
-            log: self.log.clone(),
+            rounds: Arc::clone(&self.rounds),
             run: self.run,
             next: AtomicU64::new(number << 48),
             drawer: Mutex::default(),
@@ -188,8 +209,7 @@ impl Desk {
         level: Level,
         mut draft: Draft,
     ) {
-        use std::fmt::Write as _;
-        draft.json.push(b'}');
+        draft.close();
         let mut drawer = self.lock();
         let Drawer {
             batch,
@@ -206,8 +226,7 @@ impl Desk {
         }
         task.clear();
         if let Some(id) = call {
-            // A String takes everything.
-            let _written = write!(task, "{id:032x}").is_ok();
+            push_hex(task, &id.to_be_bytes());
         }
         let event = Event {
             time: time::unix_nanos(),
@@ -225,48 +244,29 @@ impl Desk {
             tracing::error!(%unfit, "an event is missing from the log");
             *lost += 1;
         }
-        if batch.len() >= POST_EVENTS || batch.bytes() >= POST_BYTES {
-            drop(drawer);
+        let is_full = batch.len() >= POST_EVENTS || batch.bytes() >= POST_BYTES;
+        let is_expected = std::mem::replace(&mut drawer.is_expected, true);
+        drop(drawer);
+        if is_full {
             self.post();
-        } else if !drawer.is_expected {
-            drawer.is_expected = true;
-            drop(drawer);
-            self.post_later();
+        }
+        if !is_expected {
+            self.rounds.come_to(self);
         }
     }
 
-    fn post_later(self: &Arc<Self>) {
-        let visit = Visit(Arc::clone(self));
-        // Without a runtime, or with one that is ending, the visit is dropped at once, which is when it is made.
-        if Handle::try_current().is_ok() {
-            drop(spawn("record events", async move {
-                time::sleep(POST_PAUSE).await;
-                while !visit.0.post() {
-                    time::sleep(GAP_PAUSE).await;
-                }
-            }));
-        }
+    /// Hands everything over to the log.
+    fn post(&self) {
+        self.lock().hand_over(&self.rounds.log);
     }
 
-    /// Hands everything over to the log. False if the log has yet to be told that events are missing.
-    fn post(&self) -> bool {
+    /// Hands everything over to the log, and what comes next waits for another visit. False if the log has yet to be told
+    /// that events are missing: then this desk is still to be visited.
+    fn visit(&self) -> bool {
         let mut drawer = self.lock();
-        if drawer.lost > 0 && self.log.post(gap(drawer.lost)).is_ok() {
-            drawer.lost = 0;
-        }
-        if !drawer.batch.is_empty() {
-            let batch = std::mem::take(&mut drawer.batch);
-            if let Err(Full(mut batch)) = self.log.post(batch) {
-                if drawer.lost == 0 {
-                    tracing::warn!("the event log takes no more events; calls go on without being recorded");
-                }
-                drawer.lost += batch.len() as u64;
-                batch.clear();
-                drawer.batch = batch;
-            }
-        }
+        drawer.hand_over(&self.rounds.log);
         drawer.is_expected = drawer.lost > 0;
-        drawer.lost == 0
+        !drawer.is_expected
     }
 
     fn lock(&self) -> MutexGuard<'_, Drawer> {
@@ -274,12 +274,83 @@ impl Desk {
     }
 }
 
-/// Empties a desk when it is over, however it ends.
-struct Visit(Arc<Desk>);
+impl Drawer {
+    fn hand_over(&mut self, log: &Log) {
+        if self.lost > 0 && log.post(gap(self.lost)).is_ok() {
+            self.lost = 0;
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(&mut self.batch, log.spare_batch());
+        if let Err(Full(mut batch)) = log.post(batch) {
+            if self.lost == 0 {
+                tracing::warn!("the event log takes no more events; calls go on without being recorded");
+            }
+            self.lost += batch.len() as u64;
+            batch.clear();
+            self.batch = batch;
+        }
+    }
+}
 
-impl Drop for Visit {
+impl Rounds {
+    /// Sees to it that somebody comes to this desk.
+    fn come_to(self: &Arc<Self>, desk: &Arc<Desk>) {
+        let mut waiting = self.waiting();
+        let is_first = waiting.is_empty();
+        waiting.push(Arc::clone(desk));
+        drop(waiting);
+        if !is_first {
+            return;
+        }
+        let round = Round {
+            rounds: Arc::clone(self),
+            late: Vec::new(),
+            is_over: false,
+        };
+        // Without a runtime, or with one that is ending, the round is dropped at once, which is when it is made.
+        if let Some(home) = &self.home {
+            drop(spawn::spawn_on(home, "record events", round.make()));
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Desk>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One visit to each desk that waits, which is made when it is over, however it ends.
+struct Round {
+    rounds: Arc<Rounds>,
+    /// Desks with something that the log did not take.
+    late: Vec<Arc<Desk>>,
+    is_over: bool,
+}
+
+impl Round {
+    async fn make(mut self) {
+        time::sleep(POST_PAUSE).await;
+        self.visit();
+        while !self.late.is_empty() {
+            time::sleep(GAP_PAUSE).await;
+            self.late.retain(|desk| !desk.visit());
+        }
+        self.is_over = true;
+    }
+
+    fn visit(&mut self) {
+        let waiting = std::mem::take(&mut *self.rounds.waiting());
+        self.late.extend(waiting);
+        self.late.retain(|desk| !desk.visit());
+    }
+}
+
+impl Drop for Round {
     fn drop(&mut self) {
-        self.0.post();
+        if !self.is_over {
+            self.visit();
+        }
     }
 }
 
@@ -317,18 +388,27 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new() -> Draft {
-        let mut json = Vec::with_capacity(384);
-        json.push(b'{');
-        Draft { json, server: None }
+        Draft {
+            json: Vec::with_capacity(384),
+            server: None,
+        }
     }
 
+    /// The first one's comma becomes the object's brace.
     fn key(&mut self, key: &str) {
-        if self.json.len() > 1 {
-            self.json.push(b',');
-        }
-        self.json.push(b'"');
+        self.json.reserve(key.len() + ROOM_BYTES);
+        self.json.extend_from_slice(b",\"");
         self.json.extend_from_slice(key.as_bytes());
         self.json.extend_from_slice(b"\":");
+    }
+
+    /// Nothing comes any more.
+    fn close(&mut self) {
+        match self.json.first_mut() {
+            Some(comma) => *comma = b'{',
+            None => self.json.push(b'{'),
+        }
+        self.json.push(b'}');
     }
 
     /// A value that is JSON.
@@ -360,7 +440,9 @@ impl Draft {
     }
 
     pub(super) fn hex(&mut self, key: &str, number: u64) {
-        self.word(key, &format!("{number:016x}"));
+        let mut digits = String::with_capacity(16);
+        push_hex(&mut digits, &number.to_be_bytes());
+        self.word(key, &digits);
     }
 
     /// The server that the event is about. The first one that is named stays.
@@ -376,6 +458,14 @@ impl Draft {
     fn server_name(&self) -> Option<&str> {
         let (from, to) = self.server?;
         std::str::from_utf8(self.json.get(from..to)?).ok()
+    }
+}
+
+fn push_hex(out: &mut String, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(char::from(HEX[usize::from(byte >> 4)]));
+        out.push(char::from(HEX[usize::from(byte & 15)]));
     }
 }
 

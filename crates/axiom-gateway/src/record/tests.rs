@@ -22,6 +22,22 @@ fn check(whole: &str, is_result: bool, outcome: Outcome, code: Option<i64>) {
         let seen = judged(&[front, back], is_result, Method::ToolsCall);
         assert_eq!(seen, expected, "{front} | {back}");
     }
+    // Words lie across many pieces too.
+    for bytes in [1, 7] {
+        let parts: Vec<&str> = pieces(whole, bytes);
+        assert_eq!(
+            judged(&parts, is_result, Method::ToolsCall),
+            expected,
+            "{parts:?}"
+        );
+    }
+}
+
+fn pieces(whole: &str, bytes: usize) -> Vec<&str> {
+    let whole = whole.as_bytes().chunks(bytes);
+    whole
+        .map(|piece| std::str::from_utf8(piece).expect("these answers are ASCII"))
+        .collect()
 }
 
 #[test]

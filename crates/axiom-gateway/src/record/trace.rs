@@ -3,13 +3,15 @@
 use axiom_events::TraceId;
 use axiom_protocol::text::text;
 use axiom_protocol::walk;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::message::Message;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 pub(super) fn of(message: &Message, headers: Option<&HeaderMap>) -> Option<TraceId> {
     in_meta(message).or_else(|| {
-        let header = headers?.get("traceparent")?;
+        let header = headers?.get(TRACEPARENT)?;
         parse(header.as_bytes())
     })
 }
