@@ -34,6 +34,9 @@ pub(super) enum Cut {
 /// Bytes that are looked at beyond the limit, so that a secret at the limit is recognised by what follows.
 const BEYOND_BYTES: usize = 4 << 10;
 
+/// Bytes of a body that was cut. As a text in the event each of them may become two, and two bodies must fit there.
+const PART_BYTES_MAX: usize = 1 << 20;
+
 /// What of bodies is recorded, and which secrets the gateway knows.
 #[derive(Debug)]
 pub(super) struct Policy {
@@ -81,7 +84,7 @@ impl Policy {
             return Cut::Whole(copied);
         }
         let mut part = String::from_utf8_lossy(&copied).into_owned();
-        let mut end = part.len().min(self.bytes_max);
+        let mut end = part.len().min(self.bytes_max).min(PART_BYTES_MAX);
         while !part.is_char_boundary(end) {
             end -= 1;
         }
