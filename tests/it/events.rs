@@ -621,3 +621,44 @@ fn requests_of_every_transport_are_recorded() {
     assert_eq!(calls[0]["stream"], "gateway");
     assert_eq!(calls[0]["level"], "warn");
 }
+
+#[test]
+fn calls_that_are_sampled_are_counted() {
+    let sampled = r#"{ kinds = ["gateway.call"], before_error = 0, after_error = 0 }"#;
+    let config = Config::new()
+        .stdio("everything", &servers::everything().command)
+        .events(&format!("dir = \"events\"\nsample = {sampled}"));
+    let gateway = Gateway::start(&config);
+    let mut client = Stateless::new(&gateway.mcp());
+    const CALLS: usize = 200;
+    for n in 0..CALLS {
+        client.call("everything__echo", &json!({ "message": format!("{n}") }));
+    }
+    let dir = folder(&gateway);
+    let echoes = || -> (Vec<Value>, u64) {
+        let kept = export(&dir, "kind=gateway.call method=tools/call");
+        let counted = export(&dir, "kind=axiom.sampled");
+        let of_echo = |event: &&Value| {
+            event["body"]["template"]
+                .as_str()
+                .is_some_and(|text| text.contains("tools/call"))
+        };
+        let count = |event: &Value| event["body"]["events"].as_u64().expect("a counter has a number");
+        let skipped = counted.iter().filter(of_echo).map(count).sum();
+        (kept, skipped)
+    };
+    let mut seen = (0, 0);
+    let found = wait::within(std::time::Duration::from_secs(30), || {
+        let (kept, skipped) = echoes();
+        seen = (kept.len(), skipped);
+        (kept.len() as u64 + skipped >= CALLS as u64).then_some((kept, skipped))
+    });
+    let (kept, skipped) = found.unwrap_or_else(|| panic!("{seen:?} of {CALLS}"));
+    assert_eq!(kept.len() as u64 + skipped, CALLS as u64, "kept or counted, once");
+    assert!(kept.len() < CALLS / 4, "{} were kept", kept.len());
+    // What was kept is as it would be without sampling.
+    assert!(
+        kept.iter()
+            .all(|event| event["task"].as_str().is_some_and(|task| task.len() == 32))
+    );
+}

@@ -31,11 +31,13 @@ mod upstream_faults;
 
 mod events;
 mod events_server;
+mod following;
 mod partitions;
 mod processes;
 mod recording;
 mod reload;
 mod replay;
 mod replicas;
+mod stats;
 
 mod conformance;

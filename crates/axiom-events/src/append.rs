@@ -75,7 +75,7 @@ pub enum AppendError {
 
 /// The queue was full; here is the batch back.
 #[derive(Debug)]
-pub struct Full(pub Batch);
+pub struct Full(pub Box<Batch>);
 
 /// Appends on their way to the writer, bounded in bytes.
 #[derive(Debug)]
@@ -174,10 +174,10 @@ impl Queue {
     pub(crate) fn post(&self, batch: Batch) -> Result<(), Full> {
         let permits = self.permits_for(batch.bytes());
         let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(permits) else {
-            return Err(Full(batch));
+            return Err(Full(Box::new(batch)));
         };
         if batch.bytes() > APPEND_BYTES_MAX {
-            return Err(Full(batch));
+            return Err(Full(Box::new(batch)));
         }
         let append = Append {
             batch,
@@ -190,7 +190,36 @@ impl Queue {
             room,
         };
         self.push(submission)
-            .map_err(|refused| Full(refused.append.batch))
+            .map_err(|refused| Full(Box::new(refused.append.batch)))
+    }
+
+    /// Whether there is room for so many bytes now.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.room.available_permits() >= self.permits_for(bytes) as usize
+    }
+
+    /// As [`Queue::post`], but waits for room. Until there is some, the batch stays where it is.
+    pub(crate) async fn feed(&self, batch: &mut Batch) -> Result<(), AppendError> {
+        let bytes = batch.bytes();
+        if bytes > APPEND_BYTES_MAX {
+            return Err(AppendError::TooLarge { bytes });
+        }
+        let room = Arc::clone(&self.room).acquire_many_owned(self.permits_for(bytes));
+        let room = room.await.map_err(|_| AppendError::Closed)?;
+        let append = Append {
+            batch: std::mem::take(batch),
+            ack: Ack::Memory,
+            ..Append::default()
+        };
+        let submission = Submission {
+            append,
+            reply: None,
+            room,
+        };
+        self.push(submission).map_err(|refused| {
+            *batch = refused.append.batch;
+            AppendError::Closed
+        })
     }
 
     /// Gives the submission back if the queue is closed.

@@ -4,23 +4,26 @@
 //! lie in a row. The log's writer then moves columns, not events.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
 use crate::event::{Event, EventId, Format, Level, TraceId, Unfit};
-use crate::task_id;
+use crate::task_id::{self, TaskIds};
 
 /// Events that are appended together, in this order.
 #[derive(Debug, Default, Clone)]
 pub struct Batch {
-    pub(crate) names: Names,
+    pub(crate) names: Box<Names>,
     pub(crate) rows: Vec<Row>,
     pub(crate) bodies: Vec<u8>,
-    /// Of the events that have one, in order: the task, if its name is a number, the trace, and the producer's id.
-    pub(crate) task_ids: Vec<u128>,
+    pub(crate) numbers: Box<Numbers>,
+}
+
+/// What only some of the events have, in their order.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Numbers {
+    /// Tasks whose names are numbers.
+    pub(crate) task_ids: TaskIds,
     pub(crate) traces: Vec<TraceId>,
     pub(crate) ids: Vec<EventId>,
-    /// Names of the tasks that are numbers, once somebody wants to read them.
-    task_names: OnceLock<String>,
 }
 
 /// An event whose names are numbers of its batch, and whose body ends where the next one begins.
@@ -85,11 +88,10 @@ impl Batch {
         };
         self.rows.push(row);
         if let Some(id) = task_id {
-            self.task_ids.push(id);
-            self.task_names.take();
+            self.numbers.task_ids.push(id);
         }
-        self.traces.extend(event.trace);
-        self.ids.extend(event.id);
+        self.numbers.traces.extend(event.trace);
+        self.numbers.ids.extend(event.id);
         self.bodies.extend_from_slice(event.body);
         Ok(())
     }
@@ -112,31 +114,39 @@ impl Batch {
         self.names.clear();
         self.rows.clear();
         self.bodies.clear();
-        self.task_ids.clear();
-        self.traces.clear();
-        self.ids.clear();
-        self.task_names.take();
+        self.numbers.clear();
     }
 
     /// The memory that it holds, used or not.
     pub(crate) fn capacity_bytes(&self) -> usize {
-        let numbers = self.task_ids.capacity() + self.traces.capacity() + self.ids.capacity();
-        self.bodies.capacity() + self.rows.capacity() * size_of::<Row>() + numbers * size_of::<u128>()
+        let Numbers {
+            task_ids,
+            traces,
+            ids,
+        } = &*self.numbers;
+        let numbers = traces.capacity() + ids.capacity();
+        self.bodies.capacity()
+            + self.rows.capacity() * size_of::<Row>()
+            + task_ids.bytes_in_memory()
+            + numbers * size_of::<u128>()
     }
 
     /// The events, in order.
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
-        let task_names = self.task_names.get_or_init(|| task_id::names(&self.task_ids));
-        let (mut task_ids, mut body_at) = (0, 0);
-        let mut traces = self.traces.iter().copied();
-        let mut ids = self.ids.iter().copied();
+        let Numbers {
+            task_ids,
+            traces,
+            ids,
+        } = &*self.numbers;
+        let (mut traces, mut ids) = (traces.iter().copied(), ids.iter().copied());
+        let (mut by_id, mut body_at) = (0, 0);
         self.rows.iter().map(move |row| {
             let body_end = body_at + row.body_len as usize;
             let body = &self.bodies[body_at..body_end];
             body_at = body_end;
             let task = if row.task == BY_ID {
-                task_ids += 1;
-                task_id::name_at(task_names, task_ids - 1)
+                by_id += 1;
+                task_ids.name(by_id - 1)
             } else {
                 self.names.name(row.task)
             };
@@ -153,6 +163,14 @@ impl Batch {
                 body,
             }
         })
+    }
+}
+
+impl Numbers {
+    pub(crate) fn clear(&mut self) {
+        self.task_ids.clear();
+        self.traces.clear();
+        self.ids.clear();
     }
 }
 

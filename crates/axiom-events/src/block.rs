@@ -323,6 +323,25 @@ impl Block {
         Ok(Block { head, columns })
     }
 
+    pub fn shard(&self) -> u16 {
+        self.head.shard
+    }
+
+    /// Hash of the block before it, zeros for a shard's first.
+    pub fn before(&self) -> Hash {
+        self.head.before
+    }
+
+    /// Earliest and latest time of its events, nanoseconds since 1970.
+    pub fn times(&self) -> (i64, i64) {
+        (self.head.time_min, self.head.time_max)
+    }
+
+    /// Bytes of the whole block as it is stored.
+    pub fn stored_bytes(&self) -> usize {
+        self.head.bytes()
+    }
+
     /// Offsets of its events.
     pub fn offsets(&self) -> std::ops::Range<u64> {
         self.head.first_offset..self.head.end_offset()
@@ -356,7 +375,7 @@ impl Block {
     }
 
     /// The names in it, and its events with their numbers.
-    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+    pub(crate) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief<'_>>) {
         self.columns.briefs()
     }
 

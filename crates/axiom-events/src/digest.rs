@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use crate::block::Block;
 use crate::event::Level;
+use crate::sample::counter::{SAMPLED_KIND, Second, Skipped};
 use crate::task_id;
+use crate::writer::LOG_STREAM;
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
 pub(crate) const MINUTE: i64 = 60 * SECOND;
@@ -66,16 +68,23 @@ pub(crate) struct Cell {
 /// In place of a name's number.
 pub(crate) const ANY: u32 = u32::MAX;
 
-/// How many events, and the bytes of their bodies.
+/// How many events happened, and the bytes of their bodies. Some of them may not have been kept: then a
+/// [counter](crate::sample::counter) stands for them. A counter does not count for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
+    /// Kept or not.
     pub events: u64,
+    /// Of all of them.
     pub body_bytes: u64,
+    /// Of the events, those that were not kept.
+    pub skipped: u64,
+    /// Of the bytes, those that were not kept.
+    pub skipped_body_bytes: u64,
 }
 
 /// An event in brief.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Brief {
+pub(crate) struct Brief<'a> {
     pub(crate) time: i64,
     pub(crate) version: u64,
     pub(crate) tenant: u32,
@@ -83,21 +92,22 @@ pub(crate) struct Brief {
     pub(crate) task: Task,
     pub(crate) kind: u32,
     pub(crate) level: Level,
-    pub(crate) body_bytes: u32,
+    pub(crate) body: &'a [u8],
 }
 
 impl Digest {
     /// Of the events of a block, in order.
-    pub(crate) fn new(
+    pub(crate) fn new<'a>(
         first_offset: u64,
         names: Vec<Box<str>>,
-        events: impl Iterator<Item = Brief>,
+        events: impl Iterator<Item = Brief<'a>>,
     ) -> Digest {
         let mut tasks = Tally::new(names.len());
         let mut streams = Tally::new(names.len());
         let mut first_versions = vec![0; names.len()];
         let mut by_second = Cells::default();
         let mut by_hour = Cells::default();
+        let mut counters = Counters::new(names);
         let mut alone = Vec::new();
         for event in events {
             if streams.add(event.stream) {
@@ -110,23 +120,44 @@ impl Digest {
                 kind: event.kind,
                 level: event.level,
             };
-            let hour = Cell {
-                time: event.time.div_euclid(HOUR),
-                ..second
-            };
-            by_second.add(second, event.body_bytes);
-            match event.task {
-                Task::Named(task) => {
-                    tasks.add(task);
-                    by_hour.add(Cell { task, ..hour }, event.body_bytes);
+            let Some((kind, seconds)) = counters.read(&event) else {
+                let hour = second.hour();
+                let body_bytes = u32::try_from(event.body.len()).unwrap_or(u32::MAX);
+                let count = Count::kept(u64::from(body_bytes));
+                by_second.add(second, count);
+                match event.task {
+                    Task::Named(task) => {
+                        tasks.add(task);
+                        by_hour.add(Cell { task, ..hour }, count);
+                    }
+                    Task::Alone(id) => alone.push(Alone {
+                        id,
+                        cell: hour,
+                        body_bytes,
+                    }),
                 }
-                Task::Alone(id) => alone.push(Alone {
-                    id,
-                    cell: hour,
-                    body_bytes: event.body_bytes,
-                }),
+                continue;
+            };
+            let task = match event.task {
+                Task::Named(task) => task,
+                // It stands for more than one event.
+                Task::Alone(id) => counters.name(task_id::name(id).into()),
+            };
+            tasks.add(task);
+            for skipped in seconds {
+                let time = skipped.second;
+                let (second, count) = (Cell { time, kind, ..second }, Count::skipped(skipped));
+                by_second.add(second, count);
+                by_hour.add(
+                    Cell {
+                        task,
+                        ..second.hour()
+                    },
+                    count,
+                );
             }
         }
+        let names = counters.names;
         let streams = streams.found().map(|(stream, count)| Stretch {
             stream,
             first_version: first_versions[stream as usize],
@@ -175,6 +206,53 @@ pub(crate) fn tasks(ids: &[u128], names: &mut Vec<Box<str>>) -> Vec<Task> {
     tasks
 }
 
+/// Finds counters among events.
+struct Counters {
+    /// The block's, and the kinds of events that were skipped.
+    names: Vec<Box<str>>,
+    /// Number of the kind and of the stream that counters have, if there may be any.
+    are: Option<(u32, u32)>,
+    kinds: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
+}
+
+impl Counters {
+    fn new(names: Vec<Box<str>>) -> Counters {
+        let number = |wanted: &str| {
+            let place = names.iter().position(|name| &**name == wanted)?;
+            u32::try_from(place).ok()
+        };
+        Counters {
+            are: number(SAMPLED_KIND).zip(number(LOG_STREAM)),
+            names,
+            kinds: HashMap::default(),
+        }
+    }
+
+    /// If the event is a counter: the number of the kind that it counts, and how many when.
+    fn read(&mut self, event: &Brief<'_>) -> Option<(u32, Vec<Second>)> {
+        if self.are != Some((event.kind, event.stream)) {
+            return None;
+        }
+        let Skipped { kind, seconds, .. } = Skipped::read_body(event.time, event.body)?;
+        if let Some(number) = self.kinds.get(&*kind) {
+            return Some((*number, seconds));
+        }
+        let place = self.names.iter().position(|name| **name == *kind);
+        let number = match place {
+            Some(place) => u32::try_from(place).ok()?,
+            None => self.name(kind.as_ref().into()),
+        };
+        self.kinds.insert(kind.as_ref().into(), number);
+        Some((number, seconds))
+    }
+
+    /// Adds a name that the block does not have, and gives its number.
+    fn name(&mut self, name: Box<str>) -> u32 {
+        self.names.push(name);
+        u32::try_from(self.names.len() - 1).expect("a block holds fewer names than bytes")
+    }
+}
+
 /// Counts by number, and remembers which came first.
 struct Tally {
     counts: Vec<u32>,
@@ -191,7 +269,11 @@ impl Tally {
 
     /// True if it is the first with this number.
     fn add(&mut self, number: u32) -> bool {
-        let count = &mut self.counts[number as usize];
+        let number_of = number as usize;
+        if number_of >= self.counts.len() {
+            self.counts.resize(number_of + 1, 0);
+        }
+        let count = &mut self.counts[number_of];
         *count += 1;
         if *count == 1 {
             self.order.push(number);
@@ -215,16 +297,15 @@ struct Cells {
 }
 
 impl Cells {
-    fn add(&mut self, cell: Cell, body_bytes: u32) {
+    fn add(&mut self, cell: Cell, count: Count) {
         if self.found.get(self.last).is_none_or(|(last, _)| *last != cell) {
             self.last = *self.numbers.entry(cell).or_insert_with(|| {
                 self.found.push((cell, Count::default()));
                 self.found.len() - 1
             });
         }
-        let (_, count) = &mut self.found[self.last];
-        count.events += 1;
-        count.body_bytes += u64::from(body_bytes);
+        let (_, sum) = &mut self.found[self.last];
+        *sum += count;
     }
 
     fn found(self) -> Vec<(Cell, Count)> {
@@ -232,9 +313,44 @@ impl Cells {
     }
 }
 
+impl Cell {
+    /// The hour that a second is in.
+    fn hour(self) -> Cell {
+        let time = self.time.div_euclid(HOUR / SECOND);
+        Cell { time, ..self }
+    }
+}
+
+impl Count {
+    /// Of one event that was kept.
+    pub(crate) fn kept(body_bytes: u64) -> Count {
+        Count {
+            events: 1,
+            body_bytes,
+            ..Count::default()
+        }
+    }
+
+    /// Of events that were not.
+    fn skipped(second: Second) -> Count {
+        let Second {
+            events, body_bytes, ..
+        } = second;
+        Count {
+            events,
+            body_bytes,
+            skipped: events,
+            skipped_body_bytes: body_bytes,
+        }
+    }
+}
+
 impl std::ops::AddAssign for Count {
+    /// What a counter says is its producer's word: it must not stop the log, whatever it is.
     fn add_assign(&mut self, other: Count) {
-        self.events += other.events;
-        self.body_bytes += other.body_bytes;
+        self.events = self.events.saturating_add(other.events);
+        self.body_bytes = self.body_bytes.saturating_add(other.body_bytes);
+        self.skipped = self.skipped.saturating_add(other.skipped);
+        self.skipped_body_bytes = self.skipped_body_bytes.saturating_add(other.skipped_body_bytes);
     }
 }

@@ -71,6 +71,14 @@ pub enum TotalsError {
 }
 
 impl Hit {
+    /// The event at an offset that the block has.
+    pub(crate) fn new(block: &Arc<Block>, offset: u64) -> Hit {
+        Hit {
+            block: Arc::clone(block),
+            offset,
+        }
+    }
+
     pub fn recorded(&self) -> Recorded<'_> {
         self.block.event(self.offset).expect("it was found in this block")
     }
@@ -83,6 +91,12 @@ impl Reader {
             Next::Block(block) => Some(Hit { block, offset }),
             Next::Gap(_) | Next::End => None,
         })
+    }
+
+    /// The event at this offset, if that needs no disk.
+    pub(crate) fn cached(&self, offset: u64) -> Option<Hit> {
+        let block = self.unpacked(offset)?;
+        Some(Hit { block, offset })
     }
 
     /// The last `count` events of a task, in order.
@@ -125,6 +139,14 @@ impl Reader {
     pub fn last_version(&self, stream: &str) -> Result<Option<u64>, ReadError> {
         let hits = self.backward(Column::Stream, stream, 1, |_| true, u64::MAX)?;
         Ok(hits.last().map(|hit| hit.recorded().version))
+    }
+
+    /// A stream's last event before this offset.
+    pub(crate) fn last_before(&self, stream: &str, before: u64) -> Result<Option<Hit>, ReadError> {
+        let is_wanted = |recorded: &Recorded<'_>| recorded.offset < before;
+        let last_block = before.saturating_sub(1);
+        let hits = self.backward(Column::Stream, stream, 1, is_wanted, last_block)?;
+        Ok(hits.into_iter().next_back())
     }
 
     /// Where to look for a version: an offset at or before that of its event.
@@ -217,7 +239,7 @@ impl Reader {
     }
 
     /// First offsets of a segment's blocks in which there is something, ascending.
-    fn blocks_with(&self, placed: &Placed, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
+    fn blocks_with(&self, placed: &Arc<Placed>, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
         self.segments.with_index(placed, |index| {
             let postings = match column {
                 Column::Task => index.task(name),
@@ -228,7 +250,8 @@ impl Reader {
         })
     }
 
-    /// Counts events by what the index has counted already.
+    /// Counts what happened, by what the index has counted already: events that were kept, and those that
+    /// [counters](crate::sample::counter) stand for, to the second. What a producer has skipped and not told of yet is missing.
     pub fn totals(&self, totals: &Totals<'_>) -> Result<Vec<(Group, Count)>, TotalsError> {
         let unit = totals.unit()?;
         let mut sums = Sums::default();

@@ -43,6 +43,14 @@ pub enum Delivery {
     Gap(std::ops::Range<u64>),
 }
 
+/// What a subscription has passed.
+#[derive(Debug)]
+pub(crate) enum Passed {
+    Delivery(Delivery),
+    /// A block in which nothing is wanted.
+    Unwanted,
+}
+
 /// The wanted events of a block.
 #[derive(Debug)]
 pub struct Delivered {
@@ -89,16 +97,28 @@ impl Follow {
     /// Dropped, nothing was delivered: the next call delivers it.
     pub async fn next(&mut self) -> Result<Option<Delivery>, ReadError> {
         loop {
+            match self.step().await? {
+                Some(Passed::Delivery(delivery)) => return Ok(Some(delivery)),
+                Some(Passed::Unwanted) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// One block or gap further, whether there is anything wanted in it or not; else as [`Follow::next`].
+    pub(crate) async fn step(&mut self) -> Result<Option<Passed>, ReadError> {
+        loop {
             match self.look().await? {
                 (Next::Block(block), offsets) => {
                     self.position = block.offsets().end;
-                    if !offsets.is_empty() {
-                        return Ok(Some(Delivery::Events(Delivered { block, offsets })));
-                    }
+                    return Ok(Some(match offsets.is_empty() {
+                        true => Passed::Unwanted,
+                        false => Passed::Delivery(Delivery::Events(Delivered { block, offsets })),
+                    }));
                 }
                 (Next::Gap(gap), _) => {
                     self.position = gap.end;
-                    return Ok(Some(Delivery::Gap(gap)));
+                    return Ok(Some(Passed::Delivery(Delivery::Gap(gap))));
                 }
                 (Next::End, _) => {
                     let position = self.position;
@@ -140,6 +160,20 @@ impl Follow {
 }
 
 impl Delivered {
+    /// The offset after the block that they are in.
+    pub(crate) fn end(&self) -> u64 {
+        self.block.offsets().end
+    }
+
+    /// Their offsets, in order.
+    pub(crate) fn offsets(&self) -> &[u64] {
+        &self.offsets
+    }
+
+    pub(crate) fn event(&self, offset: u64) -> Option<Recorded<'_>> {
+        self.block.event(offset)
+    }
+
     /// In order.
     pub fn events(&self) -> impl Iterator<Item = Recorded<'_>> {
         self.offsets.iter().filter_map(|offset| self.block.event(*offset))

@@ -200,10 +200,7 @@ impl Index {
             first_version: 0,
             count: 1,
         });
-        let count = Count {
-            events: 1,
-            body_bytes: u64::from(body_bytes),
-        };
+        let count = Count::kept(u64::from(body_bytes));
         *self.rollups.task_hours.entry(Cell { task, ..cell }).or_default() += count;
     }
 
@@ -233,7 +230,7 @@ impl Index {
 
     /// What it takes in memory, near enough for a limit.
     pub(crate) fn bytes_in_memory(&self) -> usize {
-        const ENTRY_BYTES: usize = 64;
+        const ENTRY_BYTES: usize = 72;
         let cells: usize = self.rollups.all().into_iter().map(Cells::len).sum();
         let entries = self.tasks.len() + self.streams.len() + cells;
         let postings = self.tasks.values().chain(self.streams.values());

@@ -144,6 +144,22 @@ impl Log {
         self.shared.queue.post(batch)
     }
 
+    /// As [`Log::post`], but waits until there is room. The batch is empty afterwards, or else as it was.
+    ///
+    /// # Errors
+    /// When the log is closed, or the batch is too large for any block.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the batch is as it was.
+    pub async fn feed(&self, batch: &mut Batch) -> Result<(), AppendError> {
+        self.shared.queue.feed(batch).await
+    }
+
+    /// Whether the queue has room for so many bytes at the moment. Others may take it before this one does.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.shared.queue.has_room(bytes)
+    }
+
     /// An empty batch for [`Log::post`]. It has the memory of one that was posted and written, if there is one.
     pub fn spare_batch(&self) -> Batch {
         self.shared.queue.spare_batch()

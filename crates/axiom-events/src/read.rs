@@ -7,9 +7,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::block::Block;
+use crate::block::{Block, Hash, hash};
 use crate::disk::Disk;
 use crate::recover;
 use crate::segment::ReadError;
@@ -34,6 +35,33 @@ pub enum Next {
     Gap(Range<u64>),
     /// Nothing yet.
     End,
+}
+
+/// What is at an offset, as it lies on the disk.
+#[derive(Debug, Clone)]
+pub enum Raw {
+    /// The block in which it is.
+    Block(RawBlock),
+    /// These events are not there any more: retired, or lost to damage.
+    Gap(Range<u64>),
+    /// Nothing yet.
+    End,
+}
+
+/// A whole block, its checksum checked.
+#[derive(Debug, Clone)]
+pub struct RawBlock {
+    pub offsets: Range<u64>,
+    /// Latest time of its events, nanoseconds since 1970.
+    pub time_max: i64,
+    pub bytes: Bytes,
+}
+
+impl RawBlock {
+    /// BLAKE3, by which the next block names it.
+    pub fn hash(&self) -> Hash {
+        hash(&self.bytes)
+    }
 }
 
 /// Blocks by their first offset, and the first offsets by when each was last used.
@@ -97,24 +125,84 @@ impl Reader {
         if let Some(block) = self.lock().get(offset) {
             return Ok(Next::Block(block));
         }
-        let end = self.end();
-        let Some(placed) = self.segments.segment_of(offset) else {
-            return Ok(Next::Gap(offset..end));
-        };
-        let first = placed.segment.begin.first_offset;
-        if offset < first {
-            return Ok(Next::Gap(offset..first));
-        }
-        match placed.at(offset)? {
-            At::Block(block) => {
+        match self.locate(offset)? {
+            At::Block(found) => {
+                let Ok(block) = Block::decode(&found.bytes) else {
+                    return Ok(Next::Gap(offset..found.head.end_offset()));
+                };
                 let block = Arc::new(block);
                 self.lock().put(Arc::clone(&block));
                 Ok(Next::Block(block))
             }
             At::Damage(range) => Ok(Next::Gap(offset..range.end)),
-            // A whole file is missing between this segment and the next, or the last one.
-            At::Beyond => Ok(Next::Gap(offset..placed.until().unwrap_or(end))),
+            At::Beyond => Ok(Next::Gap(offset..self.until(offset))),
         }
+    }
+
+    /// The block at this offset as it lies on the disk, for whoever keeps a copy: see [`crate::replica`].
+    ///
+    /// # Errors
+    /// When the disk does not give it. Damage is no error but a gap.
+    pub fn raw(&self, offset: u64) -> Result<Raw, ReadError> {
+        if offset >= self.end() {
+            return Ok(Raw::End);
+        }
+        match self.locate(offset)? {
+            At::Block(found) => Ok(Raw::Block(RawBlock {
+                offsets: found.head.first_offset..found.head.end_offset(),
+                time_max: found.head.time_max,
+                bytes: found.bytes.into(),
+            })),
+            At::Damage(range) => Ok(Raw::Gap(offset..range.end)),
+            At::Beyond => Ok(Raw::Gap(offset..self.until(offset))),
+        }
+    }
+
+    /// The seal of the segment that ends with this offset, as it lies on the disk. `None` if there is none yet.
+    ///
+    /// # Errors
+    /// When the disk does not give it.
+    pub fn seal_before(&self, offset: u64) -> Result<Option<Bytes>, ReadError> {
+        let Some(placed) = offset
+            .checked_sub(1)
+            .and_then(|last| self.segments.segment_of(last))
+        else {
+            return Ok(None);
+        };
+        match placed.segment.sealed() {
+            Ok(sealed) => Ok(sealed
+                .filter(|(_, seal)| seal.end_offset == offset)
+                .map(|(_, seal)| Bytes::copy_from_slice(&seal.write()))),
+            Err(ReadError::Gone { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is at an offset below the end.
+    fn locate(&self, offset: u64) -> Result<At, ReadError> {
+        loop {
+            let Some(placed) = self.segments.segment_of(offset) else {
+                return Ok(At::Beyond);
+            };
+            // What is older than the oldest segment was retired.
+            if offset < placed.segment.begin.first_offset {
+                return Ok(At::Beyond);
+            }
+            match placed.at(offset) {
+                Err(ReadError::Gone { .. }) => self.segments.forget(&placed),
+                at => return at,
+            }
+        }
+    }
+
+    /// Where the next segment begins behind an offset that no segment has.
+    fn until(&self, offset: u64) -> u64 {
+        self.segments.next_segment(offset).unwrap_or_else(|| self.end())
+    }
+
+    /// The block of an offset, if it is unpacked in memory.
+    pub(crate) fn unpacked(&self, offset: u64) -> Option<Arc<Block>> {
+        self.lock().get(offset)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use crate::block::{Block, Hash};
 use crate::checkpoint;
 use crate::disk::{Access, Disk};
+use crate::files::Files;
 use crate::merkle;
+use crate::replica;
 use crate::segment::{self, ReadError, SEAL_BYTES, Seal, Segment};
 use crate::segments::{Placed, Segments};
 use crate::streams::{IDS_MAX, Streams};
@@ -45,6 +47,8 @@ pub enum OpenError {
     Locked { folder: PathBuf },
     #[error("{folder} is the log of shard {found}, not {asked}")]
     Shard { folder: PathBuf, found: u16, asked: u16 },
+    #[error("{folder} is a copy of another node's log, and only that node adds to it")]
+    Copy { folder: PathBuf },
     #[error("failed to prepare {path}: {source}")]
     Disk { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -68,22 +72,25 @@ pub(crate) fn look(disk: Arc<dyn Disk>, folder: &Path) -> Result<Segments, ReadE
     let mut damage = Vec::new();
     // Before the segments: whoever writes makes one when a segment has ended.
     let counted = checkpoint::load(disk.as_ref(), folder, &mut Streams::default());
-    let list = list(disk.as_ref(), folder, &mut damage)?;
+    let files = Files::new(disk);
+    let list = list(&files, folder, &mut damage)?;
     let end = match list.last() {
         Some(newest) => walk_all(&newest.segment, None, |_| {})?.end.offset,
         None => 0,
     };
-    Ok(Segments::new(disk, folder.to_owned(), list, end.max(counted)))
+    Ok(Segments::new(files, folder.to_owned(), list, end.max(counted)))
 }
 
 /// Opens a shard to write to it, and puts in order what the last writer left.
 pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Result<Recovered, OpenError> {
     let disk = shared.as_ref();
+    refuse_copy(disk, folder)?;
     forget_fresh(disk, folder)?;
     let mut report = Report::default();
-    let mut list = list(disk, folder, &mut report.damage)?;
+    let files = Files::new(Arc::clone(shared));
+    let mut list = list(&files, folder, &mut report.damage)?;
     if put_names_right(disk, folder, &list)? {
-        list = self::list(disk, folder, &mut Vec::new())?;
+        list = self::list(&files, folder, &mut Vec::new())?;
     }
     if let Some(newest) = list.last()
         && newest.segment.begin.shard != shard
@@ -123,7 +130,7 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
         report.damage.push(hole(folder, end..counted));
         end = counted;
     }
-    let segments = Segments::new(Arc::clone(shared), folder.to_owned(), list, end);
+    let segments = Segments::new(files, folder.to_owned(), list, end);
     replay(&segments, counted, &mut streams)?;
     Ok(Recovered {
         segments,
@@ -131,6 +138,19 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
         last,
         report,
     })
+}
+
+/// What is added to a copy would be another history than that of its source.
+fn refuse_copy(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
+    let names = disk.files(folder).map_err(|source| OpenError::Disk {
+        path: folder.to_owned(),
+        source,
+    })?;
+    if names.iter().any(|name| name == replica::MARK) {
+        let folder = folder.to_owned();
+        return Err(OpenError::Copy { folder });
+    }
+    Ok(())
 }
 
 /// A segment that was begun and not named yet holds nothing.
@@ -144,11 +164,11 @@ fn forget_fresh(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
 
 /// The segments of a folder, oldest first. Files that are none, and holes between them, are damage.
 pub(crate) fn list(
-    disk: &dyn Disk,
+    files: &Arc<Files>,
     folder: &Path,
     damage: &mut Vec<Damage>,
 ) -> Result<Vec<Arc<Placed>>, ReadError> {
-    let names = disk.files(folder).map_err(|source| ReadError::Disk {
+    let names = files.disk().files(folder).map_err(|source| ReadError::Disk {
         path: folder.to_owned(),
         source,
     })?;
@@ -160,7 +180,7 @@ pub(crate) fn list(
     let mut found = Vec::new();
     for offset in offsets {
         let path = segment::path(folder, offset);
-        let segment = match Segment::open(disk, path.clone()) {
+        let segment = match Segment::open(files, path.clone()) {
             Ok(segment) => Some(segment),
             Err(ReadError::Damaged { source, .. }) => {
                 damage.push(whole_file(
@@ -168,7 +188,7 @@ pub(crate) fn list(
                     offset,
                     format!("its head is not valid: {source}"),
                 ));
-                Segment::open_headless(disk, path, offset)?
+                Segment::open_headless(files, path, offset)?
             }
             Err(error) => return Err(error),
         };

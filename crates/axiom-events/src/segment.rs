@@ -31,16 +31,18 @@
 //! was never acknowledged: its sync failed, and it was written again into the next one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::block::{self, Hash, Head, Unsound};
-use crate::disk::{Access, Disk, File};
+use crate::disk::File;
+use crate::files::{Files, Id};
 
 /// Bytes of a segment's head, and of its seal.
 pub(crate) const HEAD_BYTES: usize = 128;
 pub(crate) const SEAL_BYTES: usize = 128;
 
 const MAGIC: [u8; 8] = *b"AXSEG\0\0\x01";
-const SEAL_MAGIC: [u8; 4] = *b"AXE\x01";
+pub(crate) const SEAL_MAGIC: [u8; 4] = *b"AXE\x01";
 /// How much of a file is read at once when it is walked.
 const WINDOW_BYTES: usize = 1 << 20;
 
@@ -162,7 +164,8 @@ fn array<const N: usize>(bytes: &[u8; 128], at: usize) -> [u8; N] {
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) begin: Begin,
-    file: Box<dyn File>,
+    files: Arc<Files>,
+    file: Id,
 }
 
 /// Why a segment or a block of it cannot be read.
@@ -172,18 +175,28 @@ pub enum ReadError {
     Disk { path: PathBuf, source: std::io::Error },
     #[error("{path} is damaged at byte {at}: {source}")]
     Damaged { path: PathBuf, at: u64, source: Unsound },
+    /// It was retired, or its writer began it anew.
+    #[error("{path} is not there any more, or another segment has taken its place")]
+    Gone { path: PathBuf },
 }
 
 impl Segment {
-    pub(crate) fn open(disk: &dyn Disk, path: PathBuf) -> Result<Segment, ReadError> {
+    pub(crate) fn open(files: &Arc<Files>, path: PathBuf) -> Result<Segment, ReadError> {
         let open = || {
-            let file = disk.open(&path, Access::Read)?;
-            let mut head = [0; HEAD_BYTES];
-            let bytes = file.read_at(&mut head, 0)?;
-            Ok((file, Begin::read(&head[..bytes])))
+            let (id, file) = files.open(&path)?;
+            let begin = read_begin(file.as_ref());
+            if !matches!(begin, Ok(Ok(_))) {
+                files.close(id);
+            }
+            Ok((id, begin?))
         };
         match open() {
-            Ok((file, Ok(begin))) => Ok(Segment { path, begin, file }),
+            Ok((file, Ok(begin))) => Ok(Segment {
+                path,
+                begin,
+                files: Arc::clone(files),
+                file,
+            }),
             Ok((_, Err(source))) => Err(ReadError::Damaged { path, at: 0, source }),
             Err(source) => Err(ReadError::Disk { path, source }),
         }
@@ -191,12 +204,12 @@ impl Segment {
 
     /// A segment whose head is damaged: what it said is in its name and its first sound block. `None` if it has no block.
     pub(crate) fn open_headless(
-        disk: &dyn Disk,
+        files: &Arc<Files>,
         path: PathBuf,
         first_offset: u64,
     ) -> Result<Option<Segment>, ReadError> {
-        let file = match disk.open(&path, Access::Read) {
-            Ok(file) => file,
+        let file = match files.open(&path) {
+            Ok((file, _)) => file,
             Err(source) => return Err(ReadError::Disk { path, source }),
         };
         let begin = Begin {
@@ -205,19 +218,55 @@ impl Segment {
             created: 0,
             before: Hash::default(),
         };
-        let mut segment = Segment { path, begin, file };
+        let mut segment = Segment {
+            path,
+            begin,
+            files: Arc::clone(files),
+            file,
+        };
         let found = segment.find(HEAD_BYTES as u64, |head| head.first_offset >= first_offset)?;
-        Ok(found.map(|(_, head)| {
-            segment.begin.shard = head.shard;
-            if head.first_offset == first_offset {
-                segment.begin.before = head.before;
+        let Some((_, head)) = found else {
+            return Ok(None);
+        };
+        segment.begin.shard = head.shard;
+        if head.first_offset == first_offset {
+            segment.begin.before = head.before;
+        }
+        Ok(Some(segment))
+    }
+
+    /// The file, which is opened if it was closed meanwhile.
+    fn file(&self) -> Result<Arc<dyn File>, ReadError> {
+        if let Some(file) = self.files.get(self.file) {
+            return Ok(file);
+        }
+        let gone = || {
+            let path = self.path.clone();
+            ReadError::Gone { path }
+        };
+        let file = match self.files.open_again(self.file, &self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(gone()),
+            Err(source) => return Err(self.failed(source)),
+        };
+        match read_begin(file.as_ref()).map_err(|source| self.failed(source))? {
+            // Shard and hash of a segment with a damaged head were found elsewhere. When it was begun was not.
+            Ok(begin) if begin != self.begin => {
+                self.close();
+                Err(gone())
             }
-            segment
-        }))
+            // A head that was damaged meanwhile does not make its blocks worse.
+            Ok(_) | Err(_) => Ok(file),
+        }
+    }
+
+    /// Closes the file; whoever reads next opens it again, and sees whether it is still the same one.
+    pub(crate) fn close(&self) {
+        self.files.close(self.file);
     }
 
     pub(crate) fn bytes(&self) -> Result<u64, ReadError> {
-        self.file.bytes().map_err(|source| self.failed(source))
+        self.file()?.bytes().map_err(|source| self.failed(source))
     }
 
     /// The bytes of the block at `at`, which are proven to be a block's.
@@ -316,7 +365,7 @@ impl Segment {
 
     /// Reads until the buffer is full or the file ends; says how much it was.
     pub(crate) fn read(&self, buffer: &mut [u8], at: u64) -> Result<usize, ReadError> {
-        self.file
+        self.file()?
             .read_at(buffer, at)
             .map_err(|source| self.failed(source))
     }
@@ -338,6 +387,19 @@ impl Segment {
         let path = self.path.clone();
         ReadError::Damaged { path, at, source }
     }
+}
+
+impl Drop for Segment {
+    /// What was retired gives its room on the disk back.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn read_begin(file: &dyn File) -> std::io::Result<Result<Begin, Unsound>> {
+    let mut head = [0; HEAD_BYTES];
+    let bytes = file.read_at(&mut head, 0)?;
+    Ok(Begin::read(&head[..bytes]))
 }
 
 fn magic_places(window: &[u8]) -> impl Iterator<Item = usize> {

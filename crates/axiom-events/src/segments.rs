@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use crate::block::Block;
 use crate::digest::Digest;
 use crate::disk::Disk;
+use crate::files::Files;
 use crate::index::{self, Index};
 use crate::segment::{self, ReadError, Segment};
-use crate::walk::{Damage, Step, Walk};
+use crate::walk::{Damage, Found, Step, Walk};
 
 /// Between two places that are kept in memory: from one to the next block's place a reader walks.
 const PLACES_APART_BYTES: u64 = 4096;
@@ -25,7 +26,7 @@ pub(crate) struct Segments {
     list: RwLock<Vec<Arc<Placed>>>,
     /// The offset after the last event that may be read.
     end: watch::Sender<End>,
-    disk: Arc<dyn Disk>,
+    files: Arc<Files>,
     folder: PathBuf,
     /// First offsets of segments whose index was loaded, and its bytes; the latest last.
     loaded: Mutex<VecDeque<(u64, usize)>>,
@@ -66,7 +67,7 @@ struct Map {
 /// What is at an offset.
 #[derive(Debug)]
 pub(crate) enum At {
-    Block(Block),
+    Block(Found),
     /// Events of this range are lost to damage.
     Damage(Range<u64>),
     /// The segment ends before it.
@@ -87,17 +88,21 @@ enum Near {
 }
 
 impl Segments {
-    pub(crate) fn new(disk: Arc<dyn Disk>, folder: PathBuf, list: Vec<Arc<Placed>>, end: u64) -> Segments {
+    pub(crate) fn new(files: Arc<Files>, folder: PathBuf, list: Vec<Arc<Placed>>, end: u64) -> Segments {
         Segments {
             list: RwLock::new(list),
             end: watch::Sender::new(End {
                 offset: end,
                 is_closed: false,
             }),
-            disk,
+            files,
             folder,
             loaded: Mutex::default(),
         }
+    }
+
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.files
     }
 
     pub(crate) fn end(&self) -> u64 {
@@ -118,14 +123,26 @@ impl Segments {
         self.end.send_modify(|now| now.is_closed = true);
     }
 
-    /// Takes in what another process has written since: blocks in the newest segment, and segments behind it.
+    /// Takes in what another process has done since: blocks in the newest segment, segments behind it, and segments that
+    /// are gone.
     pub(crate) fn refresh(&self) -> Result<(), ReadError> {
-        let (disk, folder) = (self.disk.as_ref(), self.folder.as_path());
+        let folder = self.folder.as_path();
         let failed = |source| ReadError::Disk {
             path: folder.to_owned(),
             source,
         };
-        let names = disk.files(folder).map_err(failed)?;
+        let known = self.all();
+        let names = self.files.disk().files(folder).map_err(failed)?;
+        for placed in &known {
+            let name = placed.segment.path.file_name().and_then(|name| name.to_str());
+            if !names.iter().any(|there| Some(there.as_str()) == name) {
+                self.forget(placed);
+            }
+        }
+        if let Some(newest) = self.all().last() {
+            // Only a file that is opened anew shows that its writer began it anew.
+            newest.segment.close();
+        }
         let newest = self.all().last().map(|placed| placed.segment.begin.first_offset);
         let mut fresh: Vec<u64> = names
             .iter()
@@ -135,7 +152,7 @@ impl Segments {
         fresh.sort_unstable();
         for first in fresh {
             // One whose head is damaged is a gap for whoever reads on.
-            match Segment::open(disk, segment::path(folder, first)) {
+            match Segment::open(&self.files, segment::path(folder, first)) {
                 Ok(segment) => self.push(Arc::new(Placed::unread(segment, None))),
                 Err(ReadError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
@@ -148,7 +165,12 @@ impl Segments {
         });
         let mut end = self.end();
         for placed in list.iter().skip(from) {
-            end = end.max(placed.survey_again()?);
+            match placed.survey_again() {
+                Ok(here) => end = end.max(here),
+                // The next look finds what has taken its place.
+                Err(ReadError::Gone { .. }) => self.forget(placed),
+                Err(error) => return Err(error),
+            }
         }
         self.publish(end);
         Ok(())
@@ -176,6 +198,12 @@ impl Segments {
         list.pop();
     }
 
+    /// A segment whose file is gone: its events are not there any more.
+    pub(crate) fn forget(&self, gone: &Arc<Placed>) {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|placed| !Arc::ptr_eq(placed, gone));
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Placed>> {
         self.read().clone()
     }
@@ -187,13 +215,31 @@ impl Segments {
         list.get(after.saturating_sub(1)).cloned()
     }
 
-    /// What `look` sees in a segment's index, which is loaded if it must be.
-    pub(crate) fn with_index<T>(&self, placed: &Placed, look: impl Fn(&Index) -> T) -> Result<T, ReadError> {
+    /// The first offset behind this one with which a segment begins.
+    pub(crate) fn next_segment(&self, offset: u64) -> Option<u64> {
+        let list = self.read();
+        let after = list.partition_point(|placed| placed.segment.begin.first_offset <= offset);
+        list.get(after).map(|placed| placed.segment.begin.first_offset)
+    }
+
+    /// What `look` sees in a segment's index, which is loaded if it must be; that of a segment that is gone is empty.
+    pub(crate) fn with_index<T>(
+        &self,
+        placed: &Arc<Placed>,
+        look: impl Fn(&Index) -> T,
+    ) -> Result<T, ReadError> {
         loop {
             if let Some(seen) = placed.with_index(&look) {
                 return Ok(seen);
             }
-            placed.load_index(self.disk.as_ref(), &self.folder)?;
+            match placed.load_index(self.files.disk(), &self.folder) {
+                Ok(()) => {}
+                Err(ReadError::Gone { .. }) => {
+                    self.forget(placed);
+                    return Ok(look(&Index::default()));
+                }
+                Err(error) => return Err(error),
+            }
             let bytes = placed.with_index(Index::bytes_in_memory).unwrap_or_default();
             self.forget_others(placed.segment.begin.first_offset, bytes);
         }
@@ -300,10 +346,7 @@ impl Placed {
         while let Some(step) = walk.step()? {
             match step {
                 Step::Block(found) if offset < found.head.end_offset() => {
-                    return Ok(match Block::decode(&found.bytes) {
-                        Ok(block) => At::Block(block),
-                        Err(_) => At::Damage(found.head.first_offset..found.head.end_offset()),
-                    });
+                    return Ok(At::Block(found));
                 }
                 Step::Damage(damage) if damage.offsets.contains(&offset) => {
                     return Ok(At::Damage(damage.offsets.start..damage.offsets.end.min(end)));

@@ -119,7 +119,7 @@ impl Streams {
     }
 
     pub(crate) fn known(&self, batch: &Batch) -> Known {
-        let ids = &batch.ids;
+        let ids = &batch.numbers.ids;
         if ids.len() > 1 {
             let mut distinct = ids.clone();
             distinct.sort_unstable();
@@ -148,7 +148,7 @@ impl Streams {
     ) {
         let names = &batch.names.names;
         let mut next: Vec<Option<u64>> = vec![None; names.len()];
-        let mut ids = batch.ids.iter().copied();
+        let mut ids = batch.numbers.ids.iter().copied();
         for (row, offset) in batch.rows.iter().zip(first_offset..) {
             let stream = row.stream as usize;
             let version =

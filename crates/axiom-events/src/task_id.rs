@@ -3,8 +3,47 @@
 //! Most tasks that occur once, calls for example, have such a name. As a number it takes no memory of its own on its way,
 //! and next to the one before it hardly any on the disk.
 
+use std::sync::OnceLock;
+
 /// Digits of a name that is a number.
-pub(crate) const DIGITS: usize = 32;
+const DIGITS: usize = 32;
+
+/// Numbers of tasks, and their names as soon as somebody wants to read them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct TaskIds {
+    ids: Vec<u128>,
+    /// One after the other.
+    names: OnceLock<String>,
+}
+
+impl TaskIds {
+    pub(crate) fn push(&mut self, id: u128) {
+        self.ids.push(id);
+        self.names.take();
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+        self.names.take();
+    }
+
+    pub(crate) fn all(&self) -> &[u128] {
+        &self.ids
+    }
+
+    pub(crate) fn name(&self, place: usize) -> &str {
+        let names = self.names.get_or_init(|| names(&self.ids));
+        let start = place * DIGITS;
+        names
+            .get(start..start + DIGITS)
+            .expect("there are as many names as numbers")
+    }
+
+    /// With the names, whether they are there or not.
+    pub(crate) fn bytes_in_memory(&self) -> usize {
+        self.ids.capacity() * (size_of::<u128>() + DIGITS)
+    }
+}
 
 /// The number that a name is, if it is one.
 pub(crate) fn read(name: &str) -> Option<u128> {
@@ -28,25 +67,16 @@ pub(crate) fn read(name: &str) -> Option<u128> {
     are_digits.then_some(u128::from_be_bytes(bytes))
 }
 
-/// The names of numbers, one after the other, each of [`DIGITS`] bytes.
-pub(crate) fn names(ids: &[u128]) -> String {
+pub(crate) fn name(id: u128) -> String {
+    names(&[id])
+}
+
+fn names(ids: &[u128]) -> String {
     let mut names = String::with_capacity(ids.len() * DIGITS);
     for id in ids {
         push_name(&mut names, *id);
     }
     names
-}
-
-/// The name at a place in what [`names`] gave.
-pub(crate) fn name_at(names: &str, place: usize) -> &str {
-    let start = place * DIGITS;
-    names
-        .get(start..start + DIGITS)
-        .expect("there are as many names as numbers")
-}
-
-pub(crate) fn name(id: u128) -> String {
-    names(&[id])
 }
 
 fn push_name(out: &mut String, id: u128) {
@@ -83,10 +113,13 @@ mod tests {
     #[test]
     fn a_number_has_the_name_that_it_was_read_from() {
         let ids = [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0fed_cba9_8765_4321];
-        let names = names(&ids);
+        let mut all = TaskIds::default();
         for (place, id) in ids.into_iter().enumerate() {
-            assert_eq!(name_at(&names, place), format!("{id:032x}"));
-            assert_eq!(read(name_at(&names, place)), Some(id));
+            all.push(id);
+            assert_eq!(all.name(place), format!("{id:032x}"));
+            assert_eq!(read(all.name(place)), Some(id));
+            assert_eq!(name(id), all.name(place));
         }
+        assert_eq!(all.all(), ids);
     }
 }

@@ -1,10 +1,12 @@
 //! Proving that a shard is what was written: every byte against its checksum, every block against the one before it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::block::{Block, Hash};
 use crate::checkpoint;
 use crate::disk::Disk;
+use crate::files::Files;
 use crate::merkle;
 use crate::recover;
 use crate::segment::ReadError;
@@ -47,7 +49,7 @@ impl Verdict {
 ///
 /// # Errors
 /// When the disk does not give what is there. Damage is no error but in the verdict.
-pub fn verify(disk: &dyn Disk, folder: &Path) -> Result<Verdict, ReadError> {
+pub fn verify(disk: &(impl Disk + Clone + 'static), folder: &Path) -> Result<Verdict, ReadError> {
     let mut verdict = Verdict {
         events: 0,
         blocks: 0,
@@ -57,7 +59,8 @@ pub fn verify(disk: &dyn Disk, folder: &Path) -> Result<Verdict, ReadError> {
     };
     // Before the segments: whoever writes makes one when a segment has ended.
     let counted = checkpoint::load(disk, folder, &mut Streams::default());
-    let list = recover::list(disk, folder, &mut verdict.damage)?;
+    let files = Files::new(Arc::new(disk.clone()));
+    let list = recover::list(&files, folder, &mut verdict.damage)?;
     // The oldest segments may have been retired; what was before them is not for us to say.
     let mut before: Option<(u64, Hash)> = None;
     for placed in &list {
@@ -71,7 +74,12 @@ pub fn verify(disk: &dyn Disk, folder: &Path) -> Result<Verdict, ReadError> {
                 verdict.blame(placed, 0, "it does not follow on the segment before it");
             }
         }
-        before = Some(verdict.segment(placed)?);
+        before = match verdict.segment(placed) {
+            Ok(end) => Some(end),
+            // It was retired meanwhile.
+            Err(ReadError::Gone { .. }) => None,
+            Err(error) => return Err(error),
+        };
     }
     let end = before.map_or(0, |(end, _)| end);
     if counted > end {

@@ -10,12 +10,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use crate::append::{Ack, AppendError, Appended, Queue, Submission};
-use crate::batch::Batch;
 use crate::block::columns::Builder;
 use crate::block::{self, Encoder, Hash, Place};
 use crate::checkpoint;
 use crate::disk::{Disk, File};
-use crate::event::{Event, Format, Level};
+use crate::gap::gap;
 use crate::index;
 use crate::merkle;
 use crate::recover::FRESH;
@@ -305,7 +304,7 @@ impl Writer {
         let path = segment::path(folder, begin.first_offset);
         disk.rename(&fresh, &path)?;
         disk.sync_folder(folder)?;
-        let segment = Segment::open(disk.as_ref(), path.clone()).map_err(io::Error::other)?;
+        let segment = Segment::open(self.segments.files(), path.clone()).map_err(io::Error::other)?;
         self.has_refused_blocks = false;
         let placed = Arc::new(Placed::fresh(segment));
         self.segments.push(Arc::clone(&placed));
@@ -449,20 +448,7 @@ impl Writer {
         if self.lost == 0 {
             return 0;
         }
-        let mut body = format!("{{\"lost\":{},\"reason\":", self.lost).into_bytes();
-        push_json_string(&mut body, &self.lost_reason);
-        body.push(b'}');
-        let mut batch = Batch::new();
-        let event = Event {
-            time: axiom_core::time::unix_nanos(),
-            stream: LOG_STREAM,
-            kind: GAP_KIND,
-            level: Level::Error,
-            format: Format::Json,
-            body: &body,
-            ..Event::default()
-        };
-        batch.push(&event).expect("the gap event keeps to the limits");
+        let batch = gap("", self.lost, &self.lost_reason);
         self.versions.clear();
         self.streams
             .assign(&batch, self.next_offset, &mut self.versions, undo);
@@ -539,16 +525,4 @@ impl Written {
             }
         }
     }
-}
-
-fn push_json_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => out.extend_from_slice(&[b'\\', char as u8]),
-            ' '.. => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
-            control => out.extend_from_slice(format!("\\u{:04x}", u32::from(control)).as_bytes()),
-        }
-    }
-    out.push(b'"');
 }

@@ -7,6 +7,8 @@
 //! | the same with `ws`                    | WebSocket                                       |
 //! | `/healthz`, `/readyz`                 | alive; able to serve                            |
 //! | `/api/v1/servers`                     | every server's state                            |
+//! | `/api/v1/events/shard`, `/blocks`     | the event log, for a node that keeps a copy     |
+//! | `/api/v1/stats`                       | how many calls there were, and how they went    |
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -25,6 +27,7 @@ pub(crate) use sse::SseClients;
 pub(crate) use standing::close as close_session;
 
 mod admin;
+mod blocks;
 mod events;
 mod guard;
 mod post;
@@ -91,7 +94,7 @@ async fn handle(
     gateway: &Arc<Gateway>,
     sse_clients: &Arc<SseClients>,
     request: Request<Incoming>,
-    _peer: SocketAddr,
+    peer: SocketAddr,
 ) -> Response<Body> {
     let plan = gateway.plan().clone();
     let path = request.uri().path();
@@ -105,7 +108,12 @@ async fn handle(
         }
     }
     let Some((base, door)) = door else {
-        return admin::handle(gateway, request.method(), path);
+        if let Some(path) = path.strip_prefix(blocks::PREFIX) {
+            let query = request.uri().query().unwrap_or_default();
+            return blocks::handle(gateway, peer, request.method(), path, query).await;
+        }
+        let query = request.uri().query().unwrap_or_default();
+        return Box::pin(admin::handle(gateway, request.method(), path, query)).await;
     };
     let Some(endpoint) = plan.endpoint(&base).cloned() else {
         return text(

@@ -21,6 +21,7 @@ use crate::record::Recorder;
 use crate::replica::Replicas;
 use crate::seal::Sealer;
 use crate::session::SessionTable;
+use crate::stats::Stats;
 use crate::status::{self, Overview, ServerStatus};
 use crate::upstream::{Upstream, Want};
 
@@ -33,6 +34,8 @@ pub struct Gateway {
     pub(crate) parking: Arc<Parking>,
     pub(crate) replicas: Replicas,
     pub(crate) recorder: Recorder,
+    /// `None` where nothing is recorded.
+    pub(crate) stats: Option<Stats>,
     runtime: Handle,
     draining: AtomicBool,
     drain_begun: Notify,
@@ -66,7 +69,9 @@ impl Gateway {
     /// # Panics
     /// As [`new`](Gateway::new) does.
     pub fn recording(options: Options, log: Option<Log>) -> Arc<Gateway> {
-        let recorder = Recorder::new(log, &options);
+        let stats = log.as_ref().map(Stats::start);
+        let sample = options.events.as_ref().map(|events| &events.sample);
+        let recorder = Recorder::new(log, &options, sample);
         let runtime = Handle::current();
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
         let sealer = Arc::new(Sealer::new(&options.keys, options.advertise.as_deref()));
@@ -82,6 +87,7 @@ impl Gateway {
             parking,
             replicas: Replicas::default(),
             recorder,
+            stats,
             runtime,
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
@@ -185,10 +191,20 @@ impl Gateway {
         self.plan.load().upstreams.values().map(status::of).collect()
     }
 
-    pub(crate) fn overview(&self) -> Overview {
+    /// The same, with what the log knows of each.
+    pub(crate) async fn overview(&self) -> Overview {
+        let mut servers = self.servers();
+        if let Some(stats) = &self.stats {
+            let since = stats.since().await;
+            for server in &mut servers {
+                server.since_ms = since.of(&server.name, server.state);
+                server.restarts = since.restarts(&server.name);
+                server.last_failure = since.last_failure(&server.name).map(str::to_owned);
+            }
+        }
         Overview {
             config_file: self.plan.load().options.config_file.clone(),
-            servers: self.servers(),
+            servers,
         }
     }
 
@@ -227,6 +243,9 @@ impl Gateway {
             upstream.stop("the gateway is shutting down");
         }
         join_all(children.into_iter().map(Child::stop)).await;
+        if let Some(stats) = &self.stats {
+            stats.stop().await;
+        }
         let recorder = self.recorder.clone();
         // Waits for the disk.
         let _closed = spawn::blocking(move || recorder.close()).join().await.is_some();

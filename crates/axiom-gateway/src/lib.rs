@@ -12,6 +12,7 @@
 //! task       work that outlasts its call, in the words of either era
 //! exchange   its way to a server and back, exactly one outcome  fault      every failure, its code and status
 //! record     of every call's outcome one event, wherever it ends
+//! stats      what the recorded events come to: numbers of calls, and since when servers are how they are
 //! subscribe  what clients want to be told                       hub        news from servers to clients
 //! ```
 
@@ -51,6 +52,7 @@ mod log_level;
 mod subscribe;
 
 mod fault;
+mod stats;
 mod status;
 
 pub use accept::{ServeError, serve_http};
@@ -58,4 +60,5 @@ pub use fault::Fault;
 pub use gateway::Gateway;
 pub use pipe::{UnknownEndpoint, serve_pipe};
 pub use record::REPLAY_OF;
+pub use stats::{StatsError, stats_of};
 pub use status::ServerStatus;

@@ -64,6 +64,33 @@ pub struct EventsOptions {
     pub body_bytes_max: usize,
     /// Whether clients can ask for events: a server `events` among the others, which reads them.
     pub mcp: bool,
+    /// The number of this node's log. Nodes whose events come together each have their own.
+    pub shard: u16,
+    /// The log is given to callers from other machines, too.
+    pub share: bool,
+    /// Where the newest blocks are shared with other nodes; `None` is nowhere.
+    pub redis: Option<RedisOptions>,
+    /// Which events are sampled, and how.
+    pub sample: axiom_events::sample::Policy,
+}
+
+/// A Redis that has the newest blocks of all nodes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisOptions {
+    /// May have a password in it, so it is shown without.
+    pub url: String,
+    /// How much of a shard is kept there: bytes of blocks, and how old they may be.
+    pub keep_bytes: u64,
+    pub keep_age: Duration,
+}
+
+impl std::fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("keep_bytes", &self.keep_bytes)
+            .field("keep_age", &self.keep_age)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What of a body is recorded where nothing else is said: nearly every request whole, and of a long result enough to see

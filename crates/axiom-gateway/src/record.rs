@@ -168,9 +168,18 @@ impl Recorder {
         }
         let id = desk.next_call();
         let mut draft = Draft::new();
-        draft.text("method", &message.method_text(), NAME_BYTES_MAX);
+        match message.method().as_str() {
+            "" => draft.text("method", &message.method_text(), NAME_BYTES_MAX),
+            method => draft.word("method", method),
+        }
         let param = &message.envelope.param;
-        if let Some(name) = message.text(param.name.or(param.reference_name)) {
+        let name = param.name.or(param.reference_name);
+        if message
+            .raw(name)
+            .is_some_and(|raw| draft.plain("name", raw, NAME_BYTES_MAX))
+        {
+            // Most names are what they look like.
+        } else if let Some(name) = message.text(name) {
             draft.text("name", &name, NAME_BYTES_MAX);
         } else if let Some(uri) = message.text(param.uri.or(param.reference_uri)) {
             // Where addresses carry secrets, they do so in whatever form; this is recorded whether bodies are or not.

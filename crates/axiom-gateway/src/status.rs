@@ -33,6 +33,15 @@ pub struct ServerStatus {
     /// Why it is down, or what went wrong last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// When it came into this state, milliseconds since 1970. Known where events are recorded, of `up` and `down`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
+    /// How often it came up again after it was down, over restarts of the gateway. Known where events are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
+    /// Why it went down last, however long ago that was. Known where events are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
     /// Live connections: shared ones and clients' own.
     pub connections: usize,
     /// Process ids of its children.
@@ -83,6 +92,9 @@ pub(crate) fn of(upstream: &Arc<Upstream>) -> ServerStatus {
         eras,
         revisions,
         error,
+        since_ms: None,
+        restarts: None,
+        last_failure: None,
         connections: links.len(),
         pids: links.iter().filter_map(|link| link.pid()).collect(),
         tools: count(ListKind::Tools),

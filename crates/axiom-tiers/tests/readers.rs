@@ -1,6 +1,10 @@
 //! Strangers read our files: pyarrow and DuckDB, with the means that the guide gives everybody.
 
-#![allow(clippy::print_stderr, reason = "a test that skips says why")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test, and one that skips says why"
+)]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -91,6 +91,32 @@ async fn with_gateway_as<T>(
     }
 }
 
+/// What a command that reads something has to go by.
+#[derive(Debug)]
+pub enum Attached {
+    /// The base address of the gateway that listens at the configured address.
+    Running(String),
+    /// None does; this is the configuration.
+    Alone(Box<Config>),
+}
+
+/// The gateway that listens at the configured address, if it is one of ours, or else the configuration.
+///
+/// # Errors
+/// A file with mistakes and no running gateway.
+pub async fn running_or_config(file: &ConfigFile, terminal: &Terminal) -> Result<Attached, Failed> {
+    let source = discover(file.config.as_deref());
+    let loaded = read(&source).map(|loaded| loaded.config);
+    match (Running::find(&source, loaded.as_ref()).await, loaded) {
+        (Some(running), loaded) => {
+            running.tell(&source, loaded.as_ref().err(), terminal);
+            Ok(Attached::Running(running.base))
+        }
+        (None, Ok(config)) => Ok(Attached::Alone(Box::new(config))),
+        (None, Err(error)) => Err(Failed::from_load(&error, terminal)),
+    }
+}
+
 /// A gateway that listens already.
 #[derive(Debug)]
 struct Running {

@@ -38,6 +38,8 @@ pub enum Command {
     Stdio(Stdio),
     /// Show the servers and how each of them is
     Servers(Servers),
+    /// Show how many calls there were and how they went, since events are recorded and lately
+    Stats(Stats),
     /// Show the tools of all servers
     Tools(Tools),
     /// Call a tool
@@ -94,6 +96,20 @@ pub struct Stdio {
 
 #[derive(Debug, Args)]
 pub struct Servers {
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Calls are counted from what is recorded: it takes a section [events] in the configuration.
+Without a running gateway the numbers are read from its files. Percentiles are within 6.25 %."
+)]
+pub struct Stats {
     #[command(flatten)]
     pub file: ConfigFile,
 
@@ -197,6 +213,10 @@ pub enum EventsCommand {
     Export(Export),
     /// Prove that the log is what was written, or name every place where it is not
     Verify(Verify),
+    /// Keep a copy of another gateway's log, and check every block of it as it arrives
+    Follow(Follow),
+    /// Print a proof that an event is in the log, for whoever has the log's root or a copy
+    Prove(Prove),
 }
 
 /// Which event store.
@@ -205,6 +225,10 @@ pub struct EventsAt {
     /// Folder of the event store [default: `events.dir` of the configuration]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+
+    /// Which of the logs in it [default: `events.shard` of the configuration, or the only one]
+    #[arg(long, value_name = "N")]
+    pub shard: Option<u16>,
 
     #[command(flatten)]
     pub file: ConfigFile,
@@ -233,6 +257,10 @@ pub struct Tail {
     /// Print JSON, one event on each line
     #[arg(long)]
     pub json: bool,
+
+    /// Show what all gateways share in this Redis, or only --shard of it [default URL: `events.redis` of the configuration]
+    #[arg(long, value_name = "URL", num_args = 0..=1, conflicts_with = "dir")]
+    pub redis: Option<Option<String>>,
 
     #[command(flatten)]
     pub at: EventsAt,
@@ -268,12 +296,47 @@ pub enum ExportFormat {
 
 #[derive(Debug, Args)]
 pub struct Verify {
+    /// Check a proof of `axiom events prove` instead: against the log or copy in --dir, or against --root
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+
+    /// The Merkle root that the proof must lead to, as `verify --json` tells it
+    #[arg(long, value_name = "HEX", requires = "proof")]
+    pub root: Option<String>,
+
     #[command(flatten)]
     pub at: EventsAt,
 
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Follow {
+    /// The gateway whose log is copied, like http://10.0.0.5:3000
+    pub url: String,
+
+    /// Folder of the copy; what it has already is not fetched again
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+
+    /// Copy what is there now, and end
+    #[arg(long)]
+    pub once: bool,
+
+    /// Go on behind events that the gateway does not have any more; without it that is an error
+    #[arg(long)]
+    pub skip_gaps: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Prove {
+    /// The event's offset
+    pub offset: u64,
+
+    #[command(flatten)]
+    pub at: EventsAt,
 }
 
 #[derive(Debug, Args)]

@@ -85,11 +85,12 @@ pub fn open_log(options: &Options) -> Result<Option<Log>, Failed> {
     let Some(events) = &options.events else {
         return Ok(None);
     };
-    let folder = shard_folder(&events.dir);
+    let folder = shard_folder(&events.dir, events.shard);
     make_private(&events.dir);
     signals::survive_file_limits();
     let options = axiom_events::Options {
         linger: LINGER,
+        shard: events.shard,
         ..axiom_events::Options::new(&folder)
     };
     match Log::open(options, Arc::new(Machine)) {
@@ -115,9 +116,23 @@ fn make_private(dir: &Path) {
 #[cfg(not(unix))]
 fn make_private(_dir: &Path) {}
 
-/// The folder of this node's log in an event store.
-pub fn shard_folder(dir: &Path) -> PathBuf {
-    dir.join("shard-00000")
+/// The folder of a shard's log in an event store.
+pub fn shard_folder(dir: &Path, shard: u16) -> PathBuf {
+    dir.join(format!("shard-{shard:05}"))
+}
+
+/// The shards that an event store has, ascending.
+pub fn shards(dir: &Path) -> Vec<u16> {
+    let entries = fs_err::read_dir(dir).into_iter().flatten().flatten();
+    let mut shards: Vec<u16> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let digits = name.to_str()?.strip_prefix("shard-")?;
+            (digits.len() == 5).then(|| digits.parse().ok()).flatten()
+        })
+        .collect();
+    shards.sort_unstable();
+    shards
 }
 
 fn tell_damage(log: &Log, dir: &Path) {
@@ -151,6 +166,10 @@ fn log_failed(error: &OpenError) -> Failed {
                 "see whether the folder of `events.dir` can be written, or name another one",
             ),
         },
+        OpenError::Copy { .. } => (
+            Exit::Failure,
+            "name another folder as `events.dir`; a copy is written by `axiom events follow`",
+        ),
         OpenError::Shard { .. } | OpenError::Read(_) | OpenError::Thread(_) => (
             Exit::Failure,
             "`axiom events verify` tells what can be read; name another folder as `events.dir` to go on",

@@ -33,7 +33,7 @@ pub fn plug_in(options: &mut Options) {
     let Some(events) = options.events.as_ref().filter(|events| events.mcp) else {
         return;
     };
-    let server = EventsServer::new(&events.dir);
+    let server = EventsServer::new(&events.dir, events.shard);
     let server = ServerOptions::new(Endpoint::InProcess(Arc::new(server)));
     options.servers.insert(NAME.to_owned(), server);
 }
@@ -45,10 +45,10 @@ pub struct EventsServer {
 }
 
 impl EventsServer {
-    /// `dir` is the folder of the event store. Nothing is opened before it is asked for.
-    pub fn new(dir: &Path) -> EventsServer {
+    /// `dir` is the folder of the event store, `shard` the log in it. Nothing is opened before it is asked for.
+    pub fn new(dir: &Path, shard: u16) -> EventsServer {
         EventsServer {
-            log: Arc::new(Log::new(PathBuf::from(dir))),
+            log: Arc::new(Log::new(PathBuf::from(dir), shard)),
         }
     }
 }

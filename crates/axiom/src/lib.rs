@@ -12,6 +12,7 @@ pub mod compose;
 pub mod events;
 pub mod reload;
 pub mod replay;
+pub mod share;
 
 mod builtin;
 pub mod demo;

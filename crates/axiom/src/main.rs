@@ -30,6 +30,7 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Key(key) => commands::key::run(&key, &terminal),
         Command::Events(EventsCommand::Export(export)) => commands::events::export::run(&export, &terminal),
         Command::Events(EventsCommand::Verify(verify)) => commands::events::verify::run(&verify, &terminal),
+        Command::Events(EventsCommand::Prove(prove)) => commands::events::prove::run(&prove, &terminal),
         // The others speak to servers, or wait for something. Worker threads are made by whoever serves; here one thread is enough.
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -59,9 +60,13 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Up(up) => commands::up::run(&up, &terminal).await,
         Command::Stdio(stdio) => commands::stdio::run(&stdio, &terminal).await,
         Command::Servers(servers) => commands::servers::run(&servers, &terminal).await,
+        Command::Stats(stats) => commands::stats::run(&stats, &terminal).await,
         Command::Tools(tools) => commands::tools::run(&tools, &terminal).await,
         Command::Call(call) => commands::call::run(&call, &terminal).await,
         Command::Events(EventsCommand::Tail(tail)) => commands::events::tail::run(&tail, &terminal).await,
+        Command::Events(EventsCommand::Follow(follow)) => {
+            commands::events::follow::run(&follow, &terminal).await
+        }
         Command::Replay(replay) => commands::replay::run(&replay, &terminal).await,
         Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) => {
             unreachable!("handled before the runtime was made")

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axiom_events::sample::Policy;
 use axiom_gateway::Gateway;
-use axiom_gateway::options::{EventsOptions, Options};
+use axiom_gateway::options::Options;
 
 use crate::config::Config;
 use crate::config::load::load;
@@ -32,15 +33,18 @@ pub struct Reload {
     listen: SocketAddr,
     /// The folder for events that the text asks for; not always the one that is written.
     dir: Option<PathBuf>,
+    /// How the text asks that events are sampled; not always how they are.
+    sample: Option<Policy>,
 }
 
 impl Reload {
     /// `config` was made of `text`, and `text` was read from `path`. `served` is where clients are served meanwhile.
     pub fn new(path: PathBuf, text: String, config: Config, served: SocketAddr) -> Self {
         let listen = config.options.listen;
-        let dir = config.options.events.as_ref().map(|events| events.dir.clone());
+        let events = config.options.events.as_ref();
         Reload {
-            dir,
+            dir: events.map(|events| events.dir.clone()),
+            sample: events.map(|events| events.sample.clone()),
             path,
             key_file: config.key_file.map(|file| file.path),
             text,
@@ -81,6 +85,7 @@ impl Reload {
         self.key_file = loaded.config.key_file.map(|file| file.path);
         let mut options = loaded.config.options;
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
+        let is_resampled = self.is_resampled(&options);
         let dir = self.keep_dir(&mut options);
         let changes = diff::changes(&self.applied, &options);
         if was_same && changes.is_empty() {
@@ -106,7 +111,15 @@ impl Reload {
         }
         if let Some(change) = dir {
             terminal.say(format_args!("  {change} needs a restart"));
+        } else if is_resampled {
+            terminal.say("  events.sample needs a restart");
         }
+    }
+
+    /// Whether the text asks for another way of sampling than the one before did.
+    fn is_resampled(&mut self, options: &Options) -> bool {
+        let asked = options.events.as_ref().map(|events| events.sample.clone());
+        std::mem::replace(&mut self.sample, asked.clone()) != asked
     }
 
     /// Leaves the log where it is; says what was asked for instead, if it was not asked for before.
@@ -115,10 +128,10 @@ impl Reload {
         let wanted = options.events.take();
         options.events.clone_from(&self.applied.events);
         if let (Some(events), Some(wanted)) = (&mut options.events, wanted) {
-            *events = EventsOptions {
-                dir: std::mem::take(&mut events.dir),
-                ..wanted
-            };
+            events.bodies = wanted.bodies;
+            events.body_bytes_max = wanted.body_bytes_max;
+            events.mcp = wanted.mcp;
+            events.share = wanted.share;
         }
         if std::mem::replace(&mut self.dir, asked.clone()) == asked {
             return None;

@@ -55,7 +55,7 @@ pub(super) fn stored(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
         report::say(&format!(
             "{class:<10} {:>8} {text:>12} {bytes:>11} {ratio:>7.2} {plain:>11} {:>7.2}",
             chosen.len(),
-            as_f64(text) / as_f64(plain)
+            as_f64(text) / as_f64(plain as u64)
         ));
         Ok((ratio, ours.errors))
     };

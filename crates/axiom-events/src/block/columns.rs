@@ -17,15 +17,13 @@
 //!
 //! Ids below 128 must be understood; a reader skips others that it does not know.
 
-use std::sync::OnceLock;
-
 use bytes::Bytes;
 
 use super::{Unsound, varint};
-use crate::batch::{BY_ID, Batch, Names, Row};
+use crate::batch::{BY_ID, Batch, Names, Numbers, Row};
 use crate::digest::{self, Brief, Digest, Task};
 use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, TraceId};
-use crate::task_id;
+use crate::task_id::{self, TaskIds};
 
 const NAMES: u8 = 1;
 const FLAGS: u8 = 2;
@@ -87,9 +85,14 @@ impl Builder {
         }));
         self.versions.extend_from_slice(versions);
         self.bodies.extend_from_slice(&batch.bodies);
-        self.task_ids.extend_from_slice(&batch.task_ids);
-        self.traces.extend_from_slice(&batch.traces);
-        self.ids.extend_from_slice(&batch.ids);
+        let Numbers {
+            task_ids,
+            traces,
+            ids,
+        } = &*batch.numbers;
+        self.task_ids.extend_from_slice(task_ids.all());
+        self.traces.extend_from_slice(traces);
+        self.ids.extend_from_slice(ids);
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -113,18 +116,23 @@ impl Builder {
     pub(crate) fn digest(&mut self, first_offset: u64) -> Digest {
         let mut names = self.names.take();
         let mut by_id = digest::tasks(&self.task_ids, &mut names).into_iter();
-        let events = self.rows.iter().zip(&self.versions).map(|(row, version)| Brief {
-            time: row.time,
-            version: *version,
-            tenant: row.tenant,
-            stream: row.stream,
-            task: match row.task {
-                BY_ID => by_id.next().expect("each of them has its number"),
-                number => Task::Named(number),
-            },
-            kind: row.kind,
-            level: row.level,
-            body_bytes: row.body_len,
+        let mut bodies = self.bodies.as_slice();
+        let events = self.rows.iter().zip(&self.versions).map(|(row, version)| {
+            let (body, rest) = bodies.split_at(row.body_len as usize);
+            bodies = rest;
+            Brief {
+                time: row.time,
+                version: *version,
+                tenant: row.tenant,
+                stream: row.stream,
+                task: match row.task {
+                    BY_ID => by_id.next().expect("each of them has its number"),
+                    number => Task::Named(number),
+                },
+                kind: row.kind,
+                level: row.level,
+                body,
+            }
         });
         Digest::new(first_offset, names, events)
     }
@@ -275,9 +283,7 @@ pub(crate) struct Columns {
     /// Start and end of each name in `plain`.
     names: Vec<(u32, u32)>,
     rows: Vec<Place>,
-    task_ids: Vec<u128>,
-    /// Names of the tasks that are numbers, once somebody wants to read them.
-    task_names: OnceLock<String>,
+    task_ids: Box<TaskIds>,
 }
 
 /// Where an event's parts are.
@@ -307,8 +313,7 @@ impl Columns {
             rows,
             names,
             plain,
-            task_ids,
-            task_names: OnceLock::new(),
+            task_ids: Box::new(task_ids),
         })
     }
 
@@ -330,10 +335,10 @@ impl Columns {
     }
 
     /// All names, and the events with their numbers.
-    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief>) {
+    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief<'_>>) {
         let names = (0..self.names.len()).map(|number| Box::from(self.name(place_of(number))));
         let mut names: Vec<Box<str>> = names.collect();
-        let by_id = digest::tasks(&self.task_ids, &mut names);
+        let by_id = digest::tasks(self.task_ids.all(), &mut names);
         let events = self.rows.iter().map(move |place| Brief {
             time: place.time,
             version: place.version,
@@ -345,7 +350,7 @@ impl Columns {
             },
             kind: place.kind,
             level: place.level,
-            body_bytes: place.body_end - place.body_start,
+            body: &self.plain[place.body_start as usize..place.body_end as usize],
         });
         (names, events)
     }
@@ -356,12 +361,12 @@ impl Columns {
             .map(place_of)
             .find(|number| self.name(*number) == name);
         let id = task_id::read(name);
-        if number.is_none() && (id.is_none() || self.task_ids.is_empty()) {
+        if number.is_none() && (id.is_none() || self.task_ids.all().is_empty()) {
             return Vec::new();
         }
         let is_of = |place: &Place| match column {
             Column::Task => match self.task_place(place.task) {
-                Some(place) => id == Some(self.task_ids[place]),
+                Some(place) => id == Some(self.task_ids.all()[place]),
                 None => Some(place.task) == number,
             },
             Column::Stream => Some(place.stream) == number,
@@ -376,11 +381,10 @@ impl Columns {
     }
 
     fn task_name(&self, task: u32) -> &str {
-        let Some(place) = self.task_place(task) else {
-            return self.name(task);
-        };
-        let names = self.task_names.get_or_init(|| task_id::names(&self.task_ids));
-        task_id::name_at(names, place)
+        match self.task_place(task) {
+            Some(place) => self.task_ids.name(place),
+            None => self.name(task),
+        }
     }
 
     fn name(&self, number: u32) -> &str {
@@ -392,7 +396,7 @@ impl Columns {
         self.plain.len()
             + self.names.len() * size_of::<(u32, u32)>()
             + self.rows.len() * size_of::<Place>()
-            + self.task_ids.len() * (size_of::<u128>() + task_id::DIGITS)
+            + self.task_ids.bytes_in_memory()
     }
 }
 
@@ -497,7 +501,7 @@ struct Cursor<'a> {
     bodies: std::ops::Range<u32>,
     time: i64,
     trace: Option<TraceId>,
-    task_ids_read: Vec<u128>,
+    task_ids_read: TaskIds,
     next_version: Vec<u64>,
 }
 
@@ -529,13 +533,13 @@ impl<'a> Cursor<'a> {
             bodies: place(bodies.start)?..place(bodies.end)?,
             time: 0,
             trace: None,
-            task_ids_read: Vec::new(),
+            task_ids_read: TaskIds::default(),
             next_version: vec![0; names],
         })
     }
 
     /// The events, and the numbers that tasks are.
-    fn rows(mut self) -> Result<(Vec<Place>, Vec<u128>), Unsound> {
+    fn rows(mut self) -> Result<(Vec<Place>, TaskIds), Unsound> {
         let mut rows = Vec::with_capacity(self.count);
         for row in 0..self.count {
             rows.push(self.row(self.flags[row])?);
@@ -596,10 +600,13 @@ impl<'a> Cursor<'a> {
             Ok(place) if place == self.names => {
                 let difference = varint::take_signed_long(&mut self.task_ids)
                     .ok_or(unsound("a task's number is missing"))?;
-                let before = self.task_ids_read.last().copied().unwrap_or_default();
+                let before = self.task_ids_read.all().last().copied().unwrap_or_default();
                 let id = before.wrapping_add_signed(difference);
                 self.task_ids_read.push(id);
-                Ok((place_of(self.names + self.task_ids_read.len() - 1), Some(id)))
+                Ok((
+                    place_of(self.names + self.task_ids_read.all().len() - 1),
+                    Some(id),
+                ))
             }
             _ => Err(unsound("a number that no name has")),
         }

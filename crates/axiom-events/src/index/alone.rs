@@ -63,7 +63,7 @@ impl Alone {
         let mut tasks: Vec<_> = tasks
             .map(|(id, event)| (*id, [event.block, event.cell, event.body_bytes]))
             .collect();
-        tasks.sort_unstable();
+        tasks.sort_unstable_by_key(|(id, _)| *id);
         tasks
     }
 
@@ -93,11 +93,7 @@ impl Alone {
 
     fn counted(&self, id: u128, event: Event) -> (u128, Cell, Count) {
         let (_, cell, body_bytes) = self.parts(event);
-        let count = Count {
-            events: 1,
-            body_bytes: u64::from(body_bytes),
-        };
-        (id, cell, count)
+        (id, cell, Count::kept(u64::from(body_bytes)))
     }
 
     fn parts(&self, event: Event) -> (u32, Cell, u32) {

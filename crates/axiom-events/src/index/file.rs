@@ -17,7 +17,8 @@
 //! tasks, then streams: how many (number), then for each its name (number), how many bytes of postings (number), and these:
 //! for each posting the block and the first version, as the difference to the posting before, and the count (numbers);
 //! four rollups, by second, minute and hour, and by hour with each task apart: how many (number), then for each cell its time as the difference to the one before
-//! it (signed), tenant, task plus one or 0 for all, kind, level, events, body bytes (numbers);
+//! it (signed), tenant, task plus one or 0 for all, kind, level, events, body bytes, and of both those of events that were not
+//! kept (numbers);
 //! tasks that are numbers of 128 bits and have one event: how many different cells these have (number), then each cell as above
 //! without what is counted; how many tasks (number), then, ascending, for each its number as the difference to the one before
 //! (signed), its block, the place of its cell, and the bytes of the body (numbers).
@@ -155,6 +156,8 @@ fn push_cells(out: &mut Vec<u8>, cells: &Cells) {
         before = cell.time;
         varint::push(out, count.events);
         varint::push(out, count.body_bytes);
+        varint::push(out, count.skipped);
+        varint::push(out, count.skipped_body_bytes);
     }
 }
 
@@ -193,6 +196,8 @@ fn decode(plain: &[u8]) -> Option<Index> {
             let count = Count {
                 events: varint::take(&mut rest)?,
                 body_bytes: varint::take(&mut rest)?,
+                skipped: varint::take(&mut rest)?,
+                skipped_body_bytes: varint::take(&mut rest)?,
             };
             cells.insert(cell, count);
         }

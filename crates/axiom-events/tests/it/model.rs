@@ -174,7 +174,7 @@ fn play(actions: Vec<Action>) {
                 let mut left = batch(&events);
                 // When the queue is full the batch comes back.
                 while let Err(full) = log.post(left) {
-                    left = full.0;
+                    left = *full.0;
                     std::thread::yield_now();
                 }
                 model.append(&events, &[]);

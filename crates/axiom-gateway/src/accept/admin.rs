@@ -7,8 +7,20 @@ use http::{Method, Response, StatusCode};
 
 use super::{json, text};
 use crate::gateway::Gateway;
+use crate::stats::StatsError;
 
-pub(super) fn handle(gateway: &Arc<Gateway>, method: &Method, path: &str) -> Response<Body> {
+/// What `/api/v1/stats` says where there is nothing to be counted.
+const NOTHING_RECORDED: &str = concat!(
+    r#"{"recording":false,"message":"this gateway records no events, so there are no statistics","#,
+    r#""hint":"add a section [events] with dir = \"events\" to its configuration and start it again"}"#
+);
+
+pub(super) async fn handle(
+    gateway: &Arc<Gateway>,
+    method: &Method,
+    path: &str,
+    query: &str,
+) -> Response<Body> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return text(
             StatusCode::NOT_FOUND,
@@ -19,19 +31,44 @@ pub(super) fn handle(gateway: &Arc<Gateway>, method: &Method, path: &str) -> Res
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if gateway.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n"),
         "/readyz" => text(StatusCode::OK, "ready\n"),
-        "/api/v1/servers" => match serde_json::to_vec(&gateway.overview()) {
+        "/api/v1/servers" => match serde_json::to_vec(&gateway.overview().await) {
             Ok(body) => json(StatusCode::OK, body),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
+        "/api/v1/stats" => stats(gateway, query).await,
         "/" => text(
             StatusCode::OK,
             "This is Axiom, an MCP gateway.\n\nPoint your MCP client at /mcp (all servers), /s/<server>/mcp (one \
              server) or /v/<view>/mcp.\nOlder clients: /sse. WebSocket: /ws. Servers and their state: \
-             /api/v1/servers\n",
+             /api/v1/servers. Calls in numbers: /api/v1/stats\n",
         ),
         _ => text(
             StatusCode::NOT_FOUND,
             "not found; MCP clients use /mcp, people start at /\n",
         ),
+    }
+}
+
+async fn stats(gateway: &Arc<Gateway>, query: &str) -> Response<Body> {
+    let Some(stats) = &gateway.stats else {
+        return json(StatusCode::OK, NOTHING_RECORDED.as_bytes().to_vec());
+    };
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let asked = pairs
+        .find(|(key, _)| *key == "at_least")
+        .map(|(_, value)| value.parse());
+    let at_least = match asked.transpose() {
+        Ok(at_least) => at_least,
+        Err(_) => {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "at_least is a position in the event log: the offset of an event that must count, plus one\n",
+            );
+        }
+    };
+    match stats.report(at_least).await {
+        Ok(body) => json(StatusCode::OK, body),
+        Err(StatsError::NotYet(error)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }

@@ -16,9 +16,11 @@ use super::Outcome;
 use crate::upstream::whole;
 
 const IS_ERROR: &[u8] = b"\"isError\"";
+const INPUT_REQUIRED: &[u8] = b"\"input_required\"";
 /// What is searched for in every answer is prepared once.
 static FIND_IS_ERROR: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(IS_ERROR));
-static FIND_INPUT_REQUIRED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"input_required\""));
+/// What both words begin with, so that one search does.
+static FIND_EITHER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"i"));
 /// Bytes in which a search over a seam between two pieces finds every word above, and what follows it.
 const SEAM_BYTES: usize = 32;
 
@@ -55,9 +57,7 @@ pub(super) fn judge(parts: &VecDeque<Bytes>, is_result: bool, has_rest: bool, me
         };
     }
     let may_fail = method == Method::ToolsCall;
-    let asks = has(parts, &FIND_INPUT_REQUIRED);
-    let fails = may_fail && has(parts, &FIND_IS_ERROR);
-    if !(asks || fails) {
+    if !may_say_more(parts, may_fail) {
         return plain(Outcome::Result);
     }
     if has_rest {
@@ -104,12 +104,17 @@ fn error_code(raw: &[u8]) -> Option<i64> {
     std::str::from_utf8(code.of(raw)).ok()?.parse().ok()
 }
 
-/// Most answers come in three pieces, of which the middle one is the client's id. They are not put together for this.
-fn has(parts: &VecDeque<Bytes>, word: &Finder<'_>) -> bool {
+/// Whether one of the two words is there. Most answers come in three pieces, of which the middle one is the client's id;
+/// they are not put together for this.
+fn may_say_more(parts: &VecDeque<Bytes>, may_fail: bool) -> bool {
+    let says_more = |bytes: &[u8]| {
+        FIND_EITHER.find_iter(bytes).any(|at| {
+            let here = bytes.get(at..).unwrap_or_default();
+            here.starts_with(INPUT_REQUIRED) || (may_fail && here.starts_with(IS_ERROR))
+        })
+    };
     let mut seam = Seam::default();
-    parts
-        .iter()
-        .any(|part| seam.pass(part, |bytes| word.find(bytes).is_some()))
+    parts.iter().any(|part| seam.pass(part, says_more))
 }
 
 impl Default for Seam {

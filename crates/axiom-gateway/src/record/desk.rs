@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axiom_core::{spawn, time};
-use axiom_events::writer::{GAP_KIND, LOG_STREAM};
-use axiom_events::{Batch, Event, Format, Full, Level, Log, TraceId};
+use axiom_events::sample::{Policy, Sampler};
+use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId, gap};
 use axiom_protocol::text::push_quoted;
 use tokio::runtime::Handle;
 
 use crate::options::{Bodies, Options};
 
-use super::secrets::Policy;
+use super::secrets::Policy as Secrecy;
 
 /// Whose events these are, as long as clients are not asked who they are.
 const TENANT: &str = "default";
@@ -37,8 +37,12 @@ const POST_EVENTS: usize = 4096;
 const POST_BYTES: usize = 1 << 20;
 /// What a member of an object has beside its key and its value, and most values.
 const ROOM_BYTES: usize = 48;
-/// Pause before a log that was full is told again what is missing from it.
-const GAP_PAUSE: Duration = Duration::from_secs(1);
+/// Pause before a desk is visited again: because the log has yet to be told what is missing from it, or what was skipped.
+const LATE_PAUSE: Duration = Duration::from_secs(1);
+/// The kinds of what is recorded of the gateway itself. Where none of them is sampled there is no sampler.
+const KINDS: [&str; 4] = [CALL_KIND, "gateway.server", "gateway.session", "gateway.config"];
+/// Every call is a task of its own: they are sampled as if they were one.
+const SAMPLED_AS: &str = "";
 
 /// Where what happens is recorded. Clones record in the same log; without a log it records nothing and costs nothing.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +57,9 @@ struct Book {
     run: u64,
     /// Looked at for each call; the rest of the policy only where bodies are recorded.
     bodies: AtomicU8,
-    policy: ArcSwap<Policy>,
+    policy: ArcSwap<Secrecy>,
+    /// How desks sample, if there is something to sample.
+    sample: Option<Policy>,
     desks: Mutex<Vec<Arc<Desk>>>,
     rounds: Arc<Rounds>,
 }
@@ -81,13 +87,22 @@ pub(super) struct Desk {
 #[derive(Debug, Default)]
 struct Drawer {
     batch: Batch,
-    /// Memory for names that are put together.
+    /// Memory for a name that is put together.
     stream: String,
-    task: String,
     /// Events that the log did not take.
     lost: u64,
     /// Somebody comes to empty it.
     is_expected: bool,
+    sampling: Option<Box<Sampling>>,
+    /// Somebody comes to it again and again, until everything is told.
+    is_late: bool,
+}
+
+#[derive(Debug)]
+struct Sampling {
+    sampler: Sampler,
+    /// When it told last what it skipped.
+    told: time::Instant,
 }
 
 thread_local! {
@@ -95,7 +110,9 @@ thread_local! {
 }
 
 impl Recorder {
-    pub(crate) fn new(log: Option<Log>, options: &Options) -> Recorder {
+    pub(crate) fn new(log: Option<Log>, options: &Options, sample: Option<&Policy>) -> Recorder {
+        let is_sampled = |policy: &&Policy| KINDS.iter().any(|kind| policy.samples_kind(kind));
+        let sample = sample.filter(is_sampled).cloned();
         let book = log.map(|log| {
             let rounds = Arc::new(Rounds {
                 log: log.clone(),
@@ -107,7 +124,8 @@ impl Recorder {
                 log,
                 run: run(),
                 bodies: AtomicU8::new(bodies(options) as u8),
-                policy: ArcSwap::from_pointee(Policy::of(options, None)),
+                policy: ArcSwap::from_pointee(Secrecy::of(options, None)),
+                sample,
                 desks: Mutex::default(),
             })
         });
@@ -117,14 +135,14 @@ impl Recorder {
     /// From now on bodies are recorded by the policy of these options.
     pub(crate) fn apply(&self, options: &Options) {
         if let Some(book) = &self.book {
-            let policy = Policy::of(options, Some(&book.policy.load()));
+            let policy = Secrecy::of(options, Some(&book.policy.load()));
             book.policy.store(Arc::new(policy));
             book.bodies.store(bodies(options) as u8, Ordering::Release);
         }
     }
 
     /// How bodies are recorded; `None` where they are not.
-    pub(super) fn bodies(&self) -> Option<Arc<Policy>> {
+    pub(super) fn bodies(&self) -> Option<Arc<Secrecy>> {
         let book = self.book.as_ref()?;
         let is_off = book.bodies.load(Ordering::Acquire) == Bodies::Off as u8;
         (!is_off).then(|| book.policy.load_full())
@@ -136,6 +154,11 @@ impl Recorder {
             Some(book) => book.policy.load().masked(text),
             None => Cow::Borrowed(text),
         }
+    }
+
+    /// Reads what was recorded; `None` where nothing is.
+    pub(crate) fn reader(&self) -> Option<Reader> {
+        self.book.as_ref().map(|book| book.log.reader())
     }
 
     /// This thread's desk; `None` where nothing is recorded.
@@ -157,7 +180,7 @@ impl Recorder {
     pub(crate) fn close(&self) {
         let Some(book) = &self.book else { return };
         for desk in book.desks().iter() {
-            desk.post();
+            desk.finish();
         }
         book.log.close();
     }
@@ -172,11 +195,20 @@ impl Book {
     fn new_desk(&self) -> Arc<Desk> {
         let mut desks = self.desks();
         let number = desks.len() as u64;
+        let sampling = self.sample.as_ref().map(|policy| {
+            Box::new(Sampling {
+                sampler: Sampler::new(policy.clone()),
+                told: time::now(),
+            })
+        });
         let desk = Arc::new(Desk {
             rounds: Arc::clone(&self.rounds),
             run: self.run,
             next: AtomicU64::new(number << 48),
-            drawer: Mutex::default(),
+            drawer: Mutex::new(Drawer {
+                sampling,
+                ..Drawer::default()
+            }),
         });
         desks.push(Arc::clone(&desk));
         desk
@@ -214,8 +246,8 @@ impl Desk {
         let Drawer {
             batch,
             stream,
-            task,
             lost,
+            sampling,
             ..
         } = &mut *drawer;
         stream.clear();
@@ -224,15 +256,12 @@ impl Desk {
             stream.push('.');
             stream.push_str(server);
         }
-        task.clear();
-        if let Some(id) = call {
-            push_hex(task, &id.to_be_bytes());
-        }
+        let task = call.map(|id| hex::<32>(id.to_be_bytes().into_iter()));
         let event = Event {
             time: time::unix_nanos(),
             tenant: TENANT,
             stream,
-            task,
+            task: task.as_ref().map_or("", ascii),
             kind,
             level,
             trace,
@@ -240,7 +269,11 @@ impl Desk {
             format: Format::Json,
             body: &draft.json,
         };
-        if let Err(unfit) = batch.push(&event) {
+        let pushed = match sampling {
+            None => batch.push(&event),
+            Some(sampling) => sampling.sampler.push_as(batch, &event, SAMPLED_AS).map(drop),
+        };
+        if let Err(unfit) = pushed {
             tracing::error!(%unfit, "an event is missing from the log");
             *lost += 1;
         }
@@ -261,12 +294,34 @@ impl Desk {
     }
 
     /// Hands everything over to the log, and what comes next waits for another visit. False if the log has yet to be told
-    /// that events are missing: then this desk is still to be visited.
-    fn visit(&self) -> bool {
+    /// that events are missing, or what was skipped: then this desk is still to be visited. Where `is_again` is true it was
+    /// visited before for that reason; a second round does not take it over.
+    fn visit(&self, is_again: bool) -> bool {
         let mut drawer = self.lock();
+        drawer.tell_skipped();
         drawer.hand_over(&self.rounds.log);
         drawer.is_expected = drawer.lost > 0;
-        !drawer.is_expected
+        if drawer.is_late && !is_again {
+            return true;
+        }
+        let has_untold = |sampling: &Sampling| sampling.sampler.has_untold();
+        drawer.is_late = drawer.is_expected || drawer.sampling.as_deref().is_some_and(has_untold);
+        !drawer.is_late
+    }
+
+    /// Hands everything over to the log, what was skipped as well.
+    fn finish(&self) {
+        let mut drawer = self.lock();
+        loop {
+            let Drawer { sampling, batch, .. } = &mut *drawer;
+            // False if the batch became full.
+            let is_all = sampling
+                .as_mut()
+                .is_none_or(|sampling| sampling.sampler.finish(batch));
+            if !drawer.hand_over(&self.rounds.log) || is_all {
+                return;
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Drawer> {
@@ -275,22 +330,44 @@ impl Desk {
 }
 
 impl Drawer {
-    fn hand_over(&mut self, log: &Log) {
-        if self.lost > 0 && log.post(gap(self.lost)).is_ok() {
+    /// Once a second.
+    fn tell_skipped(&mut self) {
+        let Some(sampling) = &mut self.sampling else {
+            return;
+        };
+        // What does not fit into this batch comes with the next one.
+        if sampling.told.elapsed() >= LATE_PAUSE && sampling.sampler.tell(&mut self.batch) {
+            sampling.told = time::now();
+        }
+    }
+
+    /// False if the log did not take the batch.
+    fn hand_over(&mut self, log: &Log) -> bool {
+        if self.lost > 0
+            && log
+                .post(gap(TENANT, self.lost, "the log's queue was full"))
+                .is_ok()
+        {
             self.lost = 0;
         }
         if self.batch.is_empty() {
-            return;
+            return true;
         }
         let batch = std::mem::replace(&mut self.batch, log.spare_batch());
-        if let Err(Full(mut batch)) = log.post(batch) {
+        let refused = log.post(batch).err();
+        let is_taken = refused.is_none();
+        if let Some(Full(mut batch)) = refused {
             if self.lost == 0 {
                 tracing::warn!("the event log takes no more events; calls go on without being recorded");
             }
-            self.lost += batch.len() as u64;
+            self.lost += match &mut self.sampling {
+                None => batch.len() as u64,
+                Some(sampling) => sampling.sampler.give_up(&batch),
+            };
             batch.clear();
-            self.batch = batch;
+            self.batch = *batch;
         }
+        is_taken
     }
 }
 
@@ -333,16 +410,17 @@ impl Round {
         time::sleep(POST_PAUSE).await;
         self.visit();
         while !self.late.is_empty() {
-            time::sleep(GAP_PAUSE).await;
-            self.late.retain(|desk| !desk.visit());
+            time::sleep(LATE_PAUSE).await;
+            self.late.retain(|desk| !desk.visit(true));
         }
         self.is_over = true;
     }
 
     fn visit(&mut self) {
         let waiting = std::mem::take(&mut *self.rounds.waiting());
-        self.late.extend(waiting);
-        self.late.retain(|desk| !desk.visit());
+        self.late.retain(|desk| !desk.visit(true));
+        self.late
+            .extend(waiting.into_iter().filter(|desk| !desk.visit(false)));
     }
 }
 
@@ -352,23 +430,6 @@ impl Drop for Round {
             self.visit();
         }
     }
-}
-
-fn gap(lost: u64) -> Batch {
-    let body = format!("{{\"lost\":{lost},\"reason\":\"the log's queue was full\"}}");
-    let mut batch = Batch::new();
-    let event = Event {
-        time: time::unix_nanos(),
-        tenant: TENANT,
-        stream: LOG_STREAM,
-        kind: GAP_KIND,
-        level: Level::Error,
-        format: Format::Json,
-        body: body.as_bytes(),
-        ..Event::default()
-    };
-    batch.push(&event).expect("the gap event keeps to the limits");
-    batch
 }
 
 /// A number for this run of the gateway: seconds, so that ids ascend, and chance, so that no two runs share one.
@@ -394,7 +455,8 @@ impl Draft {
         }
     }
 
-    /// The first one's comma becomes the object's brace.
+    /// The first one's comma becomes the object's brace. Inlined, what stands around a key is a few stores.
+    #[inline(always)]
     fn key(&mut self, key: &str) {
         self.json.reserve(key.len() + ROOM_BYTES);
         self.json.extend_from_slice(b",\"");
@@ -412,9 +474,23 @@ impl Draft {
     }
 
     /// A value that is JSON.
+    #[inline]
     pub(super) fn raw(&mut self, key: &str, json: &[u8]) {
         self.key(key);
         self.json.extend_from_slice(json);
+    }
+
+    /// A text as it stands in some JSON, with its quotes. False, and nothing is noted, if it has escapes or is longer than
+    /// `bytes_max`: then it has to be read first.
+    pub(super) fn plain(&mut self, key: &str, quoted: &[u8], bytes_max: usize) -> bool {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+        // Every byte is looked at, which goes faster than to stop at the first.
+        let odd = quoted.iter().filter(|byte| !is_plain(byte)).count();
+        let fits = odd == 0 && quoted.len() <= bytes_max + 2 && quoted.starts_with(b"\"");
+        if fits {
+            self.raw(key, quoted);
+        }
+        fits
     }
 
     /// Any text, at most `bytes_max` bytes of it.
@@ -424,6 +500,7 @@ impl Draft {
     }
 
     /// A text that needs no escapes.
+    #[inline]
     pub(super) fn word(&mut self, key: &str, word: &str) {
         self.key(key);
         self.json.push(b'"');
@@ -431,6 +508,7 @@ impl Draft {
         self.json.push(b'"');
     }
 
+    #[inline]
     pub(super) fn number(&mut self, key: &str, number: u64) {
         self.raw(key, itoa::Buffer::new().format(number).as_bytes());
     }
@@ -440,9 +518,7 @@ impl Draft {
     }
 
     pub(super) fn hex(&mut self, key: &str, number: u64) {
-        let mut digits = String::with_capacity(16);
-        push_hex(&mut digits, &number.to_be_bytes());
-        self.word(key, &digits);
+        self.word(key, ascii(&hex::<16>(number.to_be_bytes().into_iter())));
     }
 
     /// The server that the event is about. The first one that is named stays.
@@ -461,12 +537,18 @@ impl Draft {
     }
 }
 
-fn push_hex(out: &mut String, bytes: &[u8]) {
+/// Two digits for each byte.
+fn hex<const DIGITS: usize>(bytes: impl Iterator<Item = u8>) -> [u8; DIGITS] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        out.push(char::from(HEX[usize::from(byte >> 4)]));
-        out.push(char::from(HEX[usize::from(byte & 15)]));
+    let mut digits = [b'0'; DIGITS];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
+    digits
+}
+
+fn ascii<const BYTES: usize>(bytes: &[u8; BYTES]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// The first `bytes_max` bytes of a text, or fewer where that would cut a character.

@@ -215,8 +215,11 @@ fn read(source: &dyn Source, range: Range<u64>) -> Result<Bytes, FileError> {
 }
 
 fn hex(digits: &[u8]) -> Option<u64> {
-    // `from_str_radix` would take a sign.
-    if !digits.iter().all(u8::is_ascii_hexdigit) {
+    // `from_str_radix` would take a sign, and capitals, which are a change that nobody made.
+    if !digits
+        .iter()
+        .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    {
         return None;
     }
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

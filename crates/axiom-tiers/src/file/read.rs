@@ -111,6 +111,8 @@ impl File {
         let shard = number(write::SHARD_KEY).and_then(|shard| u16::try_from(shard).ok());
         let hash = value(write::HASH_KEY).and_then(hash_of);
         let crcs = value(check::BLOCKS_KEY).ok_or_else(bad("there are no axiom.block_crcs"))?;
+        // This proves that the columns are ours, so it comes before they are looked at.
+        let typed = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.with_schema(read_schema()))?;
         let groups = metadata.row_groups().iter().map(group_of).collect::<Option<_>>();
         let shared = Shared {
             data: Data::new(source, tail.start, crcs)?,
@@ -118,7 +120,7 @@ impl File {
             shard: shard.ok_or_else(bad("axiom.shard is no number of a shard"))?,
             events_hash: hash.ok_or_else(bad("axiom.events_hash is no hash"))?,
             groups: groups.ok_or_else(bad("a row group does not say what is in it"))?,
-            metadata: ArrowReaderMetadata::try_new(metadata, options.with_schema(read_schema()))?,
+            metadata: typed,
         };
         Ok(File {
             shared: Arc::new(shared),
@@ -239,24 +241,16 @@ impl File {
 
     /// Numbers of the wanted rows of a row group, by offset.
     fn rows_of(&self, index: usize, wanted: &Wanted<'_>) -> Result<Vec<usize>, FileError> {
-        let group = &self.shared.groups[index];
         let (name_column, name) = match wanted {
             Wanted::Task { task, .. } => ("task", *task),
             Wanted::Stream { stream, .. } => ("stream", *stream),
         };
-        if let Wanted::Task { offsets, .. } = wanted
-            && (offsets.end <= group.offsets.start || offsets.start >= group.offsets.end)
-        {
+        if !self.may_overlap(index, wanted) {
             return Ok(Vec::new());
         }
-        let mut candidates = self.pages(index, name_column, |min, max| {
-            min <= name.as_bytes() && name.as_bytes() <= max
-        });
+        let candidates = self.pages(index, name_column, name.as_bytes());
         if candidates.is_empty() || !self.may_have(index, name_column, name)? {
             return Ok(Vec::new());
-        }
-        if let Wanted::Stream { versions, .. } = wanted {
-            candidates.retain(|_| !versions.is_empty());
         }
         let columns = [name_column, "offset", "version"];
         let mut found = Vec::new();
@@ -278,11 +272,24 @@ impl File {
         Ok(found.into_iter().map(|(_, row)| row).collect())
     }
 
-    /// Rows of the pages of a column of texts whose bounds are as wanted.
-    fn pages(&self, index: usize, name: &str, is_wanted: impl Fn(&[u8], &[u8]) -> bool) -> Vec<Range<usize>> {
+    /// Whether a row group has any of the wanted offsets or versions.
+    fn may_overlap(&self, index: usize, wanted: &Wanted<'_>) -> bool {
+        let (wanted, there) = match wanted {
+            Wanted::Task { offsets, .. } => (offsets, Some(self.shared.groups[index].offsets.clone())),
+            Wanted::Stream { versions, .. } => {
+                let group = self.shared.metadata.metadata().row_group(index);
+                (versions, numbers_of(group, "version"))
+            }
+        };
+        let overlap = |there: Range<u64>| wanted.start < there.end && there.start < wanted.end;
+        !wanted.is_empty() && there.is_none_or(overlap)
+    }
+
+    /// Rows of the pages in which a name may be.
+    fn pages(&self, index: usize, column: &str, name: &[u8]) -> Vec<Range<usize>> {
         let metadata = self.shared.metadata.metadata();
         let rows = usize::try_from(self.shared.groups[index].rows).unwrap_or(usize::MAX);
-        let column = column_of(name);
+        let column = column_of(column);
         let page_index = metadata
             .column_index()
             .and_then(|index_of| index_of.get(index)?.get(column));
@@ -291,7 +298,7 @@ impl File {
             .and_then(|index_of| index_of.get(index)?.get(column));
         let (Some(ColumnIndexMetaData::BYTE_ARRAY(bounds)), Some(locations)) = (page_index, locations) else {
             // Nothing is known about its pages.
-            return vec![0..rows];
+            return std::iter::once(0..rows).collect();
         };
         let row = |row: i64| usize::try_from(row).unwrap_or(rows);
         let starts = locations
@@ -301,7 +308,7 @@ impl File {
         let ends = starts.clone().skip(1).chain([rows]);
         let pages = starts.zip(ends).enumerate().filter(|(page, _)| {
             let bounds = bounds.min_value(*page).zip(bounds.max_value(*page));
-            bounds.is_none_or(|(min, max)| is_wanted(min, max))
+            bounds.is_none_or(|(min, max)| min <= name && name <= max)
         });
         pages.map(|(_, (start, end))| start..end).collect()
     }
@@ -481,19 +488,26 @@ fn hash_of(text: &str) -> Option<[u8; 32]> {
 }
 
 fn group_of(group: &RowGroupMetaData) -> Option<Group> {
-    let bounds = |name: &str| match group.column(column_of(name)).statistics()? {
-        Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
-        _ => None,
-    };
-    // Offsets are stored as what they are modulo 2^64.
-    let (first, last) = bounds("offset")?;
-    let (time_min, time_max) = bounds("time")?;
+    let (time_min, time_max) = bounds(group, "time")?;
     Some(Group {
-        offsets: first.cast_unsigned()..last.cast_unsigned().saturating_add(1),
+        offsets: numbers_of(group, "offset")?,
         rows: u64::try_from(group.num_rows()).ok()?,
         time_min,
         time_max,
     })
+}
+
+/// From the smallest to after the largest of a column of unsigned numbers, which are stored as what they are modulo 2^64.
+fn numbers_of(group: &RowGroupMetaData, name: &str) -> Option<Range<u64>> {
+    let (min, max) = bounds(group, name)?;
+    Some(min.cast_unsigned()..max.cast_unsigned().saturating_add(1))
+}
+
+fn bounds(group: &RowGroupMetaData, name: &str) -> Option<(i64, i64)> {
+    match group.column(column_of(name)).statistics()? {
+        Statistics::Int64(values) => Some((*values.min_opt()?, *values.max_opt()?)),
+        _ => None,
+    }
 }
 
 /// Ascending numbers as ranges.

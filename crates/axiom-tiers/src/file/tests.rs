@@ -311,7 +311,6 @@ fn no_change_goes_unnoticed() {
         let at = usize::try_from(random >> 33).unwrap() % bytes.len();
         let mut changed = bytes.to_vec();
         changed[at] ^= 1 << (random % 8);
-        // The magic at the very beginning is nobody's data, and is checked with it all the same.
         assert!(read(changed).is_err(), "byte {at} of {}", bytes.len());
     }
     for len in [0, 1, 8, 11, 12, bytes.len() / 2, bytes.len() - 1] {
@@ -320,7 +319,26 @@ fn no_change_goes_unnoticed() {
     let mut swapped = bytes.to_vec();
     let (left, right) = swapped.split_at_mut(bytes.len() / 2);
     left[..100].swap_with_slice(&mut right[..100]);
-    assert!(read(swapped).is_err());
+    assert!(matches!(read(swapped), Err(FileError::Damaged { .. })));
+}
+
+/// Every bit of the tail's own checksum counts, and names that look like it mislead nobody.
+#[test]
+fn the_tail_is_found_among_names_that_look_like_it() {
+    let name = format!("axiom.tail\x18\x18{}", "0".repeat(24));
+    let mut events: Vec<Made> = (0..3).map(|n| event(n, &name, b"x")).collect();
+    events
+        .iter_mut()
+        .for_each(|made| made.names = [&name; 4].map(Clone::clone));
+    let (bytes, _) = written(&events, usize::MAX);
+    assert_eq!(everything(&opened(&bytes)), events);
+    let at = memchr::memmem::rfind(&bytes, b"axiom.tail\x18\x18").unwrap();
+    for bit in 0..(12 + 24) * 8 {
+        let mut changed = bytes.to_vec();
+        changed[at + bit / 8] ^= 1 << (bit % 8);
+        let opened = File::open(Arc::new(Bytes::from(changed)));
+        assert!(matches!(opened, Err(FileError::Tail { .. })), "bit {bit}");
+    }
 }
 
 /// A task's events do not cost what the whole file costs.
@@ -349,7 +367,7 @@ fn little_is_read_for_a_task() {
         .collect();
     let (bytes, _) = written(&events, usize::MAX);
     let source = Arc::new(Counting(bytes.clone(), 0.into()));
-    let file = File::open(source.clone()).unwrap();
+    let file = File::open(Arc::clone(&source) as Arc<dyn Source>).unwrap();
     source.1.store(0, std::sync::atomic::Ordering::Relaxed);
     let found = file
         .task("task 123", 0..u64::MAX, 100, Order::Descending)

@@ -15,6 +15,9 @@ use super::{EventsHash, schema};
 
 /// Rows that become columns at once.
 const BATCH_ROWS: usize = 8192;
+/// 6.6 % smaller than level 3 at two fifths of its speed. Level 6 saves 3 % more and takes a quarter longer, which leaves about half
+/// a million events a CPU second, everything included: too near the goal.
+const ZSTD_LEVEL: i32 = 5;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteOptions {
@@ -28,7 +31,7 @@ pub struct WriteOptions {
 impl Default for WriteOptions {
     fn default() -> WriteOptions {
         WriteOptions {
-            zstd_level: 3,
+            zstd_level: ZSTD_LEVEL,
             offsets: None,
         }
     }
@@ -78,7 +81,7 @@ impl<W: Write + Send> Writer<W> {
     /// # Errors
     /// When the options are not valid.
     pub fn new(out: W, shard: u16, options: &WriteOptions) -> Result<Writer<W>, WriteError> {
-        let sorting = ["task", "offset"].map(|name| sorting_column(name)).to_vec();
+        let sorting = ["task", "offset"].map(sorting_column).to_vec();
         let properties = schema::properties(options.zstd_level)?
             .set_sorting_columns(Some(sorting))
             .build();

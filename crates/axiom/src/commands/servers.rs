@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use crate::attach::with_gateway;
 use crate::cli::Servers;
 use crate::client::{self, Client, Members, array};
+use crate::events::moment::short;
 use crate::outcome::{Exit, Failed};
 use crate::table::Table;
 use crate::terminal::Terminal;
@@ -39,15 +40,39 @@ fn print(list: &[Box<RawValue>], terminal: &Terminal) -> Result<(), Failed> {
         terminal.say("no servers; add one to the configuration, or run `axiom import FILE`");
         return Ok(());
     }
-    let mut table = Table::new(["NAME", "KIND", "STATE", "REVISIONS", "TOOLS", "ERROR"]);
-    for server in list.iter().map(|item| Members::of(item)) {
-        let mut cells =
-            ["name", "kind", "state", "revisions", "tools", "error"].map(|key| cell(&server, key));
-        cells[5] = reason(&cells[0], &cells[5]);
-        table.row(cells);
+    let list: Vec<Members> = list.iter().map(|item| Members::of(item)).collect();
+    // Only a gateway that records knows.
+    if list.iter().any(|server| server.raw("since_ms").is_some()) {
+        let mut table = Table::new([
+            "NAME",
+            "KIND",
+            "STATE",
+            "SINCE",
+            "RESTARTS",
+            "REVISIONS",
+            "TOOLS",
+            "ERROR",
+        ]);
+        for server in &list {
+            let [name, kind, state, revisions, tools, error] = cells(server);
+            let since = server.read::<i64>("since_ms");
+            let since = since.map_or_else(|| "-".to_owned(), |since| short(since.saturating_mul(1_000_000)));
+            let restarts = cell(server, "restarts");
+            table.row([name, kind, state, since, restarts, revisions, tools, error]);
+        }
+        terminal.data(table)?;
+    } else {
+        let mut table = Table::new(["NAME", "KIND", "STATE", "REVISIONS", "TOOLS", "ERROR"]);
+        list.iter().for_each(|server| table.row(cells(server)));
+        terminal.data(table)?;
     }
-    terminal.data(table)?;
     Ok(())
+}
+
+fn cells(server: &Members) -> [String; 6] {
+    let mut cells = ["name", "kind", "state", "revisions", "tools", "error"].map(|key| cell(server, key));
+    cells[5] = reason(&cells[0], &cells[5]);
+    cells
 }
 
 /// A text as it is, a list with blanks between, and `-` for what is not there.

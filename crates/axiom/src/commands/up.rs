@@ -18,6 +18,7 @@ use crate::compose::{Given, base_of, bind, given, open_log, reachable, serve};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
+use crate::share::share;
 use crate::signals::{Asked, Signals};
 use crate::terminal::Terminal;
 use states::States;
@@ -33,6 +34,7 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     };
     let drain_timeout = options.limits.drain_timeout;
     let log = open_log(&options)?;
+    let sharing = share(&options, log.as_ref())?;
     let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
@@ -50,6 +52,9 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     let finish = async {
         let (in_time, served) = tokio::join!(drain.finish(drain_timeout), &mut serving);
         gateway.close().await;
+        if let Some(sharing) = sharing {
+            sharing.finish().await;
+        }
         if !in_time {
             tracing::warn!(
                 drain_timeout_s = drain_timeout.as_secs(),

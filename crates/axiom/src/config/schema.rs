@@ -185,6 +185,56 @@ pub struct Events {
     /// like any other.
     #[schemars(extend("default" = false))]
     pub mcp: Option<bool>,
+    /// The number of this gateway's log, from 0 to 65535. Gateways whose events come together, in one Redis or in copies
+    /// of each other, each have their own. A change needs a restart.
+    #[schemars(extend("default" = 0))]
+    pub shard: Option<u16>,
+    /// Give the log to `axiom events follow` on other machines, too: whoever reaches this gateway can read then what was
+    /// recorded.
+    #[schemars(extend("default" = false))]
+    pub share: Option<bool>,
+    /// A Redis that has the newest events of all gateways, like `redis://127.0.0.1:6379`. A change needs a restart.
+    pub redis: Option<String>,
+    /// How much of this gateway's events is kept in Redis. Older ones go.
+    #[schemars(extend("default" = "64MiB"))]
+    pub redis_bytes: Option<Size>,
+    /// How old events in Redis may become.
+    #[schemars(extend("default" = "24h"))]
+    pub redis_age: Option<Time>,
+    /// Which events are sampled: of those that are like one another some are kept and the others are counted. A change needs
+    /// a restart.
+    pub sample: Option<Sample>,
+}
+
+/// What is kept of events that are like one another. Errors, what belongs to an audit, and kinds that are not named are always
+/// kept.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Sample {
+    /// Kinds that are sampled; a `*` at the end stands for any rest.
+    #[schemars(extend("default" = ["task.output", "task.log"]))]
+    pub kinds: Option<Vec<String>>,
+    /// Kinds that are kept though they are among those. Where both fit the longer pattern decides.
+    #[schemars(extend("default" = ["gateway.*", "file.*", "tool.*", "llm.*", "intervention*"]))]
+    pub keep: Option<Vec<String>>,
+    /// So many that are alike are kept in each task and window; after that those with a power of two. 0 to 1000000.
+    #[schemars(extend("default" = 4))]
+    pub first: Option<u32>,
+    /// How long a window is.
+    #[schemars(extend("default" = "1m"))]
+    pub window: Option<Time>,
+    /// At least one that is alike is kept in so long a time.
+    #[schemars(extend("default" = "10s"))]
+    pub floor: Option<Time>,
+    /// When a task has an error, so many of its events that were skipped before it are kept after all. 0 to 1000.
+    #[schemars(extend("default" = 20))]
+    pub before_error: Option<u32>,
+    /// And so many that come after it. 0 to 1000.
+    #[schemars(extend("default" = 20))]
+    pub after_error: Option<u32>,
+    /// What each thread may hold in memory for it, 256KiB to 32MiB.
+    #[schemars(extend("default" = "16MiB"))]
+    pub memory: Option<Size>,
 }
 
 /// What is recorded of calls' parameters and results.

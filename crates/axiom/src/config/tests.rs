@@ -29,6 +29,7 @@ fn schema_and_decoder_agree() {
         ("Server", servers::KEYS),
         ("View", views::KEYS),
         ("Events", events::KEYS),
+        ("Sample", events::SAMPLE_KEYS),
     ] {
         assert_eq!(
             names_of(&schema["$defs"][definition]["properties"]),
@@ -50,18 +51,66 @@ fn schema_tells_the_real_defaults() {
         told.collect()
     };
     let text = format!(
-        "[gateway]\n{}[gateway.limits]\n{}[servers.x]\ncommand = [\"x\"]\n{}",
+        "[gateway]\n{}[gateway.limits]\n{}[servers.x]\ncommand = [\"x\"]\n{}[events]\ndir = \"e\"\n{}[events.sample]\n{}",
         defaults("Gateway"),
         defaults("Limits"),
         defaults("Server"),
+        defaults("Events"),
+        defaults("Sample"),
     );
     let told = decode(&text, Format::Toml, &|_| None)
         .config
         .unwrap_or_else(|| panic!("{text}"));
-    let silent = decode("[servers.x]\ncommand = [\"x\"]", Format::Toml, &|_| None)
-        .config
-        .unwrap();
+    let silent = "[servers.x]\ncommand = [\"x\"]\n[events]\ndir = \"e\"";
+    let silent = decode(silent, Format::Toml, &|_| None).config.unwrap();
     assert_eq!(format!("{told:?}"), format!("{silent:?}"));
+}
+
+#[test]
+fn sampling_is_as_it_is_written() {
+    let sample = |lines: &str| {
+        let text = format!("[servers.x]\ncommand = [\"x\"]\n[events]\ndir = \"e\"\n[events.sample]\n{lines}");
+        let decoded = decode(&text, Format::Toml, &|_| None);
+        let events = decoded.config.and_then(|config| config.options.events);
+        events.map(|events| events.sample).ok_or_else(|| {
+            let messages = decoded.problems.into_iter().map(|problem| problem.message);
+            messages.collect::<Vec<_>>().join("; ")
+        })
+    };
+    let policy = sample(
+        "kinds = [\"a.*\"]\nkeep = []\nfirst = 0\nwindow = \"2m\"\nbefore_error = 0\nmemory = \"1MiB\"",
+    )
+    .unwrap();
+    assert!(policy.samples_kind("a.b") && !policy.samples_kind("b"));
+    assert_eq!(
+        (policy.first, policy.before_error, policy.bytes_max),
+        (0, 0, 1 << 20)
+    );
+    assert_eq!(policy.window, std::time::Duration::from_secs(120));
+    assert_eq!(policy.after_error, 20);
+    let refused = [
+        (
+            "kinds = [\"a*b\"]",
+            "`events.sample.kinds` has a pattern that fits nothing",
+        ),
+        (
+            "first = -1",
+            "`events.sample.first` must be between 0 and 1000000",
+        ),
+        (
+            "before_error = 1001",
+            "`events.sample.before_error` must be between 0 and 1000",
+        ),
+        ("floor = \"0s\"", "`events.sample.floor` must be longer than zero"),
+        (
+            "memory = \"1GiB\"",
+            "`events.sample.memory` must be between 256KiB and 32MiB",
+        ),
+        ("frist = 1", "unknown key `frist` in `events.sample`"),
+    ];
+    for (line, message) in refused {
+        assert_eq!(sample(line).unwrap_err(), message);
+    }
 }
 
 #[test]

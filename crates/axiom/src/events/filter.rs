@@ -162,6 +162,17 @@ fn unknown(field: &str) -> BadFilter {
 }
 
 impl Filter {
+    /// Whether it says of which streams or kinds events must be.
+    pub(crate) fn names_streams(&self) -> bool {
+        let names = |condition: &Condition| {
+            matches!(
+                condition,
+                Condition::Word(Field::Stream | Field::Kind, Equal::Yes, _)
+            )
+        };
+        self.conditions.iter().any(names)
+    }
+
     /// Whether the event is wanted.
     pub fn wants(&self, event: &Event<'_>) -> bool {
         // Read for the first condition that needs it.

@@ -15,6 +15,7 @@ use crate::events;
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) dir: PathBuf,
+    shard: u16,
     reader: Mutex<Option<Reader>>,
 }
 
@@ -24,9 +25,10 @@ const LISTED_BYTES_MAX: usize = 8 << 10;
 const BODIES: &[&str] = &["request", "request_cut", "response", "response_cut"];
 
 impl Log {
-    pub(super) fn new(dir: PathBuf) -> Log {
+    pub(super) fn new(dir: PathBuf, shard: u16) -> Log {
         Log {
             dir,
+            shard,
             reader: Mutex::default(),
         }
     }
@@ -34,7 +36,7 @@ impl Log {
     /// A reader that knows everything that is in the files now. Blocks on the disk.
     pub(super) fn reader(&self) -> Result<Reader, Complaint> {
         let mut kept = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = shard_folder(&self.dir);
+        let folder = shard_folder(&self.dir, self.shard);
         let refreshed = match &*kept {
             Some(reader) => reader.refresh().map(|()| reader.clone()),
             None => Reader::open(Arc::new(Machine), &folder),

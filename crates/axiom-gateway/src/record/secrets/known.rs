@@ -59,6 +59,8 @@ impl Known {
     pub(super) fn of(options: &Options, before: Option<&Known>) -> Known {
         let mut values = BTreeSet::new();
         values.extend(options.from_environment.0.iter().cloned());
+        let redis = options.events.as_ref().and_then(|events| events.redis.as_ref());
+        values.extend(redis.into_iter().flat_map(|redis| in_address(&redis.url)));
         for server in options.servers.values() {
             match &server.endpoint {
                 Endpoint::Stdio { command, env, .. } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axiom_core::time;
 use axiom_events::{Next, Reader, Recorded};
 
-use super::{folder, open, tell_gap, unreadable};
+use super::{configured, folder, open, tell_gap, unreadable};
 use crate::cli::Tail;
 use crate::events::{human, json};
 use crate::outcome::{Exit, Failed};
@@ -16,6 +16,13 @@ use crate::terminal::Terminal;
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
+    if let Some(url) = &tail.redis {
+        let url = match url {
+            Some(url) => url.clone(),
+            None => shared_by_configuration(tail, terminal)?,
+        };
+        return super::shared::run(tail, &url, terminal).await;
+    }
     let reader = open(&folder(&tail.at, terminal)?)?;
     let mut at = reader.end();
     let newest = newest(&reader, tail, terminal)?;
@@ -39,6 +46,15 @@ pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
     }
 }
 
+fn shared_by_configuration(tail: &Tail, terminal: &Terminal) -> Result<String, Failed> {
+    let redis = configured(&tail.at, terminal)?.redis.map(|redis| redis.url);
+    redis.ok_or_else(|| {
+        Failed::new(Exit::NotFound, "the configuration names no Redis").hint(
+            "add redis = \"redis://127.0.0.1:6379\" to its section [events], or name one behind --redis",
+        )
+    })
+}
+
 /// The newest events that are wanted, as lines, oldest first.
 fn newest(reader: &Reader, tail: &Tail, terminal: &Terminal) -> Result<Vec<u8>, Failed> {
     let mut lines: Vec<Vec<u8>> = Vec::new();
@@ -51,7 +67,7 @@ fn newest(reader: &Reader, tail: &Tail, terminal: &Terminal) -> Result<Vec<u8>, 
             continue;
         };
         let wanted = block.events().rev().filter(|recorded| recorded.offset < end);
-        for recorded in wanted.filter(|recorded| tail.filter.wants(&recorded.event)) {
+        for recorded in wanted.filter(|recorded| is_wanted(tail, recorded)) {
             if lines.len() == tail.lines {
                 break;
             }
@@ -77,7 +93,7 @@ fn more(reader: &Reader, at: &mut u64, tail: &Tail, terminal: &Terminal) -> Resu
             }
             Next::Block(block) => {
                 for recorded in block.events().filter(|recorded| recorded.offset >= *at) {
-                    if tail.filter.wants(&recorded.event) {
+                    if is_wanted(tail, &recorded) {
                         write(&mut lines, &recorded, tail, terminal);
                     }
                 }
@@ -88,6 +104,12 @@ fn more(reader: &Reader, at: &mut u64, tail: &Tail, terminal: &Terminal) -> Resu
             return Ok(false);
         }
     }
+}
+
+/// What groups and projections keep for themselves is not what happened: it is shown to those who ask for it by name.
+fn is_wanted(tail: &Tail, recorded: &Recorded<'_>) -> bool {
+    let is_bookkeeping = recorded.event.stream.starts_with('$');
+    tail.filter.wants(&recorded.event) && (!is_bookkeeping || tail.filter.names_streams())
 }
 
 fn write(out: &mut Vec<u8>, recorded: &Recorded<'_>, tail: &Tail, terminal: &Terminal) {

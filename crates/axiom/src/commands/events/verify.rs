@@ -11,6 +11,9 @@ use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
 pub fn run(command: &Verify, terminal: &Terminal) -> Result<Exit, Failed> {
+    if let Some(proof) = &command.proof {
+        return super::prove::verify(proof, command, terminal);
+    }
     let folder = folder(&command.at, terminal)?;
     let verdict = verify(&Machine, &folder).map_err(|error| unreadable(&error))?;
     if command.json {
