@@ -30,10 +30,13 @@ mod stale_sessions;
 mod upstream_faults;
 
 mod events;
+mod events_server;
 mod following;
 mod partitions;
 mod processes;
+mod recording;
 mod reload;
+mod replay;
 mod replicas;
 mod sql;
 mod stats;

@@ -291,6 +291,13 @@ impl Segment {
         Head::read(&bytes[..filled]).map_err(|source| self.damaged(at, source))
     }
 
+    /// Whether there is room for a block's head here, and nothing in it.
+    pub(crate) fn is_unwritten(&self, at: u64) -> Result<bool, ReadError> {
+        let mut bytes = [0; block::HEAD_BYTES];
+        let filled = self.read(&mut bytes, at)?;
+        Ok(filled == bytes.len() && bytes.iter().all(|byte| *byte == 0))
+    }
+
     pub(crate) fn seal(&self, at: u64) -> Result<Seal, ReadError> {
         let mut bytes = [0; SEAL_BYTES];
         let filled = self.read(&mut bytes, at)?;

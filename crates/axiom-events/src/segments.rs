@@ -502,16 +502,27 @@ impl Placed {
     /// Walks on from where the last walk ended; says where the events end now.
     fn survey_again(&self) -> Result<u64, ReadError> {
         self.survey()?;
-        let mut map = self.map_mut();
-        let map = map.as_mut().expect("it was surveyed");
+        let mut guard = self.map_mut();
+        let map = guard.as_mut().expect("it was surveyed");
+        // Most looks come too early. What is reserved and not written yet is no damage to search the rest of the file for.
+        if self.until().is_none() && self.segment.is_unwritten(map.end_at)? {
+            return Ok(map.end);
+        }
         let mut walk = Walk::from(&self.segment, self.until(), map.end, map.end_at);
+        let before = map.end;
         while let Some(step) = walk.step()? {
             if let Step::Block(found) = &step {
                 self.index_again(found);
             }
             map.take(step);
         }
-        Ok(map.end)
+        let end = map.end;
+        drop(guard);
+        if end > before {
+            // It knows nothing of what was added, and is made again when somebody asks it.
+            *self.index_mut() = None;
+        }
+        Ok(end)
     }
 
     /// Adds a block that was found later to an index that was made before. One that was made since has it already.
@@ -538,22 +549,35 @@ impl Placed {
     fn load_index(&self, disk: &dyn Disk, folder: &Path) -> Result<(), ReadError> {
         self.survey()?;
         let first_offset = self.segment.begin.first_offset;
-        let index = match index::file::load(disk, folder, first_offset..self.end()) {
-            Some(index) => index,
-            None => self.index_from_blocks()?,
-        };
-        *self.index_mut() = Some(index);
-        Ok(())
+        loop {
+            let end = self.end();
+            let index = match index::file::load(disk, folder, first_offset..end) {
+                Some(index) => index,
+                None => self.index_from_blocks(end)?,
+            };
+            *self.index_mut() = Some(index);
+            // Somebody may have seen more meanwhile; see `survey_again`.
+            if self.end() == end {
+                return Ok(());
+            }
+        }
     }
 
-    fn index_from_blocks(&self) -> Result<Index, ReadError> {
+    /// Of the blocks before `end`.
+    fn index_from_blocks(&self, end: u64) -> Result<Index, ReadError> {
         let mut index = Index::default();
         let mut walk = Walk::new(&self.segment, self.until());
         while let Some(step) = walk.step()? {
-            if let Step::Block(found) = step
-                && let Ok(block) = Block::decode(&found.bytes)
-            {
+            let Step::Block(found) = step else { continue };
+            if found.head.first_offset >= end {
+                break;
+            }
+            if let Ok(block) = Block::decode(&found.bytes) {
                 index.add(&Digest::of(&block));
+            }
+            // What is reserved behind the last one need not be searched.
+            if found.head.end_offset() >= end {
+                break;
             }
         }
         Ok(index)

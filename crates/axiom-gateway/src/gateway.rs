@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::accept::Annex;
 use crate::hub::Hub;
-use crate::options::{Bodies, Endpoint, Options};
+use crate::options::{Endpoint, Options};
 use crate::parking::Parking;
 use crate::plan::Plan;
 use crate::record::Recorder;
@@ -73,7 +73,7 @@ impl Gateway {
     pub fn recording(options: Options, log: Option<Log>) -> Arc<Gateway> {
         let stats = log.as_ref().map(Stats::start);
         let sample = options.events.as_ref().map(|events| &events.sample);
-        let recorder = Recorder::new(log, bodies(&options), sample);
+        let recorder = Recorder::new(log, &options, sample);
         let runtime = Handle::current();
         let hub = Arc::new(Hub::new(options.limits.replay_bytes_max));
         let sealer = Arc::new(Sealer::new(&options.keys, options.advertise.as_deref()));
@@ -121,7 +121,7 @@ impl Gateway {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         self.sealer.apply(&options.keys, options.advertise.as_deref());
         self.sessions.forget_without_key();
-        self.recorder.apply(bodies(&options));
+        self.recorder.apply(&options);
         let old = self.plan.load_full();
         let new = Arc::new(Plan::new(
             options,
@@ -262,13 +262,6 @@ impl Gateway {
         // Waits for the disk.
         let _closed = spawn::blocking(move || recorder.close()).join().await.is_some();
     }
-}
-
-fn bodies(options: &Options) -> Bodies {
-    options
-        .events
-        .as_ref()
-        .map_or(Bodies::Off, |events| events.bodies)
 }
 
 fn names<'a>(upstreams: &[&'a Arc<Upstream>]) -> Vec<&'a str> {

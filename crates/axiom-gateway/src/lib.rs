@@ -59,5 +59,6 @@ pub use accept::{Annex, ServeError, serve_http};
 pub use fault::Fault;
 pub use gateway::Gateway;
 pub use pipe::{UnknownEndpoint, serve_pipe};
+pub use record::REPLAY_OF;
 pub use stats::{StatsError, stats_of};
 pub use status::ServerStatus;

@@ -38,6 +38,18 @@ pub struct Options {
     pub limits: Limits,
     /// Where and how events are recorded; nothing is without it.
     pub events: Option<EventsOptions>,
+    /// What was filled in from the environment. None of it is ever recorded, whatever key it stands under.
+    pub from_environment: Secrets,
+}
+
+/// Values that nobody is shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secrets(pub std::collections::BTreeSet<String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} values", self.0.len())
+    }
 }
 
 /// What is recorded of what happens, and where.
@@ -49,6 +61,11 @@ pub struct EventsOptions {
     pub bodies: Bodies,
     /// Where Arrow Flight SQL is spoken, on this machine only; `None` is nowhere.
     pub flight_sql: Option<SocketAddr>,
+    /// Bytes that are recorded of a call's parameters, and of its result, at most; [`BODY_BYTES_LIMIT`] at most. What is
+    /// longer is cut.
+    pub body_bytes_max: usize,
+    /// Whether clients can ask for events: a server `events` among the others, which reads them.
+    pub mcp: bool,
     /// The number of this node's log. Nodes whose events come together each have their own.
     pub shard: u16,
     /// The log is given to callers from other machines, too.
@@ -78,14 +95,20 @@ impl std::fmt::Debug for RedisOptions {
     }
 }
 
+/// What of a body is recorded where nothing else is said: nearly every request whole, and of a long result enough to see
+/// what it was.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// What may be said: an event has 8 MiB at most, and two bodies with their escapes must fit.
+pub const BODY_BYTES_LIMIT: usize = 2 << 20;
+
 /// What is recorded of calls' parameters and results. Headers never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Bodies {
     #[default]
     Off,
-    /// Without what looks like a secret.
+    /// Without what may be a secret.
     Redacted,
-    /// As they are.
+    /// Without what is one beyond doubt.
     Full,
 }
 
@@ -294,6 +317,7 @@ impl Default for Options {
             views: BTreeMap::new(),
             limits: Limits::default(),
             events: None,
+            from_environment: Secrets::default(),
         }
     }
 }

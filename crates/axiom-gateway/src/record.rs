@@ -14,7 +14,8 @@
 //! ```
 //!
 //! What does not apply is left out: `code` is there with errors and faults, bodies only where the policy says so. A body
-//! of more than [`BODY_BYTES_MAX`] is there as a text that was cut, under `request_cut` or `response_cut`.
+//! of more than [`body_bytes_max`](crate::options::EventsOptions::body_bytes_max) is there as a text that was cut, under
+//! `request_cut` or `response_cut`. A call that was made again has the id of the one that it repeats as `replay_of`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,19 +27,18 @@ use axiom_protocol::envelope::Kind;
 use axiom_protocol::method::Method;
 use axiom_protocol::text::push_quoted;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::exchange::Final;
 use crate::fault::{Blame, Fault};
 use crate::message::Message;
-use crate::options::Bodies;
 use crate::phase::Caller;
 use crate::plan::Endpoint;
 use crate::upstream::Link;
 
 use answer::{Look, Seen, response};
 use desk::{Desk, Draft};
-use secrets::Cut;
+use secrets::{Cut, Policy};
 
 pub(crate) use desk::Recorder;
 pub(crate) use states::{ServerState, SessionState};
@@ -49,10 +49,11 @@ mod secrets;
 mod states;
 mod trace;
 
-/// Bytes of a request's or a response's body that are recorded at most.
-const BODY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a name, an address or a method that are recorded at most.
 const NAME_BYTES_MAX: usize = 256;
+
+/// In the head of a call that is made again: the id of the one that was recorded. No server sees it.
+pub const REPLAY_OF: HeaderName = HeaderName::from_static("axiom-replay-of");
 
 /// How a client's message came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +100,18 @@ struct Open {
     id: u128,
     trace: TraceId,
     method: Method,
-    bodies: Bodies,
+    /// How bodies are recorded, if they are.
+    bodies: Option<Arc<Policy>>,
+    /// Of an answer whose rest is on its way, as much as is recorded of a body.
+    pieces: VecDeque<Bytes>,
     /// The event's body, as far as it is known.
     draft: Draft,
     response_bytes: u64,
     given_up: Option<GivenUp>,
     /// Of an answer whose rest is on its way.
     look: Option<Look>,
+    /// That rest has come.
+    is_whole: bool,
 }
 
 impl Via {
@@ -177,14 +183,17 @@ impl Recorder {
             draft.text("name", &name, NAME_BYTES_MAX);
         } else if let Some(uri) = message.text(param.uri.or(param.reference_uri)) {
             // Where addresses carry secrets, they do so in whatever form; this is recorded whether bodies are or not.
-            draft.text("name", &secrets::masked(&uri), NAME_BYTES_MAX);
+            draft.text("name", &self.masked(&uri), NAME_BYTES_MAX);
         }
         draft.text("endpoint", &endpoint.path, NAME_BYTES_MAX);
         draft.word("transport", via.name());
         draft.number("request_bytes", message.bytes.len() as u64);
+        if let Some(of) = headers.and_then(|headers| replay_of(headers)) {
+            draft.word("replay_of", of);
+        }
         let bodies = self.bodies();
-        if let (true, Some(params)) = (bodies != Bodies::Off, message.raw(message.envelope.params)) {
-            draft.body("request", secrets::copy(params, true, bodies, BODY_BYTES_MAX));
+        if let (Some(policy), Some(params)) = (&bodies, message.raw(message.envelope.params)) {
+            draft.body("request", policy.copy(params, true));
         }
         Record(Some(Box::new(Open {
             trace: trace::of(message, headers).unwrap_or(TraceId(id.to_be_bytes())),
@@ -193,10 +202,12 @@ impl Recorder {
             id,
             method: message.method(),
             bodies,
+            pieces: VecDeque::new(),
             draft,
             response_bytes: 0,
             given_up: None,
             look: None,
+            is_whole: false,
         })))
     }
 }
@@ -242,10 +253,15 @@ impl Record {
             answer.rest.is_some(),
             open.method,
         );
-        open.keep(&answer.parts, answer.rest.is_none());
         match &mut answer.rest {
-            None => self.end(seen.outcome, seen.code),
+            None => {
+                open.keep(&answer.parts, true);
+                self.end(seen.outcome, seen.code);
+            }
             Some(rest) => {
+                if open.bodies.is_some() {
+                    open.pieces.clone_from(&answer.parts);
+                }
                 open.look = Some(Look::new(seen, &answer.parts));
                 rest.record = std::mem::take(self);
             }
@@ -280,11 +296,20 @@ impl Record {
         if let Some(look) = &mut open.look {
             look.at(piece);
         }
+        // The rest of what is too long is not needed.
+        if let Some(policy) = &open.bodies
+            && open.response_bytes <= (policy.bytes_max() + piece.len()) as u64
+        {
+            open.pieces.push_back(piece.clone());
+        }
     }
 
     /// The whole of an answer's rest has passed.
     pub(crate) fn passed_all(&mut self) {
-        let look = self.0.as_mut().and_then(|open| open.look.take());
+        let look = self.0.as_mut().and_then(|open| {
+            open.is_whole = true;
+            open.look.take()
+        });
         if let Some(Seen { outcome, code }) = look.map(Look::seen) {
             self.end(outcome, code);
         }
@@ -294,6 +319,11 @@ impl Record {
         let Some(mut open) = self.0.take().map(|open| *open) else {
             return;
         };
+        if !open.pieces.is_empty() {
+            let pieces = std::mem::take(&mut open.pieces);
+            let bytes: usize = pieces.iter().map(Bytes::len).sum();
+            open.keep(&pieces, open.is_whole && bytes as u64 == open.response_bytes);
+        }
         open.draft.word("outcome", outcome.name());
         if let Some(code) = code {
             open.draft.signed("code", code);
@@ -326,16 +356,18 @@ impl Drop for Record {
 impl Open {
     /// Notes the answer's body, if that is wanted.
     fn keep(&mut self, parts: &VecDeque<Bytes>, is_whole: bool) {
-        if self.bodies == Bodies::Off {
-            return;
-        }
+        let Some(policy) = &self.bodies else { return };
         let joined = answer::joined(parts);
         let body = response(&joined);
-        self.draft.body(
-            "response",
-            secrets::copy(body, is_whole, self.bodies, BODY_BYTES_MAX),
-        );
+        self.draft.body("response", policy.copy(body, is_whole));
     }
+}
+
+/// The id of the call that this one repeats, if it is one.
+fn replay_of(headers: &HeaderMap) -> Option<&str> {
+    let of = headers.get(REPLAY_OF)?.to_str().ok()?;
+    let is_id = of.len() == 32 && of.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_id.then_some(of)
 }
 
 impl Draft {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axiom_core::drain;
 use axiom_core::time::timeout;
 use axiom_gateway::Gateway;
-use axiom_gateway::options::Options;
+use axiom_gateway::options::{Endpoint, Options, ServerOptions};
 
 use crate::cli::ConfigFile;
 use crate::client::{self, Members, is_axiom};
-use crate::compose::{base_of, bind, reachable, read, serve};
+use crate::commands::replay::ADDRESSED;
+use crate::compose::{base_of, bind, open_recording, reachable, read, serve, stop};
 use crate::config::Config;
 use crate::config::load::{LoadError, Source, discover, full_name};
 use crate::outcome::{Exit, Failed};
@@ -28,6 +29,55 @@ pub async fn with_gateway<T>(
     terminal: &Terminal,
     work: impl AsyncFnOnce(&str) -> Result<T, Failed>,
 ) -> Result<T, Failed> {
+    with_gateway_as(file, Records::Nothing, terminal, work).await
+}
+
+/// What a gateway in this process serves if it is one that records.
+#[derive(Debug, Clone)]
+pub enum Own {
+    /// What the configuration says; a gateway that runs already is used instead.
+    Configured,
+    /// This server alone, under the name `to`.
+    Server(Endpoint),
+}
+
+/// Runs `work` with a gateway whose calls are recorded where the configuration says so.
+///
+/// # Errors
+/// As [`with_gateway`].
+pub async fn with_gateway_of<T>(
+    file: &ConfigFile,
+    own: Own,
+    terminal: &Terminal,
+    work: impl AsyncFnOnce(&str) -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    let Own::Server(endpoint) = own else {
+        return with_gateway_as(file, Records::Everything, terminal, work).await;
+    };
+    let source = discover(file.config.as_deref());
+    let loaded = read(&source).map_err(|error| Failed::from_load(&error, terminal))?;
+    let mut config = loaded.config;
+    config.options.servers = [(ADDRESSED.to_owned(), ServerOptions::new(endpoint))].into();
+    config.options.views.clear();
+    let mut signals = Signals::listen()?;
+    with_own(config, Records::Everything, &mut signals, work).await
+}
+
+/// What a gateway in this process records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// Its calls are one command's own.
+    Nothing,
+    /// What the configuration says, unless another process writes to the log.
+    Everything,
+}
+
+async fn with_gateway_as<T>(
+    file: &ConfigFile,
+    records: Records,
+    terminal: &Terminal,
+    work: impl AsyncFnOnce(&str) -> Result<T, Failed>,
+) -> Result<T, Failed> {
     let source = discover(file.config.as_deref());
     let loaded = read(&source).map(|loaded| loaded.config);
     let mut signals = Signals::listen()?;
@@ -36,7 +86,7 @@ pub async fn with_gateway<T>(
             running.tell(&source, loaded.as_ref().err(), terminal);
             interruptible(&mut signals, work(&running.base)).await
         }
-        (None, Ok(config)) => with_own(config, &mut signals, work).await,
+        (None, Ok(config)) => with_own(config, records, &mut signals, work).await,
         (None, Err(error)) => Err(Failed::from_load(&error, terminal)),
     }
 }
@@ -157,20 +207,31 @@ fn wanted(source: &Source) -> Serves {
 /// Runs `work` with a gateway that ends with it.
 async fn with_own<T>(
     config: Config,
+    records: Records,
     signals: &mut Signals,
     work: impl AsyncFnOnce(&str) -> Result<T, Failed>,
 ) -> Result<T, Failed> {
+    let recording = match records {
+        Records::Nothing => None,
+        Records::Everything => open_recording(&config).unwrap_or_else(|failed| {
+            tracing::error!(reason = failed.message, "these calls are not recorded");
+            None
+        }),
+    };
+    let (log, tiers) = recording
+        .map(|recording| (recording.log, recording.tiers))
+        .unzip();
     let options = Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         // It is nobody's replica.
         advertise: None,
-        // Its calls are one command's own.
-        events: None,
+        events: config.options.events.filter(|_| log.is_some()),
         ..config.options
     };
     let listener = bind(options.listen)?;
     let base = base_of(listener.local_addr()?);
-    let gateway = Gateway::new(options);
+    let is_recording = log.is_some();
+    let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
     let mut serving = std::pin::pin!(serve(Arc::clone(&gateway), listener, draining));
     let outcome = tokio::select! {
@@ -186,6 +247,11 @@ async fn with_own<T>(
     let _in_time = timeout(FINISH_TIMEOUT, async { tokio::join!(finish, &mut serving) })
         .await
         .is_ok();
+    if is_recording {
+        stop(tiers).await;
+        // What was recorded is on the disk when the command ends.
+        let _in_time = timeout(FINISH_TIMEOUT, gateway.close()).await.is_ok();
+    }
     outcome
 }
 

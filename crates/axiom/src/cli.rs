@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::parse_listen;
 use crate::events::{Filter, Place};
 use crate::outcome::EXIT_CODES;
+use crate::replay::Ignored;
 
 /// Puts many MCP servers behind one endpoint.
 ///
@@ -49,6 +50,8 @@ pub enum Command {
     /// Ask what was recorded, in SQL
     #[command(after_help = SQL_HELP)]
     Sql(Sql),
+    /// Make recorded calls again and show how their answers differ
+    Replay(Replay),
     /// Take over servers from another program's configuration
     Import(Import),
     /// Check the configuration, or print its schema
@@ -151,6 +154,56 @@ pub struct Call {
 
     #[command(flatten)]
     pub file: ConfigFile,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 all answers are equal, 1 one differs, 3 a call cannot be made again, 4 it needs --yes.
+
+Examples:
+  axiom replay 1234
+  axiom replay 5c07f1d29e3a4b600000000000000007 --to https://staging.example.com/mcp
+  axiom replay --filter 'server=files method=tools/call' --limit 50 --to files-next --ignore '$..mtime'"
+)]
+pub struct Replay {
+    /// The call: its event's offset, or its id, which is its event's `task`
+    #[arg(value_name = "CALL", required_unless_present = "filter")]
+    pub call: Option<String>,
+
+    /// The newest calls that it is true of, in place of one, like 'server=demo outcome=result'
+    #[arg(long, value_name = "FILTER", conflicts_with = "call")]
+    pub filter: Option<Filter>,
+
+    /// Only calls from here on: an offset, a time like 2026-07-28T09:00:00Z, or how long ago, like 10m
+    #[arg(long, value_name = "OFFSET|TIME", requires = "filter")]
+    pub from: Option<Place>,
+
+    /// How many calls at most
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "filter")]
+    pub limit: usize,
+
+    /// Call this server of the configuration, or the one at this address, and not the one that answered then
+    #[arg(long, value_name = "SERVER|URL")]
+    pub to: Option<String>,
+
+    /// A place in the answer that may differ, like '$.content[0].text' or '$..id'; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub ignore: Vec<Ignored>,
+
+    /// Times may differ, in texts and as numbers since 1970
+    #[arg(long)]
+    pub ignore_times: bool,
+
+    /// Also call tools that do not say that they only read
+    #[arg(long)]
+    pub yes: bool,
+
+    /// Print JSON; of several calls, one on each line
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub at: EventsAt,
 }
 
 #[derive(Debug, Subcommand)]
@@ -268,7 +321,7 @@ pub struct EventsAt {
 
 const FILTER_HELP: &str = "A filter is one condition or several, separated by spaces; all of them must hold:
   kind=gateway.call level>=warn       = and != compare whole words, a * at the end stands for anything
-  server=demo outcome!=result         of a call's body: server, method, name, outcome, endpoint, transport, session, state
+  server=demo outcome!=result         of a call's body: server, method, name, outcome, endpoint, transport, session, state, replay_of
   duration_us>=1000000                numbers of a body: duration_us, request_bytes, response_bytes, code
   stream=... task=... trace=... tenant=...";
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axiom_core::time::timeout;
+use axiom_gateway::REPLAY_OF;
 use axiom_protocol::codes;
 use axiom_protocol::revision::Revision;
 use axiom_transport::http_client::Target;
@@ -29,6 +30,8 @@ pub struct Client {
     target: Target,
     /// Sent with every request once the session is there: its id and the revision.
     session: Vec<(HeaderName, HeaderValue)>,
+    /// Of the request that is being made: the call that it repeats.
+    replay_of: Option<HeaderValue>,
     last_id: u64,
 }
 
@@ -48,14 +51,23 @@ impl Client {
     /// # Errors
     /// [`ClientError::Status`] with 404 if there is no such endpoint.
     pub async fn open(base: &str, path: &str) -> Result<Self, ClientError> {
+        Client::open_as(base, path, Revision::LATEST_LEGACY).await
+    }
+
+    /// The same with the revision that the client asks for, which must be one with sessions.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub async fn open_as(base: &str, path: &str, revision: Revision) -> Result<Self, ClientError> {
         let target = Target::parse(&format!("{base}{path}"), &BTreeMap::new())?;
         let mut client = Client {
             target,
             session: Vec::new(),
+            replay_of: None,
             last_id: 0,
         };
         let params = json!({
-            "protocolVersion": Revision::LATEST_LEGACY.as_str(),
+            "protocolVersion": revision.as_str(),
             // Nobody sits here who could be asked anything.
             "capabilities": {},
             "clientInfo": {"name": "axiom", "version": env!("CARGO_PKG_VERSION")},
@@ -84,6 +96,23 @@ impl Client {
         on_message: &mut dyn FnMut(&Message),
     ) -> Result<Box<RawValue>, ClientError> {
         Ok(self.exchange(method, params, on_message).await?.0)
+    }
+
+    /// A request that repeats a recorded call, which the gateway's own record of it says.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn repeat(
+        &mut self,
+        call: &str,
+        method: &str,
+        params: &impl Serialize,
+        on_message: &mut dyn FnMut(&Message),
+    ) -> Result<Box<RawValue>, ClientError> {
+        self.replay_of = HeaderValue::try_from(call).ok();
+        let answer = self.request(method, params, on_message).await;
+        self.replay_of = None;
+        answer
     }
 
     /// The items of all pages of a list, each as it came.
@@ -192,6 +221,7 @@ impl Client {
             ),
         ];
         headers.extend(self.session.iter().cloned());
+        headers.extend(self.replay_of.clone().map(|call| (REPLAY_OF, call)));
         let answer = self.target.post(&headers, Bytes::from(body)).await?;
         if answer.status.is_success() {
             Ok(answer)

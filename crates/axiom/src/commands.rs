@@ -5,6 +5,7 @@ pub mod config;
 pub mod events;
 pub mod import;
 pub mod key;
+pub mod replay;
 pub mod servers;
 pub mod sql;
 pub mod stats;

@@ -18,6 +18,7 @@ use crate::config::load::{LoadError, Loaded, Source, discover, load};
 use crate::config::{Config, Tiers, render};
 use crate::demo::{self, Demo};
 use crate::outcome::{Exit, Failed};
+use crate::signals;
 use crate::terminal::Terminal;
 
 /// What a command was given to serve.
@@ -97,6 +98,7 @@ pub fn open_recording(config: &Config) -> Result<Option<Recording>, Failed> {
     let Tiers { store, retention } = &config.tiers;
     let folder = shard_folder(&events.dir, events.shard);
     make_private(&events.dir);
+    signals::survive_file_limits();
     let disk = Arc::new(Machine);
     let store = store.as_ref().map(open_store).transpose()?;
     let workshop =

@@ -26,7 +26,7 @@ mod address;
 pub mod load;
 pub mod schema;
 
-use axiom_gateway::options::Options;
+use axiom_gateway::options::{Options, Secrets};
 
 pub use address::listen_of;
 pub(crate) use decoder::did_you_mean;
@@ -35,7 +35,7 @@ pub use keys::KeyFile;
 pub use problem::{Look, Problem, render};
 pub use tiers::Tiers;
 
-use crate::import;
+use crate::{events_server, import};
 use decoder::Decoder;
 use tree::Node;
 
@@ -149,10 +149,20 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
         }
     }
     disabled.sort();
+    let reads_events = options.events.as_ref().is_some_and(|events| events.mcp);
+    if reads_events {
+        events::check_name(decoder, root.get("servers"));
+    }
     // Views may stand before servers in the file, so their patterns are checked at the end.
     if let Some(node) = root.get("views") {
-        views::check_servers(decoder, node, root.get("servers"));
+        let builtin = if reads_events {
+            &[events_server::NAME][..]
+        } else {
+            &[]
+        };
+        views::check_servers(decoder, node, root.get("servers"), builtin);
     }
+    options.from_environment = Secrets(decoder.take_filled_in());
     Config {
         options,
         disabled,

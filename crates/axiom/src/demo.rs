@@ -6,7 +6,6 @@
 mod calls;
 mod content;
 mod tools;
-mod wire;
 
 use std::sync::Arc;
 
@@ -15,8 +14,8 @@ use axiom_transport::pipe::{Builtin, Pipe, pair};
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
+use crate::builtin::wire::{self, Era, Incoming, RpcError};
 use calls::Calls;
-use wire::{Era, Incoming, RpcError};
 
 /// The name under which the demo stands in the list of servers.
 pub const NAME: &str = "demo";
@@ -50,14 +49,14 @@ async fn serve(mut pipe: Pipe) {
             Ok(Incoming::Request(request)) => {
                 let outcome = wire::check_modern(&request)
                     .and_then(|()| answer(&request.method, &request.params, request.era));
-                Some(wire::response(&request.id, request.era, outcome))
+                Some(response(&request.id, request.era, outcome))
             }
             Ok(Incoming::Cancelled(id)) => {
                 calls.cancel(&id);
                 None
             }
             Ok(Incoming::Nothing) => None,
-            Err(error) => Some(wire::response(&Json::Null, Era::Legacy, Err(error))),
+            Err(error) => Some(response(&Json::Null, Era::Legacy, Err(error))),
         };
         if let Some(answer) = answer
             && pipe.tx.send(Bytes::from(answer.to_string())).await.is_err()
@@ -96,11 +95,19 @@ fn capabilities() -> Json {
     json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}})
 }
 
+fn server_info() -> Json {
+    json!({"name": "axiom-demo", "title": "Axiom demo", "version": env!("CARGO_PKG_VERSION")})
+}
+
+fn response(id: &Json, era: Era, outcome: Result<Json, RpcError>) -> Json {
+    wire::response(id, era, &server_info(), outcome)
+}
+
 fn initialize(params: &Json) -> Json {
     json!({
         "protocolVersion": wire::negotiate(params),
         "capabilities": capabilities(),
-        "serverInfo": wire::server_info(),
+        "serverInfo": server_info(),
         "instructions": INSTRUCTIONS,
     })
 }

@@ -9,11 +9,15 @@ pub mod import;
 
 pub mod attach;
 pub mod compose;
-pub mod demo;
 pub mod events;
 pub mod query;
 pub mod reload;
+pub mod replay;
 pub mod share;
+
+mod builtin;
+pub mod demo;
+pub mod events_server;
 
 pub mod client;
 

@@ -70,6 +70,7 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Events(EventsCommand::Follow(follow)) => {
             commands::events::follow::run(&follow, &terminal).await
         }
+        Command::Replay(replay) => commands::replay::run(&replay, &terminal).await,
         Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) | Command::Sql(_) => {
             unreachable!("handled before the runtime was made")
         }

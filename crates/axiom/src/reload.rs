@@ -156,13 +156,13 @@ impl Reload {
     /// Leaves the log where it is; says what was asked for instead, if it was not asked for before.
     fn keep_dir(&mut self, options: &mut Options) -> Option<String> {
         let asked = options.events.as_ref().map(|events| events.dir.clone());
-        let live = options
-            .events
-            .as_ref()
-            .map(|events| (events.bodies, events.share));
+        let wanted = options.events.take();
         options.events.clone_from(&self.applied.events);
-        if let (Some(events), Some(live)) = (&mut options.events, live) {
-            (events.bodies, events.share) = live;
+        if let (Some(events), Some(wanted)) = (&mut options.events, wanted) {
+            events.bodies = wanted.bodies;
+            events.body_bytes_max = wanted.body_bytes_max;
+            events.mcp = wanted.mcp;
+            events.share = wanted.share;
         }
         if std::mem::replace(&mut self.dir, asked.clone()) == asked {
             return None;

@@ -98,3 +98,16 @@ impl Signals {
         Asked::Stop
     }
 }
+
+/// A file that reaches the process's limit (`ulimit -f`) is an error of that file from now on. Without this the system ends
+/// the process, and all calls with it, because of a log.
+#[cfg(unix)]
+pub fn survive_file_limits() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // Once a handler is there it stays; nobody needs to hear of the signal, since the write says so.
+    let _handled = signal(kind).is_ok();
+}
+
+#[cfg(not(unix))]
+pub fn survive_file_limits() {}

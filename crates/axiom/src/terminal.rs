@@ -65,6 +65,31 @@ impl Terminal {
         }
     }
 
+    /// Waits until nobody can read stdout any more: a pipe whose other end was closed. For ever where that cannot be known.
+    ///
+    /// # Cancel safety
+    /// Safe: it only waits.
+    pub async fn unread(&self) {
+        #[cfg(unix)]
+        {
+            use tokio::io::Interest;
+            use tokio::io::unix::AsyncFd;
+            #[allow(
+                deprecated,
+                reason = "what takes its place is unsafe, for descriptors that somebody may close; nobody closes stdout"
+            )]
+            let stdout = AsyncFd::with_interest(std::io::stdout(), Interest::ERROR);
+            // A file, and a terminal on some systems, cannot be waited for, and is not closed by anybody.
+            if let Ok(stdout) = stdout
+                && let Ok(ready) = stdout.ready(Interest::ERROR).await
+                && ready.ready().is_error()
+            {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// The same terminal for what goes to stdout: colours only if that is a terminal too.
     pub fn for_data(self) -> Terminal {
         let insists = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty());

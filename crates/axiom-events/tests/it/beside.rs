@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axiom_events::disk::{Access, Disk, Machine};
 use axiom_events::verify::verify;
-use axiom_events::{Append, AppendError, Event, Log, Options, Reader};
+use axiom_events::{Append, AppendError, Event, Log, Options, Reader, Totals};
 
 use crate::history::{FOLDER, History, block_on, machine, open, read_all};
 use crate::sim::{EIO, Fault, Op, PANIC, Random, Sim};
@@ -53,6 +53,33 @@ fn whoever_looks_while_a_log_is_written_finds_it_sound() {
     }
     is_done.store(true, Ordering::Release);
     looking.join().expect("see above");
+    log.close();
+}
+
+/// Who reads beside a writer counts and finds what was written since it began, too.
+#[test]
+fn whoever_looks_again_counts_what_has_come() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::new(folder.path());
+    options.segment_bytes = 64 << 10;
+    let log = Log::open(options, machine()).expect("it opens");
+    let mut random = Random::new(3);
+    block_on(log.append(of(b"first"))).expect("it is recorded");
+    let beside = Reader::open(machine(), folder.path()).expect("it can be read");
+    for _ in 0..60 {
+        let bytes = random.below(9_000);
+        block_on(log.append(of(&random.bytes(bytes)))).expect("it is recorded");
+        beside.refresh().expect("it can be read");
+        let own = log.reader();
+        assert_eq!(beside.end(), own.end());
+        let all = Totals::default();
+        assert_eq!(
+            beside.totals(&all).expect("it counts"),
+            own.totals(&all).expect("it counts")
+        );
+        let newest = beside.last_version("s").expect("it can be read");
+        assert_eq!(newest, Some(own.end() - 1));
+    }
     log.close();
 }
 

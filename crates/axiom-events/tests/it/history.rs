@@ -300,6 +300,12 @@ impl History {
         );
     }
 
+    /// How many events were refused.
+    pub(crate) fn refused(&self) -> usize {
+        let is_refused = |fate: &&Fate| **fate == Fate::Refused;
+        self.fates.iter().filter(is_refused).count()
+    }
+
     /// Offsets of what was promised.
     pub(crate) fn promised(&self) -> impl Iterator<Item = u64> {
         self.fates.iter().filter_map(|fate| match fate {

@@ -7,6 +7,7 @@ mod beside;
 mod bounds;
 mod checkpoints;
 mod descriptors;
+mod disk;
 mod faults;
 mod find;
 mod follow;

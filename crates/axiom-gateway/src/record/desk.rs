@@ -5,18 +5,22 @@
 //! costs more than it seems, as does every block and every sync of the disk. A log that takes nothing more is no reason to hold up calls: what it refuses is
 //! counted, and an event of kind `axiom.gap` tells how many are missing as soon as there is room for one.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axiom_core::{spawn, time};
 use axiom_events::sample::{Policy, Sampler};
 use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId, gap};
 use axiom_protocol::text::push_quoted;
 use tokio::runtime::Handle;
 
-use crate::options::Bodies;
+use crate::options::{Bodies, Options};
+
+use super::secrets::Policy as Secrecy;
 
 /// Whose events these are, as long as clients are not asked who they are.
 const TENANT: &str = "default";
@@ -51,7 +55,9 @@ struct Book {
     log: Log,
     /// Tells this run of the gateway from others: half of each call's id.
     run: u64,
+    /// Looked at for each call; the rest of the policy only where bodies are recorded.
     bodies: AtomicU8,
+    policy: ArcSwap<Secrecy>,
     /// How desks sample, if there is something to sample.
     sample: Option<Policy>,
     desks: Mutex<Vec<Arc<Desk>>>,
@@ -104,7 +110,7 @@ thread_local! {
 }
 
 impl Recorder {
-    pub(crate) fn new(log: Option<Log>, bodies: Bodies, sample: Option<&Policy>) -> Recorder {
+    pub(crate) fn new(log: Option<Log>, options: &Options, sample: Option<&Policy>) -> Recorder {
         let is_sampled = |policy: &&Policy| KINDS.iter().any(|kind| policy.samples_kind(kind));
         let sample = sample.filter(is_sampled).cloned();
         let book = log.map(|log| {
@@ -117,7 +123,8 @@ impl Recorder {
                 rounds,
                 log,
                 run: run(),
-                bodies: AtomicU8::new(bodies as u8),
+                bodies: AtomicU8::new(bodies(options) as u8),
+                policy: ArcSwap::from_pointee(Secrecy::of(options, None)),
                 sample,
                 desks: Mutex::default(),
             })
@@ -125,18 +132,27 @@ impl Recorder {
         Recorder { book }
     }
 
-    /// From now on bodies are recorded by this policy.
-    pub(crate) fn apply(&self, bodies: Bodies) {
+    /// From now on bodies are recorded by the policy of these options.
+    pub(crate) fn apply(&self, options: &Options) {
         if let Some(book) = &self.book {
-            book.bodies.store(bodies as u8, Ordering::Relaxed);
+            let policy = Secrecy::of(options, Some(&book.policy.load()));
+            book.policy.store(Arc::new(policy));
+            book.bodies.store(bodies(options) as u8, Ordering::Release);
         }
     }
 
-    pub(super) fn bodies(&self) -> Bodies {
-        match self.book.as_ref().map(|book| book.bodies.load(Ordering::Relaxed)) {
-            Some(policy) if policy == Bodies::Full as u8 => Bodies::Full,
-            Some(policy) if policy == Bodies::Redacted as u8 => Bodies::Redacted,
-            _ => Bodies::Off,
+    /// How bodies are recorded; `None` where they are not.
+    pub(super) fn bodies(&self) -> Option<Arc<Secrecy>> {
+        let book = self.book.as_ref()?;
+        let is_off = book.bodies.load(Ordering::Acquire) == Bodies::Off as u8;
+        (!is_off).then(|| book.policy.load_full())
+    }
+
+    /// A text that is recorded in any case, without what may be a secret.
+    pub(super) fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match &self.book {
+            Some(book) => book.policy.load().masked(text),
+            None => Cow::Borrowed(text),
         }
     }
 
@@ -168,6 +184,11 @@ impl Recorder {
         }
         book.log.close();
     }
+}
+
+fn bodies(options: &Options) -> Bodies {
+    let events = options.events.as_ref();
+    events.map_or(Bodies::Off, |events| events.bodies)
 }
 
 impl Book {

@@ -1,18 +1,23 @@
-//! Keeps secrets out of what is recorded: values under keys that name one, and texts that look like one.
+//! Keeps secrets out of what is recorded: those that the gateway was given itself, values under keys that name one, and
+//! texts that look like one.
 //!
-//! In doubt it masks. What is recorded is read by people and programs that the secret was not meant for, and a masked
-//! word more costs them little.
+//! How much is masked is a policy. `redacted` masks in doubt: what is recorded is read by people and programs that the
+//! secret was not meant for, and a masked word more costs them little. `full` keeps what a call needs to be made again, and
+//! masks what is a secret beyond doubt.
 
 use std::borrow::Cow;
 
 use axiom_protocol::span::Span;
 use axiom_protocol::text::{push_quoted, text};
 
-use crate::options::Bodies;
+use crate::options::{Bodies, Options};
 
+mod known;
 mod words;
 
-use words::{is_secret_key, mask};
+use known::Known;
+pub(super) use words::Doubt;
+use words::is_secret_key;
 
 /// What stands where a secret was.
 pub(super) const MASK: &str = "[redacted]";
@@ -29,64 +34,98 @@ pub(super) enum Cut {
 /// Bytes that are looked at beyond the limit, so that a secret at the limit is recognised by what follows.
 const BEYOND_BYTES: usize = 4 << 10;
 
-/// Copies a JSON value by a policy, and at most `bytes_max` bytes of it. `is_whole` is false if `raw` is only the
-/// beginning of one.
-pub(super) fn copy(raw: &[u8], is_whole: bool, bodies: Bodies, bytes_max: usize) -> Cut {
-    let copied = match bodies {
-        Bodies::Off => Vec::new(),
-        Bodies::Full => raw.get(..bytes_max + 1).unwrap_or(raw).to_vec(),
-        Bodies::Redacted => redacted(raw, is_whole, bytes_max),
-    };
-    if is_whole && copied.len() <= bytes_max {
-        return Cut::Whole(copied);
-    }
-    let mut part = String::from_utf8_lossy(&copied).into_owned();
-    let mut end = part.len().min(bytes_max);
-    while !part.is_char_boundary(end) {
-        end -= 1;
-    }
-    part.truncate(end);
-    Cut::Part(part)
+/// Bytes of a body that was cut. As a text in the event each of them may become two, and two bodies must fit there.
+const PART_BYTES_MAX: usize = 1 << 20;
+
+/// What of bodies is recorded, and which secrets the gateway knows.
+#[derive(Debug)]
+pub(super) struct Policy {
+    doubt: Doubt,
+    known: Known,
+    /// Bytes that are recorded of one body at most.
+    bytes_max: usize,
 }
 
-/// A text without what looks like a secret.
-pub(super) fn masked(text: &str) -> Cow<'_, str> {
-    mask(text)
-}
-
-/// Copies until there is more than `bytes_max`.
-fn redacted(raw: &[u8], is_whole: bool, bytes_max: usize) -> Vec<u8> {
-    let mut copy = Copy {
-        raw,
-        at: 0,
-        out: Vec::with_capacity(raw.len().min(bytes_max) + 16),
-        is_whole,
-        bytes_max,
-        mask_next: false,
-    };
-    while copy.at < raw.len() && copy.out.len() <= bytes_max {
-        copy.token();
+impl Policy {
+    /// Secrets that were known before stay so: a server that was started with one may still say it.
+    pub(super) fn of(options: &Options, before: Option<&Policy>) -> Policy {
+        let events = options.events.as_ref();
+        let doubt = match events.map(|events| events.bodies) {
+            Some(Bodies::Full) => Doubt::Keeps,
+            _ => Doubt::Masks,
+        };
+        Policy {
+            doubt,
+            known: Known::of(options, before.map(|before| &before.known)),
+            bytes_max: events.map_or(crate::options::BODY_BYTES_MAX, |events| events.body_bytes_max),
+        }
     }
-    copy.out
+
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Copies a JSON value, and at most [`bytes_max`](Policy::bytes_max) of it. `is_whole` is false if `raw` is only the
+    /// beginning of one.
+    pub(super) fn copy(&self, raw: &[u8], is_whole: bool) -> Cut {
+        let mut copy = Copy {
+            policy: self,
+            raw,
+            at: 0,
+            out: Vec::with_capacity(raw.len().min(self.bytes_max) + 16),
+            is_whole,
+            mask_next: false,
+        };
+        while copy.at < raw.len() && copy.out.len() <= self.bytes_max {
+            copy.token();
+        }
+        let copied = copy.out;
+        if is_whole && copied.len() <= self.bytes_max {
+            return Cut::Whole(copied);
+        }
+        let mut part = String::from_utf8_lossy(&copied).into_owned();
+        let mut end = part.len().min(self.bytes_max).min(PART_BYTES_MAX);
+        while !part.is_char_boundary(end) {
+            end -= 1;
+        }
+        part.truncate(end);
+        Cut::Part(part)
+    }
+
+    /// A text that is recorded whatever becomes of bodies, without what may be a secret.
+    pub(super) fn masked<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.mask(text, Doubt::Masks)
+    }
+
+    fn mask<'t>(&self, text: &'t str, doubt: Doubt) -> Cow<'t, str> {
+        match self.known.mask(text) {
+            Cow::Borrowed(text) => words::mask(text, doubt),
+            Cow::Owned(text) => Cow::Owned(words::mask(&text, doubt).into_owned()),
+        }
+    }
 }
 
 /// One pass over a JSON text that was scanned before, token by token.
 struct Copy<'a> {
+    policy: &'a Policy,
     raw: &'a [u8],
     at: usize,
     out: Vec<u8>,
     is_whole: bool,
-    bytes_max: usize,
     /// The string before names a secret: `--password`, or `{"name":"Authorization","value":...}`.
     mask_next: bool,
 }
 
 impl Copy<'_> {
     fn token(&mut self) {
-        if self.raw[self.at] != b'"' {
-            self.out.push(self.raw[self.at]);
-            self.at += 1;
-            return;
+        match self.raw[self.at] {
+            b'"' => {}
+            b'0'..=b'9' | b'-' => return self.number(),
+            other => {
+                self.out.push(other);
+                self.at += 1;
+                return;
+            }
         }
         let end = string_end(self.raw, self.at);
         let here = span(self.at, end);
@@ -103,15 +142,38 @@ impl Copy<'_> {
         self.string(here, is_closed);
     }
 
+    /// A number, which may be a secret that the gateway knows. Of half a number nobody can tell.
+    fn number(&mut self) {
+        let is_digit = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+        let len = self.raw[self.at..]
+            .iter()
+            .take_while(|byte| is_digit(byte))
+            .count();
+        let digits = &self.raw[self.at..self.at + len];
+        self.at += len;
+        let is_cut = !self.is_whole && self.at == self.raw.len();
+        let says = std::str::from_utf8(digits).unwrap_or_default();
+        match self.policy.known.mask(says) {
+            Cow::Owned(_) => push_quoted(&mut self.out, MASK),
+            Cow::Borrowed(_) if is_cut => {}
+            Cow::Borrowed(_) => self.out.extend_from_slice(digits),
+        }
+    }
+
     /// A key, and its value if that is not to be seen.
     fn member(&mut self, key: Span, value_at: usize) {
-        self.out.extend_from_slice(key.of(self.raw));
+        let name = text(self.raw, key);
+        match name.as_deref().map(|name| self.policy.known.mask(name)) {
+            Some(Cow::Owned(masked)) => push_quoted(&mut self.out, &masked),
+            _ => self.out.extend_from_slice(key.of(self.raw)),
+        }
         self.out.push(b':');
         self.at = skip_space(self.raw, value_at);
-        let Some(name) = text(self.raw, key) else {
+        let Some(name) = name else {
             // No name that anybody could read; whatever it is the name of is not needed.
             return self.masked_value();
         };
+        let doubt = self.policy.doubt;
         let first = self.raw.get(self.at).copied();
         let is_number = first.is_some_and(|byte| byte.is_ascii_digit() || byte == b'-');
         // `max_tokens` and its like count something.
@@ -119,7 +181,7 @@ impl Copy<'_> {
         if matches!(first, Some(b't' | b'f' | b'n')) || counts {
             return;
         }
-        if is_secret_key(&name) {
+        if is_secret_key(&name, doubt) {
             return self.masked_value();
         }
         if matches!(
@@ -129,7 +191,7 @@ impl Copy<'_> {
         {
             let here = span(self.at, string_end(self.raw, self.at));
             let says = text(self.raw, here);
-            let names_one = says.is_none_or(|says| is_secret_key(&says));
+            let names_one = says.is_none_or(|says| is_secret_key(&says, doubt));
             self.at = here.end as usize;
             self.string(here, true);
             self.mask_next = names_one;
@@ -153,29 +215,35 @@ impl Copy<'_> {
 
     fn string(&mut self, at: Span, is_closed: bool) {
         let raw = at.of(self.raw);
-        let room = self.bytes_max + BEYOND_BYTES;
+        let Policy { doubt, bytes_max, .. } = *self.policy;
+        let room = bytes_max + BEYOND_BYTES;
         if is_closed && raw.len() <= room {
             let Some(says) = text(self.raw, at) else {
                 // Half a character: what it says cannot be judged.
                 return push_quoted(&mut self.out, MASK);
             };
             // An argument that says what the next one is.
-            self.mask_next = says.starts_with('-') && !says.contains('=') && is_secret_key(&says);
-            match mask(&says) {
+            self.mask_next = says.starts_with('-') && !says.contains('=') && is_secret_key(&says, doubt);
+            match self.policy.mask(&says, doubt) {
                 Cow::Borrowed(_) => self.out.extend_from_slice(raw),
                 Cow::Owned(masked) => push_quoted(&mut self.out, &masked),
             }
             return;
         }
-        // The beginning of a long one. It is cut behind a whole escape and before what may be half a word.
+        // The beginning of a long one. It is cut behind a whole escape and before what may be half a secret.
         let beginning = whole_escapes(&raw[..raw.len().min(room)]);
         let mut quoted = beginning.to_vec();
         quoted.push(b'"');
         let says = text(&quoted, span(0, quoted.len())).map(Cow::into_owned);
         let says = says.unwrap_or_else(|| String::from_utf8_lossy(beginning).into_owned());
+        // Known secrets have spaces in them, too: they are masked before a space is taken for the end of a word.
+        let (says, _) = says.split_at(self.policy.known.sure_end(&says));
+        let says = self.policy.known.mask(says);
         let word_start = says.rfind(|c: char| c.is_whitespace()).unwrap_or(0);
-        let (sure, _) = says.split_at(if raw.len() > room { says.len() } else { word_start });
-        push_quoted(&mut self.out, &mask(sure));
+        // A word that is longer than what is looked at beyond the limit is seen in any case.
+        let is_long = raw.len() > room && says.len() - word_start > BEYOND_BYTES;
+        let (sure, _) = says.split_at(if is_long { says.len() } else { word_start });
+        push_quoted(&mut self.out, &words::mask(sure, doubt));
     }
 }
 

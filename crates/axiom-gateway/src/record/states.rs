@@ -47,7 +47,7 @@ impl Recorder {
         self.state("gateway.server", Level::Error, |draft| {
             draft.server(server);
             draft.word("state", ServerState::Down.name());
-            draft.text("reason", &super::secrets::masked(reason), REASON_BYTES_MAX);
+            draft.text("reason", &self.masked(reason), REASON_BYTES_MAX);
             draft.word("connection", connection(is_private));
         });
     }

@@ -26,7 +26,7 @@ use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
 /// The log that is meant, and where its cold events are.
-struct Shard {
+pub(super) struct Shard {
     folder: PathBuf,
     store: Option<Arc<Store>>,
 }
@@ -58,7 +58,7 @@ fn wherever(
     }
 }
 
-fn shard(at: &EventsAt, terminal: &Terminal) -> Result<Shard, Failed> {
+pub(super) fn shard(at: &EventsAt, terminal: &Terminal) -> Result<Shard, Failed> {
     let (dir, store, configured) = wherever(at, terminal)?;
     let folder = folder(&dir, at.shard.or(configured))?;
     let store = store.as_ref().map(open_store).transpose()?;
@@ -112,12 +112,12 @@ fn events_of(config: Option<Config>) -> Result<EventsOptions, Failed> {
 }
 
 /// Reads all tiers.
-fn open(shard: &Shard) -> Result<Reader, Failed> {
+pub(super) fn open(shard: &Shard) -> Result<Reader, Failed> {
     let shelves = Shelves::open(&shard.folder, shard.store.clone()).map_err(|error| tiers_failed(&error))?;
     Reader::open_with(Arc::new(Machine), &shard.folder, Arc::new(shelves)).map_err(|error| unreadable(&error))
 }
 
-fn unreadable(error: &ReadError) -> Failed {
+pub(super) fn unreadable(error: &ReadError) -> Failed {
     let exit = match error {
         ReadError::Disk { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             Exit::Denied

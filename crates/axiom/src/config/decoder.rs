@@ -1,6 +1,7 @@
 //! Reads values out of the tree and keeps a list of everything that was wrong, instead of stopping at the first.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::tree::{Entry, Node, Span, Value};
@@ -10,20 +11,33 @@ use super::{Environment, Problem, expand, units};
 pub(super) struct Decoder<'a> {
     text: &'a str,
     environment: Environment<'a>,
+    /// What was filled in, and may be a secret.
+    filled_in: BTreeSet<String>,
     problems: Vec<Problem>,
 }
+
+/// Variables that say where and who one is, and no secret.
+const HARMLESS_VARIABLES: &[&str] = &[
+    "HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "TZ", "USER",
+];
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(text: &'a str, environment: Environment<'a>) -> Self {
         Decoder {
             text,
             environment,
+            filled_in: BTreeSet::new(),
             problems: Vec::new(),
         }
     }
 
     pub(super) fn into_problems(self) -> Vec<Problem> {
         self.problems
+    }
+
+    /// Values of the environment's variables that were asked for.
+    pub(super) fn take_filled_in(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.filled_in)
     }
 
     pub(super) fn report(&mut self, problem: Problem) {
@@ -75,7 +89,15 @@ impl<'a> Decoder<'a> {
             self.wrong_type(node, &format!("`{key}` must be a string"));
             return None;
         };
-        match expand::expand(template, self.environment) {
+        let filled_in = RefCell::new(&mut self.filled_in);
+        let environment = |name: &str| {
+            let value = (self.environment)(name);
+            if !HARMLESS_VARIABLES.contains(&name) {
+                filled_in.borrow_mut().extend(value.clone());
+            }
+            value
+        };
+        match expand::expand(template, &environment) {
             Ok(text) => Some(text),
             Err(errors) => {
                 for error in errors {

@@ -4,16 +4,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axiom_events::sample::Policy;
-use axiom_gateway::options::{Bodies, EventsOptions, RedisOptions};
+use axiom_gateway::options::{BODY_BYTES_LIMIT, BODY_BYTES_MAX, Bodies, EventsOptions, RedisOptions};
 use url::Url;
 
 use super::decoder::{Decoder, Zero, did_you_mean};
+use super::gateway::set;
 use super::tree::{Node, Value};
 use super::{Problem, parse_listen};
+use crate::events_server::NAME;
 
 pub(crate) const KEYS: &[&str] = &[
     "dir",
     "bodies",
+    "body_bytes_max",
+    "mcp",
     "shard",
     "share",
     "redis",
@@ -51,6 +55,8 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
     let mut is_named = false;
     let mut bodies = Bodies::default();
     let mut flight_sql = None;
+    let mut body_bytes_max = BODY_BYTES_MAX;
+    let mut mcp = false;
     let (mut shard, mut share) = (0, false);
     let mut redis = None;
     let (mut keep_bytes, mut keep_age) = (REDIS_BYTES, REDIS_AGE);
@@ -69,6 +75,8 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
             "store" | "retention" => {}
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
             "flight_sql" => flight_sql = self::flight_sql(decoder, node),
+            "body_bytes_max" => set(&mut body_bytes_max, self::body_bytes_max(decoder, node)),
+            "mcp" => set(&mut mcp, decoder.boolean(node, "events.mcp")),
             "shard" => shard = self::shard(decoder, node).unwrap_or(shard),
             "share" => share = decoder.boolean(node, "events.share").unwrap_or(share),
             "redis" => redis = redis_url(decoder, node),
@@ -98,6 +106,8 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
         dir: dir?.into(),
         bodies,
         flight_sql,
+        body_bytes_max,
+        mcp,
         shard,
         share,
         redis: redis.map(|url| RedisOptions {
@@ -201,6 +211,26 @@ fn memory(decoder: &mut Decoder<'_>, node: &Node) -> Option<usize> {
     if !MEMORY_BYTES.contains(&bytes) {
         let complaint = "must be between 256KiB and 32MiB";
         decoder.bad_value(node, "events.sample.memory", complaint, None);
+        return None;
+    }
+    Some(bytes)
+}
+
+/// The built-in server has its name for itself.
+pub(super) fn check_name(decoder: &mut Decoder<'_>, servers: Option<&Node>) {
+    let entries = servers.map(Node::entries).unwrap_or_default();
+    if let Some(entry) = entries.iter().find(|entry| entry.key == NAME) {
+        let message = format!("`servers.{NAME}` has the name of the server that `events.mcp` adds");
+        let problem = Problem::error(&entry.key_span, message, "taken");
+        decoder.report(problem.help("give it another name, or take `mcp` out of [events]"));
+    }
+}
+
+fn body_bytes_max(decoder: &mut Decoder<'_>, node: &Node) -> Option<usize> {
+    let key = "events.body_bytes_max";
+    let bytes = decoder.bytes(node, key)?;
+    if bytes > BODY_BYTES_LIMIT {
+        decoder.bad_value(node, key, "must be at most 2MiB", None);
         return None;
     }
     Some(bytes)

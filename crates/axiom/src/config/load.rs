@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use axiom_gateway::options::{Endpoint, Options};
 
+use crate::events_server;
+
 use super::{Config, Decoded, Format, Look, Problem, decode, keys, listen_of, render};
 
 /// Where the configuration comes from.
@@ -140,6 +142,8 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     match config {
         Some(mut config) => {
             anchor(&mut config.options, folder);
+            let store = config.tiers.store.clone();
+            events_server::plug_in(&mut config.options, store);
             config.options.config_file = Some(full_name(path));
             Ok(Loaded {
                 config,

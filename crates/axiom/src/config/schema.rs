@@ -180,6 +180,14 @@ pub struct Events {
     /// Address of this machine where Arrow Flight SQL is spoken, like `127.0.0.1:3001`; nowhere without it. Clients are not
     /// asked who they are. A change needs a restart.
     pub flight_sql: Option<String>,
+    /// How much is recorded of a call's parameters, and of its result; 2 MiB at most. What is longer is cut, and such a call
+    /// cannot be made again with `axiom replay`.
+    #[schemars(extend("default" = "64KiB"))]
+    pub body_bytes_max: Option<Size>,
+    /// Adds a server `events` whose tools read what was recorded, for whoever can reach it. Views include it or leave it out
+    /// like any other.
+    #[schemars(extend("default" = false))]
+    pub mcp: Option<bool>,
     /// The number of this gateway's log, from 0 to 65535. Gateways whose events come together, in one Redis or in copies
     /// of each other, each have their own. A change needs a restart.
     #[schemars(extend("default" = 0))]
@@ -307,9 +315,9 @@ pub struct StayTable {
 pub enum Bodies {
     /// Only their sizes.
     Off,
-    /// The first 64 KiB of each, without what looks like a secret.
+    /// Without what may be a secret.
     Redacted,
-    /// The first 64 KiB of each as they are, secrets that clients and servers say to each other included.
+    /// As they are, without what is a secret beyond doubt.
     Full,
 }
 

@@ -85,12 +85,16 @@ fn is_qualified(pattern: &str) -> bool {
 
 /// Warns about patterns whose server part matches no server of the file: a slip, or a server to come. One that is there
 /// with a mistake of its own counts as there.
-pub(super) fn check_servers(decoder: &mut Decoder<'_>, node: &Node, servers: Option<&Node>) {
-    let servers: Vec<&str> = servers
-        .map(Node::entries)
-        .unwrap_or_default()
-        .iter()
+pub(super) fn check_servers(
+    decoder: &mut Decoder<'_>,
+    node: &Node,
+    servers: Option<&Node>,
+    builtin: &[&str],
+) {
+    let entries = servers.map(Node::entries).unwrap_or_default().iter();
+    let servers: Vec<&str> = entries
         .map(|entry| entry.key.as_str())
+        .chain(builtin.iter().copied())
         .collect();
     for view in node.entries() {
         let include = view.node.get("include").map(|node| match &node.value {

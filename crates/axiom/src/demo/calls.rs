@@ -9,8 +9,9 @@ use axiom_transport::pipe::{Closed, PipeSender};
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
+use super::response;
 use super::tools::{self, Slow};
-use super::wire::{self, Request, RpcError};
+use crate::builtin::wire::{self, Request, RpcError};
 
 /// The calls of one conversation that still run.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Calls {
 
     /// Starts a call that answers by itself later; an answer here means that it did not start.
     pub(super) fn start(&mut self, request: Request) -> Option<Json> {
-        let refused = |outcome| Some(wire::response(&request.id, request.era, outcome));
+        let refused = |outcome| Some(response(&request.id, request.era, outcome));
         if let Err(error) = wire::check_modern(&request) {
             return refused(Err(error));
         }
@@ -88,6 +89,6 @@ async fn run(tx: PipeSender, request: Request, slow: Slow) -> Result<(), Closed>
     }
     let seconds = slow.step.as_secs_f64() * f64::from(slow.steps);
     let result = tools::success(&format!("done after {seconds:.1} s"));
-    let answer = wire::response(&request.id, request.era, Ok(result));
+    let answer = response(&request.id, request.era, Ok(result));
     tx.send(Bytes::from(answer.to_string())).await
 }

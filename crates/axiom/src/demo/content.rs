@@ -3,7 +3,7 @@
 use axiom_protocol::codes;
 use serde_json::{Value as Json, json};
 
-use super::wire::{self, Era, RpcError};
+use crate::builtin::wire::{self, Era, RpcError};
 
 const README_URI: &str = "demo://readme";
 const GREETING_PREFIX: &str = "demo://greeting/";

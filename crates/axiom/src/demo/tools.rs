@@ -5,7 +5,7 @@ use std::time::Duration;
 use axiom_core::time::unix_seconds;
 use serde_json::{Value as Json, json};
 
-use super::wire::{self, Request, RpcError};
+use crate::builtin::wire::{self, Request, RpcError};
 
 /// In the order of their names, so that lists are stable.
 pub(super) fn list() -> Json {

@@ -86,6 +86,7 @@ const BODY_WORDS: &[&str] = &[
     "transport",
     "session",
     "state",
+    "replay_of",
 ];
 const BODY_NUMBERS: &[&str] = &["duration_us", "request_bytes", "response_bytes", "code"];
 /// The longer ones first.

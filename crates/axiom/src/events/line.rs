@@ -95,7 +95,8 @@ pub(crate) fn human(out: &mut Vec<u8>, recorded: &Recorded<'_>, terminal: &Termi
     };
     let time = terminal.dim(&moment::short(event.time));
     let line = format!(
-        "{time}  {level}  {:<15}  {}\n",
+        "{}  {time}  {level}  {:<15}  {}\n",
+        terminal.dim(&format!("{:>6}", recorded.offset)),
         visible(event.kind),
         visible(&says)
     );

@@ -101,8 +101,12 @@ fn sections<T: PartialEq>(
 
 fn events(old: &Option<EventsOptions>, new: &Option<EventsOptions>) -> Vec<&'static str> {
     let bodies = |events: &Option<EventsOptions>| events.as_ref().map(|events| events.bodies);
-    // Another folder needs a restart, and is told elsewhere.
-    differing([("bodies", bodies(old) == bodies(new))])
+    let bytes_max = |events: &Option<EventsOptions>| events.as_ref().map(|events| events.body_bytes_max);
+    // Another folder needs a restart, and is told elsewhere; `mcp` is a server more or less.
+    differing([
+        ("bodies", bodies(old) == bodies(new)),
+        ("body_bytes_max", bytes_max(old) == bytes_max(new)),
+    ])
 }
 
 fn limits(old: &Limits, new: &Limits) -> Vec<&'static str> {

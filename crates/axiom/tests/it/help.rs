@@ -24,6 +24,7 @@ fn the_whole() {
       tools    Show the tools of all servers
       call     Call a tool
       events   Look at what was recorded: calls, and changes of servers, sessions and the configuration
+      replay   Make recorded calls again and show how their answers differ
       import   Take over servers from another program's configuration
       config   Check the configuration, or print its schema
       key      Make a key that replicas share

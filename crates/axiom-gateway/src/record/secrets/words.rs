@@ -6,6 +6,15 @@ use std::ops::Range;
 
 use super::MASK;
 
+/// What becomes of a word that may be a secret and may be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::record) enum Doubt {
+    /// A word that looks drawn by chance may be a key, and a key `sort_key` may name one.
+    Masks,
+    /// Only what says of itself that it is a secret is taken for one: so commit hashes, cursors and ids stay.
+    Keeps,
+}
+
 /// A key that holds one of these, whatever its case and separators.
 const KEYS: &[&str] = &[
     "token",
@@ -26,24 +35,23 @@ const KEYS: &[&str] = &[
     "connectionstring",
 ];
 /// A key that is exactly one of these.
-const WHOLE_KEYS: &[&str] = &[
-    "pwd",
-    "pass",
-    "auth",
-    "pin",
-    "otp",
-    "jwt",
-    "bearer",
-    "pat",
-    "dsn",
-    "sid",
-    "sig",
-    "signature",
-];
+const WHOLE_KEYS: &[&str] = &["pwd", "pass", "auth", "otp", "jwt", "bearer", "pat", "dsn"];
+/// The same, where doubt masks.
+const DOUBTFUL_KEYS: &[&str] = &["pin", "sid", "sig", "signature"];
 /// A key that ends in one of these, as a word of its own.
-const LAST_WORDS: &[&str] = &["key", "pwd", "pass", "auth", "pat"];
+const LAST_WORDS: &[&str] = &["pwd", "pass", "auth", "pat"];
+/// The same, where doubt masks: `sort_key` ends so too.
+const DOUBTFUL_LAST_WORDS: &[&str] = &["key"];
 /// Keys that hold a word of the above and no secret.
 const HARMLESS: &[&str] = &["progresstoken"];
+/// The same, where doubt does not mask: places in a list, and what kind of token another one is.
+const HARMLESS_IF_KEPT: &[&str] = &[
+    "pagetoken",
+    "nexttoken",
+    "continuationtoken",
+    "synctoken",
+    "tokentype",
+];
 
 /// How services begin the keys that they hand out.
 const ISSUED: &[&str] = &[
@@ -91,14 +99,19 @@ pub(super) fn plain(name: &str) -> String {
 }
 
 /// Whether what stands under this name is a secret.
-pub(super) fn is_secret_key(name: &str) -> bool {
+pub(super) fn is_secret_key(name: &str, doubt: Doubt) -> bool {
     let key = plain(name);
-    if HARMLESS.contains(&key.as_str()) {
+    let masks = doubt == Doubt::Masks;
+    if HARMLESS.contains(&key.as_str()) || (!masks && HARMLESS_IF_KEPT.iter().any(|word| key.ends_with(word)))
+    {
         return false;
     }
+    let is = |keys: &[&str]| keys.contains(&key.as_str());
+    let ends = |words: &[&str]| words.iter().any(|word| ends_in_word(name, word));
     KEYS.iter().any(|word| key.contains(word))
-        || WHOLE_KEYS.contains(&key.as_str())
-        || LAST_WORDS.iter().any(|word| ends_in_word(name, word))
+        || is(WHOLE_KEYS)
+        || ends(LAST_WORDS)
+        || (masks && (is(DOUBTFUL_KEYS) || ends(DOUBTFUL_LAST_WORDS)))
 }
 
 /// `ssh_key`, `ssh-key`, `sshKey`; not `monkey`. The word alone, like `key`, says nothing.
@@ -116,12 +129,12 @@ fn ends_in_word(name: &str, word: &str) -> bool {
 }
 
 /// The text with every secret in it masked.
-pub(super) fn mask(text: &str) -> Cow<'_, str> {
+pub(super) fn mask(text: &str, doubt: Doubt) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
     let mut at = 0;
     while at < text.len() {
-        match next_secret(text, at) {
+        match next_secret(text, at, doubt) {
             Some(found) => {
                 out.push_str(text.get(copied..found.start).unwrap_or_default());
                 out.push_str(MASK);
@@ -142,7 +155,7 @@ pub(super) fn mask(text: &str) -> Cow<'_, str> {
 }
 
 /// The first secret at `from` or behind it; never empty.
-fn next_secret(text: &str, from: usize) -> Option<Range<usize>> {
+fn next_secret(text: &str, from: usize, doubt: Doubt) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let mut at = from;
     while at < bytes.len() {
@@ -154,9 +167,9 @@ fn next_secret(text: &str, from: usize) -> Option<Range<usize>> {
             continue;
         }
         let end = word_end(bytes, at);
-        let found = named(text, at..end)
+        let found = named(text, at..end, doubt)
             .or_else(|| after_scheme(text, at..end))
-            .or_else(|| issued(text, at));
+            .or_else(|| issued(text, at, doubt));
         if let Some(found) = found.filter(|found| !found.is_empty()) {
             return Some(found);
         }
@@ -174,12 +187,12 @@ fn word_end(bytes: &[u8], at: usize) -> usize {
 }
 
 /// `password = x`, `"password": "x"`, `\"password\":\"x\"`, `Authorization: Bearer x`.
-fn named(text: &str, word: Range<usize>) -> Option<Range<usize>> {
+fn named(text: &str, word: Range<usize>, doubt: Doubt) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let mut at = skip(bytes, word.end, b"\"'\\ \t");
     // Most words are no names: that is seen sooner than whether one is a secret's.
     let separator = *bytes.get(at).filter(|byte| matches!(byte, b':' | b'='))?;
-    if !is_secret_key(text.get(word)?) {
+    if !is_secret_key(text.get(word)?, doubt) {
         return None;
     }
     at = skip(bytes, at + 1, b"=> \t\n\r");
@@ -243,12 +256,12 @@ fn after_scheme(text: &str, word: Range<usize>) -> Option<Range<usize>> {
     (from > word.end && end - from >= 8).then_some(from..end)
 }
 
-/// The forms in which services hand out keys, and what looks drawn by chance.
-fn issued(text: &str, from: usize) -> Option<Range<usize>> {
+/// The forms in which services hand out keys, and in doubt what looks drawn by chance.
+fn issued(text: &str, from: usize, doubt: Doubt) -> Option<Range<usize>> {
     let end = token_end(text.as_bytes(), from);
     let token = text.get(from..end)?;
     let has_prefix = token.len() >= ISSUED_LEN_MIN && ISSUED.iter().any(|prefix| token.starts_with(prefix));
-    (has_prefix || is_random(token)).then_some(from..end)
+    (has_prefix || (doubt == Doubt::Masks && is_random(token))).then_some(from..end)
 }
 
 fn token_end(bytes: &[u8], from: usize) -> usize {

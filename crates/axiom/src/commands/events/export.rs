@@ -1,6 +1,7 @@
 //! `axiom events export`: events as JSON, one on each line.
 
-use axiom_events::{Next, Recorded};
+use axiom_core::time::unix_nanos;
+use axiom_events::{Next, Reader, Recorded};
 
 use super::{open, shard, tell_gap, unreadable};
 use crate::cli::{Export, ExportFormat};
@@ -11,6 +12,7 @@ use crate::terminal::Terminal;
 pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
     let ExportFormat::Ndjson = export.format;
     let reader = open(&shard(&export.at, terminal)?)?;
+    check_places(export, &reader, terminal)?;
     let mut at = reader.first();
     if let Some(Place::Offset(from)) = export.from {
         at = at.max(from);
@@ -56,6 +58,32 @@ pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
         Exit::Failure,
         "some events could not be read and are missing above",
     ))
+}
+
+/// What cannot find anything is a slip, or an offset of another log.
+fn check_places(export: &Export, reader: &Reader, terminal: &Terminal) -> Result<(), Failed> {
+    let is_backwards = match (export.from, export.to) {
+        (Some(Place::Offset(from)), Some(Place::Offset(to))) => from > to,
+        (Some(Place::Time(from)), Some(Place::Time(to))) => from > to,
+        _ => false,
+    };
+    if is_backwards {
+        return Err(Failed::new(Exit::Usage, "--to is before --from"));
+    }
+    let mark = terminal.yellow("warning:");
+    match export.from {
+        Some(Place::Offset(from)) if from > reader.end() => {
+            terminal.say(format_args!(
+                "{mark} there is no event {from} yet; the next is {}",
+                reader.end()
+            ));
+        }
+        Some(Place::Time(from)) if from > unix_nanos() => {
+            terminal.say(format_args!("{mark} --from is in the future"));
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Times are producers' and need not ascend: each event is asked for its own.

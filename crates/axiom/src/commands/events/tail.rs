@@ -30,10 +30,13 @@ pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
         return Ok(Exit::Ok);
     }
     let mut signals = Signals::listen()?;
+    let mut unread = std::pin::pin!(terminal.unread());
     loop {
         tokio::select! {
             // cancel-safe: a signal that was not taken is still there.
             () = signals.interrupted() => return Ok(Exit::Interrupted),
+            // Nothing may happen for hours, and until then nothing would be written that fails.
+            () = &mut unread => return Ok(Exit::Ok),
             // cancel-safe: a timer.
             () = time::sleep(PAUSE) => {}
         }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 /// Which rules a message follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Era {
+pub(crate) enum Era {
     Legacy,
     /// The request's `_meta` names its version.
     Modern,
@@ -14,7 +14,7 @@ pub(super) enum Era {
 
 /// A message of the client.
 #[derive(Debug)]
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     Request(Request),
     /// The request with this id is no longer wanted.
     Cancelled(Json),
@@ -23,23 +23,23 @@ pub(super) enum Incoming {
 }
 
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) id: Json,
-    pub(super) method: String,
-    pub(super) params: Json,
-    pub(super) era: Era,
+pub(crate) struct Request {
+    pub(crate) id: Json,
+    pub(crate) method: String,
+    pub(crate) params: Json,
+    pub(crate) era: Era,
 }
 
 /// An error answer.
 #[derive(Debug, PartialEq)]
-pub(super) struct RpcError {
+pub(crate) struct RpcError {
     code: i64,
     message: String,
     data: Option<Json>,
 }
 
 impl RpcError {
-    pub(super) fn new(code: i64, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {
         RpcError {
             code,
             message: message.into(),
@@ -47,11 +47,11 @@ impl RpcError {
         }
     }
 
-    pub(super) fn invalid_params(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid_params(message: impl Into<String>) -> Self {
         RpcError::new(codes::INVALID_PARAMS, message)
     }
 
-    pub(super) fn unknown_method(method: &str) -> Self {
+    pub(crate) fn unknown_method(method: &str) -> Self {
         RpcError::new(codes::METHOD_NOT_FOUND, format!("method not found: {method}"))
     }
 }
@@ -65,7 +65,7 @@ const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 /// # Errors
 /// What the sender is to be told, without an id: it could not be read. Errors of requests with an id are answered with
 /// it, through [`Incoming::Request`] and the method's own answer.
-pub(super) fn read(message: &[u8]) -> Result<Incoming, RpcError> {
+pub(crate) fn read(message: &[u8]) -> Result<Incoming, RpcError> {
     let message: Json = serde_json::from_slice(message)
         .map_err(|error| RpcError::new(codes::PARSE_ERROR, format!("not JSON: {error}")))?;
     let Some(method) = message.get("method").and_then(Json::as_str) else {
@@ -110,7 +110,7 @@ fn meta<'a>(params: &'a Json, key: &str) -> Option<&'a Json> {
 ///
 /// # Errors
 /// The answer to a request that lacks it, or that asks for a version of the other era.
-pub(super) fn check_modern(request: &Request) -> Result<(), RpcError> {
+pub(crate) fn check_modern(request: &Request) -> Result<(), RpcError> {
     if request.era == Era::Legacy {
         return Ok(());
     }
@@ -134,7 +134,7 @@ pub(super) fn check_modern(request: &Request) -> Result<(), RpcError> {
 }
 
 /// Every revision, newest first.
-pub(super) fn supported() -> Vec<&'static str> {
+pub(crate) fn supported() -> Vec<&'static str> {
     Revision::ALL
         .iter()
         .rev()
@@ -143,7 +143,7 @@ pub(super) fn supported() -> Vec<&'static str> {
 }
 
 /// The version that `initialize` answers: the one asked for, if `initialize` can give it.
-pub(super) fn negotiate(params: &Json) -> &'static str {
+pub(crate) fn negotiate(params: &Json) -> &'static str {
     let asked = params
         .get("protocolVersion")
         .and_then(Json::as_str)
@@ -154,12 +154,8 @@ pub(super) fn negotiate(params: &Json) -> &'static str {
         .as_str()
 }
 
-pub(super) fn server_info() -> Json {
-    json!({"name": "axiom-demo", "title": "Axiom demo", "version": env!("CARGO_PKG_VERSION")})
-}
-
 /// Nothing here ever changes while the process lives, and it is the same for everyone.
-pub(super) fn cacheable(mut result: Json) -> Json {
+pub(crate) fn cacheable(mut result: Json) -> Json {
     result["ttlMs"] = json!(CACHE_TTL_MS);
     result["cacheScope"] = json!("public");
     result
@@ -169,7 +165,7 @@ pub(super) fn cacheable(mut result: Json) -> Json {
 const CACHE_TTL_MS: u64 = 60_000;
 
 /// A list that fits one page; so every cursor is a wrong one.
-pub(super) fn one_page(params: &Json, key: &str, items: Json) -> Result<Json, RpcError> {
+pub(crate) fn one_page(params: &Json, key: &str, items: Json) -> Result<Json, RpcError> {
     match params.get("cursor") {
         None | Some(Json::Null) => Ok(json!({key: items})),
         Some(_) => Err(RpcError::invalid_params("unknown cursor")),
@@ -177,13 +173,13 @@ pub(super) fn one_page(params: &Json, key: &str, items: Json) -> Result<Json, Rp
 }
 
 /// A whole message. Modern results say that they are complete and who made them; legacy ones do not have those fields.
-pub(super) fn response(id: &Json, era: Era, outcome: Result<Json, RpcError>) -> Json {
+pub(crate) fn response(id: &Json, era: Era, server_info: &Json, outcome: Result<Json, RpcError>) -> Json {
     match outcome {
         Ok(mut result) => {
             match (era, result.as_object_mut()) {
                 (Era::Modern, Some(fields)) => {
                     fields.insert("resultType".to_owned(), json!("complete"));
-                    fields.insert("_meta".to_owned(), json!({SERVER_INFO_KEY: server_info()}));
+                    fields.insert("_meta".to_owned(), json!({SERVER_INFO_KEY: server_info}));
                 }
                 (Era::Legacy, Some(fields)) => {
                     fields.remove("ttlMs");
@@ -204,7 +200,7 @@ pub(super) fn response(id: &Json, era: Era, outcome: Result<Json, RpcError>) -> 
 }
 
 /// A string in `params`.
-pub(super) fn text<'a>(params: &'a Json, key: &str) -> Result<&'a str, RpcError> {
+pub(crate) fn text<'a>(params: &'a Json, key: &str) -> Result<&'a str, RpcError> {
     let found = params.get(key).and_then(Json::as_str);
     found.ok_or_else(|| RpcError::invalid_params(format!("`{key}` must be a string")))
 }

@@ -1,0 +1,3 @@
+//! What the servers inside of this process have in common: JSON-RPC by hand, in the words of both eras.
+
+pub(crate) mod wire;

@@ -1,0 +1,112 @@
+//! The tool `query`: SQL over everything that was recorded, by the query engine, which is a program of its own.
+//!
+//! One process answers one query. What a query does to it, it does to that process alone; a query that nobody waits for any
+//! more ends with it.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use axiom_core::time::timeout;
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+use super::arguments::{Arguments, Complaint};
+use super::log::Log;
+
+pub(super) const ARGUMENTS: &[&str] = &["sql", "count"];
+pub(super) const COUNT: usize = 100;
+pub(super) const COUNT_MAX: usize = 1_000;
+
+/// The program beside this one.
+const PROGRAM: &str = "axiom-query";
+/// Bytes of rows; a model has to read them.
+const ROWS_BYTES_MAX: usize = 256 << 10;
+/// Bytes of an explanation.
+const FAULT_BYTES_MAX: usize = 4 << 10;
+/// A query that takes longer ends. The program has a shorter limit of its own, and can say more about it.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(90);
+
+pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Complaint> {
+    let Some(sql) = arguments.text("sql")?.filter(|sql| !sql.trim().is_empty()) else {
+        return Err(Complaint::new(
+            "`sql` is missing: give a SELECT over the table `events` or the views `calls` and `tasks`",
+        ));
+    };
+    let count = arguments.count("count", COUNT, COUNT_MAX)?;
+    let mut command = Command::new(program()?);
+    command
+        .arg("sql")
+        .arg("--dir")
+        .arg(&log.dir)
+        .args(["--format", "ndjson"])
+        // One more tells whether there are more.
+        .args(["--rows", &(count + 1).to_string()])
+        // What begins with a dash is no option.
+        .args(["--", sql])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let answered = timeout(QUERY_TIMEOUT, answer(command)).await;
+    let (rows, is_cut) = answered.map_err(|_| Complaint::new("the query took too long: ask for less"))??;
+    let mut rows: Vec<Json> = rows;
+    let is_end = !is_cut && rows.len() <= count;
+    rows.truncate(count);
+    Ok(json!({"rows": rows, "is_end": is_end}))
+}
+
+fn program() -> Result<PathBuf, Complaint> {
+    let ours = std::env::current_exe()
+        .map_err(|error| Complaint(format!("cannot find out where the gateway's program is: {error}")))?;
+    let path = ours.with_file_name(PROGRAM);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Complaint(format!(
+        "SQL needs the program {PROGRAM} beside the gateway's own, where it is not: build it with `cargo build --release -p \
+         axiom-query`. Until then `stats` counts events and `tail` finds them"
+    )))
+}
+
+/// The rows, and whether there were more bytes of them than are read.
+async fn answer(mut command: Command) -> Result<(Vec<Json>, bool), Complaint> {
+    let failed = |error: std::io::Error| Complaint(format!("the query engine cannot be run: {error}"));
+    let mut child = command.spawn().map_err(failed)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // A process that writes more than is read waits, and is ended when it is dropped.
+    let (rows, said) = tokio::join!(
+        beginning(stdout, ROWS_BYTES_MAX),
+        beginning(stderr, FAULT_BYTES_MAX)
+    );
+    let rows = rows.map_err(failed)?;
+    let is_cut = rows.len() > ROWS_BYTES_MAX;
+    if !is_cut && !child.wait().await.map_err(failed)?.success() {
+        let said = String::from_utf8_lossy(&said.map_err(failed)?).into_owned();
+        let said = said.trim().trim_start_matches("error: ").to_owned();
+        return Err(match said.is_empty() {
+            true => Complaint::new(
+                "the query engine ended without a word: it may have had too little memory; ask for less",
+            ),
+            false => Complaint(said),
+        });
+    }
+    let mut lines: Vec<&[u8]> = rows.split(|byte| *byte == b'\n').collect();
+    // What is behind the last newline is nothing, or half a row.
+    lines.pop();
+    let rows = lines.iter().map(|line| serde_json::from_slice(line));
+    let rows = rows
+        .collect::<Result<_, _>>()
+        .map_err(|error| Complaint(format!("the query engine answered no JSON: {error}")))?;
+    Ok((rows, is_cut))
+}
+
+/// Up to one byte more than `bytes_max`.
+async fn beginning(from: Option<impl AsyncRead + Unpin>, bytes_max: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        from.take(bytes_max as u64 + 1).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,270 @@
+//! The built-in server `events`: there only where it was asked for, the same for clients of both eras, and what it answers is
+//! what the log holds.
+
+use axiom_tests::client::{Client, Way};
+use axiom_tests::config::Config;
+use axiom_tests::gateway::Gateway;
+use axiom_tests::peer::{Peer, Session, Stateless};
+use axiom_tests::servers;
+use serde_json::{Value, json};
+
+use crate::events::{axiom, export, folder, recorded};
+
+fn config() -> Config {
+    Config::new()
+        .stdio("everything", &servers::everything().command)
+        .events("dir = \"events\"\nbodies = \"full\"")
+}
+
+fn names(client: &mut dyn Peer) -> Vec<String> {
+    let tools = client.ask("tools/list", "{}").value();
+    let tools = tools["tools"].as_array().expect("a list").clone();
+    tools
+        .iter()
+        .filter_map(|tool| Some(tool["name"].as_str()?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn it_is_there_only_where_it_was_asked_for() {
+    let gateway = Gateway::start(&config());
+    let is_there = |url: &str| {
+        let names = names(&mut Stateless::new(url));
+        names.iter().any(|name| name.starts_with("events__"))
+    };
+    assert!(!is_there(&gateway.mcp()));
+    gateway.rewrite(
+        &config()
+            .events("mcp = true")
+            .view("with", "include = [\"events.tail\"]")
+            .view("without", "include = [\"everything.*\"]"),
+    );
+    gateway
+        .stderr()
+        .wait_from(0, "the change is told", |line| line.contains("events"));
+    axiom_tests::wait::until("it is there", || is_there(&gateway.mcp()).then_some(()));
+    assert!(!is_there(&gateway.url("/v/without/mcp")));
+    assert_eq!(
+        names(&mut Stateless::new(&gateway.url("/v/with/mcp"))),
+        ["events__tail"]
+    );
+    assert_eq!(
+        names(&mut Session::open(&gateway.server("events"))),
+        ["get", "query", "stats", "tail"]
+    );
+
+    // Its name is taken then.
+    let file = axiom_tests::bed::scratch("taken").join("axiom.toml");
+    config()
+        .events("mcp = true")
+        .stdio("events", &servers::everything().command)
+        .write(&file);
+    let check = axiom(&["config", "check", "--config", &file.display().to_string()]);
+    assert_eq!(check.code, Some(1), "{}", check.talk);
+    assert!(
+        check
+            .talk
+            .contains("`servers.events` has the name of the server that `events.mcp` adds"),
+        "{}",
+        check.talk
+    );
+}
+
+/// Calls a tool and gives its structured result, which is also there as text.
+fn ask(client: &mut dyn Peer, tool: &str, arguments: Value) -> Value {
+    let result = client.call(tool, &arguments).value();
+    assert_ne!(result["isError"], true, "{tool} {arguments}: {result}");
+    let text = result["content"][0]["text"].as_str().expect("a text");
+    let parsed: Value = serde_json::from_str(text).expect("the text is JSON");
+    assert_eq!(parsed, result["structuredContent"]);
+    parsed
+}
+
+#[test]
+fn its_tools_show_what_the_log_holds_to_clients_of_both_eras() {
+    let gateway = Gateway::start(&config().events("mcp = true"));
+    let dir = folder(&gateway);
+    let mut caller = Stateless::new(&gateway.server("everything"));
+    for n in 0..25 {
+        caller
+            .call("echo", &json!({ "message": format!("number {n}") }))
+            .text();
+    }
+    caller.call("get-sum", &json!({ "a": "x" })).value();
+    let calls = recorded(&dir, "method=tools/call server=everything", 26);
+    let offsets = |events: &Value| -> Vec<u64> {
+        let events = events["events"].as_array().expect("a list");
+        events
+            .iter()
+            .filter_map(|event| event["offset"].as_u64())
+            .collect()
+    };
+    let expected: Vec<u64> = calls.iter().filter_map(|call| call["offset"].as_u64()).collect();
+    // Each worker thread hands its events over by itself, so the first in the log need not have happened first.
+    let first = calls.iter().filter_map(|call| call["time"].as_str()).min();
+    let session: Box<dyn Peer> = Box::new(Session::open(&gateway.server("events")));
+    let stateless: Box<dyn Peer> = Box::new(Stateless::new(&gateway.server("events")));
+    for mut client in [session, stateless] {
+        let client = client.as_mut();
+        let filter = "method=tools/call server=everything";
+        // Backwards, in pages.
+        let mut seen: Vec<u64> = Vec::new();
+        let mut arguments = json!({ "filter": filter, "count": 10 });
+        loop {
+            let page = ask(client, "tail", arguments.clone());
+            let mut older = offsets(&page);
+            older.extend(&seen);
+            seen = older;
+            if page["is_end"] == true {
+                break;
+            }
+            arguments["before"] = page["before"].clone();
+        }
+        assert_eq!(seen, expected);
+        // Forwards, in pages, from an offset and from a time.
+        for from in [json!(0), json!("1h"), json!(first)] {
+            let mut seen: Vec<u64> = Vec::new();
+            let mut arguments = json!({ "filter": filter, "count": 7, "from": from });
+            loop {
+                let page = ask(client, "tail", arguments.clone());
+                seen.extend(offsets(&page));
+                if page["is_end"] == true {
+                    break;
+                }
+                arguments["from"] = page["next_from"].clone();
+            }
+            assert_eq!(seen, expected, "from {from}");
+        }
+        let wrong = ask(
+            client,
+            "tail",
+            json!({ "filter": format!("{filter} level=warn") }),
+        );
+        assert_eq!(offsets(&wrong).len(), 1);
+        let body = &wrong["events"][0]["body"];
+        assert_eq!(body["outcome"], "tool_error");
+        assert!(
+            body.get("request").is_none() && body.get("response").is_none(),
+            "a list is short: {body}"
+        );
+
+        // One of them whole, by either name.
+        let one = ask(client, "get", json!({ "offset": expected[3] }));
+        assert_eq!(one["events"][0], calls[3]);
+        assert_eq!(one, ask(client, "get", json!({ "call": calls[3]["task"] })));
+        let uri = format!("event://{}", expected[3]);
+        let read = client
+            .ask("resources/read", &json!({ "uri": uri }).to_string())
+            .value();
+        let text = read["contents"][0]["text"].as_str().expect("a text");
+        assert_eq!(serde_json::from_str::<Value>(text).expect("it is JSON"), calls[3]);
+
+        let stats = ask(
+            client,
+            "stats",
+            json!({ "kind": "gateway.call", "by": ["level"], "from": first }),
+        );
+        assert!(stats["events"].as_u64() >= Some(26), "{stats}");
+        let by_task = ask(client, "stats", json!({ "by": ["task"], "count": 5 }));
+        assert_eq!(by_task["groups"].as_array().map(Vec::len), Some(5));
+        let more = ask(
+            client,
+            "stats",
+            json!({ "by": ["task"], "count": 5, "cursor": by_task["next_cursor"] }),
+        );
+        assert_ne!(more["groups"], by_task["groups"]);
+        let of_one = ask(client, "stats", json!({ "task": calls[3]["task"] }));
+        assert_eq!(of_one["events"], 1);
+
+        // What is wrong is said so that a model can do better.
+        for (tool, arguments, words) in [
+            (
+                "tail",
+                json!({ "cuont": 1 }),
+                "there is no argument `cuont`; did you mean `count`?",
+            ),
+            (
+                "tail",
+                json!({ "count": 0 }),
+                "`count` must be an integer from 1 to 200, not 0",
+            ),
+            (
+                "tail",
+                json!({ "filter": "sever=x" }),
+                "`filter`: `sever` is no field of an event; did you mean `server`?",
+            ),
+            (
+                "tail",
+                json!({ "from": "yesterday" }),
+                "`from`: write an offset, a time in UTC like",
+            ),
+            (
+                "tail",
+                json!({ "from": 1, "before": 2 }),
+                "give `from` to go forwards or `before` to go backwards",
+            ),
+            ("get", json!({}), "give `offset` or `call`"),
+            (
+                "get",
+                json!({ "offset": 1_000_000 }),
+                "there is no event 1000000; those that can be read are 0 to",
+            ),
+            (
+                "stats",
+                json!({ "by": ["colour"] }),
+                "`by` must be a list of some of kind, level,",
+            ),
+            (
+                "stats",
+                json!({ "by": ["task", "minute"] }),
+                "tasks are counted by the hour",
+            ),
+            ("query", json!({}), "`sql` is missing"),
+        ] {
+            let result = client.call(tool, &arguments).value();
+            assert_eq!(result["isError"], true, "{tool} {arguments}");
+            let said = result["content"][0]["text"].as_str().unwrap_or_default();
+            assert!(said.starts_with(words), "{tool} {arguments}: {said}");
+        }
+        let missing = client.ask("resources/read", r#"{"uri":"event://99999999"}"#);
+        assert!(missing.message().contains("resource not found"), "{missing:?}");
+        assert_eq!(client.call("no-such", &json!({})).code(), -32602);
+    }
+    // What was asked of it is recorded like any other call.
+    assert!(!export(&dir, "server=events method=tools/call").is_empty());
+}
+
+/// The clients check what they are given: schemas, structured results, and what each era must say.
+#[test]
+fn real_clients_take_it_for_a_server() {
+    let gateway = Gateway::start(&config().events("mcp = true"));
+    let tail =
+        json!({ "do": "callTool", "name": "tail", "arguments": { "count": 3, "filter": "kind=gateway.*" } });
+    let stats = json!({ "do": "callTool", "name": "stats", "arguments": {} });
+    let get = json!({ "do": "callTool", "name": "get", "arguments": { "offset": 0 } });
+    let read = json!({ "do": "readResource", "uri": "event://0" });
+    let wrong = json!({ "do": "callTool", "name": "get", "arguments": {} });
+    let steps = [json!({ "do": "listTools" }), tail, stats, get, read, wrong];
+    recorded(&folder(&gateway), "kind=gateway.server state=up server=events", 1);
+    for client in [
+        Client::TsV1,
+        Client::TsV2Legacy,
+        Client::TsV2Modern,
+        Client::PyMcpLegacy,
+        Client::PyMcpModern,
+        Client::FastMcp,
+    ] {
+        let report = client.run(&Way::Http(gateway.server("events")), &json!({}), &steps);
+        let tools = report.ok(0)["tools"].as_array().expect("tools are a list");
+        assert_eq!(tools.len(), 4, "{client:?}");
+        for tool in tools {
+            assert_eq!(tool["annotations"]["readOnlyHint"], true, "{client:?}: {tool}");
+            assert_eq!(tool["outputSchema"]["type"], "object", "{client:?}: {tool}");
+        }
+        for step in 1..4 {
+            let result = report.ok(step);
+            assert!(result["structuredContent"].is_object(), "{client:?}: {result}");
+        }
+        assert!(report.ok(4)["contents"][0]["text"].is_string(), "{client:?}");
+    }
+}
