@@ -150,6 +150,9 @@ fn tell_deletions(retention: &Retention, has_store: bool) {
     );
 }
 
+/// One piece of what is due. False if there was none.
+type Work = fn(&Shared, &Retention, &mut Notes) -> Result<bool, WorkError>;
+
 impl Shared {
     fn run(&self) {
         give_way();
@@ -194,7 +197,7 @@ impl Shared {
             self.workshop.tidy(&self.log)?;
             notes.is_tidy = true;
         }
-        let works: [fn(&Shared, &Retention, &mut Notes) -> Result<bool, WorkError>; 5] = [
+        let works: [Work; 5] = [
             Shared::seal,
             Shared::retire,
             Shared::merge,
