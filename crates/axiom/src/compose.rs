@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::Draining;
-use axiom_events::disk::Machine;
+use axiom_events::disk::{Disk, Machine};
 use axiom_events::{Log, OpenError};
 use axiom_gateway::options::{Endpoint, Options, ServerOptions};
 use axiom_gateway::{Gateway, serve_http};
@@ -99,10 +99,10 @@ pub fn open_recording(config: &Config) -> Result<Option<Recording>, Failed> {
     let folder = shard_folder(&events.dir, events.shard);
     make_private(&events.dir);
     signals::survive_file_limits();
-    let disk = Arc::new(Machine);
+    let disk: Arc<dyn Disk> = Arc::new(Machine);
     let store = store.as_ref().map(open_store).transpose()?;
-    let workshop =
-        Workshop::open(disk.clone(), &folder, events.shard, store).map_err(|error| tiers_failed(&error))?;
+    let workshop = Workshop::open(Arc::clone(&disk), &folder, events.shard, store)
+        .map_err(|error| tiers_failed(&error))?;
     let options = axiom_events::Options {
         linger: LINGER,
         shard: events.shard,

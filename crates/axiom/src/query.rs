@@ -197,6 +197,7 @@ mod tests {
             "{words}"
         );
         fs_err::write(folder.path().join(PROGRAM), "").unwrap();
-        assert!(beside(&folder.path().join("axiom")).is_ok());
+        let found = beside(&folder.path().join("axiom")).unwrap();
+        assert_eq!(found, folder.path().join(PROGRAM));
     }
 }

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use axiom_events::disk::Machine;
 use axiom_events::verify::verify;
 use axiom_events::{Log, Options};
 
@@ -92,7 +93,7 @@ fn run(folder: &Path, break_it: impl FnOnce(), heal_it: impl FnOnce()) {
     history.check_lost(&again);
     history.must_append(&log);
     log.close();
-    let verdict = verify(machine().as_ref(), folder).expect("it can be read");
+    let verdict = verify(&Machine, folder).expect("it can be read");
     assert!(verdict.is_sound(), "{verdict:#?}");
 }
 

@@ -64,7 +64,7 @@ fn must_be_whole(sim: &Sim, context: &str) {
         "{context}, in the end"
     );
     let warm = Path::new(FOLDER).join("warm");
-    let names = sim.files(&warm).unwrap();
+    let names = sim.files(&warm).expect("the folder is there");
     let parquet = names.iter().filter(|name| name.ends_with(".parquet")).count();
     let objects = world.objects();
     assert_eq!(parquet, objects.len(), "{context}: {names:?}");

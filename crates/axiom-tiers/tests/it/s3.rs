@@ -30,14 +30,14 @@ impl Moto {
             .stderr(Stdio::piped())
             .spawn()
             .expect("cargo xtask setup has put it there");
-        let mut lines = BufReader::new(child.stderr.take().unwrap())
+        let mut lines = BufReader::new(child.stderr.take().expect("it is piped"))
             .lines()
             .map_while(Result::ok);
         let address = lines
             .find_map(|line| Some(line.split_once("Running on http://")?.1.trim().to_owned()))
             .expect("it says where it listens");
         // Somebody has to read what it says, or it stops saying, and working.
-        axiom_core::spawn::thread("moto's words", move || lines.for_each(drop)).unwrap();
+        axiom_core::spawn::thread("moto's words", move || lines.for_each(drop)).expect("a thread");
         let moto = Moto { child, address };
         moto.put("/bucket");
         moto
@@ -45,15 +45,15 @@ impl Moto {
 
     /// Makes a bucket.
     fn put(&self, path: &str) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
         let host = &self.address;
         write!(
             stream,
             "PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
-        .unwrap();
+        .expect("it listens");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        stream.read_to_string(&mut answer).expect("it answers");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
@@ -77,13 +77,16 @@ fn store(url: &str, address: &str) -> Arc<Store> {
         secret_access_key: Some("secret".to_owned()),
         ..StoreOptions::default()
     };
-    Arc::new(Store::open(&options).unwrap())
+    Arc::new(Store::open(&options).expect("the options are right"))
 }
 
 fn on(folder: &std::path::Path, store: Arc<Store>) -> World {
     let world = World::on(Arc::new(axiom_events::disk::Machine), folder, Some(store));
     world.append(0..EVENTS);
-    world.seal(3).unwrap().unwrap();
+    world
+        .seal(3)
+        .expect("the disk works")
+        .expect("there is something to seal");
     world
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn with_event<T>(number: u64, look: impl FnOnce(&Event<'_>) -> T) -> 
     let mut body = format!("event {number} ").into_bytes();
     body.extend(random.bytes(length));
     let event = Event {
-        time: START + i64::try_from(number).unwrap() * 2 * SECOND,
+        time: START + i64::try_from(number).expect("a small number") * 2 * SECOND,
         tenant: TENANTS[random.below(TENANTS.len())],
         stream: STREAMS[random.below(STREAMS.len())],
         task: &own_or(number, task(random.below(TASKS))),
