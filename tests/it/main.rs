@@ -38,6 +38,8 @@ mod recording;
 mod reload;
 mod replay;
 mod replicas;
+mod sql;
 mod stats;
+mod tiers;
 
 mod conformance;

@@ -55,6 +55,11 @@ const PYTHON: &[Group] = &[
         source: "python/old.lock.txt",
     },
     Group {
+        name: "python-s3",
+        why: "moto, a server that speaks S3, for the cold tier's tests",
+        source: "python/s3.lock.txt",
+    },
+    Group {
         name: "python-data",
         why: "DuckDB, pyarrow and the Flight SQL driver: other people's readers of our events",
         source: "python/data.lock.txt",

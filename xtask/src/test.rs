@@ -13,18 +13,8 @@ pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
     setup::run(Vec::new())?;
     let places = setup::Places::find()?;
     // The end-to-end tests start real programs, and cargo does not tell one package where another's lie.
-    cargo(
-        &[
-            "build",
-            "--package",
-            "axiom",
-            "--package",
-            "axiom-testkit",
-            "--bins",
-        ],
-        &places,
-        &[],
-    )?;
+    // All of them in one go: their features are then those of the tests, and nothing is built twice.
+    cargo(&["build", "--workspace", "--bins"], &places, &[])?;
     cargo(&["test", "--workspace", "--doc", "--quiet"], &places, &[])?;
     if has_nextest() {
         cargo(&["nextest", "run", "--workspace"], &places, &args)

@@ -108,7 +108,17 @@ pub enum Unsound {
 /// A whole block, checked and unpacked.
 pub struct Block {
     head: Head,
-    columns: Columns,
+    columns: Box<Columns>,
+    /// Of events that were gathered from elsewhere.
+    gathered: Option<Box<Gathered>>,
+}
+
+/// Events that need not follow one another.
+struct Gathered {
+    /// The offset after the last one that may be here.
+    end: u64,
+    /// Ascending.
+    offsets: Vec<u64>,
 }
 
 /// Makes blocks, one after the other; keeps the compressor and its memory.
@@ -236,6 +246,24 @@ impl Head {
         Ok(read)
     }
 
+    /// In place of the head of a block that never was on a disk.
+    fn of_gathered(first_offset: u64) -> Head {
+        Head {
+            shard: 0,
+            codec: Codec::Plain,
+            count: 0,
+            first_offset,
+            time_min: 0,
+            time_max: 0,
+            columns_bytes: 0,
+            stored_bytes: 0,
+            before: Hash::default(),
+            durable: 0,
+            mask: [0; 4],
+            crc: 0,
+        }
+    }
+
     fn is_plausible(&self) -> Result<(), Unsound> {
         let is_plain = self.codec == Codec::Plain;
         let what = match self {
@@ -320,7 +348,11 @@ impl Block {
             return Err(Unsound::Columns { what });
         }
         let columns = Columns::decode(Bytes::from(plain), head.count)?;
-        Ok(Block { head, columns })
+        Ok(Block {
+            head,
+            columns: Box::new(columns),
+            gathered: None,
+        })
     }
 
     pub fn shard(&self) -> u16 {
@@ -342,31 +374,104 @@ impl Block {
         self.head.bytes()
     }
 
-    /// Offsets of its events.
+    /// A block of events that were kept elsewhere: all that there are with these offsets, ascending. Where one is missing
+    /// it was retired.
+    ///
+    /// # Errors
+    /// When their names and bodies have more than 4 GiB together, or an event is not within the offsets.
+    pub fn gather<'a>(
+        offsets: std::ops::Range<u64>,
+        events: impl Iterator<Item = Recorded<'a>>,
+    ) -> Result<Block, Unsound> {
+        let mut kept: Vec<u64> = Vec::new();
+        let events = events.inspect(|recorded| kept.push(recorded.offset));
+        let columns = Columns::gather(events)?;
+        let ascends = kept.is_sorted_by(|before, after| before < after);
+        let is_within = kept.first().is_none_or(|first| *first >= offsets.start)
+            && kept.last().is_none_or(|last| *last < offsets.end);
+        if !ascends || !is_within {
+            let what = "events that are out of order";
+            return Err(Unsound::Columns { what });
+        }
+        Ok(Block {
+            head: Head::of_gathered(offsets.start),
+            columns: Box::new(columns),
+            gathered: Some(Box::new(Gathered {
+                end: offsets.end,
+                offsets: kept,
+            })),
+        })
+    }
+
+    /// Offsets of its events. In a block that was [gathered](Block::gather) not each of them has one.
     pub fn offsets(&self) -> std::ops::Range<u64> {
-        self.head.first_offset..self.head.end_offset()
+        let end = match &self.gathered {
+            Some(gathered) => gathered.end,
+            None => self.head.end_offset(),
+        };
+        self.head.first_offset..end
+    }
+
+    /// A block without any event.
+    pub(crate) fn none(offsets: std::ops::Range<u64>) -> Block {
+        Block::gather(offsets, std::iter::empty()).expect("nothing is in order")
+    }
+
+    /// A block of those of its events that are wanted.
+    pub(crate) fn only(&self, is_wanted: impl Fn(&Recorded<'_>) -> bool) -> Block {
+        let events = self.events().filter(|recorded| is_wanted(recorded));
+        Block::gather(self.offsets(), events)
+            .expect("a part of a block is in order and no longer than the block")
+    }
+
+    /// The offsets within a range that have an event, ascending.
+    pub(crate) fn offsets_within(
+        &self,
+        range: &std::ops::Range<u64>,
+    ) -> impl DoubleEndedIterator<Item = u64> + use<'_> {
+        let range = range.clone();
+        let offsets = (0..self.columns.len()).map(|row| self.offset_of(row));
+        offsets.filter(move |offset| range.contains(offset))
+    }
+
+    /// How many offsets of its range have no event any more.
+    pub fn retired(&self) -> u64 {
+        let offsets = self.offsets();
+        (offsets.end - offsets.start).saturating_sub(self.columns.len() as u64)
+    }
+
+    fn offset_of(&self, row: usize) -> u64 {
+        match &self.gathered {
+            Some(gathered) => gathered.offsets[row],
+            None => self.head.first_offset + row as u64,
+        }
+    }
+
+    fn row_of(&self, offset: u64) -> Option<usize> {
+        match &self.gathered {
+            Some(gathered) => gathered.offsets.binary_search(&offset).ok(),
+            None => {
+                let row = usize::try_from(offset.checked_sub(self.head.first_offset)?).ok()?;
+                (row < self.columns.len()).then_some(row)
+            }
+        }
     }
 
     /// Its events in order.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = Recorded<'_>> + ExactSizeIterator {
-        let first = self.head.first_offset;
-        (0..self.head.count as usize).map(move |row| {
+        (0..self.columns.len()).map(move |row| {
             let (event, version) = self.columns.row(row);
             Recorded {
-                offset: first + row as u64,
+                offset: self.offset_of(row),
                 version,
                 event,
             }
         })
     }
 
-    /// The event at this offset, which must be one of [`Block::offsets`].
+    /// The event at this offset, if it is here.
     pub fn event(&self, offset: u64) -> Option<Recorded<'_>> {
-        let row = usize::try_from(offset.checked_sub(self.head.first_offset)?).ok()?;
-        if row >= self.head.count as usize {
-            return None;
-        }
-        let (event, version) = self.columns.row(row);
+        let (event, version) = self.columns.row(self.row_of(offset)?);
         Some(Recorded {
             offset,
             version,
@@ -382,12 +487,16 @@ impl Block {
     /// Offsets of the events of a task or a stream, ascending.
     pub(crate) fn offsets_of(&self, column: Column, name: &str) -> Vec<u64> {
         let rows = self.columns.rows_of(column, name).into_iter();
-        rows.map(|row| self.head.first_offset + row as u64).collect()
+        rows.map(|row| self.offset_of(row)).collect()
     }
 
     /// What it takes in memory.
     pub(crate) fn bytes_in_memory(&self) -> usize {
-        self.columns.bytes_in_memory() + size_of::<Block>()
+        let offsets = self
+            .gathered
+            .as_ref()
+            .map_or(0, |gathered| gathered.offsets.len());
+        self.columns.bytes_in_memory() + offsets * size_of::<u64>() + size_of::<Block>()
     }
 }
 

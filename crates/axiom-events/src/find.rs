@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::archive::{Piece, Shelf, Side, Wanted};
 use crate::block::Block;
 use crate::block::columns::Column;
 use crate::digest::{ANY, Cell, Count, HOUR, MINUTE, SECOND};
@@ -88,7 +89,7 @@ impl Reader {
     /// The event at this offset; `None` if there is none, or not any more.
     pub fn event(&self, offset: u64) -> Result<Option<Hit>, ReadError> {
         Ok(match self.at(offset)? {
-            Next::Block(block) => Some(Hit { block, offset }),
+            Next::Block(block) => block.event(offset).is_some().then_some(Hit { block, offset }),
             Next::Gap(_) | Next::End => None,
         })
     }
@@ -96,12 +97,13 @@ impl Reader {
     /// The event at this offset, if that needs no disk.
     pub(crate) fn cached(&self, offset: u64) -> Option<Hit> {
         let block = self.unpacked(offset)?;
-        Some(Hit { block, offset })
+        block.event(offset).is_some().then_some(Hit { block, offset })
     }
 
     /// The last `count` events of a task, in order.
     pub fn task_tail(&self, task: &str, count: usize) -> Result<Vec<Hit>, ReadError> {
-        self.backward(Column::Task, task, count, |_| true, u64::MAX)
+        let look = |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.task(piece, task, 0..u64::MAX, wanted);
+        self.backward(Column::Task, task, count, |_| true, u64::MAX, look)
     }
 
     /// Events of a task with these offsets, in order, `count_max` at most.
@@ -111,14 +113,19 @@ impl Reader {
         offsets: Range<u64>,
         count_max: usize,
     ) -> Result<Vec<Hit>, ReadError> {
-        self.forward(Column::Task, task, count_max, offsets, |_| true)
+        let look =
+            |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.task(piece, task, offsets.clone(), wanted);
+        self.forward(Column::Task, task, count_max, offsets.clone(), |_| true, look)
     }
 
     /// Events of a stream from this version on, in order, `count_max` at most.
     pub fn stream(&self, stream: &str, from_version: u64, count_max: usize) -> Result<Vec<Hit>, ReadError> {
-        let from = self.offset_of_version(stream, from_version)?;
+        let from = self.offset_of_version(stream, from_version)?.unwrap_or(0);
         let is_wanted = |recorded: &Recorded<'_>| recorded.version >= from_version;
-        self.forward(Column::Stream, stream, count_max, from..u64::MAX, is_wanted)
+        let versions = from_version..u64::MAX;
+        let look =
+            |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.stream(piece, stream, versions.clone(), wanted);
+        self.forward(Column::Stream, stream, count_max, from..u64::MAX, is_wanted, look)
     }
 
     /// Events of a stream before this version, newest first, `count_max` at most.
@@ -128,16 +135,22 @@ impl Reader {
         before_version: u64,
         count_max: usize,
     ) -> Result<Vec<Hit>, ReadError> {
-        let last_block = self.offset_of_version(stream, before_version)?;
+        let last_block = self
+            .offset_of_version(stream, before_version)?
+            .unwrap_or_else(|| self.segments.first());
         let is_wanted = |recorded: &Recorded<'_>| recorded.version < before_version;
-        let mut hits = self.backward(Column::Stream, stream, count_max, is_wanted, last_block)?;
+        let look =
+            |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.stream(piece, stream, 0..before_version, wanted);
+        let mut hits = self.backward(Column::Stream, stream, count_max, is_wanted, last_block, look)?;
         hits.reverse();
         Ok(hits)
     }
 
     /// The version of a stream's last event.
     pub fn last_version(&self, stream: &str) -> Result<Option<u64>, ReadError> {
-        let hits = self.backward(Column::Stream, stream, 1, |_| true, u64::MAX)?;
+        let look =
+            |shelf: &dyn Shelf, piece: &Piece, wanted| shelf.stream(piece, stream, 0..u64::MAX, wanted);
+        let hits = self.backward(Column::Stream, stream, 1, |_| true, u64::MAX, look)?;
         Ok(hits.last().map(|hit| hit.recorded().version))
     }
 
@@ -145,23 +158,47 @@ impl Reader {
     pub(crate) fn last_before(&self, stream: &str, before: u64) -> Result<Option<Hit>, ReadError> {
         let is_wanted = |recorded: &Recorded<'_>| recorded.offset < before;
         let last_block = before.saturating_sub(1);
-        let hits = self.backward(Column::Stream, stream, 1, is_wanted, last_block)?;
+        let look = |shelf: &dyn Shelf, piece: &Piece, wanted: Wanted| {
+            let all = Wanted {
+                count_max: usize::MAX,
+                ..wanted
+            };
+            // A tier finds the last event of a piece, which is another one where the offset lies within the piece.
+            let found = match piece.offsets.contains(&before) {
+                true => shelf.stream(piece, stream, 0..u64::MAX, all)?,
+                false if piece.offsets.end <= before => shelf.stream(piece, stream, 0..u64::MAX, wanted)?,
+                false => return Ok(Block::none(piece.offsets.clone())),
+            };
+            Ok(found.only(is_wanted))
+        };
+        let hits = self.backward(Column::Stream, stream, 1, is_wanted, last_block, look)?;
         Ok(hits.into_iter().next_back())
     }
 
-    /// Where to look for a version: an offset at or before that of its event.
-    fn offset_of_version(&self, stream: &str, version: u64) -> Result<u64, ReadError> {
+    /// Where in the segments to look for a version: an offset at or before that of its event. `None` if it is not in them.
+    fn offset_of_version(&self, stream: &str, version: u64) -> Result<Option<u64>, ReadError> {
         for placed in self.segments.all().iter().rev() {
             let found = self.segments.with_index(placed, |index| {
                 let postings = index.stream(stream)?.iter();
                 let before = postings.take_while(|posting| posting.first_version <= version);
                 before.last().map(|posting| index.first_offset(posting))
             })?;
-            if let Some(offset) = found {
-                return Ok(offset);
+            if found.is_some() {
+                return Ok(found);
             }
         }
-        Ok(self.first())
+        Ok(None)
+    }
+
+    /// The older tiers, and which of their pieces come before these segments. The segments must have been listed first:
+    /// what is not among them is in a tier by then.
+    pub(crate) fn before(&self, segments: &[Arc<Placed>]) -> Option<(Arc<dyn Shelf>, usize)> {
+        let first = segments.first()?.segment.begin.first_offset;
+        let shelf = self.shelf()?;
+        let count = shelf
+            .pieces()
+            .partition_point(|piece| piece.offsets.start < first);
+        (count > 0).then_some((shelf, count))
     }
 
     /// The first `count_max` wanted events with these offsets, in order.
@@ -172,9 +209,27 @@ impl Reader {
         count_max: usize,
         offsets: Range<u64>,
         is_wanted: impl Fn(&Recorded<'_>) -> bool,
+        look: impl Fn(&dyn Shelf, &Piece, Wanted) -> Result<Block, ReadError>,
     ) -> Result<Vec<Hit>, ReadError> {
         let mut hits = Vec::new();
-        for placed in self.segments.all() {
+        let segments = self.segments.all();
+        if let Some((shelf, count)) = self.before(&segments) {
+            for piece in &shelf.pieces()[..count] {
+                if piece.offsets.end <= offsets.start || piece.offsets.start >= offsets.end {
+                    continue;
+                }
+                let wanted = Wanted {
+                    count_max: count_max - hits.len(),
+                    end: Side::First,
+                };
+                hits.extend(all_of(look(shelf.as_ref(), piece, wanted)?));
+                if hits.len() >= count_max {
+                    hits.truncate(count_max);
+                    return Ok(hits);
+                }
+            }
+        }
+        for placed in segments {
             if placed.until().is_some_and(|until| until <= offsets.start) {
                 continue;
             }
@@ -211,9 +266,11 @@ impl Reader {
         count: usize,
         is_wanted: impl Fn(&Recorded<'_>) -> bool,
         last_block: u64,
+        look: impl Fn(&dyn Shelf, &Piece, Wanted) -> Result<Block, ReadError>,
     ) -> Result<Vec<Hit>, ReadError> {
         let mut hits = Vec::new();
-        for placed in self.segments.all().iter().rev() {
+        let segments = self.segments.all();
+        for placed in segments.iter().rev() {
             let blocks = self.blocks_with(placed, column, name)?.into_iter().rev();
             for first in blocks.filter(|first| *first <= last_block) {
                 if hits.len() >= count {
@@ -231,6 +288,18 @@ impl Reader {
             }
             if hits.len() >= count {
                 break;
+            }
+        }
+        if let Some((shelf, pieces)) = self.before(&segments) {
+            for piece in shelf.pieces()[..pieces].iter().rev() {
+                if hits.len() >= count {
+                    break;
+                }
+                let wanted = Wanted {
+                    count_max: count - hits.len(),
+                    end: Side::Last,
+                };
+                hits.extend(all_of(look(shelf.as_ref(), piece, wanted)?).rev());
             }
         }
         hits.truncate(count);
@@ -255,7 +324,16 @@ impl Reader {
     pub fn totals(&self, totals: &Totals<'_>) -> Result<Vec<(Group, Count)>, TotalsError> {
         let unit = totals.unit()?;
         let mut sums = Sums::default();
-        for placed in self.segments.all() {
+        let segments = self.segments.all();
+        if let Some((shelf, count)) = self.before(&segments) {
+            for piece in shelf.pieces()[..count]
+                .iter()
+                .filter(|piece| totals.reaches(piece))
+            {
+                sums.add(totals.cells(&shelf.summary(piece)?.index, unit));
+            }
+        }
+        for placed in segments {
             let cells = self
                 .segments
                 .with_index(&placed, |index| totals.cells(index, unit))?;
@@ -265,6 +343,15 @@ impl Reader {
     }
 }
 
+fn all_of(block: Block) -> impl DoubleEndedIterator<Item = Hit> {
+    let block = Arc::new(block);
+    let offsets: Vec<u64> = block.events().map(|recorded| recorded.offset).collect();
+    offsets.into_iter().map(move |offset| Hit {
+        block: Arc::clone(&block),
+        offset,
+    })
+}
+
 /// Cells of one segment, and the names whose numbers they have.
 struct Cells {
     names: Vec<Box<str>>,
@@ -272,6 +359,12 @@ struct Cells {
 }
 
 impl Totals<'_> {
+    /// Whether a piece may have events of these times.
+    fn reaches(&self, piece: &Piece) -> bool {
+        let (earliest, latest) = piece.times;
+        self.times.is_empty() || (earliest < self.times.end && latest >= self.times.start)
+    }
+
     fn needs_tasks(&self) -> bool {
         self.task.is_some() || self.by.task
     }

@@ -39,8 +39,11 @@ mod index;
 mod checkpoint;
 mod recover;
 
+pub mod archive;
+
 pub mod find;
 pub mod read;
+pub mod scan;
 
 pub mod at_least;
 pub mod temporal;
@@ -67,6 +70,7 @@ pub mod log;
 pub mod outlet;
 
 pub use append::{Ack, Append, AppendError, Appended, Full};
+pub use archive::{Archive, Missing, Shelf, Summary};
 pub use at_least::NotYet;
 pub use batch::Batch;
 pub use block::{Block, Hash};
@@ -88,8 +92,9 @@ pub use read::{Next, Raw, RawBlock, Reader};
 pub use recover::{OpenError, Report, Torn};
 pub use replica::{Piece, Replica, ReplicaError};
 pub use saga::{Command, Saga, SagaError, SagaRunner, SagaStatus, Sagas, Steps};
+pub use scan::{Scan, Wanted};
 pub use segment::ReadError;
-pub use segments::End;
+pub use segments::{End, Sealed};
 pub use streams::{Conflict, Expected};
 pub use temporal::{Moment, Page};
 pub use walk::Damage;

@@ -7,10 +7,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::append::{Append, AppendError, Appended, Full, Queue};
+use crate::archive::Archive;
 use crate::batch::Batch;
 use crate::disk::Disk;
 use crate::read::Reader;
 use crate::recover::{self, OpenError, Report};
+use crate::segment::ReadError;
+use crate::segments::Sealed;
 use crate::sync::{self, Order};
 use crate::writer::{Target, Writer};
 
@@ -27,6 +30,10 @@ pub struct Options {
     pub queue_bytes: usize,
     /// How long events that nobody waits for may wait for others to share a block with.
     pub linger: Duration,
+    /// A segment that was begun so long ago is sealed with the next append, however small it is. `None`: when it is full.
+    pub segment_age: Option<Duration>,
+    /// Where events are that the log gave away.
+    pub archive: Option<Arc<dyn Archive>>,
 }
 
 /// A log that is open for writing. Clones write to the same one.
@@ -54,6 +61,8 @@ impl Options {
             segment_bytes: 64 << 20,
             queue_bytes: 64 << 20,
             linger: Duration::from_millis(5),
+            segment_age: None,
+            archive: None,
         }
     }
 }
@@ -76,7 +85,9 @@ impl Log {
             },
             _ => failed(source),
         })?;
-        let recovered = recover::recover(&disk, &folder, options.shard)?;
+        let archive = options.archive;
+        let shelf = archive.as_ref().map(|archive| archive.shelf());
+        let recovered = recover::recover(&disk, &folder, options.shard, shelf.as_deref())?;
         let segments = Arc::new(recovered.segments);
         let queue = Arc::new(Queue::new(options.queue_bytes));
         // The writer is at most two blocks ahead of the disk.
@@ -87,6 +98,7 @@ impl Log {
             shard: options.shard,
             segment_bytes: options.segment_bytes,
             linger: options.linger,
+            segment_age: options.segment_age,
         };
         let (for_writer, for_sync) = (Arc::clone(&queue), Arc::clone(&queue));
         let writer = Writer::new(
@@ -110,7 +122,7 @@ impl Log {
         Ok(Log {
             shared: Arc::new(Shared {
                 queue,
-                reader: Reader::new(segments),
+                reader: Reader::new(segments, archive),
                 report: recovered.report,
                 threads: Mutex::new(vec![write, sync]),
             }),
@@ -168,6 +180,29 @@ impl Log {
     /// Reads what is on the disk.
     pub fn reader(&self) -> Reader {
         self.shared.reader.clone()
+    }
+
+    /// The segments to which nothing is added any more, oldest first. The newest segment is never one of them.
+    ///
+    /// # Errors
+    /// When the disk does not give their sizes.
+    pub fn sealed(&self) -> Result<Vec<Sealed>, ReadError> {
+        self.shared.reader.segments.sealed()
+    }
+
+    /// From now on whole segments before this offset are read from the archive, which must have all of them. Their files
+    /// stay until [`Log::reclaim`].
+    pub fn retire(&self, before: u64) {
+        self.shared.reader.segments.retire(before);
+    }
+
+    /// Removes the files of retired segments that end before this offset and that nobody reads any more; says how many bytes
+    /// that were. A segment in which something is damaged is kept as `damaged-....bin`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the disk refuses it; what is left is removed by a later call.
+    pub fn reclaim(&self, before: u64) -> Result<u64, ReadError> {
+        self.shared.reader.segments.reclaim(before)
     }
 
     /// Writes what is in the queue, seals, and returns when all is on the disk. Appends from now on are refused. Blocks.

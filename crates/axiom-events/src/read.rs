@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::archive::{Archive, Found, Missing, Shelf};
 use crate::block::{Block, Hash, hash};
 use crate::disk::Disk;
 use crate::recover;
@@ -23,6 +24,8 @@ const CACHE_BYTES: usize = 32 << 20;
 #[derive(Debug, Clone)]
 pub struct Reader {
     pub(crate) segments: Arc<Segments>,
+    /// Where events are that the segments do not have any more.
+    archive: Option<Arc<dyn Archive>>,
     cache: Arc<Mutex<Cache>>,
 }
 
@@ -31,7 +34,7 @@ pub struct Reader {
 pub enum Next {
     /// The block in which it is.
     Block(Arc<Block>),
-    /// These events are not there any more: retired, or lost to damage.
+    /// These events are not there any more: retired, or lost to damage. [`Reader::why_missing`] says which.
     Gap(Range<u64>),
     /// Nothing yet.
     End,
@@ -74,9 +77,10 @@ struct Cache {
 }
 
 impl Reader {
-    pub(crate) fn new(segments: Arc<Segments>) -> Reader {
+    pub(crate) fn new(segments: Arc<Segments>, archive: Option<Arc<dyn Archive>>) -> Reader {
         Reader {
             segments,
+            archive,
             cache: Arc::default(),
         }
     }
@@ -87,7 +91,32 @@ impl Reader {
     /// When the folder or the newest segment cannot be read. Damage is no error here; [`Reader::at`] tells of it.
     pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Reader, ReadError> {
         let segments = recover::look(disk, folder)?;
-        Ok(Reader::new(Arc::new(segments)))
+        Ok(Reader::new(Arc::new(segments), None))
+    }
+
+    /// As [`Reader::open`], and what is no longer in the shard's segments is read from the archive. It must have been opened
+    /// before: what it shows is not deleted.
+    ///
+    /// # Errors
+    /// When the folder or the newest segment cannot be read.
+    pub fn open_with(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        archive: Arc<dyn Archive>,
+    ) -> Result<Reader, ReadError> {
+        let segments = recover::look(disk, folder)?;
+        let hot_from = archive.shelf().hot_from();
+        segments.hide(hot_from);
+        segments.publish(segments.end().max(hot_from));
+        Ok(Reader::new(Arc::new(segments), Some(archive)))
+    }
+
+    /// The same shard, by a reader that unpacks for itself: whoever reads all of it does not push out what others use.
+    pub fn apart(&self) -> Reader {
+        Reader {
+            cache: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Looks into the folder that it was [opened](Reader::open) from for what another process has written since. What is
@@ -96,12 +125,26 @@ impl Reader {
     /// # Errors
     /// When the folder or the newest segment cannot be read.
     pub fn refresh(&self) -> Result<(), ReadError> {
+        // Before the segments: what is not among them any more is there then.
+        if let Some(archive) = &self.archive {
+            archive.refresh()?;
+            self.segments.hide(archive.shelf().hot_from());
+        }
         self.segments.refresh()
     }
 
     /// The oldest offset that is kept.
     pub fn first(&self) -> u64 {
-        self.segments.first()
+        let hot = self.segments.first();
+        let archived = self
+            .shelf()
+            .and_then(|shelf| Some(shelf.pieces().first()?.offsets.start));
+        archived.map_or(hot, |archived| archived.min(hot))
+    }
+
+    /// What the older tiers hold now.
+    pub(crate) fn shelf(&self) -> Option<Arc<dyn Shelf>> {
+        self.archive.as_ref().map(|archive| archive.shelf())
     }
 
     /// The offset after the last event.
@@ -126,6 +169,7 @@ impl Reader {
             return Ok(Next::Block(block));
         }
         match self.locate(offset)? {
+            At::Older(hot_first) => self.archived(offset, hot_first),
             At::Block(found) => {
                 let Ok(block) = Block::decode(&found.bytes) else {
                     return Ok(Next::Gap(offset..found.head.end_offset()));
@@ -153,6 +197,8 @@ impl Reader {
                 time_max: found.head.time_max,
                 bytes: found.bytes.into(),
             })),
+            // Older tiers keep events, not blocks.
+            At::Older(hot_first) => Ok(Raw::Gap(offset..hot_first)),
             At::Damage(range) => Ok(Raw::Gap(offset..range.end)),
             At::Beyond => Ok(Raw::Gap(offset..self.until(offset))),
         }
@@ -184,12 +230,18 @@ impl Reader {
             let Some(placed) = self.segments.segment_of(offset) else {
                 return Ok(At::Beyond);
             };
-            // What is older than the oldest segment was retired.
-            if offset < placed.segment.begin.first_offset {
-                return Ok(At::Beyond);
+            let first = placed.segment.begin.first_offset;
+            if offset < first {
+                return Ok(At::Older(first));
             }
             match placed.at(offset) {
-                Err(ReadError::Gone { .. }) => self.segments.forget(&placed),
+                Err(ReadError::Gone { .. }) => {
+                    // Another process has moved it to an older tier, which has its events then.
+                    if let Some(archive) = &self.archive {
+                        archive.refresh()?;
+                    }
+                    self.segments.forget(&placed);
+                }
                 at => return at,
             }
         }
@@ -200,6 +252,52 @@ impl Reader {
         self.segments.next_segment(offset).unwrap_or_else(|| self.end())
     }
 
+    pub(crate) fn cached_block(&self, offset: u64) -> Option<Arc<Block>> {
+        self.lock().get(offset)
+    }
+
+    /// Why the events of a gap that [`Reader::at`] gave are not there.
+    ///
+    /// # Errors
+    /// When the disk, or the tier that would have them, does not say.
+    pub fn why_missing(&self, gap: &Range<u64>) -> Result<Missing, ReadError> {
+        let Some(shelf) = self.shelf().filter(|shelf| gap.start < shelf.hot_from()) else {
+            return Ok(Missing::Lost);
+        };
+        match piece_of(shelf.as_ref(), gap.start) {
+            Err(_) => Ok(Missing::Retired),
+            Ok(at) => match shelf.at(&shelf.pieces()[at], gap.start)? {
+                Found::Gap(_, why) => Ok(why),
+                Found::Block(_) => Ok(Missing::Retired),
+            },
+        }
+    }
+
+    /// What older tiers have at an offset before the first segment.
+    fn archived(&self, offset: u64, hot_first: u64) -> Result<Next, ReadError> {
+        let Some(shelf) = self.shelf() else {
+            return Ok(Next::Gap(offset..hot_first));
+        };
+        let piece = match piece_of(shelf.as_ref(), offset) {
+            Ok(at) => &shelf.pieces()[at],
+            Err(next) => {
+                let next = shelf
+                    .pieces()
+                    .get(next)
+                    .map_or(hot_first, |piece| piece.offsets.start);
+                return Ok(Next::Gap(offset..next.min(hot_first)));
+            }
+        };
+        match shelf.at(piece, offset)? {
+            Found::Block(block) => {
+                let block = Arc::new(block);
+                self.lock().put(Arc::clone(&block));
+                Ok(Next::Block(block))
+            }
+            Found::Gap(gap, _) => Ok(Next::Gap(offset..gap.end)),
+        }
+    }
+
     /// The block of an offset, if it is unpacked in memory.
     pub(crate) fn unpacked(&self, offset: u64) -> Option<Arc<Block>> {
         self.lock().get(offset)
@@ -207,6 +305,17 @@ impl Reader {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The piece that an offset belongs to, or else the place of the first one behind it.
+fn piece_of(shelf: &dyn Shelf, offset: u64) -> Result<usize, usize> {
+    let after = shelf
+        .pieces()
+        .partition_point(|piece| piece.offsets.end <= offset);
+    match shelf.pieces().get(after) {
+        Some(piece) if piece.offsets.contains(&offset) => Ok(after),
+        _ => Err(after),
     }
 }
 

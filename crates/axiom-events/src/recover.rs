@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::archive::{Found, Shelf};
 use crate::block::{Block, Hash};
 use crate::checkpoint;
 use crate::disk::{Access, Disk};
@@ -82,7 +83,14 @@ pub(crate) fn look(disk: Arc<dyn Disk>, folder: &Path) -> Result<Segments, ReadE
 }
 
 /// Opens a shard to write to it, and puts in order what the last writer left.
-pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Result<Recovered, OpenError> {
+///
+/// What older tiers have is not among its segments then, and their files can be reclaimed.
+pub(crate) fn recover(
+    shared: &Arc<dyn Disk>,
+    folder: &Path,
+    shard: u16,
+    shelf: Option<&dyn Shelf>,
+) -> Result<Recovered, OpenError> {
     let disk = shared.as_ref();
     refuse_copy(disk, folder)?;
     forget_fresh(disk, folder)?;
@@ -130,7 +138,17 @@ pub(crate) fn recover(shared: &Arc<dyn Disk>, folder: &Path, shard: u16) -> Resu
         report.damage.push(hole(folder, end..counted));
         end = counted;
     }
+    if let Some(shelf) = shelf
+        && shelf.hot_from() > end
+    {
+        report.damage.push(hole(folder, end..shelf.hot_from()));
+        end = shelf.hot_from();
+    }
     let segments = Segments::new(files, folder.to_owned(), list, end);
+    if let Some(shelf) = shelf {
+        replay_archived(shelf, counted, end, &mut streams);
+        segments.retire(shelf.hot_from());
+    }
     replay(&segments, counted, &mut streams)?;
     Ok(Recovered {
         segments,
@@ -388,10 +406,57 @@ fn finish(disk: &dyn Disk, segment: &Segment, shard: u16, walked: &Walked) -> Re
     file.sync().map_err(failed)
 }
 
+/// Producers' ids are in no checkpoint. Versions that are read twice end as they are.
+fn replayed_from(checkpoint: u64, end: u64) -> u64 {
+    checkpoint.min(end.saturating_sub(IDS_MAX as u64))
+}
+
+/// As [`replay`], from older tiers. A tier that cannot be read now is no reason not to record: then a producer that repeats
+/// what is in it is not recognised.
+fn replay_archived(shelf: &dyn Shelf, checkpoint: u64, end: u64, streams: &mut Streams) {
+    let ids_from = end.saturating_sub(IDS_MAX as u64);
+    for piece in shelf
+        .pieces()
+        .iter()
+        .filter(|piece| piece.offsets.end > checkpoint)
+    {
+        match shelf.summary(piece) {
+            Ok(summary) => {
+                for (stream, next) in summary.next_versions() {
+                    streams.set_next(stream, next);
+                }
+            }
+            Err(error) => tracing::error!(
+                %error,
+                "versions of streams may be given twice: there is no checkpoint, and what older tiers know of them cannot be read"
+            ),
+        }
+    }
+    for piece in shelf.pieces().iter().filter(|piece| piece.offsets.end > ids_from) {
+        let mut at = piece.offsets.start.max(ids_from);
+        while at < piece.offsets.end {
+            match shelf.at(piece, at) {
+                Ok(Found::Block(block)) => {
+                    for recorded in block.events().filter(|recorded| recorded.offset >= at) {
+                        if let Some(id) = recorded.event.id {
+                            streams.remember(id, recorded.offset);
+                        }
+                    }
+                    at = block.offsets().end;
+                }
+                Ok(Found::Gap(gap, _)) => at = gap.end,
+                Err(error) => {
+                    tracing::warn!(%error, "events that are repeated now may be recorded twice");
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// Adds what came after a checkpoint to the streams that it says.
 fn replay(segments: &Segments, checkpoint: u64, streams: &mut Streams) -> Result<(), OpenError> {
-    // Producers' ids are in no checkpoint. Versions that are read twice end as they are.
-    let from = checkpoint.min(segments.end().saturating_sub(IDS_MAX as u64));
+    let from = replayed_from(checkpoint, segments.end());
     for placed in segments.all() {
         let begins_before = placed.until().is_some_and(|until| until <= from);
         if begins_before {

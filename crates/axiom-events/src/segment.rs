@@ -178,6 +178,9 @@ pub enum ReadError {
     /// It was retired, or its writer began it anew.
     #[error("{path} is not there any more, or another segment has taken its place")]
     Gone { path: PathBuf },
+    /// What an older tier has cannot be read. The reason says what to do.
+    #[error("failed to read archived events: {reason}")]
+    Archive { reason: String },
 }
 
 impl Segment {

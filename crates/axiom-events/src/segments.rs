@@ -30,6 +30,8 @@ pub(crate) struct Segments {
     folder: PathBuf,
     /// First offsets of segments whose index was loaded, and its bytes; the latest last.
     loaded: Mutex<VecDeque<(u64, usize)>>,
+    /// Segments that another tier has taken over from and whose files are still here; oldest first.
+    retired: Mutex<Vec<Arc<Placed>>>,
 }
 
 /// How far a shard may be read.
@@ -39,6 +41,18 @@ pub struct End {
     pub offset: u64,
     /// Nothing will come any more: the log was closed.
     pub is_closed: bool,
+}
+
+/// A segment to which nothing is added any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub path: PathBuf,
+    pub offsets: Range<u64>,
+    /// When it was begun, and the one behind it, nanoseconds since 1970.
+    pub created: i64,
+    pub ended: i64,
+    /// Of its file.
+    pub bytes: u64,
 }
 
 /// A segment, and where its blocks are.
@@ -72,6 +86,8 @@ pub(crate) enum At {
     Damage(Range<u64>),
     /// The segment ends before it.
     Beyond,
+    /// It is older than the first segment, which begins with this offset.
+    Older(u64),
 }
 
 /// Where to look for an offset.
@@ -98,6 +114,7 @@ impl Segments {
             files,
             folder,
             loaded: Mutex::default(),
+            retired: Mutex::default(),
         }
     }
 
@@ -202,6 +219,94 @@ impl Segments {
     pub(crate) fn forget(&self, gone: &Arc<Placed>) {
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         list.retain(|placed| !Arc::ptr_eq(placed, gone));
+    }
+
+    /// Shows segments that end before this offset no more. The newest one stays.
+    pub(crate) fn hide(&self, before: u64) -> Vec<Arc<Placed>> {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = list.partition_point(|placed| placed.until().is_some_and(|until| until <= before));
+        list.drain(..gone).collect()
+    }
+
+    /// As [`Segments::hide`]; their files are to be removed.
+    pub(crate) fn retire(&self, before: u64) {
+        let gone = self.hide(before);
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.extend(gone);
+    }
+
+    /// Removes the files of retired segments that end before this offset and that nobody reads; says how many bytes that
+    /// were. What cannot be read in them is kept under another name.
+    pub(crate) fn reclaim(&self, before: u64) -> Result<u64, ReadError> {
+        let mut bytes = 0;
+        let mut is_changed = false;
+        loop {
+            let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = retired.iter().position(|placed| {
+                placed.until().is_some_and(|until| until <= before) && Arc::strong_count(placed) == 1
+            });
+            let Some(placed) = free.map(|free| retired.remove(free)) else {
+                break;
+            };
+            drop(retired);
+            match self.remove(&placed) {
+                Ok(removed) => bytes += removed,
+                Err(error) => {
+                    let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+                    retired.insert(0, placed);
+                    return Err(error);
+                }
+            }
+            is_changed = true;
+        }
+        if is_changed {
+            let (disk, folder) = (self.files.disk(), self.folder.as_path());
+            disk.sync_folder(folder).map_err(|source| ReadError::Disk {
+                path: folder.to_owned(),
+                source,
+            })?;
+        }
+        Ok(bytes)
+    }
+
+    fn remove(&self, placed: &Placed) -> Result<u64, ReadError> {
+        let (disk, path) = (self.files.disk(), &placed.segment.path);
+        let failed = |source| ReadError::Disk {
+            path: path.clone(),
+            source,
+        };
+        let bytes = placed.segment.bytes()?;
+        if placed.is_damaged()? {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let aside = self.folder.join(format!("damaged-{name}.bin"));
+            disk.rename(path, &aside).map_err(failed)?;
+            return Ok(0);
+        }
+        let first_offset = placed.segment.begin.first_offset;
+        index::file::remove(disk, &self.folder, first_offset).map_err(failed)?;
+        disk.remove(path).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    /// The segments that are followed by another one, oldest first.
+    pub(crate) fn sealed(&self) -> Result<Vec<Sealed>, ReadError> {
+        let mut sealed = Vec::new();
+        let list = self.all();
+        for (placed, next) in list.iter().zip(list.iter().skip(1)) {
+            let Some(until) = placed.until() else { break };
+            let Segment { path, begin, .. } = &placed.segment;
+            sealed.push(Sealed {
+                path: path.clone(),
+                offsets: begin.first_offset..until,
+                created: begin.created,
+                ended: next.segment.begin.created,
+                bytes: placed.segment.bytes()?,
+            });
+        }
+        Ok(sealed)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Placed>> {
@@ -318,7 +423,8 @@ impl Placed {
             Near::Beyond => Ok(At::Beyond),
             Near::Damage(offsets) => Ok(At::Damage(offsets)),
             Near::Place { first, at, end } => {
-                self.walk_to(offset, Walk::from(&self.segment, self.until(), first, at), end)
+                let walk = Walk::from(&self.segment, self.until(), first, at);
+                self.walk_to(offset, walk, end)
             }
         }
     }
@@ -358,6 +464,23 @@ impl Placed {
         Ok(At::Damage(offset..end))
     }
 
+    /// Offsets in it whose events cannot be read, ascending.
+    pub(crate) fn lost(&self) -> Result<Vec<Range<u64>>, ReadError> {
+        self.survey()?;
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let map = map.as_ref().expect("it was surveyed");
+        let damage = map.damage.iter().map(|damage| damage.offsets.clone());
+        let behind = self.until().map(|until| map.end..until);
+        let lost = damage.chain(behind).filter(|range| !range.is_empty());
+        Ok(lost.collect())
+    }
+
+    fn is_damaged(&self) -> Result<bool, ReadError> {
+        self.survey()?;
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(map.as_ref().is_some_and(|map| !map.damage.is_empty()))
+    }
+
     /// Walks through the file once, if nobody has.
     fn survey(&self) -> Result<(), ReadError> {
         let is_known = self.map.read().unwrap_or_else(PoisonError::into_inner).is_some();
@@ -388,6 +511,9 @@ impl Placed {
         let mut walk = Walk::from(&self.segment, self.until(), map.end, map.end_at);
         let before = map.end;
         while let Some(step) = walk.step()? {
+            if let Step::Block(found) = &step {
+                self.index_again(found);
+            }
             map.take(step);
         }
         let end = map.end;
@@ -397,6 +523,20 @@ impl Placed {
             *self.index_mut() = None;
         }
         Ok(end)
+    }
+
+    /// Adds a block that was found later to an index that was made before. One that was made since has it already.
+    fn index_again(&self, found: &Found) {
+        let mut index = self.index_mut();
+        if let Some(index) = index.as_mut()
+            && index
+                .blocks
+                .last()
+                .is_none_or(|last| *last < found.head.first_offset)
+            && let Ok(block) = Block::decode(&found.bytes)
+        {
+            index.add(&Digest::of(&block));
+        }
     }
 
     /// What `look` sees in the index; `None` if it is not in memory.

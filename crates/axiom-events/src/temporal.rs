@@ -50,7 +50,18 @@ impl Reader {
     /// When the disk does not give what is needed.
     pub fn offset_at(&self, time: i64) -> Result<u64, ReadError> {
         let end = self.end();
-        for placed in self.segments.all() {
+        let segments = self.segments.all();
+        if let Some((shelf, count)) = self.before(&segments) {
+            for piece in shelf.pieces()[..count]
+                .iter()
+                .filter(|piece| piece.times.1 >= time)
+            {
+                if let Some(offset) = self.first_in(piece.offsets.clone(), time)? {
+                    return Ok(offset);
+                }
+            }
+        }
+        for placed in segments {
             if self.is_older(&placed, time)? {
                 continue;
             }
@@ -69,6 +80,24 @@ impl Reader {
             }
         }
         Ok(end)
+    }
+
+    /// The first of these offsets whose event is not before `time`.
+    fn first_in(&self, offsets: Range<u64>, time: i64) -> Result<Option<u64>, ReadError> {
+        let mut at = offsets.start;
+        while at < offsets.end {
+            match self.at(at)? {
+                Next::Block(block) => {
+                    if let Some(offset) = first_since(&block, time) {
+                        return Ok(Some(offset));
+                    }
+                    at = block.offsets().end;
+                }
+                Next::Gap(gap) => at = gap.end,
+                Next::End => break,
+            }
+        }
+        Ok(None)
     }
 
     /// The offset of a moment.
@@ -104,9 +133,12 @@ impl Reader {
                 Next::Block(block) => {
                     let wanted = page.next..block.offsets().end;
                     let room = count_max - page.hits.len();
-                    page.hits
-                        .extend(wanted.clone().take(room).map(|offset| Hit::new(&block, offset)));
-                    page.next = wanted.end.min(wanted.start.saturating_add(room as u64));
+                    let found = block.offsets_within(&wanted).take(room);
+                    page.hits.extend(found.map(|offset| Hit::new(&block, offset)));
+                    page.next = match page.hits.last() {
+                        Some(last) if page.hits.len() == count_max => last.recorded().offset + 1,
+                        _ => wanted.end,
+                    };
                 }
                 Next::Gap(gap) => {
                     page.next = gap.end;
@@ -133,10 +165,13 @@ impl Reader {
                 Next::Block(block) => {
                     let wanted = block.offsets().start.max(first)..page.next;
                     let room = count_max - page.hits.len();
-                    let newest_first = wanted.clone().rev().take(room);
+                    let newest_first = block.offsets_within(&wanted).rev().take(room);
                     page.hits
                         .extend(newest_first.map(|offset| Hit::new(&block, offset)));
-                    page.next = wanted.start.max(wanted.end.saturating_sub(room as u64));
+                    page.next = match page.hits.last() {
+                        Some(last) if page.hits.len() == count_max => last.recorded().offset,
+                        _ => wanted.start,
+                    };
                 }
                 Next::Gap(gap) => {
                     let gap = self.start_of_gap(first, &gap)?..page.next;

@@ -41,6 +41,8 @@ pub(crate) struct Target {
     pub(crate) shard: u16,
     pub(crate) segment_bytes: u64,
     pub(crate) linger: Duration,
+    /// From when on a segment is sealed with the next append.
+    pub(crate) segment_age: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -270,7 +272,7 @@ impl Writer {
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let needed = (bytes + self.gap_bytes() + SEAL_BYTES) as u64;
         match &self.active {
-            Some(active) if active.at + needed <= active.bytes => return Ok(()),
+            Some(active) if active.at + needed <= active.bytes && !self.is_old(active) => return Ok(()),
             Some(_) => {
                 self.rescue(None);
                 if let Err(error) = self.seal() {
@@ -281,6 +283,16 @@ impl Writer {
             None => {}
         }
         self.begin(needed)
+    }
+
+    /// Whether a segment with events in it was begun too long ago.
+    fn is_old(&self, active: &Active) -> bool {
+        let Some(age) = self.target.segment_age else {
+            return false;
+        };
+        let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        let begun = active.placed.segment.begin.created;
+        active.at > HEAD_BYTES as u64 && axiom_core::time::unix_nanos().saturating_sub(begun) >= age
     }
 
     /// Begins a segment at the next offset.

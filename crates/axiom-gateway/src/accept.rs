@@ -9,6 +9,7 @@
 //! | `/api/v1/servers`                     | every server's state                            |
 //! | `/api/v1/events/shard`, `/blocks`     | the event log, for a node that keeps a copy     |
 //! | `/api/v1/stats`                       | how many calls there were, and how they went    |
+//! | more below `/api/v1/`                 | what the binary adds ([`Annex`])                |
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -22,11 +23,13 @@ use crate::gateway::{self, Gateway};
 use crate::plan::Endpoint;
 use crate::replica;
 
+pub use annex::Annex;
 pub(crate) use events::last_word;
 pub(crate) use sse::SseClients;
 pub(crate) use standing::close as close_session;
 
 mod admin;
+mod annex;
 mod blocks;
 mod events;
 mod guard;
@@ -108,6 +111,9 @@ async fn handle(
         }
     }
     let Some((base, door)) = door else {
+        if let Some(annex) = gateway.annex().filter(|annex| annex.has(path)) {
+            return annex.answer(request).await;
+        }
         if let Some(path) = path.strip_prefix(blocks::PREFIX) {
             let query = request.uri().query().unwrap_or_default();
             return blocks::handle(gateway, peer, request.method(), path, query).await;

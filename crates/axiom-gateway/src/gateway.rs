@@ -1,7 +1,7 @@
 //! The gateway as a whole: its plan, its sessions, and the housekeeping that runs beside the calls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::accept::Annex;
 use crate::hub::Hub;
 use crate::options::{Endpoint, Options};
 use crate::parking::Parking;
@@ -37,6 +38,7 @@ pub struct Gateway {
     /// `None` where nothing is recorded.
     pub(crate) stats: Option<Stats>,
     runtime: Handle,
+    annex: OnceLock<Arc<dyn Annex>>,
     draining: AtomicBool,
     drain_begun: Notify,
     /// One reload at a time.
@@ -89,6 +91,7 @@ impl Gateway {
             recorder,
             stats,
             runtime,
+            annex: OnceLock::new(),
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
             reloading: Mutex::default(),
@@ -101,6 +104,15 @@ impl Gateway {
         }));
         drop(spawn("housekeeping", sweep(Arc::downgrade(&gateway))));
         gateway
+    }
+
+    /// Lets `annex` answer its paths at this gateway's address. Only the first one is taken.
+    pub fn annex_to(&self, annex: Arc<dyn Annex>) {
+        let _taken = self.annex.set(annex).is_ok();
+    }
+
+    pub(crate) fn annex(&self) -> Option<&Arc<dyn Annex>> {
+        self.annex.get()
     }
 
     /// Replaces the options. Servers whose options did not change keep their connections; the others end theirs, and

@@ -55,7 +55,7 @@ mod fault;
 mod stats;
 mod status;
 
-pub use accept::{ServeError, serve_http};
+pub use accept::{Annex, ServeError, serve_http};
 pub use fault::Fault;
 pub use gateway::Gateway;
 pub use pipe::{UnknownEndpoint, serve_pipe};

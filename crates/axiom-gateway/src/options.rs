@@ -64,6 +64,8 @@ pub struct EventsOptions {
     pub body_bytes_max: usize,
     /// Whether clients can ask for events: a server `events` among the others, which reads them.
     pub mcp: bool,
+    /// Where Arrow Flight SQL is spoken, on this machine only; `None` is nowhere.
+    pub flight_sql: Option<SocketAddr>,
     /// The number of this node's log. Nodes whose events come together each have their own.
     pub shard: u16,
     /// The log is given to callers from other machines, too.

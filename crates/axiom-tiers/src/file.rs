@@ -40,7 +40,7 @@ mod events;
 mod read;
 mod write;
 
-pub use bodies::{BODY_COLUMNS, bodies};
+pub use bodies::{BODY_COLUMNS, bodies, fields as body_fields};
 pub use events::Events;
 pub use hash::EventsHash;
 pub use read::{File, FileError, Group, Order};

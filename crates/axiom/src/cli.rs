@@ -49,6 +49,9 @@ pub enum Command {
     Events(EventsCommand),
     /// Make recorded calls again and show how their answers differ
     Replay(Replay),
+    /// Ask what was recorded, in SQL
+    #[command(after_help = SQL_HELP)]
+    Sql(Sql),
     /// Take over servers from another program's configuration
     Import(Import),
     /// Check the configuration, or print its schema
@@ -217,6 +220,88 @@ pub enum EventsCommand {
     Follow(Follow),
     /// Print a proof that an event is in the log, for whoever has the log's root or a copy
     Prove(Prove),
+    /// Show where events are, how much room they take and how old they are
+    Tiers(Tiers),
+    /// Keep events from being deleted, whatever the retention says
+    #[command(subcommand)]
+    Hold(HoldCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct Tiers {
+    /// Show every file
+    #[arg(long)]
+    pub files: bool,
+
+    /// Print JSON, one line for each tier or file
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HoldCommand {
+    /// Hold events from now on; prints the hold's number
+    Add(HoldAdd),
+    /// Show what is held, why, since when and by whom
+    List(HoldList),
+    /// Let the retention decide again
+    Remove(HoldRemove),
+}
+
+#[derive(Debug, Args)]
+pub struct HoldAdd {
+    /// Why; whoever lists the holds reads it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+
+    /// Only events of this tenant
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+
+    /// Only events of this stream
+    #[arg(long, value_name = "NAME")]
+    pub stream: Option<String>,
+
+    /// Only events of this task or call
+    #[arg(long, value_name = "ID")]
+    pub task: Option<String>,
+
+    /// Only events from this time on: 2026-07-28T09:00:00Z, or how long ago, like 10m
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Place>,
+
+    /// Only events before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Place>,
+
+    /// All events, those to come too
+    #[arg(long, conflicts_with_all = ["tenant", "stream", "task", "from", "to"])]
+    pub everything: bool,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Args)]
+pub struct HoldList {
+    /// Print JSON, one line for each
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Args)]
+pub struct HoldRemove {
+    /// The hold's number
+    pub id: u64,
+
+    #[command(flatten)]
+    pub at: EventsAt,
 }
 
 /// Which event store.
@@ -310,6 +395,71 @@ pub struct Verify {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+const SQL_HELP: &str = "Examples:
+  axiom sql \"SELECT server, outcome, count(*), max(duration_us) FROM calls GROUP BY server, outcome\"
+  axiom sql \"SELECT * FROM events WHERE time > now() - INTERVAL '10 minutes' AND severity >= 3\" --json
+  axiom sql --schema
+Another program answers: `cargo build --release -p axiom-query` builds it.";
+
+#[derive(Debug, Args)]
+pub struct Sql {
+    /// The query; without one it is read from stdin
+    pub query: Option<String>,
+
+    /// List the tables and their columns
+    #[arg(long)]
+    pub schema: bool,
+
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+
+    /// How the answer is printed [default: table on a terminal, else ndjson]
+    #[arg(long, value_enum)]
+    pub format: Option<SqlFormat>,
+
+    /// Stop after so many rows, and say so [default: 1000 for a table, else all]
+    #[arg(long, value_name = "N")]
+    pub rows: Option<u64>,
+
+    /// Seconds that it may take [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<f64>,
+
+    /// MiB that it may hold; beyond it goes to the disk, or ends [default: 512]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
+
+    #[command(flatten)]
+    pub at: EventsAt,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum SqlFormat {
+    /// For people
+    Table,
+    /// One object with columns, rows, and what else there is to know
+    Json,
+    /// One object on each line
+    Ndjson,
+    /// With a line of names
+    Csv,
+    /// An Arrow IPC stream
+    Arrow,
+}
+
+impl SqlFormat {
+    pub fn name(self) -> &'static str {
+        match self {
+            SqlFormat::Table => "table",
+            SqlFormat::Json => "json",
+            SqlFormat::Ndjson => "ndjson",
+            SqlFormat::Csv => "csv",
+            SqlFormat::Arrow => "arrow",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

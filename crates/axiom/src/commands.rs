@@ -7,6 +7,7 @@ pub mod import;
 pub mod key;
 pub mod replay;
 pub mod servers;
+pub mod sql;
 pub mod stats;
 pub mod stdio;
 pub mod tools;

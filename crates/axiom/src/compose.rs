@@ -10,10 +10,12 @@ use axiom_events::disk::Machine;
 use axiom_events::{Log, OpenError};
 use axiom_gateway::options::{Endpoint, Options, ServerOptions};
 use axiom_gateway::{Gateway, serve_http};
+use axiom_tiers::manifest::ManifestError;
+use axiom_tiers::{Service, Store, StoreOptions, Workshop};
 
 use crate::cli::ConfigFile;
 use crate::config::load::{LoadError, Loaded, Source, discover, load};
-use crate::config::{Config, render};
+use crate::config::{Config, Tiers, render};
 use crate::demo::{self, Demo};
 use crate::outcome::{Exit, Failed};
 use crate::signals;
@@ -73,34 +75,83 @@ fn demo_config() -> Config {
             ..Options::default()
         },
         disabled: Vec::new(),
+        tiers: Tiers::default(),
         key_file: None,
     }
 }
 
-/// Opens the log that the configuration asks for. Blocks on the disk.
+/// A log to record in, and what moves its events on.
+#[derive(Debug)]
+pub struct Recording {
+    pub log: Log,
+    pub tiers: Arc<Service>,
+}
+
+/// Opens the log that the configuration asks for, and its tiers. Blocks on the disk.
 ///
 /// # Errors
 /// Another gateway writes to it, or the disk does not give what is needed.
-pub fn open_log(options: &Options) -> Result<Option<Log>, Failed> {
-    let Some(events) = &options.events else {
+pub fn open_recording(config: &Config) -> Result<Option<Recording>, Failed> {
+    let Some(events) = &config.options.events else {
         return Ok(None);
     };
+    let Tiers { store, retention } = &config.tiers;
     let folder = shard_folder(&events.dir, events.shard);
     make_private(&events.dir);
     signals::survive_file_limits();
+    let disk = Arc::new(Machine);
+    let store = store.as_ref().map(open_store).transpose()?;
+    let workshop =
+        Workshop::open(disk.clone(), &folder, events.shard, store).map_err(|error| tiers_failed(&error))?;
     let options = axiom_events::Options {
         linger: LINGER,
         shard: events.shard,
+        segment_age: retention.hot.age.map(|age| age / SEGMENTS_OF_AGE),
+        archive: Some(workshop.shelves()),
         ..axiom_events::Options::new(&folder)
     };
-    match Log::open(options, Arc::new(Machine)) {
-        Ok(log) => {
-            tell_damage(&log, &events.dir);
-            Ok(Some(log))
-        }
-        Err(error) => Err(log_failed(&error)),
+    let log = Log::open(options, disk).map_err(|error| log_failed(&error))?;
+    tell_damage(&log, &events.dir);
+    let options = axiom_tiers::service::Options {
+        retention: retention.clone(),
+        ..axiom_tiers::service::Options::default()
+    };
+    let tiers = Service::start(Arc::new(workshop), log.clone(), options)
+        .map_err(|error| Failed::new(Exit::Failure, format!("cannot keep events in order: {error}")))?;
+    Ok(Some(Recording {
+        log,
+        tiers: Arc::new(tiers),
+    }))
+}
+
+/// Ends what moves events on. What it was doing is begun again by the next start.
+pub async fn stop(tiers: Option<Arc<Service>>) {
+    if let Some(tiers) = tiers {
+        let stopping = axiom_core::spawn::blocking(move || tiers.stop());
+        // A panic was reported.
+        let _stopped = stopping.join().await.is_some();
     }
 }
+
+/// The object store that the configuration names.
+///
+/// # Errors
+/// When it names none.
+pub fn open_store(options: &StoreOptions) -> Result<Arc<Store>, Failed> {
+    let store = Store::open(options).map_err(|error| {
+        Failed::new(Exit::Failure, format!("`events.store` cannot be used: {error}"))
+            .hint("write \"s3://bucket/prefix\" or \"file:///folder\"; keys and endpoint go into a table [events.store]")
+    })?;
+    Ok(Arc::new(store))
+}
+
+/// Why the tiers of an event store cannot be read.
+pub fn tiers_failed(error: &ManifestError) -> Failed {
+    Failed::new(Exit::Failure, format!("cannot see where events are: {error}"))
+}
+
+/// A segment is sealed after this part of the time that events are hot, so that they do not stay much longer.
+const SEGMENTS_OF_AGE: u32 = 4;
 
 /// How long a call's event may wait for others to share a block with. Nobody waits for it, and each block costs a sync.
 const LINGER: Duration = Duration::from_millis(20);

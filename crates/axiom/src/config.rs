@@ -18,6 +18,7 @@ mod events;
 mod gateway;
 mod keys;
 mod servers;
+mod tiers;
 mod views;
 
 mod address;
@@ -32,6 +33,7 @@ pub(crate) use decoder::did_you_mean;
 pub use gateway::parse_listen;
 pub use keys::KeyFile;
 pub use problem::{Look, Problem, render};
+pub use tiers::Tiers;
 
 use crate::{events_server, import};
 use decoder::Decoder;
@@ -51,6 +53,8 @@ pub struct Config {
     pub options: Options,
     /// Servers that are configured and switched off with `disabled = true`, sorted.
     pub disabled: Vec<String>,
+    /// What becomes of events that are no longer hot.
+    pub tiers: Tiers,
     /// The file that `options.keys` come from. Decoding does not read it.
     pub key_file: Option<KeyFile>,
 }
@@ -129,12 +133,16 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     let mut options = Options::default();
     let mut disabled = Vec::new();
     let mut key_file = None;
+    let mut tiers = Tiers::default();
     for entry in decoder.table(root, "the file") {
         match entry.key.as_str() {
             "gateway" => gateway::decode(decoder, &entry.node, &mut options, &mut key_file),
             "servers" => servers::decode(decoder, &entry.node, &mut options, &mut disabled),
             "views" => views::decode(decoder, &entry.node, &mut options),
-            "events" => options.events = events::decode(decoder, &entry.node),
+            "events" => {
+                options.events = events::decode(decoder, &entry.node);
+                tiers = tiers::decode(decoder, &entry.node);
+            }
             // For editors; means nothing to us.
             "$schema" => {}
             _ => decoder.unknown_key(entry, "the file", TOP_KEYS),
@@ -158,6 +166,7 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     Config {
         options,
         disabled,
+        tiers,
         key_file,
     }
 }

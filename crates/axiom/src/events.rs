@@ -7,3 +7,4 @@ pub(crate) mod moment;
 pub use filter::{BadFilter, Filter};
 pub(crate) use line::{human, json};
 pub use moment::Place;
+pub(crate) use moment::full;

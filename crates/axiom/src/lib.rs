@@ -10,6 +10,7 @@ pub mod import;
 pub mod attach;
 pub mod compose;
 pub mod events;
+pub mod query;
 pub mod reload;
 pub mod replay;
 pub mod share;

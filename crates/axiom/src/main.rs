@@ -31,6 +31,9 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Events(EventsCommand::Export(export)) => commands::events::export::run(&export, &terminal),
         Command::Events(EventsCommand::Verify(verify)) => commands::events::verify::run(&verify, &terminal),
         Command::Events(EventsCommand::Prove(prove)) => commands::events::prove::run(&prove, &terminal),
+        Command::Events(EventsCommand::Tiers(tiers)) => commands::events::tiers::run(&tiers, &terminal),
+        Command::Events(EventsCommand::Hold(hold)) => commands::events::hold::run(&hold, &terminal),
+        Command::Sql(sql) => commands::sql::run(&sql, &terminal),
         // The others speak to servers, or wait for something. Worker threads are made by whoever serves; here one thread is enough.
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -68,7 +71,7 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
             commands::events::follow::run(&follow, &terminal).await
         }
         Command::Replay(replay) => commands::replay::run(&replay, &terminal).await,
-        Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) => {
+        Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) | Command::Sql(_) => {
             unreachable!("handled before the runtime was made")
         }
     }

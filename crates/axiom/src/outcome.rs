@@ -20,6 +20,22 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// What another program of ours ended with; what is none of these codes is a failure.
+    pub fn from_code(code: i32) -> Exit {
+        let all = [
+            Exit::Ok,
+            Exit::Usage,
+            Exit::NotFound,
+            Exit::Denied,
+            Exit::Unavailable,
+            Exit::Interrupted,
+        ];
+        let found = all.into_iter().find(|exit| *exit as i32 == code);
+        found.unwrap_or(Exit::Failure)
+    }
+}
+
 /// For `--help`.
 pub const EXIT_CODES: &str = "Exit codes:
   0    success

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use axiom_events::sample::Policy;
 use axiom_gateway::Gateway;
 use axiom_gateway::options::Options;
+use axiom_tiers::Service;
 
-use crate::config::Config;
 use crate::config::load::load;
 use crate::config::render;
+use crate::config::{Config, Tiers};
 use crate::terminal::Terminal;
 
 pub use watch::{Watch, changed};
@@ -33,6 +34,9 @@ pub struct Reload {
     listen: SocketAddr,
     /// The folder for events that the text asks for; not always the one that is written.
     dir: Option<PathBuf>,
+    /// What of events that are no longer hot is in force, and who does it.
+    tiers: Tiers,
+    service: Option<Arc<Service>>,
     /// How the text asks that events are sampled; not always how they are.
     sample: Option<Policy>,
 }
@@ -45,6 +49,8 @@ impl Reload {
         Reload {
             dir: events.map(|events| events.dir.clone()),
             sample: events.map(|events| events.sample.clone()),
+            tiers: config.tiers,
+            service: None,
             path,
             key_file: config.key_file.map(|file| file.path),
             text,
@@ -55,6 +61,11 @@ impl Reload {
             },
             listen,
         }
+    }
+
+    /// Applies changes of how long events are kept to this, too.
+    pub fn moving(self, service: Option<Arc<Service>>) -> Self {
+        Reload { service, ..self }
     }
 
     /// What is read: a change of one of these is a reason to [`run`](Reload::run).
@@ -87,8 +98,9 @@ impl Reload {
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
         let is_resampled = self.is_resampled(&options);
         let dir = self.keep_dir(&mut options);
+        let tiers = self.apply_tiers(loaded.config.tiers);
         let changes = diff::changes(&self.applied, &options);
-        if was_same && changes.is_empty() {
+        if was_same && changes.is_empty() && tiers.is_empty() {
             return;
         }
         // Told when it is so: whoever reads it may count on it.
@@ -97,12 +109,15 @@ impl Reload {
         if !loaded.warnings.is_empty() {
             terminal.say(render(&loaded.warnings, &file, &self.text, terminal.look()).trim_end());
         }
-        if changes.is_empty() {
+        if changes.is_empty() && tiers.is_empty() {
             terminal.say(format_args!("{file} was read again; nothing changed"));
         } else {
             terminal.say(format_args!("{file} was read again"));
         }
         for change in &changes {
+            terminal.say(format_args!("  {change}"));
+        }
+        for change in tiers {
             terminal.say(format_args!("  {change}"));
         }
         if listen != self.listen {
@@ -114,6 +129,22 @@ impl Reload {
         } else if is_resampled {
             terminal.say("  events.sample needs a restart");
         }
+    }
+
+    /// How long events are kept changes at once, the object store with a restart. Says what is new.
+    fn apply_tiers(&mut self, asked: Tiers) -> Vec<&'static str> {
+        let mut told = Vec::new();
+        if asked.retention != self.tiers.retention {
+            if let Some(service) = &self.service {
+                service.apply(asked.retention.clone());
+            }
+            told.push("changed events.retention");
+        }
+        if asked.store != self.tiers.store {
+            told.push("events.store needs a restart");
+        }
+        self.tiers = asked;
+        told
     }
 
     /// Whether the text asks for another way of sampling than the one before did.

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::{Unsound, varint};
 use crate::batch::{BY_ID, Batch, Names, Numbers, Row};
 use crate::digest::{self, Brief, Digest, Task};
-use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, TraceId};
+use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, Recorded, TraceId};
 use crate::task_id::{self, TaskIds};
 
 const NAMES: u8 = 1;
@@ -315,6 +315,63 @@ impl Columns {
             plain,
             task_ids: Box::new(task_ids),
         })
+    }
+
+    /// The columns of events that were kept elsewhere.
+    pub(super) fn gather<'a>(events: impl Iterator<Item = Recorded<'a>>) -> Result<Columns, Unsound> {
+        let mut names = Names::default();
+        let mut bodies = Vec::new();
+        let mut rows: Vec<Place> = Vec::new();
+        let mut task_ids = TaskIds::default();
+        for Recorded { version, event, .. } in events {
+            let last = rows.last().copied();
+            let mut number = |name: &str, before: Option<u32>| names.number(name, before);
+            let task_id = task_id::read(event.task);
+            if let Some(id) = task_id {
+                task_ids.push(id);
+            }
+            rows.push(Place {
+                time: event.time,
+                version,
+                tenant: number(event.tenant, last.map(|row| row.tenant)),
+                stream: number(event.stream, last.map(|row| row.stream)),
+                task: match task_id {
+                    Some(_) => BY_ID,
+                    None => number(event.task, last.map(|row| row.task)),
+                },
+                kind: number(event.kind, last.map(|row| row.kind)),
+                body_start: place(bodies.len())?,
+                body_end: place(bodies.len() + event.body.len())?,
+                trace: event.trace,
+                id: event.id,
+                level: event.level,
+                format: event.format,
+            });
+            bodies.extend_from_slice(event.body);
+        }
+        // Names stand behind the bodies, so that no body moves.
+        let mut plain = bodies;
+        let mut places = Vec::with_capacity(names.names.len());
+        for name in names.take() {
+            let start = place(plain.len())?;
+            plain.extend_from_slice(name.as_bytes());
+            places.push((start, place(plain.len())?));
+        }
+        // Numbers of tasks come behind the names, which are all known only now.
+        let by_id = rows.iter_mut().filter(|row| row.task == BY_ID);
+        for (row, at) in by_id.zip(places.len()..) {
+            row.task = place(at)?;
+        }
+        Ok(Columns {
+            plain: Bytes::from(plain),
+            names: places,
+            rows,
+            task_ids: Box::new(task_ids),
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     pub(super) fn row(&self, row: usize) -> (Event<'_>, u64) {

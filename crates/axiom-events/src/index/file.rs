@@ -54,16 +54,7 @@ pub(crate) fn save(
     offsets: std::ops::Range<u64>,
     index: &Index,
 ) -> io::Result<()> {
-    let plain = encode(index);
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&offsets.start.to_le_bytes());
-    bytes.extend_from_slice(&offsets.end.to_le_bytes());
-    bytes.extend_from_slice(&(plain.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&zstd::bulk::compress(&plain, ZSTD_LEVEL)?);
-    let crc = crc32c::crc32c(&bytes[8..]);
-    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
-
+    let bytes = encode_file(offsets.clone(), index)?;
     let temporary = folder.join(TEMPORARY);
     match disk.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -74,6 +65,14 @@ pub(crate) fn save(
     disk.rename(&temporary, &path(folder, offsets.start))
 }
 
+/// Removes the index of a segment that is gone; there may be none.
+pub(crate) fn remove(disk: &dyn Disk, folder: &Path, first_offset: u64) -> io::Result<()> {
+    match disk.remove(&path(folder, first_offset)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Reads the index of the segment with these offsets; `None` if there is none that can be trusted.
 pub(crate) fn load(disk: &dyn Disk, folder: &Path, offsets: std::ops::Range<u64>) -> Option<Index> {
     let file = disk.open(&path(folder, offsets.start), Access::Read).ok()?;
@@ -82,7 +81,22 @@ pub(crate) fn load(disk: &dyn Disk, folder: &Path, offsets: std::ops::Range<u64>
     decode_file(&bytes[..filled], offsets)
 }
 
-fn decode_file(bytes: &[u8], offsets: std::ops::Range<u64>) -> Option<Index> {
+/// The bytes of an index of the events with these offsets.
+pub(crate) fn encode_file(offsets: std::ops::Range<u64>, index: &Index) -> io::Result<Vec<u8>> {
+    let plain = encode(index);
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&offsets.start.to_le_bytes());
+    bytes.extend_from_slice(&offsets.end.to_le_bytes());
+    bytes.extend_from_slice(&(plain.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&zstd::bulk::compress(&plain, ZSTD_LEVEL)?);
+    let crc = crc32c::crc32c(&bytes[8..]);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    Ok(bytes)
+}
+
+/// The index in these bytes; `None` if they are no sound index of the events with these offsets.
+pub(crate) fn decode_file(bytes: &[u8], offsets: std::ops::Range<u64>) -> Option<Index> {
     let head = bytes.first_chunk::<HEAD_BYTES>()?;
     let number = |at: usize| Some(u64::from_le_bytes(*head[at..].first_chunk()?));
     let crc = u32::from_le_bytes(*head[4..].first_chunk()?);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axiom_events::disk::Machine;
 use axiom_events::find::{By, Group};
-use axiom_events::{Append, Batch, Count, Event, Hit, Level, Log, Options, Reader, Totals};
+use axiom_events::{Append, Batch, Count, Event, Hit, Level, Log, Next, Options, Reader, Totals, Wanted};
 use proptest::prelude::*;
 
 /// The first is none. Some are numbers, and those from [`SELDOM`] on have few events or none.
@@ -168,6 +168,66 @@ fn agrees(reader: &Reader, all: &[Model]) {
         );
     }
     counts_agree(reader, all);
+    scans_agree(reader, all);
+}
+
+/// Every scan gives the wanted events, each once and in order; what else is in the blocks does not matter.
+fn scans_agree(reader: &Reader, all: &[Model]) {
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let count = all.len() as u64;
+    for offsets in [0..u64::MAX, count / 3..count / 2, count..count + 5] {
+        for (tasks, streams, kinds, times) in [
+            (None, None, None, None),
+            (names(&["red"]), None, None, None),
+            (names(&["red", "blue"]), names(&["a"]), None, None),
+            (names(&["", "red"]), None, None, None),
+            (None, names(&["b", "none"]), None, Some(HOUR..=2 * HOUR)),
+            (None, None, names(&["call"]), Some(0..=MINUTE)),
+            (None, None, names(&["none"]), None),
+        ] {
+            let wanted = Wanted {
+                times,
+                tenants: None,
+                streams,
+                tasks,
+                kinds,
+            };
+            let is_of = |names: &Option<Vec<String>>, name: &str| {
+                names
+                    .as_ref()
+                    .is_none_or(|names: &Vec<String>| names.iter().any(|wanted| wanted == name))
+            };
+            let is_wanted = |model: &Model| {
+                is_of(&wanted.tasks, TASKS[model.task])
+                    && is_of(&wanted.streams, STREAMS[model.stream])
+                    && is_of(&wanted.kinds, KINDS[model.kind])
+                    && wanted
+                        .times
+                        .as_ref()
+                        .is_none_or(|times| times.contains(&model.time))
+            };
+            let expected = (0u64..)
+                .zip(all)
+                .filter(|(offset, model)| offsets.contains(offset) && is_wanted(model));
+            let expected: Vec<u64> = expected.map(|(offset, _)| offset).collect();
+            let mut found = Vec::new();
+            let mut scan = reader.scan(offsets.clone(), wanted.clone());
+            loop {
+                match scan.step().expect("the disk is well") {
+                    Next::End => break,
+                    Next::Gap(gap) => panic!("nothing is damaged, but {gap:?} is missing"),
+                    Next::Block(block) => found.extend(
+                        block
+                            .events()
+                            .map(|recorded| recorded.offset)
+                            .filter(|offset| offsets.contains(offset))
+                            .filter(|offset| usize::try_from(*offset).is_ok_and(|at| is_wanted(&all[at]))),
+                    ),
+                }
+            }
+            assert_eq!(found, expected, "{wanted:?} in {offsets:?}");
+        }
+    }
 }
 
 fn counts_agree(reader: &Reader, all: &[Model]) {

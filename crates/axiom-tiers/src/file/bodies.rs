@@ -32,7 +32,8 @@ const COUNT_MIN: u32 = 32;
 /// Places for values that have been seen; older ones give way.
 const SEEN: usize = 1 << 16;
 
-pub(super) fn fields() -> [Field; 4] {
+/// The [`BODY_COLUMNS`], with their types.
+pub fn fields() -> [Field; 4] {
     let list = |name: &str, data_type| Field::new(name, DataType::List(Arc::new(element(data_type))), false);
     [
         Field::new("body", DataType::Binary, true),

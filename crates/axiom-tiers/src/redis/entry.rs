@@ -49,7 +49,7 @@ pub enum Fault {
     Unsound {
         key: String,
         id: String,
-        source: Refused,
+        source: Box<Refused>,
     },
     #[error(
         "{key} holds another history than the log here: {what}. Two nodes have the same `events.shard`, or this node's log was replaced"
@@ -162,10 +162,10 @@ impl Entry {
         let unsound = |reason| Fault::Unsound {
             key: key.to_owned(),
             id: self.id.clone(),
-            source: Refused {
+            source: Box::new(Refused {
                 offset: offset_of(&self.id).unwrap_or_default(),
                 reason,
-            },
+            }),
         };
         let Content::Block { bytes, .. } = &self.content else {
             return Err(unsound(Reason::Unsound(axiom_events::block::Unsound::Absent)));

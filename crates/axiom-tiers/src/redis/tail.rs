@@ -125,7 +125,7 @@ impl Tail {
         let fits = self.chain.check(bytes).map_err(|source| Fault::Unsound {
             key: self.key.clone(),
             id: entry.id.clone(),
-            source,
+            source: Box::new(source),
         })?;
         self.chain.advance(&fits);
         self.fetched.pop_front();

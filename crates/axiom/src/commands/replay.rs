@@ -15,10 +15,10 @@ use crate::terminal::Terminal;
 pub(crate) use again::ADDRESSED;
 use again::{Again, Outcome, To};
 
-use super::events::{folder, open, unreadable};
+use super::events::{open, shard, unreadable};
 
 pub async fn run(replay: &Replay, terminal: &Terminal) -> Result<Exit, Failed> {
-    let reader = open(&folder(&replay.at, terminal)?)?;
+    let reader = open(&shard(&replay.at, terminal)?)?;
     let found = match &replay.call {
         Some(call) => vec![one(&reader, call)?],
         None => many(&reader, replay)?,

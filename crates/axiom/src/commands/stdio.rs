@@ -8,7 +8,7 @@ use axiom_gateway::{Gateway, UnknownEndpoint, serve_pipe};
 use axiom_transport::stdio::own_stdio;
 
 use crate::cli::Stdio;
-use crate::compose::{Given, given, open_log};
+use crate::compose::{Given, Recording, given, open_recording, stop};
 use crate::outcome::{Exit, Failed};
 use crate::reload::{Reload, Watch, changed};
 use crate::signals::{Asked, Signals};
@@ -20,10 +20,11 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
     let mut signals = Signals::listen()?;
     let limits = config.options.limits.clone();
     // Every desktop client starts one of these, and all but the first find the log taken. None of them stands still for it.
-    let log = open_log(&config.options).unwrap_or_else(|failed| {
+    let recording = open_recording(&config).unwrap_or_else(|failed| {
         tracing::warn!(reason = failed.message, "events of this process are not recorded");
         None
     });
+    let (log, tiers) = recording.map(|Recording { log, tiers }| (log, tiers)).unzip();
     let gateway = Gateway::recording(config.options.clone(), log);
     let (drain, draining) = drain::drain();
     let pipe = own_stdio(limits.message_bytes_max);
@@ -33,7 +34,7 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
     let mut watch = None;
     let mut reload = None;
     if let Some(path) = source.rereadable() {
-        let reload = reload.insert(Reload::new(path.to_owned(), text, config, served));
+        let reload = reload.insert(Reload::new(path.to_owned(), text, config, served).moving(tiers.clone()));
         watch = Watch::start(&reload.files()).ok();
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(&gateway, terminal);
@@ -42,6 +43,7 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
         let asked = tokio::select! {
             // The client closed its side: the orderly end.
             served = &mut serving => {
+                stop(tiers).await;
                 gateway.close().await;
                 return served.map(|()| Exit::Ok).map_err(unknown);
             }
@@ -58,6 +60,7 @@ pub async fn run(stdio: &Stdio, terminal: &Terminal) -> Result<Exit, Failed> {
     }
     let finish = async {
         let (in_time, served) = tokio::join!(drain.finish(limits.drain_timeout), &mut serving);
+        stop(tiers).await;
         gateway.close().await;
         if !in_time {
             tracing::warn!("some calls did not end in time");

@@ -11,12 +11,14 @@ use axiom_core::drain;
 use axiom_core::time::sleep;
 use axiom_gateway::Gateway;
 use axiom_gateway::options::Options;
+use axiom_tiers::Service;
 use serde_json::json;
 
 use crate::cli::Up;
-use crate::compose::{Given, base_of, bind, given, open_log, reachable, serve};
+use crate::compose::{Given, base_of, bind, given, open_recording, reachable, serve, stop};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
+use crate::query;
 use crate::reload::{Reload, Watch, changed};
 use crate::share::share;
 use crate::signals::{Asked, Signals};
@@ -33,16 +35,28 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
         ..given.config.options.clone()
     };
     let drain_timeout = options.limits.drain_timeout;
-    let log = open_log(&options)?;
+    let recording = open_recording(&given.config)?;
+    let (log, tiers) = recording
+        .map(|recording| (recording.log, recording.tiers))
+        .unzip();
+    let is_recording = log.is_some();
     let sharing = share(&options, log.as_ref())?;
     let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
+    if let (Some(events), true) = (&given.config.options.events, is_recording) {
+        let store = given.config.tiers.store.as_ref();
+        query::attach(&gateway, events, store, draining.clone());
+    }
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
     announce(up, &given, served, terminal)?;
     gateway.warm_up();
     // In JSON the log tells how the servers are.
     let states = (!up.json).then(States::default);
-    let mut upkeep = pin!(upkeep(&gateway, given, served, states, &mut signals, terminal));
+    let parts = Parts {
+        gateway: &gateway,
+        tiers: tiers.clone(),
+    };
+    let mut upkeep = pin!(upkeep(parts, given, served, states, &mut signals, terminal));
     tokio::select! {
         served = &mut serving => return served.map(|()| Exit::Ok),
         // Dropping it stops watching the file, which the shutdown needs no more.
@@ -51,6 +65,7 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     let mut again = Signals::listen()?;
     let finish = async {
         let (in_time, served) = tokio::join!(drain.finish(drain_timeout), &mut serving);
+        stop(tiers).await;
         gateway.close().await;
         if let Some(sharing) = sharing {
             sharing.finish().await;
@@ -122,9 +137,15 @@ fn announce(up: &Up, given: &Given, served: SocketAddr, terminal: &Terminal) -> 
     Ok(())
 }
 
+/// What a changed configuration is applied to.
+struct Parts<'a> {
+    gateway: &'a Arc<Gateway>,
+    tiers: Option<Arc<Service>>,
+}
+
 /// Runs until somebody asks to stop: tells how the servers are, and follows changes of the file.
 async fn upkeep(
-    gateway: &Arc<Gateway>,
+    parts: Parts<'_>,
     given: Given,
     served: SocketAddr,
     mut states: Option<States>,
@@ -132,10 +153,11 @@ async fn upkeep(
     terminal: &Terminal,
 ) {
     let Given { source, config, text } = given;
+    let Parts { gateway, tiers } = parts;
     let mut watch = None;
     let mut reload = None;
     if let Some(path) = source.rereadable() {
-        let reload = reload.insert(Reload::new(path.to_owned(), text, config, served));
+        let reload = reload.insert(Reload::new(path.to_owned(), text, config, served).moving(tiers));
         watch = start_watching(&reload.files());
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(gateway, terminal);

@@ -109,6 +109,11 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// What an environment variable says; nothing if it is empty.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        (self.environment)(name).filter(|value| !value.is_empty())
+    }
+
     /// A string exactly as it stands, for keys where the environment has no business.
     pub(super) fn plain<'n>(&mut self, node: &'n Node, key: &str) -> Option<&'n str> {
         let text = node.as_str();

@@ -1,15 +1,16 @@
 //! The `[events]` section.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axiom_events::sample::Policy;
 use axiom_gateway::options::{BODY_BYTES_LIMIT, BODY_BYTES_MAX, Bodies, EventsOptions, RedisOptions};
 use url::Url;
 
-use super::Problem;
 use super::decoder::{Decoder, Zero, did_you_mean};
 use super::gateway::set;
 use super::tree::{Node, Value};
+use super::{Problem, parse_listen};
 use crate::events_server::NAME;
 
 pub(crate) const KEYS: &[&str] = &[
@@ -23,6 +24,9 @@ pub(crate) const KEYS: &[&str] = &[
     "redis_bytes",
     "redis_age",
     "sample",
+    "flight_sql",
+    "store",
+    "retention",
 ];
 
 /// What Redis keeps of a shard unless something else is said.
@@ -52,6 +56,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
     let mut bodies = Bodies::default();
     let mut body_bytes_max = BODY_BYTES_MAX;
     let mut mcp = false;
+    let mut flight_sql = None;
     let (mut shard, mut share) = (0, false);
     let mut redis = None;
     let (mut keep_bytes, mut keep_age) = (REDIS_BYTES, REDIS_AGE);
@@ -66,9 +71,12 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
                     decoder.bad_value(node, "events.dir", "must be the path of a folder", None);
                 }
             }
+            // Read where the tiers are.
+            "store" | "retention" => {}
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
             "body_bytes_max" => set(&mut body_bytes_max, self::body_bytes_max(decoder, node)),
             "mcp" => set(&mut mcp, decoder.boolean(node, "events.mcp")),
+            "flight_sql" => flight_sql = self::flight_sql(decoder, node),
             "shard" => shard = self::shard(decoder, node).unwrap_or(shard),
             "share" => share = decoder.boolean(node, "events.share").unwrap_or(share),
             "redis" => redis = redis_url(decoder, node),
@@ -99,6 +107,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
         bodies,
         body_bytes_max,
         mcp,
+        flight_sql,
         shard,
         share,
         redis: redis.map(|url| RedisOptions {
@@ -238,4 +247,21 @@ fn bodies(decoder: &mut Decoder<'_>, node: &Node) -> Option<Bodies> {
             None
         }
     }
+}
+
+/// Its clients are not asked who they are, and could read everything: so it stays on this machine.
+fn flight_sql(decoder: &mut Decoder<'_>, node: &Node) -> Option<SocketAddr> {
+    const KEY: &str = "events.flight_sql";
+    let text = decoder.string(node, KEY)?;
+    let (complaint, help) = match parse_listen(&text) {
+        Ok(address) if address.ip().is_loopback() => return Some(address),
+        Ok(_) => (
+            "must be an address of this machine alone",
+            "clients are not asked who they are, and could read all events: write \"127.0.0.1:PORT\""
+                .to_owned(),
+        ),
+        Err(help) => ("must be an address and a port", help),
+    };
+    decoder.bad_value(node, KEY, complaint, Some(help));
+    None
 }

@@ -142,7 +142,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     match config {
         Some(mut config) => {
             anchor(&mut config.options, folder);
-            events_server::plug_in(&mut config.options);
+            events_server::plug_in(&mut config);
             config.options.config_file = Some(full_name(path));
             Ok(Loaded {
                 config,

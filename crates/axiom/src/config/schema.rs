@@ -185,6 +185,9 @@ pub struct Events {
     /// like any other.
     #[schemars(extend("default" = false))]
     pub mcp: Option<bool>,
+    /// Address of this machine where Arrow Flight SQL is spoken, like `127.0.0.1:3001`; nowhere without it. Clients are not
+    /// asked who they are. A change needs a restart.
+    pub flight_sql: Option<String>,
     /// The number of this gateway's log, from 0 to 65535. Gateways whose events come together, in one Redis or in copies
     /// of each other, each have their own. A change needs a restart.
     #[schemars(extend("default" = 0))]
@@ -204,6 +207,12 @@ pub struct Events {
     /// Which events are sampled: of those that are like one another some are kept and the others are counted. A change needs
     /// a restart.
     pub sample: Option<Sample>,
+    /// Where events go when they are no longer kept on this machine: `s3://bucket/prefix`, `file:///folder`, or a table. What
+    /// is left out is taken from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION` and
+    /// `AWS_ENDPOINT_URL`. A change needs a restart.
+    pub store: Option<Store>,
+    /// How long events stay where. Nothing is deleted unless this section says so.
+    pub retention: Option<Retention>,
 }
 
 /// What is kept of events that are like one another. Errors, what belongs to an audit, and kinds that are not named are always
@@ -235,6 +244,69 @@ pub struct Sample {
     /// What each thread may hold in memory for it, 256KiB to 32MiB.
     #[schemars(extend("default" = "16MiB"))]
     pub memory: Option<Size>,
+}
+
+/// An object store.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum Store {
+    Url(
+        #[schemars(regex(pattern = r"^(s3://|file:///)"))]
+        String,
+    ),
+    Table(StoreTable),
+}
+
+/// An object store that needs more than an address.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct StoreTable {
+    /// `s3://bucket/prefix` or `file:///folder`.
+    pub url: String,
+    /// Base URL of a store that speaks S3 and is not Amazon's, like `https://minio.example:9000`. `http` only on this machine.
+    pub endpoint: Option<String>,
+    /// The store's region.
+    #[schemars(extend("default" = "us-east-1"))]
+    pub region: Option<String>,
+    /// The key's id, like `${env:NAME}`.
+    pub access_key_id: Option<String>,
+    /// The key, like `${env:NAME}`.
+    pub secret_access_key: Option<String>,
+    /// What goes with a key that is only lent.
+    pub session_token: Option<String>,
+}
+
+/// How long events stay in each tier: a time, or a table with `age` and `bytes`.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Retention {
+    /// In the log. What is older, or more, is moved to Parquet files beside it. By default an hour and 256 MiB.
+    pub hot: Option<Stay>,
+    /// In Parquet files on this machine. What is older, or more, goes to the object store, after 7 days by default; without
+    /// a store it is deleted, and by default nothing is.
+    pub warm: Option<Stay>,
+    /// In the object store. What is older, or more, is deleted; by default nothing is.
+    pub cold: Option<Stay>,
+    /// For each tenant how long its events are kept in all, in place of the time after which others are deleted.
+    pub tenants: Option<BTreeMap<String, Time>>,
+}
+
+/// How long, or how much.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum Stay {
+    Age(Time),
+    Table(StayTable),
+}
+
+/// How long, and how much.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct StayTable {
+    /// Files whose newest event is older leave the tier.
+    pub age: Option<Time>,
+    /// The oldest files leave the tier when all of them have more.
+    pub bytes: Option<Size>,
 }
 
 /// What is recorded of calls' parameters and results.

@@ -29,6 +29,9 @@ fn schema_and_decoder_agree() {
         ("Server", servers::KEYS),
         ("View", views::KEYS),
         ("Events", events::KEYS),
+        ("StoreTable", tiers::STORE_KEYS),
+        ("Retention", tiers::RETENTION_KEYS),
+        ("StayTable", tiers::LIMIT_KEYS),
         ("Sample", events::SAMPLE_KEYS),
     ] {
         assert_eq!(

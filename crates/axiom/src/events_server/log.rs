@@ -5,17 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axiom_events::disk::Machine;
 use axiom_events::{Next, Reader, Recorded};
+use axiom_tiers::{Shelves, StoreOptions};
 use serde_json::{Value as Json, json};
 
 use super::arguments::Complaint;
-use crate::compose::shard_folder;
+use crate::compose::{open_store, shard_folder, tiers_failed};
 use crate::events;
+use crate::outcome::Failed;
 
 /// An event store's log, as this server reads it.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) dir: PathBuf,
     shard: u16,
+    pub(super) store: Option<StoreOptions>,
     reader: Mutex<Option<Reader>>,
 }
 
@@ -25,10 +28,11 @@ const LISTED_BYTES_MAX: usize = 8 << 10;
 const BODIES: &[&str] = &["request", "request_cut", "response", "response_cut"];
 
 impl Log {
-    pub(super) fn new(dir: PathBuf, shard: u16) -> Log {
+    pub(super) fn new(dir: PathBuf, shard: u16, store: Option<StoreOptions>) -> Log {
         Log {
             dir,
             shard,
+            store,
             reader: Mutex::default(),
         }
     }
@@ -39,16 +43,25 @@ impl Log {
         let folder = shard_folder(&self.dir, self.shard);
         let refreshed = match &*kept {
             Some(reader) => reader.refresh().map(|()| reader.clone()),
-            None => Reader::open(Arc::new(Machine), &folder),
+            None if !folder.is_dir() => return Err(self.nothing_there()),
+            None => {
+                let failed = |failed: Failed| Complaint::new(failed.message);
+                let store = self.store.as_ref().map(open_store).transpose().map_err(failed)?;
+                let shelves = Shelves::open(&folder, store).map_err(|error| failed(tiers_failed(&error)))?;
+                Reader::open_with(Arc::new(Machine), &folder, Arc::new(shelves))
+            }
         };
         match refreshed {
             Ok(reader) => Ok(kept.insert(reader).clone()),
-            Err(_) if !folder.is_dir() => Err(Complaint::new(format!(
-                "there are no events in {}: nothing was recorded yet",
-                self.dir.display()
-            ))),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn nothing_there(&self) -> Complaint {
+        Complaint::new(format!(
+            "there are no events in {}: nothing was recorded yet",
+            self.dir.display()
+        ))
     }
 }
 

@@ -3,7 +3,7 @@
 use axiom_core::time::unix_nanos;
 use axiom_events::{Next, Reader, Recorded};
 
-use super::{folder, open, tell_gap, unreadable};
+use super::{open, shard, tell_gap, unreadable};
 use crate::cli::{Export, ExportFormat};
 use crate::events::{Place, json};
 use crate::outcome::{Exit, Failed};
@@ -11,7 +11,7 @@ use crate::terminal::Terminal;
 
 pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
     let ExportFormat::Ndjson = export.format;
-    let reader = open(&folder(&export.at, terminal)?)?;
+    let reader = open(&shard(&export.at, terminal)?)?;
     check_places(export, &reader, terminal)?;
     let mut at = reader.first();
     if let Some(Place::Offset(from)) = export.from {
@@ -22,16 +22,18 @@ pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
         end = end.min(to);
     }
     let mut is_complete = true;
+    // Out of files that other tenants' events are still in.
+    let mut retired = 0;
     let mut lines = Vec::new();
     while at < end {
         match reader.at(at).map_err(|error| unreadable(&error))? {
             Next::End => break,
             Next::Gap(gap) => {
-                tell_gap(&gap, terminal);
-                is_complete = false;
+                is_complete &= tell_gap(&reader, &gap, terminal)?;
                 at = gap.end;
             }
             Next::Block(block) => {
+                retired += block.retired();
                 lines.clear();
                 let here = block
                     .events()
@@ -45,6 +47,9 @@ pub fn run(export: &Export, terminal: &Terminal) -> Result<Exit, Failed> {
                 }
             }
         }
+    }
+    if retired > 0 {
+        terminal.say(format_args!("{retired} events in between were retired"));
     }
     if is_complete {
         return Ok(Exit::Ok);

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
-use super::{folder, open, unreadable};
+use super::{open, shard, unreadable};
 use crate::cli::{Prove, Verify};
 use crate::events;
 use crate::outcome::{Exit, Failed};
@@ -20,7 +20,7 @@ use crate::terminal::Terminal;
 const FORMAT: &str = "axiom-event-proof-1";
 
 pub fn run(prove: &Prove, terminal: &Terminal) -> Result<Exit, Failed> {
-    let reader = open(&folder(&prove.at, terminal)?)?;
+    let reader = open(&shard(&prove.at, terminal)?)?;
     let proof = reader.prove(prove.offset).map_err(|error| match &error {
         ProveError::Read(read) => unreadable(read),
         ProveError::Absent { .. } => Failed::new(Exit::NotFound, error.to_string()).hint(format!(
@@ -84,7 +84,7 @@ pub fn verify(file: &Path, command: &Verify, terminal: &Terminal) -> Result<Exit
 
 /// The root of the same blocks in the log here.
 fn root_here(proof: &Proof, command: &Verify, terminal: &Terminal) -> Result<Option<Hash>, Failed> {
-    let reader = open(&folder(&command.at, terminal)?)?;
+    let reader = open(&shard(&command.at, terminal)?)?;
     let root = reader.root(proof.segment, proof.count);
     root.map_err(|error| unreadable(&error))
 }

@@ -7,7 +7,6 @@ use axiom_core::{spawn, time};
 use axiom_events::{Block, Recorded};
 use axiom_tiers::redis::{Address, Fault, Next, Tail as Shard, shards};
 
-use super::tell_gap;
 use crate::cli::Tail;
 use crate::events::{Filter, human, json};
 use crate::outcome::{Exit, Failed};
@@ -59,7 +58,13 @@ async fn show(tail: &Tail, address: &Address, terminal: &Terminal) -> Result<Exi
                         (place, line(*shard, &recorded, tail, terminal))
                     }));
                 }
-                Ok(Next::Gap(gap)) => tell_gap(&gap, terminal),
+                Ok(Next::Gap(gap)) => {
+                    let (from, to) = (gap.start, gap.end.saturating_sub(1));
+                    warn(
+                        &format!("events {from} to {to} of shard {shard} are not in Redis"),
+                        terminal,
+                    );
+                }
                 Ok(Next::Nothing | Next::Behind) => break,
                 Err(fault @ Fault::Unsound { .. }) => {
                     warn(&fault.to_string(), terminal);

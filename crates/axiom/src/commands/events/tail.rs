@@ -5,7 +5,7 @@ use std::time::Duration;
 use axiom_core::time;
 use axiom_events::{Next, Reader, Recorded};
 
-use super::{configured, folder, open, tell_gap, unreadable};
+use super::{configured, open, shard, tell_gap, unreadable};
 use crate::cli::Tail;
 use crate::events::{human, json};
 use crate::outcome::{Exit, Failed};
@@ -23,7 +23,7 @@ pub async fn run(tail: &Tail, terminal: &Terminal) -> Result<Exit, Failed> {
         };
         return super::shared::run(tail, &url, terminal).await;
     }
-    let reader = open(&folder(&tail.at, terminal)?)?;
+    let reader = open(&shard(&tail.at, terminal)?)?;
     let mut at = reader.end();
     let newest = newest(&reader, tail, terminal)?;
     if !terminal.lines(&newest)? || !tail.follow {
@@ -88,7 +88,7 @@ fn more(reader: &Reader, at: &mut u64, tail: &Tail, terminal: &Terminal) -> Resu
         match reader.at(*at).map_err(|error| unreadable(&error))? {
             Next::End => return Ok(true),
             Next::Gap(gap) => {
-                tell_gap(&gap, terminal);
+                tell_gap(reader, &gap, terminal)?;
                 *at = gap.end;
             }
             Next::Block(block) => {

@@ -1,0 +1,9 @@
+//! Queries as their users meet them: the library over real logs and files, and the real program.
+
+mod random;
+mod store;
+
+mod equal;
+mod limits;
+mod serve;
+mod table;

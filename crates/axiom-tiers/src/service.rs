@@ -1,0 +1,397 @@
+//! Does what is due, one thing after the other, on a thread that gives way to all others.
+//!
+//! It holds one row group in memory twice at most, which is some 200 MB where bodies are large and some 50 MB elsewhere, 64 MB
+//! of summaries and, with an object store, 64 MB of what was read from there.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axiom_events::writer::LOG_STREAM;
+use axiom_events::{Batch, Event, Format, Level, Log};
+
+use crate::manifest::{Object, Tier};
+use crate::plan::{self, Retention, Verdict};
+use crate::workshop::{WorkError, Workshop};
+
+/// The kind of an event that says which events are not kept any more.
+pub const RETIRED_KIND: &str = "axiom.retired";
+
+/// What the service is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub retention: Retention,
+    /// Between two looks at what is due.
+    pub pause: Duration,
+    /// After something failed. What failed is tried again, and said once.
+    pub pause_after_failure: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            retention: Retention::default(),
+            pause: Duration::from_secs(5),
+            pause_after_failure: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The thread that moves events between tiers.
+#[derive(Debug)]
+pub struct Service {
+    shared: Arc<Shared>,
+    /// Closed when the thread has ended.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// How long [`Service::stop`] waits. An upload that does not end is left to itself: nothing relies on it yet.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct Shared {
+    workshop: Arc<Workshop>,
+    log: Log,
+    orders: Mutex<Orders>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Orders {
+    options: Options,
+    is_stopped: bool,
+}
+
+/// What remains between two looks.
+#[derive(Debug, Default)]
+struct Notes {
+    /// Objects of which everything is held, with the sequence of the newest hold: they need not be looked through again.
+    held: Vec<(String, u64)>,
+    /// The last failure, so that it is told once.
+    failure: Option<String>,
+    is_tidy: bool,
+}
+
+impl Service {
+    /// # Errors
+    /// When the system gives us no thread.
+    pub fn start(workshop: Arc<Workshop>, log: Log, options: Options) -> io::Result<Service> {
+        tell_deletions(&options.retention, workshop.store().is_some());
+        let shared = Arc::new(Shared {
+            workshop,
+            log,
+            orders: Mutex::new(Orders {
+                options,
+                is_stopped: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let worker = Arc::clone(&shared);
+        let (running, ended) = sync_channel(0);
+        axiom_core::spawn::thread("events tiers", move || {
+            let _running = running;
+            worker.run();
+        })?;
+        Ok(Service {
+            shared,
+            ended: Mutex::new(ended),
+        })
+    }
+
+    /// From now on this retention holds.
+    pub fn apply(&self, retention: Retention) {
+        let mut orders = self.shared.lock();
+        if orders.options.retention == retention {
+            return;
+        }
+        tell_deletions(&retention, self.shared.workshop.store().is_some());
+        orders.options.retention = retention;
+        drop(orders);
+        self.shared.changed.notify_all();
+    }
+
+    /// Ends what is being done, which leaves everything as it was before, and waits for it, some seconds at most. Blocks.
+    pub fn stop(&self) {
+        self.ask_to_stop();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(STOP_WAIT) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                "events were still being moved; the next start begins again what was not finished"
+            );
+        }
+    }
+
+    fn ask_to_stop(&self) {
+        self.shared.lock().is_stopped = true;
+        self.shared.workshop.stop();
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.ask_to_stop();
+    }
+}
+
+/// Whoever lets events be deleted reads it in the log.
+fn tell_deletions(retention: &Retention, has_store: bool) {
+    let (tier, limits) = plan::last(retention, has_store);
+    if limits == plan::Limits::default() && retention.tenants.is_empty() {
+        return;
+    }
+    tracing::info!(
+        tier = ?tier,
+        age_s = limits.age.map(|age| age.as_secs()),
+        bytes = limits.bytes,
+        tenants = retention.tenants.len(),
+        "events that are older, or more, are deleted"
+    );
+}
+
+impl Shared {
+    fn run(&self) {
+        give_way();
+        let mut notes = Notes::default();
+        loop {
+            let Some(options) = self.options() else { return };
+            let pause = match self.all_that_is_due(&options.retention, &mut notes) {
+                Ok(()) => {
+                    if notes.failure.take().is_some() {
+                        tracing::info!("events change tiers again");
+                    }
+                    options.pause
+                }
+                Err(WorkError::Stopped) => return,
+                Err(error) => {
+                    let text = error.to_string();
+                    if notes.failure.as_ref() != Some(&text) {
+                        tracing::warn!(%error, "events stay in their tier for now; it is tried again");
+                    }
+                    notes.failure = Some(text);
+                    options.pause_after_failure
+                }
+            };
+            let orders = self.lock();
+            if orders.is_stopped {
+                return;
+            }
+            let waited = self.changed.wait_timeout(orders, pause);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    fn options(&self) -> Option<Options> {
+        let orders = self.lock();
+        (!orders.is_stopped).then(|| orders.options.clone())
+    }
+
+    /// One kind of work that fails does not keep the others from being done.
+    fn all_that_is_due(&self, retention: &Retention, notes: &mut Notes) -> Result<(), WorkError> {
+        let mut outcome = Ok(());
+        if !notes.is_tidy {
+            self.workshop.tidy(&self.log)?;
+            notes.is_tidy = true;
+        }
+        let works: [fn(&Shared, &Retention, &mut Notes) -> Result<bool, WorkError>; 5] = [
+            Shared::seal,
+            Shared::retire,
+            Shared::merge,
+            Shared::place,
+            Shared::reclaim,
+        ];
+        for work in works {
+            loop {
+                match work(self, retention, notes) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(WorkError::Stopped) => return Err(WorkError::Stopped),
+                    // With the next look, when what was made in vain is removed.
+                    Err(WorkError::Held) => {
+                        notes.is_tidy = false;
+                        break;
+                    }
+                    Err(error) => {
+                        outcome = outcome.and(Err(error));
+                        // It may have left a file that nothing needs.
+                        notes.is_tidy = false;
+                        break;
+                    }
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Each of these does one thing, and says whether there was one to do.
+    fn seal(&self, retention: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+        let sealed = self.log.sealed()?;
+        let count = plan::to_seal(&sealed, retention.hot, axiom_core::time::unix_nanos());
+        let Some(object) = self.workshop.seal(&self.log, &sealed[..count])? else {
+            return Ok(false);
+        };
+        let Object {
+            rows,
+            bytes,
+            hot_bytes,
+            location,
+            ..
+        } = object;
+        tracing::debug!(%location, rows, hot_bytes, bytes, "events became warm");
+        self.reclaim(retention, &mut Notes::default())?;
+        Ok(true)
+    }
+
+    fn merge(&self, _: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+        let state = self.workshop.manifest().now();
+        let Some(run) = plan::to_merge(&state.objects, axiom_core::time::unix_nanos()) else {
+            return Ok(false);
+        };
+        let objects = state.objects[run].to_vec();
+        drop(state);
+        let merged = self.workshop.rewrite(&objects, |_| true, &[], "merged")?;
+        let location = merged.added.map(|object| object.location);
+        tracing::debug!(files = objects.len(), into = location, "warm files were merged");
+        Ok(true)
+    }
+
+    fn place(&self, retention: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+        if self.workshop.store().is_none() {
+            return Ok(false);
+        }
+        let state = self.workshop.manifest().now();
+        let now = axiom_core::time::unix_nanos();
+        let Some(object) = plan::to_place(&state.objects, retention.warm, now).cloned() else {
+            return Ok(false);
+        };
+        drop(state);
+        let cold = self.workshop.place(&object)?;
+        tracing::debug!(from = %object.location, to = %cold.location, "events became cold");
+        Ok(true)
+    }
+
+    fn retire(&self, retention: &Retention, notes: &mut Notes) -> Result<bool, WorkError> {
+        let state = self.workshop.manifest().refresh()?;
+        let now = axiom_core::time::unix_nanos();
+        let has_store = self.workshop.store().is_some();
+        let too_much = plan::too_much(&state.objects, retention, has_store);
+        for (place, object) in state.objects.iter().enumerate() {
+            let (verdict, why) = if place < too_much && object.tier == plan::last(retention, has_store).0 {
+                (Verdict::Drop, "there were more bytes than are kept")
+            } else if plan::may_be_over(object, retention, has_store, now) {
+                let summary = self.workshop.shelves().summary_of(object)?;
+                let verdict = plan::by_age(object, &summary, retention, has_store, now);
+                (verdict, "they were kept as long as they are kept")
+            } else {
+                continue;
+            };
+            if verdict != Verdict::Keep && self.retire_one(object, &state.holds, &verdict, why, notes)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// False if everything that is over in it is held.
+    fn retire_one(
+        &self,
+        object: &Object,
+        holds: &[crate::manifest::Hold],
+        verdict: &Verdict,
+        why: &str,
+        notes: &mut Notes,
+    ) -> Result<bool, WorkError> {
+        let newest_hold = holds.iter().map(|hold| hold.id).max().unwrap_or_default();
+        let mark = |location: &str| (location.to_owned(), newest_hold);
+        if notes.held.contains(&mark(&object.location)) {
+            return Ok(false);
+        }
+        let summary = self.workshop.shelves().summary_of(object)?;
+        let is_held = plan::may_be_held(holds, object, &summary);
+        let is_over = |tenant: &str| match verdict {
+            Verdict::Keep => false,
+            Verdict::Drop => true,
+            Verdict::Thin(tenants) => tenants.contains(tenant),
+        };
+        let (retired, added) = if *verdict == Verdict::Drop && !is_held {
+            (
+                self.workshop
+                    .drop_whole(std::slice::from_ref(object), holds, why)?,
+                None,
+            )
+        } else {
+            let rewritten = self.workshop.rewrite(
+                std::slice::from_ref(object),
+                |recorded| !is_over(recorded.event.tenant) || plan::is_held(holds, recorded),
+                holds,
+                why,
+            )?;
+            (rewritten.retired, rewritten.added)
+        };
+        notes.held.retain(|(_, hold)| *hold == newest_hold);
+        if is_held {
+            let location = added.as_ref().map_or(&object.location, |added| &added.location);
+            notes.held.push(mark(location));
+        }
+        if retired > 0 {
+            tracing::info!(events = retired, from = %object.location, why, "events were retired");
+            self.record(object, retired, why);
+        }
+        Ok(retired > 0)
+    }
+
+    /// Says in the log what is not kept any more.
+    fn record(&self, object: &Object, retired: u64, why: &str) {
+        let body = serde_json::json!({
+            "events": retired,
+            "from_offset": object.offsets.start,
+            "to_offset": object.offsets.end,
+            "tier": match object.tier {
+                Tier::Warm => "warm",
+                Tier::Cold => "cold",
+            },
+            "why": why,
+        });
+        let body = body.to_string();
+        let event = Event {
+            time: axiom_core::time::unix_nanos(),
+            stream: LOG_STREAM,
+            kind: RETIRED_KIND,
+            level: Level::Info,
+            format: Format::Json,
+            body: body.as_bytes(),
+            ..Event::default()
+        };
+        let mut batch = Batch::new();
+        batch.push(&event).expect("the event keeps to the limits");
+        if self.log.post(batch).is_err() {
+            tracing::warn!("the log is full: it does not say that events were retired, the manifest does");
+        }
+    }
+
+    fn reclaim(&self, _: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+        let (bytes, files) = self.workshop.reclaim(&self.log)?;
+        if bytes > 0 || files > 0 {
+            tracing::debug!(
+                segment_bytes = bytes,
+                files,
+                "what nobody reads any more was deleted"
+            );
+        }
+        Ok(false)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets every other thread go first.
+fn give_way() {
+    // On Linux this is the thread's own, not the process's.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        tracing::debug!(%error, "events change tiers at the usual priority");
+    }
+}

@@ -1,0 +1,17 @@
+//! The tiers as their users meet them.
+
+#[allow(
+    dead_code,
+    reason = "it is shared with the log's own tests, which use more of it"
+)]
+#[path = "../../../axiom-events/tests/it/sim.rs"]
+mod sim;
+mod world;
+
+mod cold;
+mod faults;
+mod handover;
+mod kill;
+mod reading;
+mod retention;
+mod s3;

@@ -1,0 +1,302 @@
+//! What is kept how long, whose it is, and what is held nevertheless.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_events::archive::Missing;
+use axiom_events::find::By;
+use axiom_events::{Next, Totals};
+use axiom_tiers::manifest::{Change, Hold};
+use axiom_tiers::service::{Options, RETIRED_KIND};
+use axiom_tiers::{Limits, Retention, Service};
+
+use crate::world::{All, World, all, expected, expected_of};
+
+const EVENTS: u64 = 1500;
+const DAY: Duration = Duration::from_secs(86_400);
+/// Longer than any of this takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Everything but the newest segments is warm, in two files.
+fn warm(folder: &std::path::Path) -> World {
+    let world = World::new(folder);
+    world.append(0..EVENTS);
+    for _ in 0..2 {
+        world.seal(5).expect("it is sealed").expect("there is something");
+    }
+    world
+}
+
+fn service(world: &World, retention: Retention) -> Service {
+    let options = Options {
+        retention,
+        pause: Duration::from_millis(5),
+        pause_after_failure: Duration::from_millis(5),
+    };
+    Service::start(Arc::clone(&world.workshop), world.log.clone(), options).expect("it starts")
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let since = axiom_core::time::now();
+    while !is_so() {
+        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Of the first events, without what the tiers themselves have recorded.
+fn first(world: &World, events: u64) -> All {
+    let reader = world.beside();
+    let mut hash = axiom_tiers::file::EventsHash::new();
+    let mut found = All::default();
+    let mut at = 0;
+    while at < events {
+        match reader.at(at).expect("it can be read") {
+            Next::Block(block) => {
+                for recorded in block
+                    .events()
+                    .filter(|recorded| (at..events).contains(&recorded.offset))
+                {
+                    hash.push(&recorded);
+                    found.count += 1;
+                }
+                at = block.offsets().end;
+            }
+            Next::Gap(gap) => {
+                let why = reader.why_missing(&gap).expect("it can be read");
+                at = gap.end;
+                found.gaps.push((gap, why));
+            }
+            Next::End => panic!("the log ends at {at}"),
+        }
+    }
+    found.hash = hash.finish();
+    found
+}
+
+fn of_tenant(world: &World, tenant: &str) -> u64 {
+    let totals = Totals {
+        tenant: Some(tenant),
+        by: By::default(),
+        ..Totals::default()
+    };
+    let counts = world.beside().totals(&totals).expect("it can be counted");
+    counts.iter().map(|(_, count)| count.events).sum()
+}
+
+fn hold(world: &World, hold: Hold) -> u64 {
+    let mut id = 0;
+    let add = |state: &axiom_tiers::manifest::State| {
+        id = state.next_hold;
+        Some(Change::Hold(Hold { id, ..hold }))
+    };
+    world
+        .workshop
+        .manifest()
+        .change("somebody", add)
+        .expect("it is held");
+    id
+}
+
+#[test]
+fn nothing_is_deleted_unless_somebody_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    // All of it is years old.
+    let service = service(&world, Retention::default());
+    wait_until("everything that may be is merged", || {
+        world.objects().len() == 1 || world.objects().len() == 2
+    });
+    service.stop();
+    assert_eq!(all(&world.beside()), expected(EVENTS));
+    world.log.close();
+}
+
+#[test]
+fn what_is_too_old_goes_as_a_whole_and_is_said_to_be_retired() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let hot_from = world.workshop.manifest().now().hot_from;
+    let retention = Retention {
+        warm: Limits {
+            age: Some(DAY),
+            bytes: None,
+        },
+        hot: Limits::default(),
+        ..Retention::default()
+    };
+    let service = service(&world, retention);
+    wait_until("all warm files are gone", || world.objects().is_empty());
+    wait_until("their bytes are gone", || {
+        world.workshop.manifest().refresh().unwrap().garbage.is_empty()
+    });
+    wait_until("the log says so", || {
+        let hits = world.log.reader().stream("axiom.log", 0, 10).unwrap();
+        let gone = hits
+            .iter()
+            .filter(|hit| hit.recorded().event.kind == RETIRED_KIND);
+        gone.count() == 2
+    });
+    service.stop();
+    let found = first(&world, EVENTS);
+    assert_eq!(found.gaps, [(0..hot_from, Missing::Retired)]);
+    assert_eq!(found.count, EVENTS - hot_from);
+    assert_eq!(world.beside().first(), hot_from);
+    let warm = fs_err::read_dir(folder.path().join("warm")).unwrap().count();
+    assert_eq!(warm, 0);
+    world.log.close();
+}
+
+#[test]
+fn a_tenants_events_go_out_of_files_that_others_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let hot_from = world.workshop.manifest().now().hot_from;
+    let others = of_tenant(&world, "globex");
+    let retention = Retention {
+        tenants: [("acme".to_owned(), DAY)].into(),
+        hot: Limits::default(),
+        ..Retention::default()
+    };
+    let service = service(&world, retention);
+    let left = expected_of(EVENTS, |offset, event| {
+        offset >= hot_from || event.tenant != "acme"
+    });
+    wait_until("they are gone", || first(&world, EVENTS).count == left.count);
+    service.stop();
+    let found = first(&world, EVENTS);
+    assert_eq!((found.count, found.hash), (left.count, left.hash));
+    assert!(found.gaps.iter().all(|(_, why)| *why == Missing::Retired));
+    assert_eq!(of_tenant(&world, "globex"), others);
+    let hot_of_acme = expected_of(EVENTS, |offset, event| {
+        offset >= hot_from && event.tenant == "acme"
+    })
+    .count;
+    assert_eq!(of_tenant(&world, "acme"), hot_of_acme, "and out of the totals");
+    assert_eq!(
+        world.objects().iter().map(|object| object.rows).sum::<u64>(),
+        left.count - (EVENTS - hot_from)
+    );
+    world.log.close();
+}
+
+#[test]
+fn a_tenant_may_be_kept_for_longer_than_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let hot_from = world.workshop.manifest().now().hot_from;
+    let retention = Retention {
+        warm: Limits {
+            age: Some(DAY),
+            bytes: None,
+        },
+        tenants: [("acme".to_owned(), DAY * 9000)].into(),
+        hot: Limits::default(),
+        ..Retention::default()
+    };
+    let service = service(&world, retention);
+    let left = expected_of(EVENTS, |offset, event| {
+        offset >= hot_from || event.tenant == "acme"
+    });
+    wait_until("the others are gone", || {
+        first(&world, EVENTS).count == left.count
+    });
+    service.stop();
+    assert_eq!(first(&world, EVENTS).hash, left.hash);
+    world.log.close();
+}
+
+#[test]
+fn what_is_held_stays_until_it_is_held_no_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let hot_from = world.workshop.manifest().now().hot_from;
+    let id = hold(
+        &world,
+        Hold {
+            tenant: Some("acme".to_owned()),
+            stream: Some("orders".to_owned()),
+            reason: "a dispute".to_owned(),
+            ..Hold::default()
+        },
+    );
+    let retention = Retention {
+        warm: Limits {
+            age: Some(DAY),
+            bytes: None,
+        },
+        hot: Limits::default(),
+        ..Retention::default()
+    };
+    let service = service(&world, retention);
+    let held = expected_of(EVENTS, |offset, event| {
+        offset >= hot_from || (event.tenant == "acme" && event.stream == "orders")
+    });
+    wait_until("the others are gone", || {
+        first(&world, EVENTS).count == held.count
+    });
+    assert_eq!(first(&world, EVENTS).hash, held.hash);
+    let sequence = world.workshop.manifest().refresh().unwrap().sequence;
+    world
+        .workshop
+        .manifest()
+        .change("somebody", |_| Some(Change::Release { id }))
+        .unwrap();
+    assert!(world.workshop.manifest().now().sequence > sequence);
+    wait_until("the rest is gone", || world.objects().is_empty());
+    service.stop();
+    assert_eq!(first(&world, EVENTS).count, EVENTS - hot_from);
+    world.log.close();
+}
+
+#[test]
+fn too_many_bytes_take_the_oldest_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let objects = world.objects();
+    let retention = Retention {
+        warm: Limits {
+            age: None,
+            bytes: Some(objects[1].bytes),
+        },
+        hot: Limits::default(),
+        ..Retention::default()
+    };
+    let service = service(&world, retention);
+    wait_until("the first is gone", || world.objects().len() == 1);
+    service.stop();
+    assert_eq!(world.objects(), objects[1..]);
+    assert_eq!(first(&world, EVENTS).count, EVENTS - objects[0].rows);
+    world.log.close();
+}
+
+#[test]
+fn a_hold_that_comes_while_events_are_being_deleted_is_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let before = world.objects();
+    // Decided when nothing was held.
+    hold(&world, Hold::default());
+    let dropped = world.workshop.drop_whole(&before[..1], &[], "test");
+    assert!(
+        matches!(dropped, Err(axiom_tiers::workshop::WorkError::Held)),
+        "{dropped:?}"
+    );
+    let thinned = world.workshop.rewrite(
+        &before[..1],
+        |recorded| recorded.event.tenant != "acme",
+        &[],
+        "test",
+    );
+    assert!(
+        matches!(thinned, Err(axiom_tiers::workshop::WorkError::Held)),
+        "{thinned:?}"
+    );
+    assert_eq!(world.objects(), before);
+    assert_eq!(all(&world.beside()), expected(EVENTS));
+    world.workshop.tidy(&world.log).unwrap();
+    let warm = fs_err::read_dir(folder.path().join("warm")).unwrap();
+    let warm = warm.filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "parquet");
+    assert_eq!(warm.count(), before.len(), "what was made in vain is gone");
+    world.log.close();
+}

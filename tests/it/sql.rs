@@ -1,0 +1,184 @@
+//! SQL over what a gateway records: `axiom sql` beside it and without it, and queries at its address, which no query of
+//! theirs can harm.
+
+use std::path::Path;
+use std::process::Command;
+
+use axiom_tests::child::Running;
+use axiom_tests::config::Config;
+use axiom_tests::gateway::Gateway;
+use axiom_tests::http::{Answer, Request, connect};
+use axiom_tests::peer::{Peer as _, Stateless};
+use axiom_tests::{bed, servers, wait};
+use serde_json::{Value, json};
+
+/// What a command printed, and its exit code.
+struct Said {
+    data: Vec<String>,
+    talk: String,
+    code: Option<i32>,
+}
+
+fn sql(dir: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(bed::built("axiom"));
+    command
+        .args(["sql", "--dir"])
+        .arg(dir)
+        .args(arguments)
+        .env("NO_COLOR", "1");
+    let mut running = Running::start("axiom sql", &mut command);
+    running.stdin = None;
+    Said {
+        data: running.stdout.all(),
+        talk: running.stderr.all().join("\n"),
+        code: running.ended().code(),
+    }
+}
+
+fn config() -> Config {
+    // The program that answers lies beside the gateway, as it does for its users.
+    bed::built("axiom-query");
+    Config::new()
+        .stdio("everything", &servers::everything().command)
+        .events("dir = \"events\"")
+}
+
+const CALLS: &str =
+    "SELECT server, method, outcome, duration_us > 0 AS took FROM calls WHERE method = 'tools/call'";
+
+/// Asks at the gateway's address.
+fn ask(gateway: &Gateway, query: &str) -> Answer {
+    let mut request = Request::new("POST", "/api/v1/query").header("content-type", "application/sql");
+    request.body = query.into();
+    request.send(gateway.address())
+}
+
+fn count(gateway: &Gateway) -> u64 {
+    let said = ask(
+        gateway,
+        "SELECT count(*) AS n FROM calls WHERE method = 'tools/call'",
+    )
+    .json();
+    said["rows"][0]["n"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no count in {said}"))
+}
+
+#[test]
+fn calls_are_asked_for_beside_the_gateway_and_without_it() {
+    let gateway = Gateway::start(&config());
+    let dir = gateway.file().with_file_name("events");
+    Stateless::new(&gateway.mcp()).call("everything__echo", &json!({ "message": "x" }));
+    let expected = json!({"server": "everything", "method": "tools/call", "outcome": "result", "took": true});
+    let found = wait::until("the call is recorded", || {
+        let said = sql(&dir, &["--format", "ndjson", CALLS]);
+        assert_eq!(said.code, Some(0), "{}", said.talk);
+        said.data.first().cloned()
+    });
+    assert_eq!(serde_json::from_str::<Value>(&found).unwrap(), expected);
+    drop(gateway);
+    let said = sql(&dir, &["--json", CALLS]);
+    let whole: Value = serde_json::from_str(&said.data.join("\n")).unwrap();
+    assert_eq!(whole["rows"], json!([expected]));
+    let said = sql(&dir, &["--format", "table", CALLS]);
+    assert_eq!(
+        said.data[0].split_whitespace().collect::<Vec<_>>(),
+        ["server", "method", "outcome", "took"]
+    );
+
+    let said = sql(&dir, &["SELECT kin FROM events"]);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.talk.contains("       ^") && said.talk.contains("hint:"),
+        "{}",
+        said.talk
+    );
+    let said = sql(&dir, &["DELETE FROM events"]);
+    assert_eq!(said.code, Some(4), "{}", said.talk);
+    let said = sql(&dir.join("none"), &["SELECT 1"]);
+    assert_eq!(said.code, Some(3), "{}", said.talk);
+    let said = sql(&dir, &["--schema", "--format", "table"]);
+    let text = said.data.join("\n");
+    for word in ["events:", "calls:", "tasks:", "duration_us", "body_bytes"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+}
+
+/// The heart of it: a query that eats all memory ends its own process, and the gateway does not notice.
+#[test]
+fn a_query_that_eats_all_memory_leaves_the_gateway_untouched() {
+    let gateway = Gateway::start(&config());
+    let mut client = Stateless::new(&gateway.mcp());
+    client.call("everything__echo", &json!({ "message": "x" }));
+    wait::until("the call can be asked for", || {
+        (count(&gateway) == 1).then_some(())
+    });
+    let (pid, before) = (gateway.pid(), gateway.peak_rss_kib());
+
+    let greedy = ask(&gateway, "SELECT cardinality(array_repeat(1, 2000000000)) AS n");
+    assert_eq!(greedy.status, 503);
+    let said = greedy.json();
+    assert!(
+        said["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("query process ended"),
+        "{said}"
+    );
+    assert!(
+        said["error"]["hint"].as_str().unwrap().contains("more memory"),
+        "{said}"
+    );
+
+    client.call("everything__echo", &json!({ "message": "y" }));
+    wait::until("another process answers", || {
+        let answer = ask(
+            &gateway,
+            "SELECT count(*) AS n FROM calls WHERE method = 'tools/call'",
+        );
+        (answer.status == 200 && answer.json()["rows"][0]["n"] == 2).then_some(())
+    });
+    assert_eq!(gateway.pid(), pid);
+    let grown = gateway.peak_rss_kib().saturating_sub(before);
+    assert!(grown < 64 << 10, "the gateway grew by {grown} KiB");
+}
+
+#[test]
+fn answers_come_in_the_format_that_is_asked_for_and_pages_of_others_get_none() {
+    let gateway = Gateway::start(&config());
+    let get = |accept: &str| {
+        let request = Request::new("GET", "/api/v1/query?sql=SELECT%201%20AS%20n,%20'a'%20AS%20t")
+            .header("accept", accept);
+        request.send(gateway.address())
+    };
+    let answer = get("application/json");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.json()["rows"], json!([{"n": 1, "t": "a"}]));
+    let answer = get("text/csv");
+    assert_eq!(String::from_utf8(answer.bytes()).unwrap(), "n,t\n1,a\n");
+    let arrow = get("application/vnd.apache.arrow.stream").bytes();
+    assert_eq!(arrow[..4], [0xff; 4], "an Arrow stream begins so");
+    let mistake = ask(&gateway, "SELECT kin FROM events");
+    assert_eq!(mistake.status, 400);
+    assert_eq!(mistake.json()["error"]["at"], json!({"line": 1, "column": 8}));
+
+    for (name, value) in [("host", "evil.example"), ("origin", "https://evil.example")] {
+        let request = Request::new("GET", "/api/v1/query?sql=SELECT%201").header(name, value);
+        assert_eq!(request.send(gateway.address()).status, 403, "{name}");
+    }
+}
+
+/// A client that leaves ends its query: with room for four, twenty that left do not keep out another.
+#[test]
+fn clients_that_hang_up_end_their_queries() {
+    let gateway = Gateway::start(&config());
+    let endless = "SELECT sum(value % 7) AS n FROM generate_series(1, 100000000000000)";
+    for _ in 0..20 {
+        let mut request = Request::new("POST", "/api/v1/query");
+        request.body = endless.into();
+        let mut stream = connect(gateway.address()).unwrap();
+        std::io::Write::write_all(&mut stream, &request.bytes(gateway.address())).unwrap();
+        drop(stream);
+    }
+    assert_eq!(ask(&gateway, "SELECT 1").status, 200);
+}
