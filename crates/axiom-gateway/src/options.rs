@@ -59,13 +59,13 @@ pub struct EventsOptions {
     pub dir: PathBuf,
     /// What is recorded of calls' parameters and results.
     pub bodies: Bodies,
-    /// Where Arrow Flight SQL is spoken, on this machine only; `None` is nowhere.
-    pub flight_sql: Option<SocketAddr>,
     /// Bytes that are recorded of a call's parameters, and of its result, at most; [`BODY_BYTES_LIMIT`] at most. What is
     /// longer is cut.
     pub body_bytes_max: usize,
     /// Whether clients can ask for events: a server `events` among the others, which reads them.
     pub mcp: bool,
+    /// Where Arrow Flight SQL is spoken, on this machine only; `None` is nowhere.
+    pub flight_sql: Option<SocketAddr>,
     /// The number of this node's log. Nodes whose events come together each have their own.
     pub shard: u16,
     /// The log is given to callers from other machines, too.

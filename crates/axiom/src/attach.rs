@@ -11,7 +11,7 @@ use axiom_gateway::options::{Endpoint, Options, ServerOptions};
 use crate::cli::ConfigFile;
 use crate::client::{self, Members, is_axiom};
 use crate::commands::replay::ADDRESSED;
-use crate::compose::{base_of, bind, open_recording, reachable, read, serve, stop};
+use crate::compose::{Recording, base_of, bind, open_recording, reachable, read, serve, stop};
 use crate::config::Config;
 use crate::config::load::{LoadError, Source, discover, full_name};
 use crate::outcome::{Exit, Failed};
@@ -218,19 +218,16 @@ async fn with_own<T>(
             None
         }),
     };
-    let (log, tiers) = recording
-        .map(|recording| (recording.log, recording.tiers))
-        .unzip();
     let options = Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         // It is nobody's replica.
         advertise: None,
-        events: config.options.events.filter(|_| log.is_some()),
+        events: config.options.events.filter(|_| recording.is_some()),
         ..config.options
     };
     let listener = bind(options.listen)?;
     let base = base_of(listener.local_addr()?);
-    let is_recording = log.is_some();
+    let (log, tiers) = recording.map(|Recording { log, tiers }| (log, tiers)).unzip();
     let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
     let mut serving = std::pin::pin!(serve(Arc::clone(&gateway), listener, draining));
@@ -247,9 +244,9 @@ async fn with_own<T>(
     let _in_time = timeout(FINISH_TIMEOUT, async { tokio::join!(finish, &mut serving) })
         .await
         .is_ok();
-    if is_recording {
-        stop(tiers).await;
+    if tiers.is_some() {
         // What was recorded is on the disk when the command ends.
+        stop(tiers).await;
         let _in_time = timeout(FINISH_TIMEOUT, gateway.close()).await.is_ok();
     }
     outcome

@@ -47,11 +47,11 @@ pub enum Command {
     /// Look at what was recorded: calls, and changes of servers, sessions and the configuration
     #[command(subcommand)]
     Events(EventsCommand),
+    /// Make recorded calls again and show how their answers differ
+    Replay(Replay),
     /// Ask what was recorded, in SQL
     #[command(after_help = SQL_HELP)]
     Sql(Sql),
-    /// Make recorded calls again and show how their answers differ
-    Replay(Replay),
     /// Take over servers from another program's configuration
     Import(Import),
     /// Check the configuration, or print its schema

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axiom_core::{Task, spawn};
-use axiom_gateway::options::{Endpoint, Options, ServerOptions};
+use axiom_gateway::options::{Endpoint, ServerOptions};
 use axiom_protocol::codes;
 use axiom_tiers::StoreOptions;
 use axiom_transport::pipe::{Builtin, Pipe, PipeSender, pair};
@@ -24,17 +24,19 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use crate::builtin::wire::{self, Era, Incoming, Request, RpcError};
+use crate::config::Config;
 use log::Log;
 
 /// The name under which it stands in the list of servers.
 pub const NAME: &str = "events";
 
 /// Puts it among the servers, if the configuration wants it there.
-pub fn plug_in(options: &mut Options, store: Option<StoreOptions>) {
+pub fn plug_in(config: &mut Config) {
+    let options = &mut config.options;
     let Some(events) = options.events.as_ref().filter(|events| events.mcp) else {
         return;
     };
-    let server = EventsServer::new(&events.dir, events.shard, store);
+    let server = EventsServer::new(&events.dir, events.shard, config.tiers.store.clone());
     let server = ServerOptions::new(Endpoint::InProcess(Arc::new(server)));
     options.servers.insert(NAME.to_owned(), server);
 }

@@ -54,9 +54,9 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
     let mut dir = None;
     let mut is_named = false;
     let mut bodies = Bodies::default();
-    let mut flight_sql = None;
     let mut body_bytes_max = BODY_BYTES_MAX;
     let mut mcp = false;
+    let mut flight_sql = None;
     let (mut shard, mut share) = (0, false);
     let mut redis = None;
     let (mut keep_bytes, mut keep_age) = (REDIS_BYTES, REDIS_AGE);
@@ -74,9 +74,9 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
             // Read where the tiers are.
             "store" | "retention" => {}
             "bodies" => bodies = self::bodies(decoder, node).unwrap_or(bodies),
-            "flight_sql" => flight_sql = self::flight_sql(decoder, node),
             "body_bytes_max" => set(&mut body_bytes_max, self::body_bytes_max(decoder, node)),
             "mcp" => set(&mut mcp, decoder.boolean(node, "events.mcp")),
+            "flight_sql" => flight_sql = self::flight_sql(decoder, node),
             "shard" => shard = self::shard(decoder, node).unwrap_or(shard),
             "share" => share = decoder.boolean(node, "events.share").unwrap_or(share),
             "redis" => redis = redis_url(decoder, node),
@@ -105,9 +105,9 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<EventsOpt
     Some(EventsOptions {
         dir: dir?.into(),
         bodies,
-        flight_sql,
         body_bytes_max,
         mcp,
+        flight_sql,
         shard,
         share,
         redis: redis.map(|url| RedisOptions {

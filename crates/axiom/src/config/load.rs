@@ -142,8 +142,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     match config {
         Some(mut config) => {
             anchor(&mut config.options, folder);
-            let store = config.tiers.store.clone();
-            events_server::plug_in(&mut config.options, store);
+            events_server::plug_in(&mut config);
             config.options.config_file = Some(full_name(path));
             Ok(Loaded {
                 config,

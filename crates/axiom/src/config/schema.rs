@@ -177,9 +177,6 @@ pub struct Events {
     pub dir: String,
     /// What is recorded of calls' parameters and results. Headers never are.
     pub bodies: Option<Bodies>,
-    /// Address of this machine where Arrow Flight SQL is spoken, like `127.0.0.1:3001`; nowhere without it. Clients are not
-    /// asked who they are. A change needs a restart.
-    pub flight_sql: Option<String>,
     /// How much is recorded of a call's parameters, and of its result; 2 MiB at most. What is longer is cut, and such a call
     /// cannot be made again with `axiom replay`.
     #[schemars(extend("default" = "64KiB"))]
@@ -188,6 +185,9 @@ pub struct Events {
     /// like any other.
     #[schemars(extend("default" = false))]
     pub mcp: Option<bool>,
+    /// Address of this machine where Arrow Flight SQL is spoken, like `127.0.0.1:3001`; nowhere without it. Clients are not
+    /// asked who they are. A change needs a restart.
+    pub flight_sql: Option<String>,
     /// The number of this gateway's log, from 0 to 65535. Gateways whose events come together, in one Redis or in copies
     /// of each other, each have their own. A change needs a restart.
     #[schemars(extend("default" = 0))]

@@ -17,7 +17,7 @@ use crate::events;
 pub(super) struct Log {
     pub(super) dir: PathBuf,
     shard: u16,
-    store: Option<StoreOptions>,
+    pub(super) store: Option<StoreOptions>,
 }
 
 /// Bytes of one event in a list; `get` shows the whole of a longer one.
@@ -36,16 +36,20 @@ impl Log {
     pub(super) fn reader(&self) -> Result<Reader, Complaint> {
         let folder = shard_folder(&self.dir, self.shard);
         if !folder.is_dir() {
-            return Err(Complaint::new(format!(
-                "there are no events in {}: nothing was recorded yet",
-                self.dir.display()
-            )));
+            return Err(self.nothing_there());
         }
         let store = self.store.as_ref().map(open_store).transpose();
         let store = store.map_err(|failed| Complaint::new(failed.message))?;
         let shelves = Shelves::open(&folder, store)
             .map_err(|error| Complaint::new(format!("cannot see where events are: {error}")))?;
         Ok(Reader::open_with(Arc::new(Machine), &folder, Arc::new(shelves))?)
+    }
+
+    fn nothing_there(&self) -> Complaint {
+        Complaint::new(format!(
+            "there are no events in {}: nothing was recorded yet",
+            self.dir.display()
+        ))
     }
 }
 

@@ -3,7 +3,6 @@
 //! One process answers one query. What a query does to it, it does to that process alone; a query that nobody waits for any
 //! more ends with it.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,13 +13,12 @@ use tokio::process::Command;
 
 use super::arguments::{Arguments, Complaint};
 use super::log::Log;
+use crate::query::{BUILD, program, store_environment};
 
 pub(super) const ARGUMENTS: &[&str] = &["sql", "count"];
 pub(super) const COUNT: usize = 100;
 pub(super) const COUNT_MAX: usize = 1_000;
 
-/// The program beside this one.
-const PROGRAM: &str = "axiom-query";
 /// Bytes of rows; a model has to read them.
 const ROWS_BYTES_MAX: usize = 256 << 10;
 /// Bytes of an explanation.
@@ -35,8 +33,15 @@ pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Co
         ));
     };
     let count = arguments.count("count", COUNT, COUNT_MAX)?;
-    let mut command = Command::new(program()?);
+    let program = program().map_err(|message| {
+        Complaint(format!(
+            "{message}: build it with `{BUILD}`. Until then `stats` counts events and `tail` finds them"
+        ))
+    })?;
+    let mut command = Command::new(program);
     command
+        .envs(store_environment(log.store.as_ref()))
+        .env("RUST_BACKTRACE", "0")
         .arg("sql")
         .arg("--dir")
         .arg(&log.dir)
@@ -55,19 +60,6 @@ pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Co
     let is_end = !is_cut && rows.len() <= count;
     rows.truncate(count);
     Ok(json!({"rows": rows, "is_end": is_end}))
-}
-
-fn program() -> Result<PathBuf, Complaint> {
-    let ours = std::env::current_exe()
-        .map_err(|error| Complaint(format!("cannot find out where the gateway's program is: {error}")))?;
-    let path = ours.with_file_name(PROGRAM);
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Complaint(format!(
-        "SQL needs the program {PROGRAM} beside the gateway's own, where it is not: build it with `cargo build --release -p \
-         axiom-query`. Until then `stats` counts events and `tail` finds them"
-    )))
 }
 
 /// The rows, and whether there were more bytes of them than are read.

@@ -21,10 +21,12 @@ fn the_whole() {
       up       Serve all servers at one address until interrupted (the default)
       stdio    Serve all servers on stdin and stdout, as the child of a desktop client
       servers  Show the servers and how each of them is
+      stats    Show how many calls there were and how they went, since events are recorded and lately
       tools    Show the tools of all servers
       call     Call a tool
       events   Look at what was recorded: calls, and changes of servers, sessions and the configuration
       replay   Make recorded calls again and show how their answers differ
+      sql      Ask what was recorded, in SQL
       import   Take over servers from another program's configuration
       config   Check the configuration, or print its schema
       key      Make a key that replicas share
