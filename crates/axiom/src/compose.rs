@@ -102,7 +102,7 @@ pub fn open_recording(config: &Config) -> Result<Option<Recording>, Failed> {
     let disk: Arc<dyn Disk> = Arc::new(Machine);
     let store = store.as_ref().map(open_store).transpose()?;
     let workshop = Workshop::open(Arc::clone(&disk), &folder, events.shard, store)
-        .map_err(|error| tiers_failed(&error))?;
+        .map_err(|error| manifest_failed(&error))?;
     let options = axiom_events::Options {
         linger: LINGER,
         shard: events.shard,
@@ -197,26 +197,46 @@ fn tell_damage(log: &Log, dir: &Path) {
     }
 }
 
+/// What a disk that does not give what is needed ends the command with, and what to do.
+fn disk_failed(error: &std::io::Error) -> (Exit, &'static str) {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => (
+            Exit::Failure,
+            "make room there, or name a folder on another disk as `events.dir`",
+        ),
+        std::io::ErrorKind::PermissionDenied => (
+            Exit::Denied,
+            "make the folder of `events.dir` writable, or name another one",
+        ),
+        _ => (
+            Exit::Failure,
+            "see whether the folder of `events.dir` can be written, or name another one",
+        ),
+    }
+}
+
+/// Nothing is recorded where nobody can say which events are where.
+fn manifest_failed(error: &ManifestError) -> Failed {
+    let failed = format!("cannot record events: {error}");
+    match error {
+        ManifestError::Disk { source, .. } => {
+            let (exit, hint) = disk_failed(source);
+            Failed::new(exit, failed).hint(hint)
+        }
+        // They say themselves what to do.
+        ManifestError::Damaged { .. } | ManifestError::Locked { .. } | ManifestError::Impossible(_) => {
+            Failed::new(Exit::Failure, failed)
+        }
+    }
+}
+
 fn log_failed(error: &OpenError) -> Failed {
     let (exit, hint) = match error {
         OpenError::Locked { .. } => (
             Exit::Unavailable,
             "another gateway records there; stop it, or name another folder as `events.dir`",
         ),
-        OpenError::Disk { source, .. } => match source.kind() {
-            std::io::ErrorKind::StorageFull => (
-                Exit::Failure,
-                "make room there, or name a folder on another disk as `events.dir`",
-            ),
-            std::io::ErrorKind::PermissionDenied => (
-                Exit::Denied,
-                "make the folder of `events.dir` writable, or name another one",
-            ),
-            _ => (
-                Exit::Failure,
-                "see whether the folder of `events.dir` can be written, or name another one",
-            ),
-        },
+        OpenError::Disk { source, .. } => disk_failed(source),
         OpenError::Copy { .. } => (
             Exit::Failure,
             "name another folder as `events.dir`; a copy is written by `axiom events follow`",
