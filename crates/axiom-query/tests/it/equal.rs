@@ -61,7 +61,7 @@ fn query(random: &mut Random) -> Query {
     let conditions = (0..random.below(4)).map(|_| condition(random)).collect();
     let shape = if random.is(2) {
         Shape::Rows {
-            by: *random.one(&["offset", "version", "time", "task", "severity"]),
+            by: random.one(&["offset", "version", "time", "task", "severity"]),
             descending: random.is(2),
             limit: random.below(50) + 1,
         }
@@ -98,7 +98,7 @@ fn condition(random: &mut Random) -> Condition {
         },
         4 => Condition::Starts {
             column: "stream",
-            with: *random.one(&["gateway", "agent.", "none"]),
+            with: random.one(&["gateway", "agent.", "none"]),
         },
         5 => {
             let values = (0..=random.below(5)).map(|_| match random.below(62) {
@@ -116,7 +116,7 @@ fn condition(random: &mut Random) -> Condition {
                 6 => ("kind", &["gateway.call", "output.line", "axiom.gap", "nothing"]),
                 _ => ("level", &["trace", "info", "warn", "critical", "INFO"]),
             };
-            let values = (0..=random.below(2)).map(|_| (*random.one(all)).to_owned());
+            let values = (0..=random.below(2)).map(|_| (random.one(all)).to_owned());
             Condition::Text {
                 column,
                 values: values.collect(),
@@ -134,20 +134,20 @@ impl Query {
             Shape::Rows { .. } => sql.push_str("\"offset\""),
             Shape::Groups { by } => {
                 for column in by {
-                    write!(sql, "\"{column}\", ").unwrap();
+                    write!(sql, "\"{column}\", ").expect("a text takes everything");
                 }
                 sql.push_str("count(*) AS n, min(\"offset\") AS low, max(\"version\") AS high, sum(CAST(severity AS BIGINT)) AS severities");
                 sql.push_str(body);
             }
         }
-        write!(sql, " FROM {table}").unwrap();
+        write!(sql, " FROM {table}").expect("a text takes everything");
         let conditions: Vec<String> = self
             .conditions
             .iter()
             .map(|condition| condition.sql(&time))
             .collect();
         if !conditions.is_empty() {
-            write!(sql, " WHERE {}", conditions.join(" AND ")).unwrap();
+            write!(sql, " WHERE {}", conditions.join(" AND ")).expect("a text takes everything");
         }
         match &self.shape {
             Shape::Rows {
@@ -156,12 +156,13 @@ impl Query {
                 limit,
             } => {
                 let direction = if *descending { "DESC" } else { "ASC" };
-                write!(sql, " ORDER BY \"{by}\" {direction}, \"offset\" LIMIT {limit}").unwrap();
+                write!(sql, " ORDER BY \"{by}\" {direction}, \"offset\" LIMIT {limit}")
+                    .expect("a text takes everything");
             }
             Shape::Groups { by } if !by.is_empty() => {
                 let by: Vec<String> = by.iter().map(|column| format!("\"{column}\"")).collect();
                 let by = by.join(", ");
-                write!(sql, " GROUP BY {by} ORDER BY {by}").unwrap();
+                write!(sql, " GROUP BY {by} ORDER BY {by}").expect("a text takes everything");
             }
             Shape::Groups { .. } => {}
         }
@@ -223,7 +224,7 @@ impl Condition {
         match self {
             Condition::Number { column, op, value } => json!({"column": column, "op": op, "value": value}),
             Condition::Time { op, micros } => {
-                json!({"column": "time", "op": op, "micros": BEGIN / 1_000 + i64::try_from(*micros).unwrap()})
+                json!({"column": "time", "op": op, "micros": BEGIN / 1_000 + i64::try_from(*micros).expect("a small number")})
             }
             Condition::Text {
                 column,
@@ -246,7 +247,7 @@ fn instant(micros: u64) -> String {
 }
 
 /// The Python that has DuckDB, pyarrow and the Flight SQL driver: `cargo xtask setup` makes it, and `cargo xtask test` says where.
-pub fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let bed = PathBuf::from(std::env::var_os("AXIOM_BED")?);
     let python = bed.join("python-data/bin/python");
     assert!(

@@ -13,10 +13,10 @@ use crate::store::{models, record, rows};
 const ENDLESS: &str = "SELECT sum(value % 7) AS n FROM generate_series(1, 100000000000000)";
 
 /// A query that takes sixteen gigabytes before anybody counts them.
-pub const GREEDY: &str = "SELECT cardinality(array_repeat(1, 2000000000)) AS n";
+pub(crate) const GREEDY: &str = "SELECT cardinality(array_repeat(1, 2000000000)) AS n";
 
 fn engine(dir: &std::path::Path, limits: Limits) -> Engine {
-    Engine::open(dir, limits).unwrap()
+    Engine::open(dir, limits).expect("the folder is there")
 }
 
 #[tokio::test(flavor = "multi_thread")]

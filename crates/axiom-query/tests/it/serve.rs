@@ -39,11 +39,11 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .expect("it serves");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
+        BufReader::new(child.stdout.take().expect("it is piped"))
             .read_line(&mut line)
-            .unwrap();
+            .expect("it serves");
         let said: Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("it listens, and says so: {line}"));
         let flight = said["flight"].as_str().map(str::to_owned);
@@ -55,19 +55,19 @@ impl Server {
     }
 
     fn send(&self, head: &str, body: &str) -> UnixStream {
-        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        let mut stream = UnixStream::connect(&self.socket).expect("it serves");
         let length = body.len();
         write!(
             stream,
             "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
         )
-        .unwrap();
+        .expect("it serves");
         stream
     }
 
     fn ask(&self, head: &str, body: &str) -> Said {
         let mut said = Vec::new();
-        self.send(head, body).read_to_end(&mut said).unwrap();
+        self.send(head, body).read_to_end(&mut said).expect("it serves");
         parse(&said)
     }
 
@@ -79,7 +79,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        let _ended = self.child.wait().unwrap();
+        let _ended = self.child.wait().expect("it serves");
     }
 }
 
@@ -88,8 +88,14 @@ fn parse(said: &[u8]) -> Said {
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
         .expect("a head");
-    let head = String::from_utf8(said[..at].to_vec()).unwrap().to_lowercase();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let head = String::from_utf8(said[..at].to_vec())
+        .expect("it serves")
+        .to_lowercase();
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .expect("a status");
     let rest = &said[at + 4..];
     if !head.contains("transfer-encoding: chunked") {
         return Said {
@@ -101,7 +107,8 @@ fn parse(said: &[u8]) -> Said {
     }
     let (mut body, mut rest, mut is_whole) = (Vec::new(), rest, false);
     while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
-        let bytes = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        let bytes = usize::from_str_radix(std::str::from_utf8(&rest[..end]).expect("it serves"), 16)
+            .expect("it serves");
         if bytes == 0 {
             is_whole = true;
             break;

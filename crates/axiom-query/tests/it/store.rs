@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::random::Random;
 
 /// 2026-01-01T00:00:00Z
-pub const BEGIN: i64 = 1_767_225_600_000_000_000;
+pub(crate) const BEGIN: i64 = 1_767_225_600_000_000_000;
 const TENANTS: [&str; 2] = ["default", "other"];
 const STREAMS: [&str; 5] = [
     "gateway",
@@ -30,7 +30,7 @@ const KINDS: [&str; 4] = ["gateway.call", "output.line", "gateway.server", "axio
 
 /// An event that owns its parts.
 #[derive(Debug, Clone)]
-pub struct Model {
+pub(crate) struct Model {
     pub time: i64,
     pub tenant: &'static str,
     pub stream: &'static str,
@@ -43,25 +43,25 @@ pub struct Model {
     pub body: Vec<u8>,
 }
 
-pub fn models(seed: u64, count: usize) -> Vec<Model> {
+pub(crate) fn models(seed: u64, count: usize) -> Vec<Model> {
     let mut random = Random::new(seed);
     let mut number = 0;
     let models = (0..count).map(|_| {
         number += 1;
-        let kind = *random.one(&KINDS);
+        let kind = random.one(&KINDS);
         let task = match random.below(60) {
             0 => String::new(),
             task => format!("task-{task:04}-with-a-name-longer-than-a-view"),
         };
         let micros = i64::try_from(random.below(7_200_000_000)).expect("two hours");
-        let format = *random.one(&Format::ALL);
+        let format = random.one(&Format::ALL);
         Model {
             time: BEGIN + micros * 1_000,
-            tenant: *random.one(&TENANTS),
-            stream: *random.one(&STREAMS),
+            tenant: random.one(&TENANTS),
+            stream: random.one(&STREAMS),
             task,
             kind,
-            level: *random.one(&Level::ALL),
+            level: random.one(&Level::ALL),
             trace: random
                 .is(2)
                 .then(|| TraceId(u128::from(random.below(1000)).to_be_bytes())),
@@ -97,7 +97,7 @@ fn body(random: &mut Random, kind: &str) -> Vec<u8> {
 }
 
 impl Model {
-    pub fn event(&self) -> Event<'_> {
+    pub(crate) fn event(&self) -> Event<'_> {
         Event {
             time: self.time,
             tenant: self.tenant,
@@ -114,7 +114,7 @@ impl Model {
 }
 
 /// Records the events in the store's first shard, some hundreds in each block.
-pub fn record(dir: &Path, models: &[Model]) -> Log {
+pub(crate) fn record(dir: &Path, models: &[Model]) -> Log {
     let mut options = Options::new(dir.join("shard-00000"));
     options.segment_bytes = 1 << 20;
     fs_err::create_dir_all(dir.join("shard-00000")).expect("the disk is well");
@@ -123,7 +123,7 @@ pub fn record(dir: &Path, models: &[Model]) -> Log {
     log
 }
 
-pub fn append(log: &Log, models: &[Model]) {
+pub(crate) fn append(log: &Log, models: &[Model]) {
     for some in models.chunks(700) {
         let mut batch = Batch::new();
         for model in some {
@@ -145,12 +145,12 @@ pub fn append(log: &Log, models: &[Model]) {
     }
 }
 
-pub fn engine(dir: &Path) -> Engine {
+pub(crate) fn engine(dir: &Path) -> Engine {
     Engine::open(dir, Limits::default()).expect("there is a store")
 }
 
 /// The rows of a query, as JSON objects.
-pub async fn rows(engine: &Engine, sql: &str) -> Result<Vec<Value>, Fault> {
+pub(crate) async fn rows(engine: &Engine, sql: &str) -> Result<Vec<Value>, Fault> {
     let (_cancel, cancelled) = cancel();
     let mut answer = engine.run(sql, cancelled).await?;
     let mut writer = Writer::new(Output::Ndjson, &answer.schema()).expect("JSON takes every type");
@@ -167,7 +167,7 @@ pub async fn rows(engine: &Engine, sql: &str) -> Result<Vec<Value>, Fault> {
 }
 
 /// The events as the warm tier has them: several files, disjoint by offset, and the manifest that names them.
-pub fn seal(dir: &Path, models: &[Model]) -> Vec<PathBuf> {
+pub(crate) fn seal(dir: &Path, models: &[Model]) -> Vec<PathBuf> {
     let shard = dir.join("shard-00000");
     let warm = shard.join("warm");
     fs_err::create_dir_all(&warm).expect("the disk is well");

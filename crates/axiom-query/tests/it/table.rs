@@ -74,8 +74,9 @@ async fn calls_and_tasks_are_views_over_events() {
 
     let sql = "SELECT tenant, task, events, errors, kinds, bytes FROM tasks ORDER BY tenant, task";
     let found = rows(&engine, sql).await.unwrap();
-    let mut tasks: BTreeMap<(&str, &str), (u64, u64, std::collections::BTreeSet<&str>, usize)> =
-        BTreeMap::new();
+    /// Events, errors, kinds, and bytes of bodies.
+    type Task<'a> = (u64, u64, std::collections::BTreeSet<&'a str>, usize);
+    let mut tasks: BTreeMap<(&str, &str), Task<'_>> = BTreeMap::new();
     for model in models.iter().filter(|model| !model.task.is_empty()) {
         let task = tasks.entry((model.tenant, &model.task)).or_default();
         task.0 += 1;
