@@ -13,8 +13,8 @@ pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
     setup::run(Vec::new())?;
     let places = setup::Places::find()?;
     // The end-to-end tests start real programs, and cargo does not tell one package where another's lie.
-    // All of them in one go: their features are then those of the tests, and nothing is built twice.
-    cargo(&["build", "--workspace", "--bins"], &places, &[])?;
+    // With the tests in one go: without them dependencies have fewer features, and would all be built twice.
+    cargo(&["build", "--workspace", "--bins", "--tests"], &places, &[])?;
     cargo(&["test", "--workspace", "--doc", "--quiet"], &places, &[])?;
     if has_nextest() {
         cargo(&["nextest", "run", "--workspace"], &places, &args)

@@ -112,6 +112,10 @@ async fn handle(
     }
     let Some((base, door)) = door else {
         if let Some(annex) = gateway.annex().filter(|annex| annex.has(path)) {
+            let events = plan.options.events.as_ref();
+            if let Some(refusal) = events.and_then(|options| blocks::stranger(peer, options.share)) {
+                return refusal;
+            }
             return annex.answer(request).await;
         }
         if let Some(path) = path.strip_prefix(blocks::PREFIX) {

@@ -48,6 +48,17 @@ struct Asked {
     wait: Duration,
 }
 
+/// Refuses callers from other machines unless events are shared: what was recorded is everybody's calls, and nobody is asked who they are.
+pub(super) fn stranger(peer: SocketAddr, share: bool) -> Option<Response<Body>> {
+    if peer.ip().to_canonical().is_loopback() || share {
+        return None;
+    }
+    Some(text(
+        StatusCode::FORBIDDEN,
+        "events are given to callers on the gateway's own machine; to others with share = true in its section [events]\n",
+    ))
+}
+
 /// `path` is what follows [`PREFIX`].
 pub(super) async fn handle(
     gateway: &Arc<Gateway>,
@@ -75,11 +86,8 @@ pub(super) async fn handle(
             "this gateway records no events; a section [events] in its configuration makes it\n",
         );
     };
-    if !peer.ip().to_canonical().is_loopback() && !options.share {
-        return text(
-            StatusCode::FORBIDDEN,
-            "events are given to callers on the gateway's own machine; to others with share = true in its section [events]\n",
-        );
+    if let Some(refusal) = stranger(peer, options.share) {
+        return refusal;
     }
     if path == "shard" {
         let body = serde_json::json!({
@@ -243,6 +251,19 @@ impl HttpBody for Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_get_no_events_unless_they_are_shared() {
+        let peer = |address: &str| address.parse::<SocketAddr>().expect("an address");
+        for ours in ["127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"] {
+            assert!(stranger(peer(ours), false).is_none(), "{ours}");
+        }
+        for theirs in ["192.0.2.1:9", "[2001:db8::1]:9", "[::ffff:192.0.2.1]:9"] {
+            let refusal = stranger(peer(theirs), false).expect("it is refused");
+            assert_eq!(refusal.status(), StatusCode::FORBIDDEN, "{theirs}");
+            assert!(stranger(peer(theirs), true).is_none(), "{theirs}");
+        }
+    }
 
     #[test]
     fn what_is_asked_for() {
