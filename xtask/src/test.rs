@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use crate::setup;
+use crate::{setup, workspace};
 
 /// Runs all tests of the workspace; `args` go to the runner as they are (a filter, for instance).
 ///
@@ -28,11 +28,9 @@ pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
 }
 
 fn cargo(command: &[&str], places: &setup::Places, args: &[String]) -> anyhow::Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = workspace::cargo()
         .args(command)
         .args(args)
-        .current_dir(&places.workspace)
         .env("AXIOM_BIN", places.target.join("debug/axiom"))
         .env("AXIOM_BED", &places.bed)
         .status()

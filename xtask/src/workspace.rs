@@ -18,6 +18,24 @@ pub(crate) fn root() -> PathBuf {
         .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
+/// Cargo in the root, as a person would call it.
+///
+/// Cargo tells us about our own package in the environment. Build scripts that look at the same variables, as ring's does,
+/// would run again for that, and everything that depends on them would be built again: all of DataFusion, each time.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let is_ours = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        if is_ours {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Runs `program` in the root with our own output streams; an exit status other than 0 is an error.
 pub(crate) fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
     let status = Command::new(program)
@@ -35,7 +53,7 @@ pub(crate) fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
 ///
 /// Cargo's own answer is used, not a guess: the target directory may be anywhere.
 pub(crate) fn build_binary(package: &str, profile: &str) -> anyhow::Result<PathBuf> {
-    let output = Command::new("cargo")
+    let output = cargo()
         .args([
             "build",
             "--quiet",
@@ -46,7 +64,6 @@ pub(crate) fn build_binary(package: &str, profile: &str) -> anyhow::Result<PathB
             profile,
         ])
         .args(["--message-format", "json-render-diagnostics"])
-        .current_dir(root())
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("failed to start cargo")?;
