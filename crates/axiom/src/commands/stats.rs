@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axiom_events::Reader;
 use axiom_events::disk::Machine;
 use axiom_gateway::stats_of;
+use axiom_tiers::{Shelves, StoreOptions};
 use serde_json::value::RawValue;
 
 use crate::attach::{Attached, running_or_config};
 use crate::cli::Stats;
 use crate::client::{self, Members};
-use crate::compose::shard_folder;
+use crate::compose::{open_store, shard_folder, tiers_failed};
 use crate::events::moment;
 use crate::outcome::{Exit, Failed};
 use crate::table::Table;
@@ -26,7 +27,7 @@ pub async fn run(stats: &Stats, terminal: &Terminal) -> Result<Exit, Failed> {
                     TURN_ON,
                 )
             })?;
-            read(&events.dir, events.shard).await?
+            read(&events.dir, events.shard, config.tiers.store.as_ref()).await?
         }
     };
     let members = Members::of(&report);
@@ -49,7 +50,11 @@ fn nothing_recorded(message: &str, hint: &str) -> Failed {
 }
 
 /// From the files, where no gateway tells.
-async fn read(dir: &std::path::Path, shard: u16) -> Result<Box<RawValue>, Failed> {
+async fn read(
+    dir: &std::path::Path,
+    shard: u16,
+    store: Option<&StoreOptions>,
+) -> Result<Box<RawValue>, Failed> {
     let folder = shard_folder(dir, shard);
     if !folder.is_dir() {
         let failed = Failed::new(
@@ -62,7 +67,11 @@ async fn read(dir: &std::path::Path, shard: u16) -> Result<Box<RawValue>, Failed
         let failed = Failed::new(Exit::Failure, format!("the events cannot be counted: {error}"));
         failed.hint("`axiom events verify` tells what of them can be read")
     };
-    let reader = Reader::open(Arc::new(Machine), &folder).map_err(|error| failed(&error))?;
+    // What was counted last may be in an older tier by now.
+    let store = store.map(open_store).transpose()?;
+    let shelves = Shelves::open(&folder, store).map_err(|error| tiers_failed(&error))?;
+    let reader = Reader::open_with(Arc::new(Machine), &folder, Arc::new(shelves));
+    let reader = reader.map_err(|error| failed(&error))?;
     let report = stats_of(reader).await.map_err(|error| failed(&error))?;
     serde_json::from_slice(&report).map_err(|error| failed(&error))
 }
