@@ -609,7 +609,8 @@ impl Shared {
         let Some(ledger) = &inner.ledger else { return };
         let unsaved = ledger.unsaved();
         let is_news = unsaved == 1 || unsaved >= self.options.checkpoint_messages;
-        if is_news || (inner.is_full && ledger.room() > 0) || self.must_wake(inner) {
+        let may_read_on = inner.is_full && (ledger.room() > 0 || ledger.is_stuck());
+        if is_news || may_read_on || self.must_wake(inner) {
             self.changed.notify_one();
         }
     }

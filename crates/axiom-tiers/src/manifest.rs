@@ -300,7 +300,7 @@ pub struct Snapshot {
     folder: PathBuf,
     state: State,
     read: Read,
-    /// `None` where the folder cannot be written: a copy, or somebody else's.
+    /// `None` where the folder cannot be written.
     _pin: Option<Pin>,
 }
 
@@ -308,18 +308,21 @@ impl Snapshot {
     /// Pins the state of a shard's manifest. May be done beside the process that changes it, and without one.
     ///
     /// # Errors
-    /// When the manifest cannot be read, or is damaged.
+    /// When the manifest cannot be read, or is damaged; and when it cannot be pinned in a folder that may be written.
     pub fn open(folder: &Path) -> Result<Snapshot, ManifestError> {
         // Before the manifest is read: from now on nothing is deleted, and then only what this state does not show.
-        let pin = Pin::take(&pins::folder(folder));
-        let (state, read) = load(&Machine, folder, 0)?;
-        let pin = match pin.and_then(|mut pin| pin.lift(Floor::of(&state)).map(|()| pin)) {
+        let mut pin = match Pin::take(&pins::folder(folder)) {
             Ok(pin) => Some(pin),
-            Err(error) => {
+            Err(error) if is_unwritable(error.kind()) => {
                 tracing::debug!(%error, folder = %folder.display(), "events are read without a pin");
                 None
             }
+            Err(source) => return Err(failed("pin what is shown by", &folder.join(NAME), source)),
         };
+        let (state, read) = load(&Machine, folder, 0)?;
+        if let Some(Err(error)) = pin.as_mut().map(|pin| pin.lift(Floor::of(&state))) {
+            tracing::debug!(%error, folder = %folder.display(), "a pin keeps more than it has to");
+        }
         Ok(Snapshot {
             folder: folder.to_owned(),
             state,
@@ -355,6 +358,18 @@ impl Snapshot {
         let (_, read) = load(&Machine, &self.folder, 0)?;
         Ok(read != self.read)
     }
+}
+
+/// A copy, somebody else's folder, a full disk, or nothing there: better to read without a pin than not at all.
+fn is_unwritable(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::NotFound
+    )
 }
 
 /// What the file says, and how much of it was read.

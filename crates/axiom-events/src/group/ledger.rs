@@ -180,6 +180,11 @@ impl Ledger {
         self.buffer_max.saturating_sub(held)
     }
 
+    /// Whether there is no room until a checkpoint has what is given up: as long as it does not, everything behind is remembered.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.room() == 0 && !self.parking.is_empty()
+    }
+
     /// Takes in a message from the log, unless it was settled before; `attempts` from an earlier life.
     pub(super) fn take(&mut self, offset: u64, key: u64, attempts: u32) {
         if offset >= self.read_to && !self.settled.contains(&offset) {

@@ -170,6 +170,7 @@ impl GroupRunner {
             .map(|since| since + options.checkpoint_pause);
         let is_due = due.is_some_and(|due| due <= now)
             || ledger.unsaved() >= options.checkpoint_messages
+            || ledger.is_stuck()
             || ledger.read_to() - running.saved_read_to >= IDLE_EVENTS;
         let pause = running.not_before.filter(|not_before| *not_before > now);
         if pause.is_none() && (is_asked || is_due) {

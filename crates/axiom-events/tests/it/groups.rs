@@ -534,6 +534,25 @@ async fn one_that_stalls_holds_up_the_reading() {
     );
 }
 
+/// What is parked is remembered until a checkpoint has it, and so is all that was settled behind it.
+#[tokio::test]
+async fn one_that_is_given_up_makes_room() {
+    let (_log, running) = with_group(options(), &["t"; 40]).await;
+    let [mut slow, mut quick] = consumers(&running).await.unwrap();
+    let held = next(&mut slow).await;
+    for _ in 1..16 {
+        next(&mut quick).await.ack().unwrap();
+    }
+    assert!(next_if_any(&mut quick).await.is_none(), "sixteen are remembered");
+    running.group.checkpoint().await.unwrap();
+    assert_eq!(running.status().unsaved, 0);
+    held.park("no good").unwrap();
+    for _ in 16..40 {
+        next(&mut quick).await.ack().unwrap();
+    }
+    running.end().await.unwrap();
+}
+
 #[test]
 fn a_log_that_is_closed_ends_it() {
     block_on(async {

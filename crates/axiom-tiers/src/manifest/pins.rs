@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::state::State;
 
 const SUFFIX: &str = ".pin";
 /// A pin may be taken for a stale one while it is made; then it is made again.
-const TRIES: usize = 16;
+const TRIES: usize = 64;
 
 /// What must not be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +75,11 @@ impl Pin {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 created => created?,
             };
-            flock(file.file(), FlockOperation::NonBlockingLockExclusive)?;
-            // Between these two steps it looked stale, and may have been removed.
+            // Between these two steps it looks stale: whoever sees that locks it and removes it.
+            match flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
+                Err(error) if error == Errno::WOULDBLOCK => continue,
+                locked => locked?,
+            }
             if is_at(&file, &path) {
                 return Ok(Pin { path, file });
             }

@@ -226,3 +226,24 @@ fn a_pin_whose_owner_died_is_removed() {
     assert_eq!(manifest.floor().unwrap(), Floor::of(&manifest.now()));
     assert!(!stale.exists());
 }
+
+#[test]
+fn whoever_looks_for_stale_pins_never_keeps_one_from_being_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = three(folder.path());
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    manifest.floor().unwrap();
+                }
+            });
+        }
+        for _ in 0..2000 {
+            let snapshot = Snapshot::open(folder.path()).unwrap();
+            assert!(snapshot._pin.is_some());
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
