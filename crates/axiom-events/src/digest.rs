@@ -45,12 +45,13 @@ pub(crate) struct Alone {
     pub(crate) body_bytes: u32,
 }
 
-/// Events of one stream in a block: their versions follow one another.
+/// Events of one stream in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stretch {
     pub(crate) stream: u32,
     pub(crate) first_version: u64,
-    pub(crate) count: u32,
+    /// From the first to the last. As many events as that, but where an older tier has retired some of them.
+    pub(crate) versions: u32,
 }
 
 /// What is counted together.
@@ -104,14 +105,17 @@ impl Digest {
     ) -> Digest {
         let mut tasks = Tally::new(names.len());
         let mut streams = Tally::new(names.len());
-        let mut first_versions = vec![0; names.len()];
+        let mut versions = vec![(0, 0); names.len()];
         let mut by_second = Cells::default();
         let mut by_hour = Cells::default();
         let mut counters = Counters::new(names);
         let mut alone = Vec::new();
         for event in events {
-            if streams.add(event.stream) {
-                first_versions[event.stream as usize] = event.version;
+            let is_first = streams.add(event.stream);
+            let (first, last) = &mut versions[event.stream as usize];
+            *last = event.version;
+            if is_first {
+                *first = event.version;
             }
             let second = Cell {
                 time: event.time.div_euclid(SECOND),
@@ -158,10 +162,14 @@ impl Digest {
             }
         }
         let names = counters.names;
-        let streams = streams.found().map(|(stream, count)| Stretch {
-            stream,
-            first_version: first_versions[stream as usize],
-            count,
+        let streams = streams.found().map(|(stream, _)| {
+            let (first, last) = versions[stream as usize];
+            let versions = last.saturating_sub(first).saturating_add(1);
+            Stretch {
+                stream,
+                first_version: first,
+                versions: u32::try_from(versions).unwrap_or(u32::MAX),
+            }
         });
         Digest {
             first_offset,

@@ -193,7 +193,10 @@ impl Reader {
     /// The older tiers, and which of their pieces come before these segments. The segments must have been listed first:
     /// what is not among them is in a tier by then.
     pub(crate) fn before(&self, segments: &[Arc<Placed>]) -> Option<(Arc<dyn Shelf>, usize)> {
-        let first = segments.first()?.segment.begin.first_offset;
+        let first = match segments.first() {
+            Some(placed) => placed.segment.begin.first_offset,
+            None => self.end(),
+        };
         let shelf = self.shelf()?;
         let count = shelf
             .pieces()

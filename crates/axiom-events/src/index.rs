@@ -54,6 +54,7 @@ pub(crate) struct Posting {
     pub(crate) block: u32,
     /// Version of the first; 0 where there are no versions.
     pub(crate) first_version: u64,
+    /// How many events; of a stream, how many versions from the first to the last.
     pub(crate) count: u32,
 }
 
@@ -155,7 +156,7 @@ impl Index {
                 .push(Posting {
                     block,
                     first_version: stretch.first_version,
-                    count: stretch.count,
+                    count: stretch.versions,
                 });
         }
         let cell = |cell: &Cell| Cell {

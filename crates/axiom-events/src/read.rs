@@ -130,7 +130,12 @@ impl Reader {
             archive.refresh()?;
             self.segments.hide(archive.shelf().hot_from());
         }
-        self.segments.refresh()
+        self.segments.refresh()?;
+        // What was the newest segment may be followed by others now.
+        if let Some(archive) = &self.archive {
+            self.segments.hide(archive.shelf().hot_from());
+        }
+        Ok(())
     }
 
     /// The oldest offset that is kept.
@@ -227,8 +232,9 @@ impl Reader {
     /// What is at an offset below the end.
     fn locate(&self, offset: u64) -> Result<At, ReadError> {
         loop {
+            // Without a segment everything there was is older.
             let Some(placed) = self.segments.segment_of(offset) else {
-                return Ok(At::Beyond);
+                return Ok(At::Older(self.end()));
             };
             let first = placed.segment.begin.first_offset;
             if offset < first {
@@ -239,6 +245,7 @@ impl Reader {
                     // Another process has moved it to an older tier, which has its events then.
                     if let Some(archive) = &self.archive {
                         archive.refresh()?;
+                        self.segments.hide(archive.shelf().hot_from());
                     }
                     self.segments.forget(&placed);
                 }

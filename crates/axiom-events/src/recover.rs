@@ -74,7 +74,17 @@ pub(crate) fn look(disk: Arc<dyn Disk>, folder: &Path) -> Result<Segments, ReadE
     // Before the segments: whoever writes makes one when a segment has ended.
     let counted = checkpoint::load(disk.as_ref(), folder, &mut Streams::default());
     let files = Files::new(disk);
-    let list = list(&files, folder, &mut damage)?;
+    // A segment may go to an older tier between its listing and its opening. Each time there is one less.
+    let list = loop {
+        match list(&files, folder, &mut damage) {
+            Err(ReadError::Disk { path, source })
+                if path != folder && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                damage.clear();
+            }
+            listed => break listed?,
+        }
+    };
     let end = match list.last() {
         Some(newest) => walk_all(&newest.segment, None, |_| {})?.end.offset,
         None => 0,

@@ -172,6 +172,8 @@ impl Segments {
             match Segment::open(&self.files, segment::path(folder, first)) {
                 Ok(segment) => self.push(Arc::new(Placed::unread(segment, None))),
                 Err(ReadError::Damaged { .. }) => {}
+                // It went to an older tier since the folder was listed.
+                Err(ReadError::Disk { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
@@ -195,9 +197,8 @@ impl Segments {
 
     /// The oldest offset that is kept.
     pub(crate) fn first(&self) -> u64 {
-        self.read()
-            .first()
-            .map_or(0, |placed| placed.segment.begin.first_offset)
+        let first = |placed: &Arc<Placed>| placed.segment.begin.first_offset;
+        self.read().first().map_or_else(|| self.end(), first)
     }
 
     /// Adds a segment that begins where the last one ends.
@@ -362,6 +363,7 @@ impl Segments {
             sum -= bytes;
             if oldest != first_offset
                 && let Some(placed) = self.segment_of(oldest)
+                && placed.segment.begin.first_offset == oldest
             {
                 *placed.index_mut() = None;
             }

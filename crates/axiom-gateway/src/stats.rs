@@ -5,6 +5,7 @@
 //! again where its last commit ended, so a restart changes no number. It commits every five minutes or half a million
 //! events, whichever is first, and when the gateway ends: that is what is read again after a crash.
 
+mod call;
 mod calls;
 mod histogram;
 mod report;
@@ -28,7 +29,7 @@ use servers::Servers;
 pub(crate) use servers::Since;
 
 /// Raised whenever other numbers or other bytes would come of the same events.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const COMMIT_EVENTS: u64 = 500_000;
 const COMMIT_PAUSE: Duration = Duration::from_secs(300);
 /// How often what was recorded is looked at. Whoever asks makes it look at once.

@@ -234,38 +234,41 @@ impl<P: Projection> Machine<P> {
     }
 
     fn apply(&mut self, recorded: &Recorded<'_>) -> Result<(), ProjectionError> {
-        let shared = Arc::clone(&self.shared);
-        let store = &shared.store;
-        let is_own = recorded.event.stream.starts_with('$') && !self.filter.stream_prefix.starts_with('$');
+        let Machine {
+            shared,
+            filter,
+            checkpoint,
+            emit,
+            dirty,
+            ..
+        } = self;
+        let projection = &shared.store.projection;
+        let is_own = recorded.event.stream.starts_with('$') && !filter.stream_prefix.starts_with('$');
         let partition = match is_own {
             true => None,
-            false => store.projection.partition(recorded),
+            false => projection.partition(recorded),
         };
         if let Some(partition) = partition {
-            self.emit.is_silent = recorded.offset < self.checkpoint.silent_until;
-            let is_there = shared.states().held.contains_key(&*partition);
-            let loaded = match is_there {
-                true => None,
-                false => Some(shared.stored(&partition)?.unwrap_or_default()),
-            };
+            emit.is_silent = recorded.offset < checkpoint.silent_until;
             let mut states = shared.states();
-            states.clock += 1;
-            let used = states.clock;
-            if let Some(state) = loaded {
-                let is_dirty = false;
+            if !states.held.contains_key(&*partition) {
+                drop(states);
                 let held = Held {
-                    state,
-                    used,
-                    is_dirty,
+                    state: shared.stored(&partition)?.unwrap_or_default(),
+                    used: 0,
+                    is_dirty: false,
                 };
+                states = shared.states();
                 states.held.insert(partition.as_ref().into(), held);
             }
+            states.clock += 1;
+            let used = states.clock;
             let held = states.held.get_mut(&*partition).expect("it was put there");
-            store.projection.apply(&mut held.state, recorded, &mut self.emit);
+            projection.apply(&mut held.state, recorded, emit);
             held.used = used;
             if !held.is_dirty {
                 held.is_dirty = true;
-                self.dirty.insert(partition.as_ref().into());
+                dirty.insert(partition.as_ref().into());
             }
             self.events += 1;
         }

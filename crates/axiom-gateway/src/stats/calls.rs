@@ -1,11 +1,11 @@
 //! Calls as numbers: of all, of each server, of each tool; since recording began, and lately.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axiom_events::Event;
 use serde::{Deserialize, Serialize};
 
+use super::call::Call;
 use super::histogram::Histogram;
 
 /// Tools that are counted apart, over all servers. Beyond it a tool's calls count for its server, and as `(others)`: names
@@ -39,12 +39,11 @@ pub(super) const OUTCOMES: [(&str, bool); 9] = [
     ("panicked", true),
 ];
 
-/// All calls.
+/// All calls. Each is counted once, where it belongs most narrowly; whoever wants sums adds them up.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Calls {
     /// When the first of them was recorded, nanoseconds since 1970.
     pub(super) since: Option<i64>,
-    pub(super) all: Series,
     /// By server; those that the gateway answered by itself are nobody's.
     pub(super) servers: BTreeMap<String, Server>,
     tools: usize,
@@ -54,16 +53,27 @@ pub(super) struct Calls {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Server {
-    pub(super) series: Series,
     pub(super) tools: BTreeMap<String, Series>,
+    /// Calls that are no tool's.
+    others: Series,
 }
 
 /// Calls of one sort over time.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Series {
-    pub(super) total: Tally,
+    /// The newest piece of the last minute: its number, and what the others do not have yet.
+    newest: (i64, Tally),
+    total: Tally,
     minute: Slots,
     hour: Slots,
+}
+
+/// Calls of one sort: all of them, and lately.
+#[derive(Debug, Default)]
+pub(super) struct Spans {
+    pub(super) total: Tally,
+    pub(super) last_minute: Tally,
+    pub(super) last_hour: Tally,
 }
 
 /// A stretch of time in pieces.
@@ -89,32 +99,9 @@ pub(super) struct Tally {
     pub(super) durations: Histogram,
 }
 
-/// What an event says of a call.
-#[derive(Debug, Deserialize)]
-struct Call<'a> {
-    #[serde(borrow)]
-    method: Cow<'a, str>,
-    #[serde(borrow)]
-    name: Option<Text<'a>>,
-    #[serde(borrow)]
-    server: Option<Text<'a>>,
-    #[serde(borrow)]
-    outcome: Cow<'a, str>,
-    #[serde(default)]
-    request_bytes: u64,
-    #[serde(default)]
-    response_bytes: u64,
-    #[serde(default)]
-    duration_us: u64,
-}
-
-/// A text that is copied only where it has escapes, also as something that may be missing.
-#[derive(Debug, Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 impl Calls {
     pub(super) fn count(&mut self, event: &Event<'_>) {
-        let call: Option<Call<'_>> = serde_json::from_slice(event.body).ok();
+        let call = Call::read(event.body);
         let outcome = call.as_ref().and_then(|call| {
             let place = OUTCOMES.iter().position(|(name, _)| *name == call.outcome)?;
             u8::try_from(place).ok()
@@ -124,57 +111,120 @@ impl Calls {
             return;
         };
         self.since.get_or_insert(event.time);
-        let add = |series: &mut Series| series.add(event.time, &call, outcome);
-        add(&mut self.all);
-        let server = call.server.as_ref().map_or("", |text| &*text.0);
-        let is_known = self.servers.contains_key(server) || self.servers.len() < SERVERS_MAX;
-        let name = if is_known { server } else { OTHERS };
-        if !self.servers.contains_key(name) {
-            self.servers.insert(name.to_owned(), Server::default());
-        }
-        let known = self.servers.get_mut(name).expect("it was put there");
-        add(&mut known.series);
-        if call.method != "tools/call" {
-            return;
-        }
-        // At the endpoint of all servers its name has the server's in front.
-        let whole = call.name.as_ref().map_or("", |text| &*text.0);
-        let own = whole
-            .strip_prefix(server)
-            .and_then(|rest| rest.strip_prefix("__"));
-        let tool = own.filter(|own| !own.is_empty()).unwrap_or(whole);
-        if let Some(series) = known.tools.get_mut(tool) {
-            return add(series);
-        }
-        let tool = if self.tools < TOOLS_MAX {
-            self.tools += 1;
-            tool
-        } else {
-            OTHERS
+        let tools = &mut self.tools;
+        let server = entry(&mut self.servers, &call.server, |servers| {
+            servers.len() < SERVERS_MAX
+        });
+        let series = match call.tool() {
+            None => &mut server.others,
+            Some(tool) => entry(&mut server.tools, tool, |_| {
+                let fits = *tools < TOOLS_MAX;
+                *tools += usize::from(fits);
+                fits
+            }),
         };
-        add(known.tools.entry(tool.to_owned()).or_default());
+        series.add(event.time, &call, outcome);
+    }
+
+    /// All calls there were.
+    pub(super) fn spans(&self, now: i64) -> Spans {
+        let mut sum = Spans::default();
+        for server in self.servers.values() {
+            server.add_to(&mut sum, now);
+        }
+        sum
+    }
+}
+
+/// What is kept under this name, or under that for all others where nothing more fits.
+fn entry<'m, V: Default>(
+    kept: &'m mut BTreeMap<String, V>,
+    name: &str,
+    fits: impl FnOnce(&BTreeMap<String, V>) -> bool,
+) -> &'m mut V {
+    let is_known = kept.contains_key(name);
+    let name = if is_known || fits(kept) { name } else { OTHERS };
+    if !is_known && !kept.contains_key(name) {
+        kept.insert(name.to_owned(), V::default());
+    }
+    kept.get_mut(name).expect("it was put there")
+}
+
+impl Server {
+    pub(super) fn spans(&self, now: i64) -> Spans {
+        let mut sum = Spans::default();
+        self.add_to(&mut sum, now);
+        sum
+    }
+
+    fn add_to(&self, sum: &mut Spans, now: i64) {
+        for series in self.tools.values().chain([&self.others]) {
+            series.add_to(sum, now);
+        }
     }
 }
 
 impl Series {
     fn add(&mut self, time: i64, call: &Call<'_>, outcome: u8) {
-        self.total.add(call, outcome);
-        self.minute.add(MINUTE, time, call, outcome);
-        self.hour.add(HOUR, time, call, outcome);
+        let slot = time.div_euclid(MINUTE.slot);
+        if slot > self.newest.0 {
+            let newest = std::mem::replace(&mut self.newest, (slot, Tally::default()));
+            self.settle(&newest);
+        }
+        if slot == self.newest.0 {
+            self.newest.1.add(call, outcome);
+        } else {
+            // Threads hand over one after the other, so some come late.
+            let mut late = Tally::default();
+            late.add(call, outcome);
+            self.settle(&(slot, late));
+        }
     }
 
-    pub(super) fn last_minute(&self, now: i64) -> Tally {
-        self.minute.sum(MINUTE, now)
+    fn settle(&mut self, (slot, tally): &(i64, Tally)) {
+        if *tally == Tally::default() {
+            return;
+        }
+        self.total.add_all(tally);
+        self.minute.add_all(MINUTE, *slot, tally);
+        self.hour.add_all(HOUR, hour_slot(*slot), tally);
     }
 
-    pub(super) fn last_hour(&self, now: i64) -> Tally {
-        self.hour.sum(HOUR, now)
+    pub(super) fn spans(&self, now: i64) -> Spans {
+        let mut sum = Spans::default();
+        self.add_to(&mut sum, now);
+        sum
+    }
+
+    fn add_to(&self, sum: &mut Spans, now: i64) {
+        let (slot, newest) = &self.newest;
+        sum.total.add_all(&self.total);
+        sum.total.add_all(newest);
+        self.minute.add_to(&mut sum.last_minute, MINUTE, now);
+        if MINUTE.has(*slot, now) {
+            sum.last_minute.add_all(newest);
+        }
+        self.hour.add_to(&mut sum.last_hour, HOUR, now);
+        if HOUR.has(hour_slot(*slot), now) {
+            sum.last_hour.add_all(newest);
+        }
+    }
+}
+
+/// In which piece of an hour a piece of a minute lies.
+fn hour_slot(minute_slot: i64) -> i64 {
+    minute_slot.div_euclid(HOUR.slot / MINUTE.slot)
+}
+
+impl Span {
+    /// Whether a piece is not over yet, now.
+    fn has(self, slot: i64, now: i64) -> bool {
+        slot > now.div_euclid(self.slot) - self.slots
     }
 }
 
 impl Slots {
-    fn add(&mut self, span: Span, time: i64, call: &Call<'_>, outcome: u8) {
-        let slot = time.div_euclid(span.slot);
+    fn add_all(&mut self, span: Span, slot: i64, tally: &Tally) {
         let newest = self.0.last().map_or(slot, |(newest, _)| slot.max(*newest));
         let oldest = newest - span.slots + 1;
         let gone = self.0.partition_point(|(slot, _)| *slot < oldest);
@@ -183,24 +233,15 @@ impl Slots {
             return;
         }
         match self.0.binary_search_by_key(&slot, |(slot, _)| *slot) {
-            Ok(place) => self.0[place].1.add(call, outcome),
-            Err(place) => {
-                let mut tally = Tally::default();
-                tally.add(call, outcome);
-                self.0.insert(place, (slot, tally));
-            }
+            Ok(place) => self.0[place].1.add_all(tally),
+            Err(place) => self.0.insert(place, (slot, tally.clone())),
         }
     }
 
-    fn sum(&self, span: Span, now: i64) -> Tally {
-        let newest = now.div_euclid(span.slot);
-        let mut sum = Tally::default();
-        for (slot, tally) in &self.0 {
-            if *slot > newest - span.slots {
-                sum.add_all(tally);
-            }
+    fn add_to(&self, sum: &mut Tally, span: Span, now: i64) {
+        for (_, tally) in self.0.iter().filter(|(slot, _)| span.has(*slot, now)) {
+            sum.add_all(tally);
         }
-        sum
     }
 }
 

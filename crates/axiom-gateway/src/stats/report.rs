@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::calls::{Calls, Series, Tally};
+use super::calls::{Calls, Spans, Tally};
 use super::servers::Servers;
 
 /// What the numbers are as of.
@@ -86,19 +86,19 @@ pub(super) fn report<'a>(calls: &'a Calls, servers: &Servers, as_of: AsOf) -> Re
         behind: as_of.behind,
         lost: as_of.lost,
         unknown: calls.unknown,
-        all: numbers(&calls.all, as_of.now),
+        all: numbers(&calls.spans(as_of.now)),
         servers: calls
             .servers
             .iter()
             .map(|(name, server)| Server {
                 server: (!name.is_empty()).then_some(name),
-                numbers: numbers(&server.series, as_of.now),
+                numbers: numbers(&server.spans(as_of.now)),
                 tools: server
                     .tools
                     .iter()
                     .map(|(tool, series)| Tool {
                         tool,
-                        numbers: numbers(series, as_of.now),
+                        numbers: numbers(&series.spans(as_of.now)),
                     })
                     .collect(),
             })
@@ -106,11 +106,11 @@ pub(super) fn report<'a>(calls: &'a Calls, servers: &Servers, as_of: AsOf) -> Re
     }
 }
 
-fn numbers(series: &Series, now: i64) -> Numbers {
+fn numbers(spans: &Spans) -> Numbers {
     Numbers {
-        total: sum(&series.total),
-        last_minute: sum(&series.last_minute(now)),
-        last_hour: sum(&series.last_hour(now)),
+        total: sum(&spans.total),
+        last_minute: sum(&spans.last_minute),
+        last_hour: sum(&spans.last_hour),
     }
 }
 

@@ -10,7 +10,7 @@ use axiom_tiers::manifest::{Change, Hold};
 use axiom_tiers::service::{Options, RETIRED_KIND};
 use axiom_tiers::{Limits, Retention, Service};
 
-use crate::world::{All, World, all, expected, expected_of};
+use crate::world::{All, STREAMS, World, all, expected, expected_of, versions_of};
 
 const EVENTS: u64 = 1500;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -173,6 +173,22 @@ fn a_tenants_events_go_out_of_files_that_others_share() {
     })
     .count;
     assert_eq!(of_tenant(&world, "acme"), hot_of_acme, "and out of the totals");
+    // Of each stream there are holes now, and it has the others from any version on.
+    for stream in STREAMS {
+        let left = versions_of(EVENTS, stream, |offset, event| {
+            offset >= hot_from || event.tenant != "acme"
+        });
+        let last = left.last().expect("not all of it is acme's").0;
+        for from in (0..=last).step_by(7).chain([last, last + 1]) {
+            let found = world.beside().stream(stream, from, usize::MAX).unwrap();
+            let wanted = left.iter().filter(|(version, _)| *version >= from);
+            let found = found.iter().map(|hit| {
+                let recorded = hit.recorded();
+                (recorded.version, recorded.offset)
+            });
+            assert!(found.eq(wanted.copied()), "{stream} from {from}");
+        }
+    }
     assert_eq!(
         world.objects().iter().map(|object| object.rows).sum::<u64>(),
         left.count - (EVENTS - hot_from)

@@ -233,6 +233,27 @@ pub(crate) fn expected_of(events: u64, is_left: impl Fn(u64, &Event<'_>) -> bool
     }
 }
 
+/// Versions and offsets of a stream's events that are left of so many.
+pub(crate) fn versions_of(
+    events: u64,
+    stream: &str,
+    is_left: impl Fn(u64, &Event<'_>) -> bool,
+) -> Vec<(u64, u64)> {
+    let mut next = 0;
+    let mut left = Vec::new();
+    for offset in 0..events {
+        with_event(offset, |event| {
+            if event.stream == stream {
+                if is_left(offset, event) {
+                    left.push((next, offset));
+                }
+                next += 1;
+            }
+        });
+    }
+    left
+}
+
 /// Offsets of what was found, and a totals query's groups.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answers {
