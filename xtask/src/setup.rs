@@ -41,6 +41,11 @@ const NPM: &[Group] = &[
         why: "a server of revision 2025-06-18 with the SDK of its day",
         source: "legacy-2025-06-18",
     },
+    Group {
+        name: "duckdb",
+        why: "DuckDB's library, which `axiom sql --engine duckdb` loads",
+        source: "duckdb",
+    },
 ];
 
 const PYTHON: &[Group] = &[

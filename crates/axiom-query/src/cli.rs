@@ -28,7 +28,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Sql {
     /// The query
-    #[arg(required_unless_present = "schema")]
+    #[arg(required_unless_present_any = ["schema", "print_setup"])]
     pub query: Option<String>,
 
     /// Folder of the event store
@@ -47,8 +47,39 @@ pub struct Sql {
     #[arg(long)]
     pub schema: bool,
 
+    /// Who answers
+    #[arg(long, value_enum, default_value_t = Engine::Datafusion)]
+    pub engine: Engine,
+
+    #[command(flatten)]
+    pub duckdb: DuckDb,
+
     #[command(flatten)]
     pub bounds: Bounds,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// What is built in
+    Datafusion,
+    /// DuckDB, whose library must be on this machine
+    Duckdb,
+}
+
+/// What only DuckDB needs.
+#[derive(Debug, Args)]
+pub struct DuckDb {
+    /// DuckDB's library [default: AXIOM_DUCKDB_LIBRARY, else beside this program, else where the system looks]
+    #[arg(long, value_name = "PATH")]
+    pub duckdb_library: Option<PathBuf>,
+
+    /// Copy what is in an object store to this machine for the time of the query
+    #[arg(long)]
+    pub copy_cold: bool,
+
+    /// Print the SQL that makes the tables in a DuckDB of your own, and end
+    #[arg(long)]
+    pub print_setup: bool,
 }
 
 #[derive(Debug, Args)]

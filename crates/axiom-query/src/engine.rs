@@ -50,9 +50,8 @@ pub struct Answer {
     deadline: time::Instant,
     timeout: std::time::Duration,
     cancelled: Cancelled,
-    /// The files are not deleted while it is held.
-    _pin: Arc<Pin>,
-    _permit: OwnedSemaphorePermit,
+    /// What must be there until the last row: files that are not deleted meanwhile, the place among the queries that run.
+    _held: Box<dyn Send>,
 }
 
 /// Ends queries that were given its [`Cancelled`]. Dropping it ends nothing.
@@ -78,7 +77,7 @@ impl Cancel {
 impl Cancelled {
     /// # Cancel safety
     /// Safe: nothing is consumed.
-    async fn cancelled(&mut self) {
+    pub(crate) async fn cancelled(&mut self) {
         if self.0.wait_for(|cancelled| *cancelled).await.is_err() {
             // Nobody is left who could.
             std::future::pending::<()>().await;
@@ -143,8 +142,7 @@ impl Engine {
             deadline,
             timeout,
             cancelled,
-            _pin: pin,
-            _permit: permit,
+            _held: Box::new((pin, permit)),
         })
     }
 
@@ -247,7 +245,7 @@ fn several(error: DataFusionError, sql: &str) -> Fault {
     error.into()
 }
 
-fn took_too_long(timeout: std::time::Duration) -> Fault {
+pub(crate) fn took_too_long(timeout: std::time::Duration) -> Fault {
     Fault::new(
         Code::Timeout,
         format!(
@@ -258,11 +256,30 @@ fn took_too_long(timeout: std::time::Duration) -> Fault {
     .hint("ask for a shorter time or for fewer columns, or give it more time with --timeout")
 }
 
-fn was_cancelled() -> Fault {
+pub(crate) fn was_cancelled() -> Fault {
     Fault::new(Code::Cancelled, "the query was cancelled")
 }
 
 impl Answer {
+    /// Rows of another engine, until `deadline`.
+    pub(crate) fn of(
+        rows: SendableRecordBatchStream,
+        notes: Arc<Notes>,
+        deadline: time::Instant,
+        timeout: std::time::Duration,
+        cancelled: Cancelled,
+    ) -> Answer {
+        Answer {
+            schema: output::schema(&rows.schema()),
+            rows,
+            notes,
+            deadline,
+            timeout,
+            cancelled,
+            _held: Box::new(()),
+        }
+    }
+
     /// The columns: those that [`Answer::next`] gives, under names that differ.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)

@@ -1,14 +1,19 @@
 //! `axiom-query sql`: one query, answered on stdout.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use axiom_core::spawn::blocking;
+use axiom_core::time;
 
-use crate::cli::Sql;
+use crate::cli::{self, Sql};
 use crate::columns::MEANINGS;
-use crate::engine::{Engine, cancel};
+use crate::duckdb::{self, Ended};
+use crate::engine::{Answer, Engine, cancel};
 use crate::fault::{Code, Fault};
 use crate::output::{End, Format, Writer};
 use crate::views::VIEWS;
@@ -16,13 +21,45 @@ use crate::views::VIEWS;
 /// Rows of a table that are shown when nobody says how many.
 const TABLE_ROWS: u64 = 1_000;
 
+/// How long an interrupted query of DuckDB's may take to end. It looks between some thousands of rows.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Who answers.
+enum Answering {
+    DataFusion(Engine),
+    DuckDb(duckdb::Engine),
+}
+
+impl Answering {
+    async fn run(&self, sql: &str) -> Result<Answer, Fault> {
+        // Nobody else cancels it: an interruption drops it.
+        let (_cancel, cancelled) = cancel();
+        match self {
+            Answering::DataFusion(engine) => engine.run(sql, cancelled).await,
+            Answering::DuckDb(engine) => engine.run(sql, cancelled).await,
+        }
+    }
+
+    async fn describe(&self, sql: &str) -> Result<SchemaRef, Fault> {
+        match self {
+            Answering::DataFusion(engine) => engine.describe(sql).await,
+            Answering::DuckDb(engine) => engine.describe(sql).await,
+        }
+    }
+}
+
 pub async fn run(sql: &Sql) -> ExitCode {
+    let mut ended = None;
     let answered = tokio::select! {
         // Dropping it ends the query.
-        answered = answer(sql) => answered,
+        answered = answer(sql, &mut ended) => answered,
         // cancel-safe: the process ends here.
         _ = tokio::signal::ctrl_c() => Err(Fault::new(Code::Cancelled, "interrupted")),
     };
+    if let Some(ended) = &mut ended {
+        // One that does not settle ends with the process.
+        let _settled = time::timeout(SETTLE, ended.wait()).await.is_ok();
+    }
     match answered {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -43,10 +80,37 @@ fn exit(fault: &Fault) -> ExitCode {
     })
 }
 
-async fn answer(sql: &Sql) -> Result<(), Fault> {
+/// Opens the store, for who is to answer.
+async fn open(sql: &Sql, ended: &mut Option<Ended>) -> Result<Answering, Fault> {
     let (dir, limits) = (sql.dir.clone(), sql.bounds.limits());
-    let opened = blocking(move || Engine::open(&dir, limits)).join().await;
-    let engine = opened.ok_or_else(|| Fault::new(Code::Failed, "opening the event store failed"))??;
+    let failed = || Fault::new(Code::Failed, "opening the event store failed");
+    if sql.engine == cli::Engine::Datafusion {
+        let opened = blocking(move || Engine::open(&dir, limits)).join().await;
+        return Ok(Answering::DataFusion(opened.ok_or_else(failed)??));
+    }
+    let (named, copies_cold) = (sql.duckdb.duckdb_library.clone(), sql.duckdb.copy_cold);
+    let opened = blocking(move || {
+        let from_environment = std::env::var_os(duckdb::library::VARIABLE).map(PathBuf::from);
+        let library = duckdb::library::load(named.as_deref(), from_environment)?;
+        duckdb::Engine::open(library, &dir, limits, copies_cold)
+    });
+    let (engine, last) = opened.join().await.ok_or_else(failed)??;
+    *ended = Some(last);
+    Ok(Answering::DuckDb(engine))
+}
+
+async fn print_setup(sql: &Sql) -> Result<(), Fault> {
+    let dir = sql.dir.clone();
+    let made = blocking(move || duckdb::setup::text(&dir)).join().await;
+    let text = made.ok_or_else(|| Fault::new(Code::Failed, "looking into the event store failed"))??;
+    write(text.as_bytes()).map(drop)
+}
+
+async fn answer(sql: &Sql, ended: &mut Option<Ended>) -> Result<(), Fault> {
+    if sql.duckdb.print_setup {
+        return print_setup(sql).await;
+    }
+    let engine = open(sql, ended).await?;
     let format = sql.format.unwrap_or(if std::io::stdout().is_terminal() {
         Format::Table
     } else {
@@ -57,9 +121,7 @@ async fn answer(sql: &Sql) -> Result<(), Fault> {
     }
     let query = sql.query.as_deref().unwrap_or_default();
     let rows_max = sql.rows.or((format == Format::Table).then_some(TABLE_ROWS));
-    // Nobody else cancels it: an interruption drops it.
-    let (_cancel, cancelled) = cancel();
-    let mut answer = engine.run(query, cancelled).await?;
+    let mut answer = engine.run(query).await?;
     let schema = answer.schema();
     let mut writer = Writer::new(format, &schema).map_err(unwritable)?;
     let mut end = End::default();
@@ -103,7 +165,7 @@ pub(crate) fn first_rows(batch: RecordBatch, left: &mut u64, end: &mut End) -> R
     batch.slice(0, kept)
 }
 
-async fn list_tables(engine: &Engine, format: Format) -> Result<(), Fault> {
+async fn list_tables(engine: &Answering, format: Format) -> Result<(), Fault> {
     let mut out = String::new();
     let mut tables = vec![("events", "one row for each event, in all tiers")];
     tables.extend(VIEWS.map(|view| (view.name, view.about)));

@@ -19,7 +19,7 @@ use hot::Hot;
 use wanted::Bounds;
 
 mod files;
-mod hot;
+pub(crate) mod hot;
 mod wanted;
 
 /// Events that a scan by one thread should have at least: less is not worth a thread.

@@ -401,7 +401,10 @@ const SQL_HELP: &str = "Examples:
   axiom sql \"SELECT server, outcome, count(*), max(duration_us) FROM calls GROUP BY server, outcome\"
   axiom sql \"SELECT * FROM events WHERE time > now() - INTERVAL '10 minutes' AND severity >= 3\" --json
   axiom sql --schema
-Another program answers: `cargo build --release -p axiom-query` builds it.";
+  axiom sql --engine duckdb \"SUMMARIZE calls\"
+Another program answers: `cargo build --release -p axiom-query` builds it.
+The dialect is DataFusion's, close to PostgreSQL's. With --engine duckdb it is DuckDB's; that one's library is not part of
+Axiom: name it with --duckdb-library or AXIOM_DUCKDB_LIBRARY, or put libduckdb.so beside axiom.";
 
 #[derive(Debug, Args)]
 pub struct Sql {
@@ -432,8 +435,32 @@ pub struct Sql {
     #[arg(long, value_name = "MIB")]
     pub memory: Option<u64>,
 
+    /// Who answers [default: datafusion]
+    #[arg(long, value_enum)]
+    pub engine: Option<SqlEngine>,
+
+    /// DuckDB's library [default: AXIOM_DUCKDB_LIBRARY, else beside axiom, else where the system looks]
+    #[arg(long, value_name = "PATH")]
+    pub duckdb_library: Option<PathBuf>,
+
+    /// For DuckDB, copy what is in an object store to this machine for the time of the query
+    #[arg(long)]
+    pub copy_cold: bool,
+
+    /// Print the SQL that makes the tables in a DuckDB of your own, over the files that are there now
+    #[arg(long)]
+    pub print_setup: bool,
+
     #[command(flatten)]
     pub at: EventsAt,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SqlEngine {
+    /// What axiom-query has in it
+    Datafusion,
+    /// DuckDB, whose library must be on this machine
+    Duckdb,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

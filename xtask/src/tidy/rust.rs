@@ -17,7 +17,15 @@ const LONG: [(&str, &str); 1] = [(
 )];
 
 /// Modules that may contain `unsafe`, each with its reason.
-const UNSAFE: [(&str, &str); 0] = [];
+const UNSAFE: [(&str, &str); 4] = [
+    (
+        "crates/axiom-duckdb/src/api.rs",
+        "DuckDB's functions, as its header declares them",
+    ),
+    ("crates/axiom-duckdb/src/library.rs", "loads DuckDB's library"),
+    ("crates/axiom-duckdb/src/session.rs", "calls DuckDB's functions"),
+    ("crates/axiom-duckdb/src/import.rs", "copies what DuckDB made"),
+];
 
 pub(crate) fn check(tree: &Tree) -> Vec<Finding> {
     let sources = tree.iter().filter(|(path, _)| path.ends_with(".rs"));

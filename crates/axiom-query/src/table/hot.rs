@@ -1,6 +1,6 @@
 //! The hot tier: blocks of the event log as record batches, made while they are asked for.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -22,14 +22,45 @@ use crate::notes::Notes;
 const BATCHES_AHEAD: usize = 2;
 
 /// Some offsets of a shard's log.
-#[derive(Debug)]
-pub(super) struct Hot {
-    pub(super) shard: u16,
-    pub(super) reader: Reader,
-    pub(super) offsets: Range<u64>,
-    pub(super) wanted: Wanted,
-    pub(super) schema: SchemaRef,
-    pub(super) notes: Arc<Notes>,
+#[derive(Debug, Clone)]
+pub(crate) struct Hot {
+    pub(crate) shard: u16,
+    pub(crate) reader: Reader,
+    pub(crate) offsets: Range<u64>,
+    pub(crate) wanted: Wanted,
+    /// Those of the table's columns that are made.
+    pub(crate) schema: SchemaRef,
+    pub(crate) notes: Arc<Notes>,
+}
+
+impl Hot {
+    /// Gives the events to `take`, some at a time, as long as it wants more. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the log cannot be read. Damage is no error but a note.
+    pub(crate) fn read(
+        &self,
+        rows_max: usize,
+        mut take: impl FnMut(RecordBatch) -> ControlFlow<()>,
+    ) -> Result<(), DataFusionError> {
+        let mut scan = self.reader.scan(self.offsets.clone(), self.wanted.clone());
+        loop {
+            let block = match scan.step() {
+                Ok(Next::Block(block)) => block,
+                Ok(Next::Gap(gap)) => {
+                    self.notes.missing(self.shard, gap);
+                    continue;
+                }
+                Ok(Next::End) => return Ok(()),
+                Err(error) => return Err(DataFusionError::External(Box::new(error))),
+            };
+            for batch in self.batches(&block, rows_max) {
+                if take(batch?).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
 }
 
 impl PartitionStream for Hot {
@@ -41,48 +72,21 @@ impl PartitionStream for Hot {
         let rows_max = context.session_config().batch_size();
         let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), BATCHES_AHEAD);
         let tx = builder.tx();
-        let mut scan = self.reader.scan(self.offsets.clone(), self.wanted.clone());
-        let rows = Rows {
-            shard: self.shard,
-            offsets: self.offsets.clone(),
-            wanted: self.wanted.clone(),
-            schema: Arc::clone(&self.schema),
-        };
-        let notes = Arc::clone(&self.notes);
+        let hot = self.clone();
         // Unpacking a block takes milliseconds, and the disk may take longer.
         builder.spawn_blocking(move || {
-            loop {
-                let block = match scan.step() {
-                    Ok(Next::Block(block)) => block,
-                    Ok(Next::Gap(gap)) => {
-                        notes.missing(rows.shard, gap);
-                        continue;
-                    }
-                    Ok(Next::End) => return Ok(()),
-                    Err(error) => return Err(DataFusionError::External(Box::new(error))),
-                };
-                for batch in rows.batches(&block, rows_max) {
-                    // Nobody wants more.
-                    if tx.blocking_send(batch.map_err(DataFusionError::from)).is_err() {
-                        return Ok(());
-                    }
-                }
-            }
+            hot.read(rows_max, |batch| match tx.blocking_send(Ok(batch)) {
+                Ok(()) => ControlFlow::Continue(()),
+                // Nobody wants more.
+                Err(_) => ControlFlow::Break(()),
+            })
         });
         builder.build()
     }
 }
 
-/// Makes rows of a block's events.
-#[derive(Debug)]
-struct Rows {
-    shard: u16,
-    offsets: Range<u64>,
-    wanted: Wanted,
-    schema: SchemaRef,
-}
-
-impl Rows {
+/// Rows of a block's events.
+impl Hot {
     fn batches<'a>(
         &'a self,
         block: &'a Block,

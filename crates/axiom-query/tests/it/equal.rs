@@ -1,5 +1,5 @@
 //! A thousand random queries have the same answers, whoever reads the events: DataFusion over the hot log and over Parquet,
-//! DuckDB and pyarrow over the same Parquet.
+//! DuckDB as the second engine over both, and Python's DuckDB and pyarrow over the same Parquet.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::process::Command;
 use axiom_query::engine::Engine;
 use serde_json::{Value, json};
 
+use crate::duckdb;
 use crate::random::Random;
 use crate::store::{BEGIN, engine, models, record, rows, seal};
 
@@ -54,6 +55,10 @@ struct Query {
     conditions: Vec<Condition>,
     shape: Shape,
 }
+
+/// What other engines cannot read in the files, or only with help.
+const BODIES: &str =
+    ", sum(byte_count(body_bytes)) AS bytes, max(body) AS body, max(trace) AS trace, min(id) AS id";
 
 const OPS: [&str; 5] = ["=", "<", "<=", ">", ">="];
 
@@ -177,14 +182,17 @@ impl Query {
 
     fn ours_with_bodies(&self) -> String {
         let time = |micros| format!("'{}'", instant(micros));
-        let bodies =
-            ", sum(byte_count(body_bytes)) AS bytes, max(body) AS body, max(trace) AS trace, min(id) AS id";
-        self.sql("events", time, bodies)
+        self.sql("events", time, BODIES)
     }
 
     fn duckdb(&self) -> String {
         let time = |micros| format!("TIMESTAMPTZ '{}'", instant(micros));
         self.sql("events", time, "")
+    }
+
+    fn duckdb_with_bodies(&self) -> String {
+        let time = |micros| format!("TIMESTAMPTZ '{}'", instant(micros));
+        self.sql("events", time, BODIES)
     }
 
     /// For a program that builds the same of pyarrow's parts.
@@ -303,8 +311,27 @@ async fn a_thousand_queries_have_the_same_answers_everywhere() {
         &answers(&by_files, &some).await,
     );
 
+    if let Some(library) = duckdb::library() {
+        // Over the log, which it sees as files that are made for it, and over Parquet.
+        let asked: Vec<String> = queries.iter().map(Query::duckdb).collect();
+        let asked_with_bodies: Vec<String> = queries
+            .iter()
+            .step_by(10)
+            .map(Query::duckdb_with_bodies)
+            .collect();
+        for (name, dir) in [
+            ("DuckDB over the log", hot.path()),
+            ("DuckDB over Parquet", warm.path()),
+        ] {
+            let engine = duckdb::engine(&library, dir);
+            compare(name, &sql, &by_log, &duckdb::answers(&engine, &asked).await);
+            let found = duckdb::answers(&engine, &asked_with_bodies).await;
+            compare(name, &some, &by_log_with_bodies, &found);
+        }
+    }
+
     let Some(python) = python() else {
-        eprintln!("AXIOM_BED is not set: DuckDB and pyarrow were not asked");
+        eprintln!("AXIOM_BED is not set: Python's DuckDB and pyarrow were not asked");
         return;
     };
     let asked = warm.path().join("queries.json");

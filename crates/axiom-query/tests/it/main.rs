@@ -3,6 +3,7 @@
 mod random;
 mod store;
 
+mod duckdb;
 mod equal;
 mod limits;
 mod serve;

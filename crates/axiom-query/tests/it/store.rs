@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axiom_events::disk::Machine;
 use axiom_events::{Append, Batch, Event, EventId, Format, Level, Log, Options, Recorded, TraceId};
-use axiom_query::engine::{Engine, cancel};
+use axiom_query::engine::{Answer, Engine, cancel};
 use axiom_query::fault::Fault;
 use axiom_query::limits::Limits;
 use axiom_query::output::{End, Format as Output, Writer};
@@ -152,7 +152,10 @@ pub(crate) fn engine(dir: &Path) -> Engine {
 /// The rows of a query, as JSON objects.
 pub(crate) async fn rows(engine: &Engine, sql: &str) -> Result<Vec<Value>, Fault> {
     let (_cancel, cancelled) = cancel();
-    let mut answer = engine.run(sql, cancelled).await?;
+    rows_of(engine.run(sql, cancelled).await?).await
+}
+
+pub(crate) async fn rows_of(mut answer: Answer) -> Result<Vec<Value>, Fault> {
     let mut writer = Writer::new(Output::Ndjson, &answer.schema()).expect("JSON takes every type");
     let mut out = Vec::new();
     while let Some(batch) = answer.next().await? {
@@ -168,6 +171,15 @@ pub(crate) async fn rows(engine: &Engine, sql: &str) -> Result<Vec<Value>, Fault
 
 /// The events as the warm tier has them: several files, disjoint by offset, and the manifest that names them.
 pub(crate) fn seal(dir: &Path, models: &[Model]) -> Vec<PathBuf> {
+    seal_and_move(dir, models, None)
+}
+
+/// As [`seal`], and the first file is an object of the cold tier then, at the address that is made of its path.
+pub(crate) fn seal_and_move(
+    dir: &Path,
+    models: &[Model],
+    cold: Option<&dyn Fn(&Path) -> String>,
+) -> Vec<PathBuf> {
     let shard = dir.join("shard-00000");
     let warm = shard.join("warm");
     fs_err::create_dir_all(&warm).expect("the disk is well");
@@ -208,9 +220,24 @@ pub(crate) fn seal(dir: &Path, models: &[Model]) -> Vec<PathBuf> {
             hot_bytes: 0,
             lost: Vec::new(),
         };
-        manifest
-            .change("a test", |_| Some(Change::Seal(Box::new(object))))
-            .expect("the disk is well");
+        let moved = cold.filter(|_| part == 0).map(|address| Change::Replace {
+            removed: vec![object.location.clone()],
+            added: vec![Object {
+                tier: Tier::Cold,
+                location: address(&path),
+                ..object.clone()
+            }],
+            retired: 0,
+            why: "a test".to_owned(),
+        });
+        for change in [Some(Change::Seal(Box::new(object))), moved]
+            .into_iter()
+            .flatten()
+        {
+            manifest
+                .change("a test", |_| Some(change))
+                .expect("the disk is well");
+        }
         files.push(path);
     }
     files

@@ -1,11 +1,12 @@
 //! `axiom sql`: hands the query to the program that can answer it.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 use super::events::place;
-use crate::cli::Sql;
+use crate::cli::{Sql, SqlEngine};
 use crate::outcome::{Exit, Failed};
 use crate::query::{BUILD, program, store_environment};
 use crate::terminal::Terminal;
@@ -23,9 +24,10 @@ pub fn run(sql: &Sql, terminal: &Terminal) -> Result<Exit, Failed> {
     command.arg("sql").arg("--dir").arg(&dir);
     command.envs(store_environment(store.as_ref()));
     command.args(options(sql));
+    command.args(duckdb(sql)?);
     if sql.schema {
         command.arg("--schema");
-    } else {
+    } else if !sql.print_setup {
         // After `--` nothing in a query is taken for an option.
         command.arg("--").arg(query(sql)?);
     }
@@ -74,6 +76,27 @@ fn options(sql: &Sql) -> Vec<String> {
         }
     }
     options
+}
+
+/// What concerns DuckDB alone.
+fn duckdb(sql: &Sql) -> Result<Vec<OsString>, Failed> {
+    let mut options: Vec<OsString> = Vec::new();
+    if sql.engine == Some(SqlEngine::Duckdb) {
+        options.extend(["--engine".into(), "duckdb".into()]);
+    } else if sql.duckdb_library.is_some() || sql.copy_cold || sql.print_setup {
+        let failed = Failed::new(
+            Exit::Usage,
+            "--duckdb-library, --copy-cold and --print-setup concern DuckDB, which was not asked for",
+        );
+        return Err(failed.hint("add --engine duckdb"));
+    }
+    if let Some(library) = &sql.duckdb_library {
+        options.extend(["--duckdb-library".into(), library.into()]);
+    }
+    for (name, is_set) in [("--copy-cold", sql.copy_cold), ("--print-setup", sql.print_setup)] {
+        options.extend(is_set.then(|| name.into()));
+    }
+    Ok(options)
 }
 
 /// From the command line, else from stdin.
