@@ -39,6 +39,7 @@ mod reload;
 mod replay;
 mod replicas;
 mod sql;
+mod stalled;
 mod stats;
 mod tiers;
 

@@ -8,11 +8,11 @@ made up: programs are run and their lines are taken with the time at which they 
 where they lie. Each class is cut at its share, so two runs on one machine differ in times, ports and ids alone.
 
     class      share   from
-    build      30 %    cargo check -vv, npm ci --loglevel silly, pip install -v, apt's and dpkg's logs
+    build      30 %    cargo check -vv, npm ci --loglevel silly, pip install -vv, apt's and dpkg's logs
     test       25 %    CPython's own tests, verbosely, and cargo test
     json       25 %    the gateway's events of MCP traffic with bodies, cargo metadata, rustc's JSON messages
     traceback  8 %     failing Python and Node programs
-    prose      12 %    READMEs and documents of crates and npm packages: in place of what models write
+    prose      12 %    READMEs of crates and npm packages, and what crates say about their code: in place of what models write
 
 The shares are of NDJSON bytes, of BYTES_MAX in all. A source that this machine lacks is named and left out.
 """
@@ -30,8 +30,10 @@ import threading
 import time
 import urllib.request
 
-BYTES_MAX = 64 << 20
+BYTES_MAX = 20 << 20
 SHARES = {"build": 30, "test": 25, "json": 25, "traceback": 8, "prose": 12}
+# No program says more than this, so that none is all there is of its class.
+SAID_MAX = 1536 << 10
 # What an event has as NDJSON beside its body, roughly.
 ENVELOPE_BYTES = 190
 
@@ -75,8 +77,10 @@ class Corpus:
             say(f"left out: {error}")
             return
         task = self.task(name)
+        least = self.left[of] - SAID_MAX
         for line in child.stdout:
-            if not self.event(of, "task.output", task, line.rstrip(b"\n"), level_of(line)):
+            is_taken = self.event(of, "task.output", task, line.rstrip(b"\n"), level_of(line))
+            if not is_taken or self.left[of] < least:
                 child.kill()
                 break
         child.wait()
@@ -114,27 +118,30 @@ def build(corpus, workspace, folder):
             shutil.copy(os.path.join(os.path.dirname(lock), name), place)
         install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "silly"]
         corpus.run("build", "npm", install, cwd=place)
-    subprocess.run([sys.executable, "-m", "venv", f"{folder}/venv"], check=True)
-    for lock in sorted(glob.glob(f"{workspace}/tests/servers/python/*.lock.txt")):
-        install = [f"{folder}/venv/bin/pip", "install", "-v", "--no-deps", "--disable-pip-version-check", "-r", lock]
-        corpus.run("build", "pip", install)
+    lock = f"{workspace}/tests/servers/python/main.lock.txt"
+    install = [sys.executable, "-m", "pip", "install", "-vv", "--no-deps", "--disable-pip-version-check", "-r", lock]
+    corpus.run("build", "pip", [*install, "--target", f"{folder}/pip"])
     # Code that is read rather than built: no more of it than of the rest.
-    for option in [["--stat"], ["-p", "-n", "60"]]:
+    for option in [["--stat"], ["-p", "-n", "20"]]:
         corpus.run("build", "git", ["git", "--no-pager", "log", "--no-color", *option], cwd=workspace)
 
 
 def test(corpus, workspace, folder):
-    names = "json re struct bytes textwrap dict list set decimal fractions statistics datetime csv configparser ast tokenize "
-    names += "difflib enum functools itertools collections heapq random shlex string tarfile zipfile unicode_userstring "
-    names += "argparse inspect pathlib posixpath os tempfile hashlib hmac base64 binascii email http_cookies ipaddress typing "
-    names += "dataclasses descr generators contextlib copy pickle io float int long math cmath complex format range slice "
-    names += "sqlite3 xml_etree minidom html htmlparser urlparse urllib uuid logging unittest doctest"
-    for name in names.split():
-        command = [sys.executable, "-m", "test", "-v", "--timeout", "60", f"test_{name}"]
-        corpus.run("test", "python-test", command, cwd=folder)
+    python_tests(corpus, folder)
     environment = {**os.environ, "CARGO_TARGET_DIR": f"{folder}/target", "CARGO_TERM_COLOR": "never"}
     for package in ["axiom-protocol", "axiom-core"]:
         corpus.run("test", "cargo-test", ["cargo", "test", "-p", package], cwd=workspace, env=environment)
+
+
+def python_tests(corpus, folder):
+    names = "json re struct bytes textwrap dict list set decimal fractions statistics datetime csv configparser ast tokenize "
+    names += "difflib enum functools itertools collections heapq random shlex string unicode_userstring "
+    names += "argparse inspect pathlib posixpath os tempfile hashlib hmac base64 binascii email http_cookies ipaddress typing "
+    names += "dataclasses descr generators contextlib copy pickle float int long math cmath complex format range slice "
+    names += "sqlite3 xml_etree minidom html htmlparser urlparse urllib uuid unittest doctest"
+    for name in names.split():
+        command = [sys.executable, "-m", "test", "-v", "--timeout", "60", f"test_{name}"]
+        corpus.run("test", "python-test", command, cwd=folder)
 
 
 def documents(corpus, workspace, folder, axiom, bed):
@@ -332,11 +339,16 @@ def traceback(corpus, folder):
 def prose(corpus, bed):
     home = os.environ.get("CARGO_HOME", os.path.expanduser("~/.cargo"))
     paths = sorted(glob.glob(f"{home}/registry/src/*/*/*.md")) + sorted(glob.glob(f"{bed}/npm/node_modules/**/*.md", recursive=True))
-    seen = set()
     paths = [path for path in paths if not re.search(r"(?i)change|license|history|release|security|conduct", os.path.basename(path))]
-    for path in paths:
+    seen = set()
+    for path in paths + sorted(glob.glob(f"{home}/registry/src/*/*/src/**/*.rs", recursive=True)):
+        text = open(path, encoding="utf-8", errors="replace").read()
+        if path.endswith(".rs"):
+            # What is said about the code, with its examples.
+            said = re.findall(r"^[ \t]*//[/!] ?(.*)$|^([^\n]*)$", text, re.MULTILINE)
+            text = "\n".join(comment for comment, _ in said)
         task = None
-        for paragraph in re.split(r"\n\s*\n", open(path, encoding="utf-8", errors="replace").read()):
+        for paragraph in re.split(r"\n\s*\n", text):
             # The same sentence in ten READMEs of one project is said once.
             if len(paragraph) < 80 or paragraph in seen:
                 continue
@@ -366,4 +378,5 @@ def main():
             say(f"{name} is {left} B short of its share: there is no more on this machine")
 
 
-main()
+if __name__ == "__main__":
+    main()

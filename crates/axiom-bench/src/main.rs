@@ -96,6 +96,9 @@ struct Gateway {
     /// The gateway's binary; by default $AXIOM_BIN, or else the one beside this program.
     #[arg(long)]
     axiom: Option<PathBuf>,
+    /// The test bed; by default $AXIOM_BED, or else the one of the target directory that this program is in.
+    #[arg(long)]
+    bed: Option<PathBuf>,
     /// Worker threads of nginx and of the floor; the gateway chooses its own number.
     #[arg(long, default_value_t = default_workers())]
     workers: usize,
@@ -117,8 +120,18 @@ impl Gateway {
                 .unwrap_or_default()
                 .with_file_name("axiom")
         };
+        let bed = self
+            .bed
+            .clone()
+            .or_else(|| std::env::var_os("AXIOM_BED").map(PathBuf::from));
+        let in_target = || {
+            std::env::current_exe()
+                .unwrap_or_default()
+                .with_file_name("../test-bed")
+        };
         Setup {
             axiom: named.unwrap_or_else(beside),
+            bed: bed.unwrap_or_else(in_target),
             workers: self.workers,
             effort,
         }
@@ -141,7 +154,7 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Corpus(corpus) => {
-            promises::gather(&corpus.gateway.setup(Effort::QUICK).axiom, &corpus.out)?;
+            promises::gather(&corpus.gateway.setup(Effort::QUICK), &corpus.out)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Compare(compare) => compare.run(),

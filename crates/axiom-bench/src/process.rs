@@ -1,6 +1,6 @@
 //! What the kernel knows about a process and its children: CPU time, memory, cores. Linux only: it reads /proc.
 
-use std::{fs, io, path::Path, process::Child, time::Duration};
+use std::{collections::BTreeMap, fs, io, path::Path, process::Child, time::Duration};
 
 use rustix::{
     process::{Pid, Signal, kill_process},
@@ -35,6 +35,20 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
 /// One of them is gone.
 pub(crate) fn cpu(pids: &[u32]) -> io::Result<Duration> {
     pids.iter().map(|pid| cpu_of(*pid)).sum()
+}
+
+/// What each living thread of a process has used, by the thread's name; threads of one name are counted together.
+///
+/// # Errors
+/// It is gone.
+pub(crate) fn cpu_by_thread(pid: u32) -> io::Result<BTreeMap<String, Duration>> {
+    let mut threads = BTreeMap::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = thread?.path();
+        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        *threads.entry(name.trim().to_owned()).or_default() += thread_cpu(&path).unwrap_or_default();
+    }
+    Ok(threads)
 }
 
 /// The clock ticks of `stat` count ended threads too, but are 10 ms long; `schedstat` counts nanoseconds of living
@@ -86,20 +100,18 @@ fn rss_of(pid: u32) -> io::Result<u64> {
     Ok(kib.unwrap_or(0) * 1024)
 }
 
-/// Keeps the calling thread, and whatever it starts from now on, on one core until it is dropped.
+/// Keeps the calling thread, and whatever it starts from now on, on some cores until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Pinned(CpuSet);
 
 impl Pinned {
-    pub(crate) fn to_one_core() -> io::Result<Pinned> {
+    /// The first ones that it may use; all of them where there are no more.
+    pub(crate) fn to_cores(count: usize) -> io::Result<Pinned> {
         let before = sched_getaffinity(None)?;
-        let mut one = CpuSet::new();
-        one.set(
-            (0..CpuSet::MAX_CPU)
-                .find(|core| before.is_set(*core))
-                .unwrap_or(0),
-        );
-        sched_setaffinity(None, &one)?;
+        let mut some = CpuSet::new();
+        let usable = (0..CpuSet::MAX_CPU).filter(|core| before.is_set(*core));
+        usable.take(count).for_each(|core| some.set(core));
+        sched_setaffinity(None, &some)?;
         Ok(Pinned(before))
     }
 }

@@ -6,10 +6,18 @@ use serde::Serialize;
 
 use crate::report;
 
-mod events;
 mod idle;
 mod path;
 mod serial;
+
+mod agents;
+mod duckdb;
+mod plain;
+
+mod events;
+mod inserted;
+mod questions;
+mod scanned;
 mod stored;
 
 pub(crate) use stored::gather;
@@ -17,8 +25,10 @@ pub(crate) use stored::gather;
 /// How to measure.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    /// The gateway's binary.
+    /// The gateway's binary. `axiom-query` is beside it, if it is built.
     pub(crate) axiom: PathBuf,
+    /// What `cargo xtask setup` installed.
+    pub(crate) bed: PathBuf,
     /// Worker threads of nginx and of the floor: as many as the gateway has.
     pub(crate) workers: usize,
     pub(crate) effort: Effort,
@@ -89,7 +99,7 @@ const fn at_least(id: &'static str, unit: &'static str, goal: f64, gate: f64) ->
     }
 }
 
-const PROMISES: [Promise; 23] = [
+const PROMISES: [Promise; 26] = [
     at_most("P1", "x nginx CPU", 1.4, 1.7),
     at_most("P4", "x nginx CPU", 1.3, 1.6),
     at_most("P5", "x nginx CPU", 1.2, 1.5),
@@ -113,11 +123,14 @@ const PROMISES: [Promise; 23] = [
     at_most("E3-totals", "ms", 10.0, 20.0),
     at_least("E4-ratio", "x NDJSON", 10.0, 8.0),
     at_least("E4-seal-rate", "M events per CPU s", 0.5, 0.25),
+    at_least("E5-duckdb", "x DuckDB", 4.0, 3.0),
+    at_most("Q1-scan", "x DuckDB", 1.0, 1.5),
+    at_most("Q2-start", "ms", 100.0, 250.0),
     at_most("P0", "x nginx CPU", 1.25, 1.4),
 ];
 
 /// Groups of promises that are measured together: the name, and how.
-const SCENARIOS: [(&str, Scenario); 15] = [
+const SCENARIOS: [(&str, Scenario); 18] = [
     ("P0", path::floor),
     ("P1", path::call),
     ("P4", path::list),
@@ -131,8 +144,11 @@ const SCENARIOS: [(&str, Scenario); 15] = [
     ("P13", path::recorded),
     ("E1", events::durable),
     ("E2", events::single),
-    ("E3", events::questions),
+    ("E3", questions::questions),
     ("E4", stored::stored),
+    ("E5", inserted::inserted),
+    ("Q1", scanned::scanned),
+    ("Q2", scanned::started),
 ];
 
 type Scenario = fn(&Setup) -> anyhow::Result<Vec<Finding>>;

@@ -1,12 +1,14 @@
 //! What a request costs: calls, lists and large results beside nginx, many connections, stdio, and both eras.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use axiom_testkit::echo::Eras;
 
 use super::{Finding, Setup};
 use crate::{
     load::Plan,
     measured::Figures,
-    report,
+    process, report,
     request::Work,
     rounds::{self, Case, Outcome, named, ratio},
     subject::{self, Folder, Subject, Upstream},
@@ -196,15 +198,18 @@ pub(super) fn across(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
     }])
 }
 
-/// P13: a call that is recorded, beside one that is not. The log's own threads count too.
+/// P13: a call that is recorded, beside one that is not. The log's own threads count too, and so do the statistics that a
+/// gateway keeps of what it records: nothing is turned off.
 pub(super) fn recorded(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
     let folders = [Folder::new()?, Folder::new()?];
     let direct = subject::echo(&folders[0], Eras::Legacy)?;
     let plain = subject::axiom(&folders[0], &setup.axiom, &http(&direct))?;
     let recording = subject::recording_axiom(&folders[1], &setup.axiom, &http(&direct))?;
     let cases = [&plain, &recording].map(|subject| case(setup, subject, Work::Echo, CONNECTIONS));
+    let before = process::cpu_by_thread(recording.pid())?;
     // A few percent are to be told from nothing.
     let outcomes = rounds::run(&cases, 2 * setup.effort.rounds + 1)?;
+    let share = share_of_workers(&before, &process::cpu_by_thread(recording.pid())?);
     report::say(&report::table(
         "P13: tools/call 1 KiB, not recorded and recorded, 32 connections",
         &outcomes,
@@ -218,8 +223,29 @@ pub(super) fn recorded(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
         id: "P13",
         value: ratio(recording, plain, cpu),
         errors,
-        detail: format!("recorded {:.1} us, not recorded {:.1} us", us[1], us[0]),
+        detail: format!(
+            "recorded {:.1} us, of them {:.1} us outside of the threads that serve calls: log, statistics; not recorded {:.1} us",
+            us[1],
+            us[1] * (1.0 - share),
+            us[0]
+        ),
     }])
+}
+
+/// What part of the CPU time between two looks was used by the threads that serve calls.
+fn share_of_workers(before: &BTreeMap<String, Duration>, after: &BTreeMap<String, Duration>) -> f64 {
+    let used =
+        |(name, cpu): (&String, &Duration)| cpu.saturating_sub(before.get(name).copied().unwrap_or_default());
+    let all: Duration = after.iter().map(used).sum();
+    let workers = after.iter().filter(|(name, _)| name.starts_with("axiom-worker"));
+    for (name, cpu) in after {
+        let share = used((name, cpu)).as_secs_f64() / all.as_secs_f64();
+        report::say(&format!(
+            "P13: {name:<16} {:>5.1} % of the CPU time of recording",
+            share * 100.0
+        ));
+    }
+    workers.map(used).sum::<Duration>().as_secs_f64() / all.as_secs_f64()
 }
 
 /// Everything that is compared, in front of one upstream.

@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) fn added(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
     // On several cores each hop wakes an idle one, and the measurement is of the machine's idle states.
-    let _pinned = Pinned::to_one_core()?;
+    let _pinned = Pinned::to_cores(1)?;
     let bed = Bed::start(
         &Setup {
             workers: 1,

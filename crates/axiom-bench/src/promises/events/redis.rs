@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::corpus::Corpus;
 use crate::measured::as_f64;
 use crate::process;
+use crate::promises::agents::Corpus;
 
 /// Requests on their way: a client that pipelines more does not get faster.
 const PIPELINED: u64 = 1000;

@@ -38,7 +38,7 @@ impl Corpus {
             None => std::env::current_exe()?.with_file_name("axiom-corpus.ndjson"),
         };
         if !path.exists() {
-            gather(&setup.axiom, &path)?;
+            gather(setup, &path)?;
         }
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -117,13 +117,9 @@ impl Line {
 }
 
 /// Gathers a corpus into this file. It takes some minutes: programs are built and tested.
-pub(crate) fn gather(axiom: &Path, out: &Path) -> anyhow::Result<()> {
+pub(crate) fn gather(setup: &Setup, out: &Path) -> anyhow::Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let workspace = here.join("../..");
-    let bed = std::env::var_os("AXIOM_BED").map(PathBuf::from).or_else(|| {
-        let program = std::env::current_exe().ok()?;
-        Some(program.parent()?.parent()?.join("test-bed"))
-    });
     report::say("the corpus is gathered: that takes some minutes");
     let partial = out.with_extension("partial");
     let mut gather = Command::new("python3");
@@ -132,11 +128,8 @@ pub(crate) fn gather(axiom: &Path, out: &Path) -> anyhow::Result<()> {
         .arg("--workspace")
         .arg(&workspace)
         .arg("--axiom")
-        .arg(axiom);
-    gather
-        .arg("--bed")
-        .arg(bed.unwrap_or_default())
-        .stdin(Stdio::null());
+        .arg(&setup.axiom);
+    gather.arg("--bed").arg(&setup.bed).stdin(Stdio::null());
     let status = gather.status().context("python3 does not start")?;
     anyhow::ensure!(
         status.success(),

@@ -1,4 +1,4 @@
-//! The peer: the same columns with the writer's defaults and zstd, as anybody would write them.
+//! Plain Parquet: the same columns with the writer's defaults and zstd, as anybody would write them.
 
 use std::sync::Arc;
 
@@ -14,13 +14,20 @@ use parquet::file::properties::WriterProperties;
 /// Rows that become columns at once.
 const BATCH_ROWS: usize = 8192;
 
-/// How many it takes.
-pub(super) fn bytes(events: &[Recorded<'_>], zstd_level: i32) -> anyhow::Result<usize> {
+/// The file's bytes.
+pub(super) fn file<'a>(
+    mut events: impl Iterator<Item = Recorded<'a>>,
+    zstd_level: i32,
+) -> anyhow::Result<Vec<u8>> {
     let compression = Compression::ZSTD(ZstdLevel::try_new(zstd_level)?);
     let properties = WriterProperties::builder().set_compression(compression).build();
     let mut writer: Option<ArrowWriter<Vec<u8>>> = None;
-    for events in events.chunks(BATCH_ROWS) {
-        let batch = batch(events)?;
+    loop {
+        let next: Vec<Recorded<'a>> = events.by_ref().take(BATCH_ROWS).collect();
+        if next.is_empty() {
+            break;
+        }
+        let batch = batch(&next)?;
         let writer = match &mut writer {
             Some(writer) => writer,
             None => writer.insert(ArrowWriter::try_new(
@@ -32,7 +39,7 @@ pub(super) fn bytes(events: &[Recorded<'_>], zstd_level: i32) -> anyhow::Result<
         writer.write(&batch)?;
     }
     let file = writer.map(ArrowWriter::into_inner).transpose()?;
-    Ok(file.map_or(0, |file| file.len()))
+    Ok(file.unwrap_or_default())
 }
 
 fn batch(events: &[Recorded<'_>]) -> anyhow::Result<RecordBatch> {

@@ -7,8 +7,9 @@ use axiom_events::{Batch, Event, Format, Level};
 /// Tasks that run at the same time.
 pub(super) const TASKS: u64 = 1000;
 /// Ten million events are ten hours.
-const APART_NS: i64 = 3_600_000;
-const FIRST_NS: i64 = 1_700_000_000_000_000_000;
+pub(super) const APART_NS: i64 = 3_600_000;
+/// When the first one happened.
+pub(super) const FIRST_NS: i64 = 1_700_000_000_000_000_000;
 
 /// An endless sequence of events, the same for the same seed.
 pub(super) struct Corpus {
@@ -44,6 +45,12 @@ impl Corpus {
             body: String::new(),
             made: 0,
         }
+    }
+
+    /// So many events, so many of them in each batch.
+    pub(super) fn batches(mut self, events: u64, each: u64) -> impl Iterator<Item = anyhow::Result<Batch>> {
+        let starts = (0..events).step_by(usize::try_from(each.max(1)).unwrap_or(usize::MAX));
+        starts.map(move |start| self.batch(each.min(events - start)))
     }
 
     pub(super) fn batch(&mut self, events: u64) -> anyhow::Result<Batch> {
