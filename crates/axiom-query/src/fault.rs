@@ -35,7 +35,7 @@ pub enum Code {
     Busy,
     /// There is no event store.
     Absent,
-    /// The answer has more rows or bytes than were asked for.
+    /// The query or its answer has more bytes, or the answer more rows, than it may have.
     TooLarge,
     /// The files cannot be read, or a defect of ours.
     Failed,

@@ -26,6 +26,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
@@ -156,9 +157,11 @@ async fn accept(listener: &UnixListener, server: &Arc<Server>) {
 
 impl Server {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
-        let answered = match *request.method() {
-            Method::GET | Method::POST => self.query(request).await,
-            Method::DELETE => self.end(request.uri().path()),
+        let (head, body) = request.into_parts();
+        let body = asked::whole(body).await;
+        let answered = match head.method {
+            Method::GET | Method::POST => self.query(&head, body).await,
+            Method::DELETE => self.end(head.uri.path()),
             _ => {
                 let fault = Fault::new(
                     Code::Query,
@@ -174,8 +177,8 @@ impl Server {
         })
     }
 
-    async fn query(&self, request: Request<Incoming>) -> Result<Response<Body>, Fault> {
-        let asked = Asked::read(request).await?;
+    async fn query(&self, head: &Parts, body: Result<Bytes, Fault>) -> Result<Response<Body>, Fault> {
+        let asked = Asked::of(head, &body?)?;
         let (cancel, cancelled) = cancel();
         let registered = self.running.register(asked.id.clone(), cancel)?;
         let mut answer = self.engine.run(&asked.sql, cancelled).await?;

@@ -13,7 +13,7 @@ use axiom_core::{Draining, spawn};
 use axiom_gateway::options::EventsOptions;
 use axiom_gateway::{Annex, Gateway};
 use axiom_tiers::StoreOptions;
-use axiom_transport::server::{Body, BodyError};
+use axiom_transport::server::{Body, BodyError, discard};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -112,7 +112,11 @@ impl Annex for Queries {
         Box::pin(async move {
             match asking.lease().await {
                 Ok(lease) => forward(request, lease).await,
-                Err(reason) => unavailable(&reason.message, &reason.hint),
+                Err(reason) => {
+                    let (head, body) = request.into_parts();
+                    discard(&head.headers, body).await;
+                    unavailable(&reason.message, &reason.hint)
+                }
             }
         })
     }

@@ -1,9 +1,14 @@
 //! What a request asks: from its address, its headers and its body.
 
-use http_body_util::{BodyExt as _, Limited};
+use std::time::Duration;
+
+use axiom_core::time;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
-use hyper::{HeaderMap, Method, Request};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::fault::{Code, Fault};
@@ -11,6 +16,10 @@ use crate::output::Format;
 
 /// Bytes of a query, with what else is asked.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a longer body that are read all the same, for its client to hear that it is too long.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+/// How long a body may take to arrive.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// Rows of JSON when nobody says how many: what a program holds in memory at once.
 const JSON_ROWS: u64 = 10_000;
 /// Characters of an id.
@@ -34,14 +43,41 @@ pub(super) struct Asked {
     pub(super) id: Option<String>,
 }
 
+/// A request's body. It comes before anything is said about the request: a client that still writes does not listen, and of
+/// a connection that is closed meanwhile it says that it broke.
+///
+/// # Errors
+/// When it is too long, breaks off or takes too long.
+pub(super) async fn whole(mut body: Incoming) -> Result<Bytes, Fault> {
+    let read = async {
+        let (mut kept, mut bytes) = (BytesMut::new(), 0);
+        while bytes <= DISCARDED_BYTES_MAX
+            && let Some(frame) = body.frame().await
+        {
+            let frame = frame.map_err(|error| unreadable(&error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            bytes += data.len();
+            if bytes <= REQUEST_BYTES_MAX {
+                kept.extend_from_slice(&data);
+            }
+        }
+        if bytes > REQUEST_BYTES_MAX {
+            let fault = Fault::new(Code::TooLarge, "the request's body has more than 1 MiB");
+            return Err(
+                fault.hint("long lists of values are shorter as conditions: a range, a prefix, a join")
+            );
+        }
+        Ok(kept.freeze())
+    };
+    let late = |_| unreadable(&format!("it did not arrive within {} s", REQUEST_TIME.as_secs()));
+    time::timeout(REQUEST_TIME, read).await.map_err(late)?
+}
+
 impl Asked {
-    pub(super) async fn read(request: Request<Incoming>) -> Result<Asked, Fault> {
-        let (head, body) = request.into_parts();
+    pub(super) fn of(head: &Parts, body: &[u8]) -> Result<Asked, Fault> {
         let mut words = from_address(head.uri.query().unwrap_or_default())?;
         if head.method == Method::POST {
-            let body = Limited::new(body, REQUEST_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| unreadable(&error.to_string()))?.to_bytes();
-            take_body(&mut words, &head.headers, &body)?;
+            take_body(&mut words, &head.headers, body)?;
         }
         let sql = words.sql.ok_or_else(|| {
             Fault::new(Code::Query, "there is no query")

@@ -57,11 +57,12 @@ impl Server {
     fn send(&self, head: &str, body: &str) -> UnixStream {
         let mut stream = UnixStream::connect(&self.socket).expect("it serves");
         let length = body.len();
-        write!(
-            stream,
-            "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .expect("it serves");
+        let request =
+            format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        // At once, as clients do, and before anything is read.
+        stream
+            .write_all(request.as_bytes())
+            .expect("it reads the request to its end");
         stream
     }
 
@@ -190,6 +191,30 @@ fn answers_in_every_format_and_says_what_is_wrong() {
             "{more} {sql}"
         );
     }
+    // However much a client still has to say: it says it, and then hears what was wrong.
+    let long = format!("SELECT 1 -- {}", "x".repeat(900_000));
+    let too_long = "x".repeat(5 << 20);
+    for (head, body, status, code) in [
+        ("POST /query?nonsense=1 HTTP/1.1", &long, 400, "query"),
+        ("GET /query?sql=SELEC HTTP/1.1", &long, 400, "query"),
+        ("DELETE /query/none HTTP/1.1", &long, 404, "absent"),
+        ("PUT /query HTTP/1.1", &long, 405, "query"),
+        ("POST /query HTTP/1.1", &too_long, 413, "too_large"),
+    ] {
+        let said = server.ask(head, body);
+        assert!(
+            said.head
+                .contains(&format!("content-length: {}", said.body.len())),
+            "{}",
+            said.head
+        );
+        assert_eq!(
+            (said.status, &said.json()["error"]["code"]),
+            (status, &code.into()),
+            "{head}"
+        );
+    }
+    assert_eq!(server.post("", &long).json()["row_count"], 1);
     let place = &server.post("", "SELECT kin FROM events").json()["error"]["at"];
     assert_eq!(*place, serde_json::json!({"line": 1, "column": 8}));
 }
