@@ -5,6 +5,7 @@ use std::fmt;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::error::DataFusionError as Error;
 
+use crate::notes::joined;
 use crate::store::StoreError;
 
 /// The setting that DataFusion names when there is no more temporary space; it has no kind of error of its own for it.
@@ -37,6 +38,8 @@ pub enum Code {
     Absent,
     /// The query or its answer has more bytes, or the answer more rows, than it may have.
     TooLarge,
+    /// Events cannot be read, and the rows without them would pass for all.
+    Incomplete,
     /// The files cannot be read, or a defect of ours.
     Failed,
 }
@@ -52,6 +55,7 @@ impl Code {
             Code::Busy => "busy",
             Code::Absent => "absent",
             Code::TooLarge => "too_large",
+            Code::Incomplete => "incomplete",
             Code::Failed => "failed",
         }
     }
@@ -67,7 +71,7 @@ impl Code {
             Code::Busy => 503,
             Code::Timeout => 504,
             Code::Cancelled => 499,
-            Code::Failed => 500,
+            Code::Incomplete | Code::Failed => 500,
         }
     }
 }
@@ -86,6 +90,14 @@ impl Fault {
     pub fn hint(mut self, hint: impl Into<String>) -> Fault {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// An answer that lacks something, in a form that cannot say so.
+    pub(crate) fn incomplete(warnings: &[String]) -> Fault {
+        Fault::new(
+            Code::Incomplete,
+            format!("the answer would not be whole: {}", joined(warnings)),
+        )
     }
 
     /// As JSON: an object with `error`.

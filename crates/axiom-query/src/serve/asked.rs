@@ -32,6 +32,7 @@ struct Words {
     format: Option<String>,
     rows: Option<u64>,
     id: Option<String>,
+    partial: Option<bool>,
 }
 
 /// A query, and how its answer is wanted.
@@ -41,6 +42,8 @@ pub(super) struct Asked {
     pub(super) format: Format,
     pub(super) rows_max: u64,
     pub(super) id: Option<String>,
+    /// Rows are wanted even where events are missing and the format cannot say it.
+    pub(super) is_partial: bool,
 }
 
 /// A request's body. It comes before anything is said about the request: a client that still writes does not listen, and of
@@ -113,6 +116,7 @@ impl Asked {
             format,
             rows_max,
             id: words.id,
+            is_partial: words.partial.unwrap_or_default(),
         })
     }
 }
@@ -134,9 +138,18 @@ fn from_address(query: &str) -> Result<Words, Fault> {
                     ));
                 }
             },
+            "partial" => match value.parse() {
+                Ok(is_partial) => words.partial = Some(is_partial),
+                Err(_) => {
+                    return Err(Fault::new(
+                        Code::Query,
+                        format!("`partial` is true or false, not {value:?}"),
+                    ));
+                }
+            },
             other => {
                 let fault = Fault::new(Code::Query, format!("a query has no parameter {other:?}"));
-                return Err(fault.hint("there are sql, format, rows and id"));
+                return Err(fault.hint("there are sql, format, rows, id and partial"));
             }
         }
     }
@@ -154,6 +167,7 @@ fn take_body(words: &mut Words, headers: &HeaderMap, body: &[u8]) -> Result<(), 
         words.format = said.format.or(words.format.take());
         words.rows = said.rows.or(words.rows);
         words.id = said.id.or(words.id.take());
+        words.partial = said.partial.or(words.partial);
     } else if !body.is_empty() {
         let sql = std::str::from_utf8(body).map_err(|error| unreadable(&error.to_string()))?;
         words.sql = Some(sql.to_owned());
