@@ -13,7 +13,7 @@ use axiom_core::{Draining, spawn};
 use axiom_gateway::options::EventsOptions;
 use axiom_gateway::{Annex, Gateway};
 use axiom_tiers::StoreOptions;
-use axiom_transport::server::{Body, BodyError};
+use axiom_transport::server::{Body, BodyError, discard};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -32,12 +32,15 @@ pub const BUILD: &str = "cargo build --release -p axiom-query";
 const PATH: &str = "/api/v1/query";
 
 /// Headers that go to the process and back. The others are between a client and the gateway.
-const HEADERS: [HeaderName; 4] = [
+const HEADERS: [HeaderName; 5] = [
     header::ACCEPT,
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CACHE_CONTROL,
+    header::TRAILER,
 ];
+/// Headers of the process's own.
+const TOLD: [&str; 2] = ["axiom-query-id", "axiom-warnings"];
 
 /// The way to the query process.
 #[derive(Debug)]
@@ -112,7 +115,11 @@ impl Annex for Queries {
         Box::pin(async move {
             match asking.lease().await {
                 Ok(lease) => forward(request, lease).await,
-                Err(reason) => unavailable(&reason.message, &reason.hint),
+                Err(reason) => {
+                    let (head, body) = request.into_parts();
+                    discard(&head.headers, body).await;
+                    unavailable(&reason.message, &reason.hint)
+                }
             }
         })
     }
@@ -139,6 +146,10 @@ async fn forward(request: Request<Incoming>, lease: Lease) -> Response<Body> {
         inner
             .headers_mut()
             .insert(header::HOST, HeaderValue::from_static("axiom-query"));
+        // Whether the client takes them is between it and the gateway.
+        inner
+            .headers_mut()
+            .insert(header::TE, HeaderValue::from_static("trailers"));
         sender
             .send_request(inner)
             .await
@@ -161,8 +172,10 @@ async fn forward(request: Request<Incoming>, lease: Lease) -> Response<Body> {
     let mut response = Response::new(Body::stream(body));
     *response.status_mut() = head.status;
     *response.headers_mut() = kept(&head.headers);
-    if let Some(id) = head.headers.get("axiom-query-id") {
-        response.headers_mut().insert("axiom-query-id", id.clone());
+    for name in TOLD {
+        if let Some(value) = head.headers.get(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
     response
 }

@@ -5,5 +5,7 @@ mod store;
 
 mod equal;
 mod limits;
+mod missing;
+mod mutated;
 mod serve;
 mod table;

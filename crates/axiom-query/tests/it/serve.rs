@@ -11,23 +11,25 @@ use crate::limits::GREEDY;
 use crate::store::{models, record};
 
 /// A running process; it ends when its stdin does.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     socket: PathBuf,
-    flight: Option<String>,
+    pub flight: Option<String>,
 }
 
 /// An answer, read to its end.
-struct Said {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(crate) struct Said {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
     /// The body came to its end.
-    is_whole: bool,
+    pub is_whole: bool,
+    /// What came behind it.
+    pub trailers: String,
 }
 
 impl Server {
-    fn start(dir: &Path, more: &[&str]) -> Server {
+    pub(crate) fn start(dir: &Path, more: &[&str]) -> Server {
         let socket = dir.join("socket");
         let mut child = Command::new(env!("CARGO_BIN_EXE_axiom-query"))
             .arg("serve")
@@ -57,15 +59,16 @@ impl Server {
     fn send(&self, head: &str, body: &str) -> UnixStream {
         let mut stream = UnixStream::connect(&self.socket).expect("it serves");
         let length = body.len();
-        write!(
-            stream,
-            "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .expect("it serves");
+        let request =
+            format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        // At once, as clients do, and before anything is read.
+        stream
+            .write_all(request.as_bytes())
+            .expect("it reads the request to its end");
         stream
     }
 
-    fn ask(&self, head: &str, body: &str) -> Said {
+    pub(crate) fn ask(&self, head: &str, body: &str) -> Said {
         let mut said = Vec::new();
         self.send(head, body).read_to_end(&mut said).expect("it serves");
         parse(&said)
@@ -103,14 +106,17 @@ fn parse(said: &[u8]) -> Said {
             head,
             body: rest.to_vec(),
             is_whole: true,
+            trailers: String::new(),
         };
     }
     let (mut body, mut rest, mut is_whole) = (Vec::new(), rest, false);
+    let mut trailers = String::new();
     while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
         let bytes = usize::from_str_radix(std::str::from_utf8(&rest[..end]).expect("it serves"), 16)
             .expect("it serves");
         if bytes == 0 {
             is_whole = true;
+            trailers = String::from_utf8_lossy(&rest[end + 2..]).into_owned();
             break;
         }
         let Some(chunk) = rest.get(end + 2..end + 2 + bytes + 2) else {
@@ -124,11 +130,12 @@ fn parse(said: &[u8]) -> Said {
         head,
         body,
         is_whole,
+        trailers,
     }
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
     }
@@ -190,6 +197,30 @@ fn answers_in_every_format_and_says_what_is_wrong() {
             "{more} {sql}"
         );
     }
+    // However much a client still has to say: it says it, and then hears what was wrong.
+    let long = format!("SELECT 1 -- {}", "x".repeat(900_000));
+    let too_long = "x".repeat(5 << 20);
+    for (head, body, status, code) in [
+        ("POST /query?nonsense=1 HTTP/1.1", &long, 400, "query"),
+        ("GET /query?sql=SELEC HTTP/1.1", &long, 400, "query"),
+        ("DELETE /query/none HTTP/1.1", &long, 404, "absent"),
+        ("PUT /query HTTP/1.1", &long, 405, "query"),
+        ("POST /query HTTP/1.1", &too_long, 413, "too_large"),
+    ] {
+        let said = server.ask(head, body);
+        assert!(
+            said.head
+                .contains(&format!("content-length: {}", said.body.len())),
+            "{}",
+            said.head
+        );
+        assert_eq!(
+            (said.status, &said.json()["error"]["code"]),
+            (status, &code.into()),
+            "{head}"
+        );
+    }
+    assert_eq!(server.post("", &long).json()["row_count"], 1);
     let place = &server.post("", "SELECT kin FROM events").json()["error"]["at"];
     assert_eq!(*place, serde_json::json!({"line": 1, "column": 8}));
 }

@@ -55,15 +55,31 @@ pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Co
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let answered = timeout(QUERY_TIMEOUT, answer(command)).await;
-    let (rows, is_cut) = answered.map_err(|_| Complaint::new("the query took too long: ask for less"))??;
-    let mut rows: Vec<Json> = rows;
+    let answer = answered.map_err(|_| Complaint::new("the query took too long: ask for less"))??;
+    let Answer {
+        mut rows,
+        is_cut,
+        warnings,
+    } = answer;
     let is_end = !is_cut && rows.len() <= count;
     rows.truncate(count);
-    Ok(json!({"rows": rows, "is_end": is_end}))
+    let mut found = json!({"rows": rows, "is_end": is_end});
+    if !warnings.is_empty() {
+        found["warnings"] = warnings.into();
+    }
+    Ok(found)
 }
 
-/// The rows, and whether there were more bytes of them than are read.
-async fn answer(mut command: Command) -> Result<(Vec<Json>, bool), Complaint> {
+/// What the program said.
+struct Answer {
+    rows: Vec<Json>,
+    /// There were more bytes of rows than are read.
+    is_cut: bool,
+    /// Events that are missing.
+    warnings: Vec<String>,
+}
+
+async fn answer(mut command: Command) -> Result<Answer, Complaint> {
     let failed = |error: std::io::Error| Complaint(format!("the query engine cannot be run: {error}"));
     let mut child = command.spawn().map_err(failed)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -74,8 +90,8 @@ async fn answer(mut command: Command) -> Result<(Vec<Json>, bool), Complaint> {
     );
     let rows = rows.map_err(failed)?;
     let is_cut = rows.len() > ROWS_BYTES_MAX;
+    let said = String::from_utf8_lossy(&said.map_err(failed)?).into_owned();
     if !is_cut && !child.wait().await.map_err(failed)?.success() {
-        let said = String::from_utf8_lossy(&said.map_err(failed)?).into_owned();
         let said = said.trim().trim_start_matches("error: ").to_owned();
         return Err(match said.is_empty() {
             true => Complaint::new(
@@ -91,7 +107,12 @@ async fn answer(mut command: Command) -> Result<(Vec<Json>, bool), Complaint> {
     let rows = rows
         .collect::<Result<_, _>>()
         .map_err(|error| Complaint(format!("the query engine answered no JSON: {error}")))?;
-    Ok((rows, is_cut))
+    let warnings = said.lines().filter_map(|line| line.strip_prefix("warning: "));
+    Ok(Answer {
+        rows,
+        is_cut,
+        warnings: warnings.map(str::to_owned).collect(),
+    })
 }
 
 /// Up to one byte more than `bytes_max`.
