@@ -72,7 +72,7 @@ pub async fn serve_http(
     let sse_clients = Arc::new(SseClients::default());
     let service = move |request, peer| {
         let (gateway, sse_clients) = (Arc::clone(&gateway), Arc::clone(&sse_clients));
-        async move { handle(&gateway, &sse_clients, request, peer).await }
+        async move { guard::for_no_page(handle(&gateway, &sse_clients, request, peer).await) }
     };
     match server::serve(listener, options, service, draining).await {
         Ok(true) => Ok(()),
@@ -111,6 +111,7 @@ async fn handle(
         }
     }
     let Some((base, door)) = door else {
+        let peer = guard::caller(peer, request.version(), request.headers());
         if let Some(annex) = gateway.annex().filter(|annex| annex.has(path)) {
             if let Some(refusal) = blocks::stranger(peer, &plan.options) {
                 return refused(request, refusal).await;

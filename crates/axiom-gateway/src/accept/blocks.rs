@@ -58,7 +58,8 @@ pub(super) fn stranger(peer: SocketAddr, options: &Options) -> Option<Response<B
     }
     Some(text(
         StatusCode::FORBIDDEN,
-        "events are given to callers on the gateway's own machine; to others with share = true in its section [events]\n",
+        "events are given to callers on the gateway's own machine, who call it by a loopback name and without a proxy; to \
+         others with share = true in its section [events]\n",
     ))
 }
 
