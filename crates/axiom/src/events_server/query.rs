@@ -1,7 +1,7 @@
 //! The tool `query`: SQL over everything that was recorded, by the query engine, which is a program of its own.
 //!
 //! One process answers one query. What a query does to it, it does to that process alone; a query that nobody waits for any
-//! more ends with it.
+//! more ends with it. All conversations together have a few such processes at a time.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use axiom_core::time::timeout;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::arguments::{Arguments, Complaint};
 use super::log::Log;
@@ -25,6 +26,17 @@ const ROWS_BYTES_MAX: usize = 256 << 10;
 const FAULT_BYTES_MAX: usize = 4 << 10;
 /// A query that takes longer ends. The program has a shorter limit of its own, and can say more about it.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Queries at once. Two, because each has to sort and to group in its own share of the memory.
+const RUNNING_MAX: usize = 2;
+/// MiB that all of them together may hold, and put on the disk meanwhile; what `axiom-query` has for all queries of its own.
+const MEMORY_MIB: usize = 512;
+const TEMP_MIB: usize = 2048;
+/// How long the others wait for their turn.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Places for queries. A reload makes another server, on the same machine: these are for all of them.
+static PLACES: Semaphore = Semaphore::const_new(RUNNING_MAX);
 
 pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Complaint> {
     let Some(sql) = arguments.text("sql")?.filter(|sql| !sql.trim().is_empty()) else {
@@ -46,6 +58,8 @@ pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Co
         .arg("--dir")
         .arg(&log.dir)
         .args(["--format", "ndjson"])
+        .args(["--memory", &(MEMORY_MIB / RUNNING_MAX).to_string()])
+        .args(["--temp", &(TEMP_MIB / RUNNING_MAX).to_string()])
         // One more tells whether there are more.
         .args(["--rows", &(count + 1).to_string()])
         // What begins with a dash is no option.
@@ -54,6 +68,8 @@ pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Co
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    // Held until the process has ended, or is being killed.
+    let _place = place(&PLACES).await?;
     let answered = timeout(QUERY_TIMEOUT, answer(command)).await;
     let answer = answered.map_err(|_| Complaint::new("the query took too long: ask for less"))??;
     let Answer {
@@ -68,6 +84,20 @@ pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Co
         found["warnings"] = warnings.into();
     }
     Ok(found)
+}
+
+/// Waits for a place.
+///
+/// # Cancel safety
+/// Safe: whoever leaves the queue has no place.
+async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, Complaint> {
+    match timeout(WAIT, places.acquire()).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => Err(Complaint(format!(
+            "{RUNNING_MAX} queries run already, and none of them ended within {} s: try again later, or ask `stats` or `tail`",
+            WAIT.as_secs()
+        ))),
+    }
 }
 
 /// What the program said.
