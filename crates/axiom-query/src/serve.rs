@@ -40,10 +40,13 @@ use crate::cli::Serve;
 use crate::engine::{Cancel, Engine, cancel};
 use crate::fault::{Code, Fault};
 use crate::flight;
+use crate::workers::GRACE;
 use asked::Asked;
+use stalling::Stalling;
 
 mod asked;
 mod body;
+mod stalling;
 
 /// A body that may be cut.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Fault>;
@@ -103,6 +106,11 @@ async fn listen(serve: &Serve) -> anyhow::Result<()> {
         () = accept(&listener, &server) => {}
         // cancel-safe: the process ends here.
         () = stdin_ends() => {}
+        // cancel-safe: the process ends here.
+        () = server.engine.stuck() => anyhow::bail!(
+            "a query went on {} s after its time was over and cannot be stopped: the process ends, and with it that query",
+            GRACE.as_secs()
+        ),
     }
     // Whoever started us is gone, and with it whoever could connect.
     let _removed = fs_err::remove_file(&serve.socket).is_ok();
@@ -147,6 +155,8 @@ async fn accept(listener: &UnixListener, server: &Arc<Server>) {
             continue;
         };
         let server = Arc::clone(server);
+        // Whoever takes nothing for as long as a query may take gets no more.
+        let stream = Stalling::new(stream, server.engine.limits().timeout);
         let service = hyper::service::service_fn(move |request| {
             let server = Arc::clone(&server);
             async move { Ok::<_, Infallible>(server.handle(request).await) }
