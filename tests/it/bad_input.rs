@@ -521,3 +521,35 @@ fn bodies_of_64_mib() {
     );
     scene.end();
 }
+
+/// A client that writes all before it listens hears why it was refused, not that the connection broke.
+#[test]
+fn whoever_is_refused_while_still_writing_hears_why() {
+    let scene = Scene::new();
+    let address = scene.gateway.address();
+    let large = vec![b' '; 900_000];
+    let post = |path: &str| Request::post(path, large.clone());
+    for (request, status) in [
+        (post("/healthz"), 404),
+        (post("/api/v1/stats"), 404),
+        (post("/api/v1/events/blocks"), 405),
+        (post("/s/none/mcp"), 404),
+        (post("/s/dual/sse"), 405),
+        (post("/s/dual/message?sessionId=none"), 404),
+        (
+            post("/s/dual/mcp")
+                .without("content-type")
+                .header("content-type", "text/plain"),
+            415,
+        ),
+        (post("/s/dual/mcp").header("origin", "https://evil.example"), 403),
+    ] {
+        let mut stream = connect(address).expect("it accepts");
+        let written = stream.write_all(&request.bytes(address));
+        written.unwrap_or_else(|error| panic!("{} stopped reading: {error}", request.path));
+        let answer = Answer::read(stream).expect("it answers");
+        assert_eq!(answer.status, status, "{}", request.path);
+        assert!(answer.text().ends_with('\n'), "{}", request.path);
+    }
+    scene.end();
+}

@@ -1,11 +1,13 @@
 //! The built-in server `events`: there only where it was asked for, the same for clients of both eras, and what it answers is
 //! what the log holds.
 
+use std::sync::mpsc;
+
 use axiom_tests::client::{Client, Way};
 use axiom_tests::config::Config;
 use axiom_tests::gateway::Gateway;
 use axiom_tests::peer::{Peer, Session, Stateless};
-use axiom_tests::servers;
+use axiom_tests::{bed, process, servers, wait};
 use serde_json::{Value, json};
 
 use crate::events::{axiom, export, folder, recorded};
@@ -42,7 +44,7 @@ fn it_is_there_only_where_it_was_asked_for() {
     gateway
         .stderr()
         .wait_from(0, "the change is told", |line| line.contains("events"));
-    axiom_tests::wait::until("it is there", || is_there(&gateway.mcp()).then_some(()));
+    wait::until("it is there", || is_there(&gateway.mcp()).then_some(()));
     assert!(!is_there(&gateway.url("/v/without/mcp")));
     assert_eq!(
         names(&mut Stateless::new(&gateway.url("/v/with/mcp"))),
@@ -232,6 +234,43 @@ fn its_tools_show_what_the_log_holds_to_clients_of_both_eras() {
     }
     // What was asked of it is recorded like any other call.
     assert!(!export(&dir, "server=events method=tools/call").is_empty());
+}
+
+/// Each query is a process that may take half a gigabyte; who asks is a model, as often as it likes.
+#[test]
+fn its_queries_are_few_at_once_however_many_conversations_ask() {
+    const ASKING: usize = 6;
+    const AT_ONCE: usize = 2;
+    bed::built("axiom-query");
+    let gateway = Gateway::start(&config().events("mcp = true"));
+    let (tx, answers) = mpsc::sync_channel(ASKING);
+    for _ in 0..ASKING {
+        let (url, tx) = (gateway.server("events"), tx.clone());
+        let sql = "SELECT sum(value % 7) AS n FROM generate_series(1, 100000000000000)";
+        // Two of them are still waiting when the test is over.
+        std::thread::spawn(move || {
+            let result = Stateless::new(&url).call("query", &json!({ "sql": sql })).value();
+            let _over = tx.send(result).is_ok();
+        });
+    }
+    let running = || {
+        let running = process::descendants(gateway.pid());
+        running
+            .iter()
+            .filter(|process| process.name == "axiom-query")
+            .count()
+    };
+    let mut most = 0;
+    for _ in AT_ONCE..ASKING {
+        let refused = wait::until("one is refused", || {
+            most = most.max(running());
+            answers.try_recv().ok()
+        });
+        assert_eq!(refused["isError"], true, "{refused}");
+        let said = refused["content"][0]["text"].as_str().unwrap_or_default();
+        assert!(said.contains("queries run already"), "{said}");
+    }
+    assert_eq!(most, AT_ONCE);
 }
 
 /// The clients check what they are given: schemas, structured results, and what each era must say.

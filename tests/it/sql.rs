@@ -162,9 +162,48 @@ fn answers_come_in_the_format_that_is_asked_for_and_pages_of_others_get_none() {
     assert_eq!(mistake.status, 400);
     assert_eq!(mistake.json()["error"]["at"], json!({"line": 1, "column": 8}));
 
-    for (name, value) in [("host", "evil.example"), ("origin", "https://evil.example")] {
+    // A page that embeds the address as a script could run what it gets, if it were let.
+    let answer = get("text/plain");
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(answer.header("cross-origin-resource-policy"), Some("same-origin"));
+    for (name, value) in [
+        ("host", "evil.example"),
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
         let request = Request::new("GET", "/api/v1/query?sql=SELECT%201").header(name, value);
         assert_eq!(request.send(gateway.address()).status, 403, "{name}");
+    }
+}
+
+/// Its connection comes from this machine, and the proxy's client from anywhere.
+#[test]
+fn whoever_comes_by_a_proxy_gets_events_only_where_they_are_shared() {
+    for (share, status) in [(false, 403), (true, 200)] {
+        let config = config()
+            .gateway("allowed_hosts = [\"gateway.example\"]")
+            .events(&format!("share = {share}"));
+        let gateway = Gateway::start(&config);
+        let paths = [
+            "/api/v1/query?sql=SELECT%201",
+            "/api/v1/events/shard",
+            "/api/v1/stats",
+        ];
+        for path in paths {
+            let direct = Request::new("GET", path);
+            assert_eq!(direct.send(gateway.address()).status, 200, "{path}");
+            for (name, value) in [
+                ("host", "gateway.example"),
+                ("x-forwarded-for", "192.0.2.1"),
+                ("forwarded", "for=192.0.2.1"),
+                ("via", "1.1 proxy"),
+            ] {
+                let request = Request::new("GET", path).header(name, value);
+                let answer = request.send(gateway.address());
+                assert_eq!(answer.status, status, "share = {share}: {path} {name}");
+            }
+        }
     }
 }
 

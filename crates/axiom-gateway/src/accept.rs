@@ -72,7 +72,7 @@ pub async fn serve_http(
     let sse_clients = Arc::new(SseClients::default());
     let service = move |request, peer| {
         let (gateway, sse_clients) = (Arc::clone(&gateway), Arc::clone(&sse_clients));
-        async move { handle(&gateway, &sse_clients, request, peer).await }
+        async move { guard::for_no_page(handle(&gateway, &sse_clients, request, peer).await) }
     };
     match server::serve(listener, options, service, draining).await {
         Ok(true) => Ok(()),
@@ -107,29 +107,32 @@ async fn handle(
         let is_hop = matches!(door, Some((_, Door::Streamable | Door::SseMessage)))
             && replica::is_hop(&gateway.sealer, request.headers());
         if !is_hop {
-            return *refusal;
+            return refused(request, *refusal).await;
         }
     }
     let Some((base, door)) = door else {
+        let peer = guard::caller(peer, request.version(), request.headers());
         if let Some(annex) = gateway.annex().filter(|annex| annex.has(path)) {
-            let events = plan.options.events.as_ref();
-            if let Some(refusal) = events.and_then(|options| blocks::stranger(peer, options.share)) {
-                return refusal;
+            if let Some(refusal) = blocks::stranger(peer, &plan.options) {
+                return refused(request, refusal).await;
             }
             return annex.answer(request).await;
         }
+        let (head, body) = request.into_parts();
+        // Nothing here takes a body, but there may be one.
+        server::discard(&head.headers, body).await;
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         if let Some(path) = path.strip_prefix(blocks::PREFIX) {
-            let query = request.uri().query().unwrap_or_default();
-            return blocks::handle(gateway, peer, request.method(), path, query).await;
+            return blocks::handle(gateway, peer, &head.method, path, query).await;
         }
-        let query = request.uri().query().unwrap_or_default();
-        return Box::pin(admin::handle(gateway, request.method(), path, query)).await;
+        return Box::pin(admin::handle(gateway, peer, &head.method, path, query)).await;
     };
     let Some(endpoint) = plan.endpoint(&base).cloned() else {
-        return text(
+        let refusal = text(
             StatusCode::NOT_FOUND,
             format!("no endpoint {base}; see /api/v1/servers for what there is\n"),
         );
+        return refused(request, refusal).await;
     };
     match (door, request.method()) {
         (Door::Streamable, &Method::POST) => post::handle(gateway, endpoint, request).await,
@@ -144,8 +147,15 @@ async fn handle(
         (Door::Sse, &Method::GET) => sse::open(gateway, sse_clients, endpoint),
         (Door::SseMessage, &Method::POST) => sse::message(gateway, sse_clients, request).await,
         (Door::WebSocket, &Method::GET) => upgrade::websocket(gateway, endpoint, request),
-        (door, _) => not_allowed(door, &endpoint),
+        (door, _) => refused(request, not_allowed(door, &endpoint)).await,
     }
+}
+
+/// A refusal, for a client that may still be writing.
+async fn refused(request: Request<Incoming>, refusal: Response<Body>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    server::discard(&head.headers, body).await;
+    refusal
 }
 
 /// Splits a path into the endpoint's name (its Streamable HTTP path) and the door.

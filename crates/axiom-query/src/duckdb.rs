@@ -13,17 +13,18 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use axiom_core::channel::{Receiver, Sender, bounded, oneshot};
 use axiom_core::spawn::blocking;
-use axiom_core::time;
 use axiom_duckdb::{Interrupt, Library};
 use datafusion::common::DataFusionError;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures_util::stream;
 
-use crate::engine::{Answer, Cancelled, cancel, took_too_long, was_cancelled};
+use crate::engine::{Answer, Cancelled, cancel};
 use crate::fault::{Code, Fault};
 use crate::limits::Limits;
 use crate::notes::Notes;
+use crate::rows::{Rows, Until, was_cancelled};
 use crate::store::Store;
+use crate::workers::Workers;
 use place::Place;
 
 pub mod library;
@@ -48,6 +49,7 @@ pub struct Engine {
     limits: Limits,
     /// Whether objects of an object store are copied to this machine.
     copies_cold: bool,
+    workers: Workers,
     /// Held by each query that still runs, and by this: see [`Engine::open`].
     _running: Sender<Infallible>,
 }
@@ -80,7 +82,7 @@ impl Engine {
     /// A program that ends while DuckDB runs may crash on its way out: it waits for the other half of what this returns first.
     ///
     /// # Errors
-    /// When there is no store or it cannot be read.
+    /// When there is no store, it cannot be read, or there is no thread.
     pub fn open(
         library: Library,
         dir: &Path,
@@ -93,6 +95,7 @@ impl Engine {
             store: Arc::new(Store::open(dir)?),
             limits,
             copies_cold,
+            workers: Workers::start()?,
             _running: running,
         };
         Ok((engine, Ended(ended)))
@@ -105,9 +108,8 @@ impl Engine {
     ///
     /// # Cancel safety
     /// Dropping it ends the query.
-    pub async fn run(&self, sql: &str, mut cancelled: Cancelled) -> Result<Answer, Fault> {
-        let timeout = self.limits.timeout;
-        let deadline = time::now() + timeout;
+    pub async fn run(&self, sql: &str, cancelled: Cancelled) -> Result<Answer, Fault> {
+        let until = Until::after(self.limits.timeout, cancelled);
         let notes = Arc::new(Notes::default());
         let ending = Arc::new(Ending::default());
         let wanted = Wanted(Arc::clone(&ending));
@@ -120,32 +122,31 @@ impl Engine {
             ending,
         };
         drop(blocking(move || work.run(begun_tx, &steps_tx)));
-        let schema = tokio::select! {
-            // Dropping it ends the query, as `wanted` goes with it.
-            begun = time::timeout_at(deadline, begun_rx) => {
-                begun.map_err(|_| took_too_long(timeout))?.map_err(|_| ended_early())??
-            }
-            // cancel-safe: see Cancelled::cancelled.
-            () = cancelled.cancelled() => return Err(was_cancelled()),
-        };
-        let rows = stream::unfold(
-            (steps_rx, wanted, false),
-            |(mut steps, wanted, has_ended)| async move {
-                if has_ended {
-                    return None;
-                }
-                let (item, has_ended) = match steps.recv().await {
-                    Some(Step::Rows(batch)) => (Ok(batch), false),
-                    Some(Step::Fault(fault)) => (Err(fault), true),
-                    Some(Step::End) => return None,
-                    None => (Err(ended_early()), true),
-                };
-                let item = item.map_err(|fault| DataFusionError::External(Box::new(fault)));
-                Some((item, (steps, wanted, has_ended)))
-            },
-        );
-        let rows = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
-        Ok(Answer::of(rows, notes, deadline, timeout, cancelled))
+        // Dropping it ends the query, as `wanted` goes with it.
+        let mut rows = Rows::start(&self.workers, until, |giving| async move {
+            let schema = begun_rx.await.map_err(|_| ended_early())??;
+            let rows = stream::unfold(
+                (steps_rx, wanted, false),
+                |(mut steps, wanted, has_ended)| async move {
+                    if has_ended {
+                        return None;
+                    }
+                    let (item, has_ended) = match steps.recv().await {
+                        Some(Step::Rows(batch)) => (Ok(batch), false),
+                        Some(Step::Fault(fault)) => (Err(fault), true),
+                        Some(Step::End) => return None,
+                        None => (Err(ended_early()), true),
+                    };
+                    let item = item.map_err(|fault| DataFusionError::External(Box::new(fault)));
+                    Some((item, (steps, wanted, has_ended)))
+                },
+            );
+            giving
+                .all(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+                .await
+        });
+        let schema = rows.columns().await?;
+        Ok(Answer::of(schema, rows, notes))
     }
 
     /// The columns of an answer.

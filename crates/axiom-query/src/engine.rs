@@ -11,13 +11,12 @@ use axiom_core::spawn::blocking;
 use axiom_core::time;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::ViewTable;
+use datafusion::execution::FunctionRegistry as _;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{FunctionRegistry as _, SendableRecordBatchStream};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
-use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::{Code, Fault};
@@ -26,9 +25,11 @@ use crate::json;
 use crate::limits::Limits;
 use crate::notes::Notes;
 use crate::output;
+use crate::rows::{Rows, Until};
 use crate::store::{Pin, Store};
 use crate::table::Events;
 use crate::views::VIEWS;
+use crate::workers::Workers;
 
 /// Names in messages about memory: who held most of it.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
@@ -40,18 +41,15 @@ pub struct Engine {
     runtime: Arc<RuntimeEnv>,
     limits: Limits,
     permits: Arc<Semaphore>,
+    workers: Workers,
 }
 
 /// The rows of an answer, as they come.
+#[derive(Debug)]
 pub struct Answer {
     schema: SchemaRef,
-    rows: SendableRecordBatchStream,
+    rows: Rows,
     notes: Arc<Notes>,
-    deadline: time::Instant,
-    timeout: std::time::Duration,
-    cancelled: Cancelled,
-    /// What must be there until the last row: files that are not deleted meanwhile, the place among the queries that run.
-    _held: Box<dyn Send>,
 }
 
 /// Ends queries that were given its [`Cancelled`]. Dropping it ends nothing.
@@ -89,9 +87,10 @@ impl Engine {
     /// Opens the store in `dir`. Blocks on the disk.
     ///
     /// # Errors
-    /// When there is no store, it cannot be read, or there is no room for temporary files.
+    /// When there is no store, it cannot be read, or there is no room for temporary files or no thread.
     pub fn open(dir: &Path, limits: Limits) -> Result<Engine, Fault> {
         let store = Store::open(dir)?;
+        let workers = Workers::start()?;
         let memory_bytes = usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX);
         let pool = TrackConsumersPool::new(FairSpillPool::new(memory_bytes), CONSUMERS_NAMED);
         let disk = DiskManagerBuilder::default()
@@ -106,6 +105,7 @@ impl Engine {
             runtime,
             permits: Arc::new(Semaphore::new(limits.queries_max)),
             limits,
+            workers,
         })
     }
 
@@ -113,36 +113,27 @@ impl Engine {
         &self.limits
     }
 
-    /// Plans a query over what is in the store now, and starts it. Its time runs from here; the rows are made as they are
-    /// taken.
+    /// Plans a query over what is in the store now, and starts it. Its time runs from here, whether its rows are taken or not.
     ///
     /// # Errors
     /// When it is no query, may not be run, or too many run already.
-    pub async fn run(&self, sql: &str, mut cancelled: Cancelled) -> Result<Answer, Fault> {
+    pub async fn run(&self, sql: &str, cancelled: Cancelled) -> Result<Answer, Fault> {
         let permit = self.permit().await?;
-        let timeout = self.limits.timeout;
-        let deadline = time::now() + timeout;
+        let mut until = Until::after(self.limits.timeout, cancelled);
+        let pin = until.within(self.pin()).await??;
         let notes = Arc::new(Notes::default());
-        let planned = async {
-            let (context, pin) = self.context(sql, &notes).await?;
-            let plan = self.plan(&context, sql).await?;
+        let (engine, sql, told) = (self.clone(), sql.to_owned(), Arc::clone(&notes));
+        let mut rows = Rows::start(&self.workers, until, |giving| async move {
+            let _permit = permit;
+            let context = engine.context(&sql, &pin, &told).await?;
+            let plan = engine.plan(&context, &sql).await?;
             let frame = context.execute_logical_plan(plan).await?;
-            Ok::<_, Fault>((frame.execute_stream().await?, pin))
-        };
-        let (rows, pin) = tokio::select! {
-            // Dropping it ends the planning.
-            planned = time::timeout_at(deadline, planned) => planned.map_err(|_| took_too_long(timeout))??,
-            // cancel-safe: see Cancelled::cancelled.
-            () = cancelled.cancelled() => return Err(was_cancelled()),
-        };
+            giving.all(frame.execute_stream().await?).await
+        });
         Ok(Answer {
-            schema: output::schema(&rows.schema()),
+            schema: rows.columns().await?,
             rows,
             notes,
-            deadline,
-            timeout,
-            cancelled,
-            _held: Box::new((pin, permit)),
         })
     }
 
@@ -151,9 +142,26 @@ impl Engine {
     /// # Errors
     /// As [`Engine::run`].
     pub async fn describe(&self, sql: &str) -> Result<SchemaRef, Fault> {
-        let (context, _pin) = self.context(sql, &Arc::default()).await?;
-        let plan = self.plan(&context, sql).await?;
-        Ok(output::schema(plan.schema().inner()))
+        // Nobody cancels it: whoever leaves drops it.
+        let (_cancel, cancelled) = cancel();
+        let mut until = Until::after(self.limits.timeout, cancelled);
+        let pin = until.within(self.pin()).await??;
+        let (engine, sql) = (self.clone(), sql.to_owned());
+        let mut rows = Rows::start(&self.workers, until, |giving| async move {
+            let context = engine.context(&sql, &pin, &Arc::default()).await?;
+            let plan = engine.plan(&context, &sql).await?;
+            giving.columns(output::schema(plan.schema().inner())).await;
+            Ok(())
+        });
+        rows.columns().await
+    }
+
+    /// Waits until a query goes on long after its time was over, without ever pausing: only the end of the process ends it.
+    ///
+    /// # Cancel safety
+    /// Safe: it stays so.
+    pub async fn stuck(&self) {
+        self.workers.stuck().await;
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Fault> {
@@ -171,12 +179,16 @@ impl Engine {
         }
     }
 
-    /// Everything that a query can name, over what is in the store now.
-    async fn context(&self, sql: &str, notes: &Arc<Notes>) -> Result<(SessionContext, Arc<Pin>), Fault> {
+    /// What is in the store now. It is looked up on a thread of the caller's, whatever those of queries do.
+    async fn pin(&self) -> Result<Arc<Pin>, Fault> {
         let store = Arc::clone(&self.store);
         let pin = blocking(move || store.pin()).join().await;
         let pin = pin.ok_or_else(|| Fault::new(Code::Failed, "looking into the event store failed"))??;
-        let pin = Arc::new(pin);
+        Ok(Arc::new(pin))
+    }
+
+    /// Everything that a query can name, over what is pinned.
+    async fn context(&self, sql: &str, pin: &Arc<Pin>, notes: &Arc<Notes>) -> Result<SessionContext, Fault> {
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema("axiom", "public")
             .with_information_schema(true);
@@ -190,7 +202,7 @@ impl Engine {
         context.register_udf(functions::byte_count());
         context.register_table(
             "events",
-            Arc::new(Events::new(Arc::clone(&pin), Arc::clone(notes))),
+            Arc::new(Events::new(Arc::clone(pin), Arc::clone(notes))),
         )?;
         let sql = sql.to_lowercase();
         // Planning a view takes longer than most queries; these words are how one is named or listed.
@@ -204,7 +216,7 @@ impl Engine {
                 Arc::new(ViewTable::new(plan, Some(view.sql.to_owned()))),
             )?;
         }
-        Ok((context, pin))
+        Ok(context)
     }
 
     /// The plan of a query that changes nothing.
@@ -245,39 +257,10 @@ fn several(error: DataFusionError, sql: &str) -> Fault {
     error.into()
 }
 
-pub(crate) fn took_too_long(timeout: std::time::Duration) -> Fault {
-    Fault::new(
-        Code::Timeout,
-        format!(
-            "the query took longer than {} s and was ended",
-            timeout.as_secs_f64()
-        ),
-    )
-    .hint("ask for a shorter time or for fewer columns, or give it more time with --timeout")
-}
-
-pub(crate) fn was_cancelled() -> Fault {
-    Fault::new(Code::Cancelled, "the query was cancelled")
-}
-
 impl Answer {
-    /// Rows of another engine, until `deadline`.
-    pub(crate) fn of(
-        rows: SendableRecordBatchStream,
-        notes: Arc<Notes>,
-        deadline: time::Instant,
-        timeout: std::time::Duration,
-        cancelled: Cancelled,
-    ) -> Answer {
-        Answer {
-            schema: output::schema(&rows.schema()),
-            rows,
-            notes,
-            deadline,
-            timeout,
-            cancelled,
-            _held: Box::new(()),
-        }
+    /// Rows of another engine.
+    pub(crate) fn of(schema: SchemaRef, rows: Rows, notes: Arc<Notes>) -> Answer {
+        Answer { schema, rows, notes }
     }
 
     /// The columns: those that [`Answer::next`] gives, under names that differ.
@@ -293,29 +276,11 @@ impl Answer {
     /// # Cancel safety
     /// Safe: rows that were not taken come next.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Fault> {
-        let batch = tokio::select! {
-            // cancel-safe: a stream's next item stays in the stream.
-            batch = time::timeout_at(self.deadline, self.rows.next()) => {
-                batch.map_err(|_| took_too_long(self.timeout))?
-            }
-            // cancel-safe: see Cancelled::cancelled.
-            () = self.cancelled.cancelled() => return Err(was_cancelled()),
-        };
-        let batch = batch.transpose()?;
-        let batch = batch.map(|batch| output::plain(&batch, &self.schema));
-        Ok(batch.transpose().map_err(DataFusionError::from)?)
+        self.rows.next().await
     }
 
     /// What else there is to know, once the last rows are there.
     pub fn warnings(&self) -> Vec<String> {
         self.notes.warnings()
-    }
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer")
-            .field("schema", &self.schema)
-            .finish_non_exhaustive()
     }
 }

@@ -2,10 +2,15 @@
 //!
 //! Nothing is kept between a client's requests: the handle of a statement is the statement. Parameters, transactions and
 //! everything that changes something are refused.
+//!
+//! Rows of an answer that lacks events would pass for all, so such an answer ends with an error, unless the call has the header
+//! `axiom-partial: true`. Then the `app_metadata` of its last message is JSON: `{"warnings": [...]}`.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
@@ -36,6 +41,8 @@ type Data = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send>>;
 
 const CATALOG: &str = "axiom";
 const SCHEMA: &str = "public";
+/// The call header by which a client takes an answer that lacks events.
+const PARTIAL: &str = "axiom-partial";
 
 /// A server that runs as long as this is held.
 #[derive(Debug)]
@@ -95,25 +102,62 @@ impl Service {
         described(&schema, descriptor)
     }
 
-    async fn rows(&self, sql: &str) -> Result<Response<Data>, Status> {
+    async fn rows(&self, sql: &str, is_partial: bool) -> Result<Response<Data>, Status> {
         // A client that wants no more drops the stream, and the query with it.
         let (_cancel, cancelled) = cancel();
         let answer = self.engine.run(sql, cancelled).await?;
         let schema = answer.schema();
-        let batches = stream::try_unfold(answer, |mut answer: Answer| async move {
-            let batch = answer
-                .next()
+        let warnings: Arc<OnceLock<Vec<String>>> = Arc::default();
+        let told = Arc::clone(&warnings);
+        let batches = stream::try_unfold((answer, told), move |(mut answer, told)| async move {
+            let batch = next(&mut answer, is_partial)
                 .await
                 .map_err(|fault| FlightError::Tonic(Box::new(fault.into())))?;
             if batch.is_none() {
-                for warning in answer.warnings() {
-                    tracing::warn!(warning, "an answer over Flight SQL is not whole");
-                }
+                let _first = told.set(answer.warnings()).is_ok();
             }
-            Ok(batch.map(|batch| (batch, answer)))
+            Ok(batch.map(|batch| (batch, (answer, told))))
         });
-        Ok(encoded(schema, batches))
+        let data = encoded(schema, batches).into_inner();
+        Ok(Response::new(told_at_the_end(data, warnings)))
     }
+}
+
+/// The next rows of an answer, of which none may be missing unless that is expected.
+async fn next(answer: &mut Answer, is_partial: bool) -> Result<Option<RecordBatch>, Fault> {
+    let batch = answer.next().await?;
+    let warnings = answer.warnings();
+    if is_partial || warnings.is_empty() {
+        return Ok(batch);
+    }
+    let fault = Fault::incomplete(&warnings);
+    Err(fault.hint("with the call header `axiom-partial: true` there are the rows that can be read"))
+}
+
+/// Whether the rows that there are will do.
+fn is_partial<T>(request: &Request<T>) -> bool {
+    let said = request.metadata().get(PARTIAL);
+    said.is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+/// Adds the warnings to the last message. Each message waits for the next one, to know whether it is the last.
+fn told_at_the_end(data: Data, warnings: Arc<OnceLock<Vec<String>>>) -> Data {
+    let state = (data, None::<FlightData>, warnings);
+    let data = stream::try_unfold(state, |(mut data, mut held, warnings)| async move {
+        while let Some(message) = data.try_next().await? {
+            if let Some(before) = held.replace(message) {
+                return Ok(Some((before, (data, held, warnings))));
+            }
+        }
+        let Some(mut last) = held.take() else {
+            return Ok(None);
+        };
+        if let Some(warnings) = warnings.get().filter(|warnings| !warnings.is_empty()) {
+            last.app_metadata = serde_json::json!({ "warnings": warnings }).to_string().into();
+        }
+        Ok(Some((last, (data, None, warnings))))
+    });
+    data.boxed()
 }
 
 /// What is there, and the ticket to get it: the request itself.
@@ -129,13 +173,13 @@ fn described(schema: &Schema, descriptor: FlightDescriptor) -> Result<Response<F
 
 fn encoded(
     schema: SchemaRef,
-    batches: impl Stream<Item = Result<arrow::array::RecordBatch, FlightError>> + Send + 'static,
+    batches: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
 ) -> Response<Data> {
     let data = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
     Response::new(data.map_err(Status::from).boxed())
 }
 
-fn built(batch: Result<arrow::array::RecordBatch, FlightError>) -> Result<Response<Data>, Status> {
+fn built(batch: Result<RecordBatch, FlightError>) -> Result<Response<Data>, Status> {
     let batch = batch.map_err(Status::from)?;
     Ok(encoded(batch.schema(), stream::iter([Ok(batch)])))
 }
@@ -156,6 +200,7 @@ impl From<Fault> for Status {
             Code::Cancelled => Status::cancelled(words),
             Code::Busy => Status::unavailable(words),
             Code::Absent => Status::not_found(words),
+            Code::Incomplete => Status::data_loss(words),
             Code::Failed => Status::internal(words),
         }
     }
@@ -209,11 +254,11 @@ impl FlightSqlService for Service {
     /// The ticket of a statement is the statement.
     async fn do_get_fallback(
         &self,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
         message: Any,
     ) -> Result<Response<Data>, Status> {
         match message.unpack::<CommandStatementQuery>() {
-            Ok(Some(query)) => self.rows(&query.query).await,
+            Ok(Some(query)) => self.rows(&query.query, is_partial(&request)).await,
             _ => Err(Status::unimplemented(format!(
                 "{} is not answered here",
                 message.type_url
@@ -224,9 +269,10 @@ impl FlightSqlService for Service {
     async fn do_get_prepared_statement(
         &self,
         query: CommandPreparedStatementQuery,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<Data>, Status> {
-        self.rows(sql_of(&query.prepared_statement_handle)?).await
+        let sql = sql_of(&query.prepared_statement_handle)?;
+        self.rows(sql, is_partial(&request)).await
     }
 
     async fn do_action_create_prepared_statement(

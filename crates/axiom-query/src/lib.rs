@@ -1,8 +1,9 @@
 //! SQL over all tiers of the event store, in a process of its own.
 //!
 //! A query's path is the order of the modules: what is on the disk is pinned ([`store`]), is one table ([`columns`], `table`)
-//! with views over it ([`views`]); a query is planned and run within its bounds ([`limits`], [`engine`], or
-//! [`duckdb`] if that was asked for), and its rows are written ([`output`]), once ([`sql`]) or for as long as somebody asks ([`serve`], [`flight`]).
+//! with views over it ([`views`]); a query is planned and run within its bounds ([`limits`], [`engine`]; or
+//! [`duckdb`] if that was asked for) on threads of its own (`workers`), and its rows are handed over (`rows`) and
+//! written ([`output`]), once ([`sql`]) or for as long as somebody asks ([`serve`], [`flight`]).
 
 pub mod store;
 
@@ -18,6 +19,8 @@ pub mod limits;
 pub mod fault;
 
 pub mod engine;
+mod rows;
+mod workers;
 
 pub mod duckdb;
 

@@ -6,8 +6,10 @@ use axiom_query::cli::{Cli, Command};
 use axiom_query::{serve, sql};
 use clap::Parser as _;
 
-/// Threads that may block: each hot scan holds one while it runs, and each has a stack.
-const BLOCKING_THREADS_MAX: usize = 32;
+/// Threads that talk with clients and keep the time. Queries have their own, see `workers`.
+const THREADS: usize = 2;
+/// Threads that may block: one reads stdin as long as we run, the others look up what is in the store when a query begins.
+const BLOCKING_THREADS_MAX: usize = 8;
 
 fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
@@ -18,6 +20,7 @@ fn main() -> anyhow::Result<ExitCode> {
     bounds.limits().enforce()?;
     start_log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()?;

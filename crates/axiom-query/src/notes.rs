@@ -11,6 +11,19 @@ pub struct Notes {
     missing: Mutex<BTreeMap<(u16, u64), u64>>,
 }
 
+/// Warnings that are told on one line; the others are counted.
+const JOINED_MAX: usize = 5;
+
+/// Warnings on one line, for a header or an error.
+pub(crate) fn joined(warnings: &[String]) -> String {
+    let told = warnings.iter().take(JOINED_MAX).map(String::as_str);
+    let told = told.collect::<Vec<_>>().join(". ");
+    match warnings.len().saturating_sub(JOINED_MAX) {
+        0 => told,
+        more => format!("{told}. And {more} more of these"),
+    }
+}
+
 impl Notes {
     /// Events with these offsets cannot be read. Several scans of one query may come upon the same.
     pub(crate) fn missing(&self, shard: u16, offsets: Range<u64>) {

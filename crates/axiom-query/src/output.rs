@@ -32,6 +32,15 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether an answer can say in itself that events are missing. A program that takes rows alone would take what is
+    /// left of them for all.
+    pub fn has_room_for_warnings(self) -> bool {
+        match self {
+            Format::Table | Format::Json => true,
+            Format::Ndjson | Format::Csv | Format::Arrow => false,
+        }
+    }
+
     pub fn content_type(self) -> &'static str {
         match self {
             Format::Table => "text/plain; charset=utf-8",

@@ -7,10 +7,14 @@
 //! | `DELETE <any>/query/<id>` | the query with this id is ended |
 //!
 //! Beside `sql` a request may say `format` (else the Accept header decides, else JSON), `rows` (of JSON: how many at most),
-//! and `id` (by which it can be ended; else one is made, and told in the header `axiom-query-id`).
+//! `id` (by which it can be ended; else one is made, and told in the header `axiom-query-id`), and `partial` (below).
 //!
 //! An answer begins once its first rows are there: what goes wrong before has a status of its own. What goes wrong later
 //! cuts the connection, and is told at the end where the format can say it (JSON). A client that hangs up ends its query.
+//!
+//! Events that cannot be read are told in JSON and below a table. In other formats the rows that are left would pass for all:
+//! that goes wrong, unless `partial=true` says that they are wanted. Then the warnings are in the header `axiom-warnings`, as
+//! far as they are known by the first row, and all in the trailer of that name, for clients that say `te: trailers`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -25,7 +29,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
@@ -35,16 +40,21 @@ use crate::cli::Serve;
 use crate::engine::{Cancel, Engine, cancel};
 use crate::fault::{Code, Fault};
 use crate::flight;
+use crate::workers::GRACE;
 use asked::Asked;
+use stalling::Stalling;
 
 mod asked;
 mod body;
+mod stalling;
 
 /// A body that may be cut.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Fault>;
 
 /// The name of an id in a response.
 const ID: &str = "axiom-query-id";
+/// The name of the header, and of the trailer, that say which events are missing.
+const WARNINGS: HeaderName = HeaderName::from_static("axiom-warnings");
 
 /// What all connections share.
 #[derive(Debug)]
@@ -96,6 +106,11 @@ async fn listen(serve: &Serve) -> anyhow::Result<()> {
         () = accept(&listener, &server) => {}
         // cancel-safe: the process ends here.
         () = stdin_ends() => {}
+        // cancel-safe: the process ends here.
+        () = server.engine.stuck() => anyhow::bail!(
+            "a query went on {} s after its time was over and cannot be stopped: the process ends, and with it that query",
+            GRACE.as_secs()
+        ),
     }
     // Whoever started us is gone, and with it whoever could connect.
     let _removed = fs_err::remove_file(&serve.socket).is_ok();
@@ -140,6 +155,8 @@ async fn accept(listener: &UnixListener, server: &Arc<Server>) {
             continue;
         };
         let server = Arc::clone(server);
+        // Whoever takes nothing for as long as a query may take gets no more.
+        let stream = Stalling::new(stream, server.engine.limits().timeout);
         let service = hyper::service::service_fn(move |request| {
             let server = Arc::clone(&server);
             async move { Ok::<_, Infallible>(server.handle(request).await) }
@@ -156,9 +173,11 @@ async fn accept(listener: &UnixListener, server: &Arc<Server>) {
 
 impl Server {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
-        let answered = match *request.method() {
-            Method::GET | Method::POST => self.query(request).await,
-            Method::DELETE => self.end(request.uri().path()),
+        let (head, body) = request.into_parts();
+        let body = asked::whole(body).await;
+        let answered = match head.method {
+            Method::GET | Method::POST => self.query(&head, body).await,
+            Method::DELETE => self.end(head.uri.path()),
             _ => {
                 let fault = Fault::new(
                     Code::Query,
@@ -174,14 +193,15 @@ impl Server {
         })
     }
 
-    async fn query(&self, request: Request<Incoming>) -> Result<Response<Body>, Fault> {
-        let asked = Asked::read(request).await?;
+    async fn query(&self, head: &Parts, body: Result<Bytes, Fault>) -> Result<Response<Body>, Fault> {
+        let asked = Asked::of(head, &body?)?;
         let (cancel, cancelled) = cancel();
         let registered = self.running.register(asked.id.clone(), cancel)?;
         let mut answer = self.engine.run(&asked.sql, cancelled).await?;
         // What goes wrong before the first rows can be said in a status.
         let first = answer.next().await?;
         let id = HeaderValue::from_str(&registered.id);
+        let warnings = body::warnings_value(&answer.warnings());
         let body = body::stream(answer, first, &asked, registered)?;
         let mut response = Response::new(body);
         let headers = response.headers_mut();
@@ -192,6 +212,12 @@ impl Server {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = id {
             headers.insert(ID, id);
+        }
+        if let Some(warnings) = warnings {
+            headers.insert(WARNINGS, warnings);
+        }
+        if asked.is_partial {
+            headers.insert(header::TRAILER, WARNINGS.into());
         }
         Ok(response)
     }

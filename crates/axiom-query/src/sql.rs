@@ -76,7 +76,7 @@ fn exit(fault: &Fault) -> ExitCode {
         Code::Refused => 4,
         Code::Busy | Code::Timeout => 5,
         Code::Cancelled => 130,
-        Code::Query | Code::Memory | Code::TooLarge | Code::Failed => 1,
+        Code::Query | Code::Memory | Code::TooLarge | Code::Incomplete | Code::Failed => 1,
     })
 }
 
@@ -146,8 +146,11 @@ async fn answer(sql: &Sql, ended: &mut Option<Ended>) -> Result<(), Fault> {
     if is_wanted {
         write(&writer.end(&end).map_err(unwritable)?)?;
     }
-    for line in end.warnings.iter().chain(&end.truncated) {
+    for line in &end.warnings {
         say(&format!("warning: {line}"));
+    }
+    if let Some(line) = &end.truncated {
+        say(&format!("note: {line}"));
     }
     end.fault.map_or(Ok(()), Err)
 }

@@ -22,8 +22,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use body::{Body, BodyError};
+pub use unread::discard;
 
 mod body;
+mod unread;
 
 /// What the listener allows.
 #[derive(Debug, Clone)]

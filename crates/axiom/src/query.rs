@@ -8,15 +8,17 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axiom_core::{Draining, spawn};
+use axiom_core::{Draining, spawn, time};
 use axiom_gateway::options::EventsOptions;
 use axiom_gateway::{Annex, Gateway};
 use axiom_tiers::StoreOptions;
-use axiom_transport::server::{Body, BodyError};
+use axiom_transport::server::{Body, BodyError, discard};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use hyper::body::Body as HttpBody;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -31,13 +33,20 @@ const PROGRAM: &str = "axiom-query";
 pub const BUILD: &str = "cargo build --release -p axiom-query";
 const PATH: &str = "/api/v1/query";
 
+/// How long the process may take until an answer begins: by its own limits, 30 seconds for the request to arrive, 10 in a
+/// queue and 60 for the query, and some to spare. What is late it tells by itself; one that says nothing does nothing any more.
+const ANSWER_TIME: Duration = Duration::from_secs(120);
+
 /// Headers that go to the process and back. The others are between a client and the gateway.
-const HEADERS: [HeaderName; 4] = [
+const HEADERS: [HeaderName; 5] = [
     header::ACCEPT,
     header::CONTENT_TYPE,
     header::CONTENT_LENGTH,
     header::CACHE_CONTROL,
+    header::TRAILER,
 ];
+/// Headers of the process's own.
+const TOLD: [&str; 2] = ["axiom-query-id", "axiom-warnings"];
 
 /// The way to the query process.
 #[derive(Debug)]
@@ -112,14 +121,21 @@ impl Annex for Queries {
         Box::pin(async move {
             match asking.lease().await {
                 Ok(lease) => forward(request, lease).await,
-                Err(reason) => unavailable(&reason.message, &reason.hint),
+                Err(reason) => {
+                    let (head, body) = request.into_parts();
+                    discard(&head.headers, body).await;
+                    unavailable(&reason.message, &reason.hint)
+                }
             }
         })
     }
 }
 
 /// Sends a request to the process and its answer back, as it comes. A client that hangs up drops both, which ends the query.
-async fn forward(request: Request<Incoming>, lease: Lease) -> Response<Body> {
+async fn forward<B>(request: Request<B>, lease: Lease) -> Response<Body>
+where
+    B: HttpBody<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+{
     let sent = async {
         let stream = UnixStream::connect(lease.socket())
             .await
@@ -139,14 +155,26 @@ async fn forward(request: Request<Incoming>, lease: Lease) -> Response<Body> {
         inner
             .headers_mut()
             .insert(header::HOST, HeaderValue::from_static("axiom-query"));
+        // Whether the client takes them is between it and the gateway.
+        inner
+            .headers_mut()
+            .insert(header::TE, HeaderValue::from_static("trailers"));
         sender
             .send_request(inner)
             .await
             .map_err(|error| error.to_string())
     };
-    let (head, body) = match sent.await {
-        Ok(response) => response.into_parts(),
-        Err(error) => {
+    let (head, body) = match time::timeout(ANSWER_TIME, sent).await {
+        Ok(Ok(response)) => response.into_parts(),
+        Err(_) => {
+            lease.give_up();
+            let message = format!(
+                "the query process did not answer within {} s and is ended",
+                ANSWER_TIME.as_secs()
+            );
+            return unavailable(&message, lease.why_it_may_end());
+        }
+        Ok(Err(error)) => {
             let message = format!("the query process ended before it answered ({error})");
             return unavailable(&message, lease.why_it_may_end());
         }
@@ -161,8 +189,10 @@ async fn forward(request: Request<Incoming>, lease: Lease) -> Response<Body> {
     let mut response = Response::new(Body::stream(body));
     *response.status_mut() = head.status;
     *response.headers_mut() = kept(&head.headers);
-    if let Some(id) = head.headers.get("axiom-query-id") {
-        response.headers_mut().insert("axiom-query-id", id.clone());
+    for name in TOLD {
+        if let Some(value) = head.headers.get(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
     response
 }
@@ -199,5 +229,23 @@ mod tests {
         fs_err::write(folder.path().join(PROGRAM), "").unwrap();
         let found = beside(&folder.path().join("axiom")).unwrap();
         assert_eq!(found, folder.path().join(PROGRAM));
+    }
+
+    /// It takes connections, as the kernel does for a process that is stopped.
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_says_nothing_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let lease = Lease::at(&socket);
+        let begun = time::now();
+        let request = Request::new(http_body_util::Empty::<bytes::Bytes>::new());
+        let response = forward(request, lease.clone()).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(begun.elapsed(), ANSWER_TIME);
+        lease.given_up().await;
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let words = String::from_utf8_lossy(&body);
+        assert!(words.contains("did not answer within 120 s"), "{words}");
     }
 }

@@ -1,12 +1,34 @@
-//! Host and Origin: a web page must not reach a gateway on loopback by way of its visitor's browser (DNS rebinding).
+//! Web pages and proxies: a page must not reach a gateway on loopback by way of its visitor's browser, nor a stranger by way of
+//! a proxy that runs beside it.
+//!
+//! A page under a name that leads to this machine (DNS rebinding) is known by its Host. A page that fetches is known by its
+//! Origin. One that embeds an address, as a script or an image, sends no Origin; browsers say `Sec-Fetch-Site` then, but only to
+//! loopback and over TLS. What is left may be asked and not read: each answer says that it is for no other page.
+
+use std::net::{Ipv4Addr, SocketAddr};
 
 use axiom_transport::server::Body;
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
 use super::text;
 use crate::options::Options;
 
-/// Refuses a request whose Host or Origin is neither a loopback name nor configured.
+/// Whether a page of the same site asks, one of another, or nobody's (`none`: a person typed the address).
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Who may embed an answer.
+const EMBEDDING: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// By what a proxy says for whom it asks.
+const FORWARDED: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// Refuses a request whose Host or Origin is neither a loopback name nor configured, and one that a page of another origin
+/// makes without saying which.
 pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
     let host = headers
         .get(header::HOST)
@@ -22,7 +44,7 @@ pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Box<Re
         return Err(Box::new(text(StatusCode::FORBIDDEN, reason)));
     }
     match headers.get(header::ORIGIN).map(|value| value.to_str()) {
-        None => Ok(()),
+        None => check_site(headers),
         Some(Ok(origin)) if origin_is_allowed(options, origin) => Ok(()),
         Some(origin) => {
             let origin = origin.unwrap_or("(not text)");
@@ -32,6 +54,46 @@ pub(super) fn check(options: &Options, headers: &HeaderMap) -> Result<(), Box<Re
             );
             Err(Box::new(text(StatusCode::FORBIDDEN, reason)))
         }
+    }
+}
+
+/// For requests without Origin. Whoever says nothing of this is no browser of today.
+fn check_site(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+    let Some(site) = headers.get(SITE) else {
+        return Ok(());
+    };
+    if matches!(site.as_bytes(), b"none" | b"same-origin") {
+        return Ok(());
+    }
+    let reason = "a page of another origin makes this request, by a link or by embedding it, and is not allowed to; a person may \
+                  open the address itself, and a page of [gateway] allowed_origins may fetch it\n";
+    Err(Box::new(text(StatusCode::FORBIDDEN, reason)))
+}
+
+/// Keeps an answer out of pages of other origins, whatever they take it for.
+pub(super) fn for_no_page(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(EMBEDDING, HeaderValue::from_static("same-origin"));
+    response
+}
+
+/// The address of whoever asks, as far as it is known. A proxy on this machine asks for others, and where those are it may say
+/// or not: then the address is the unspecified one, which is nobody's and no loopback one.
+///
+/// A proxy is known by another name than a loopback one in Host, by what proxies add, and by the version before HTTP/1.1,
+/// which nginx speaks unless it is told otherwise. One that does none of this looks like a program of this machine.
+pub(super) fn caller(peer: SocketAddr, version: Version, headers: &HeaderMap) -> SocketAddr {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let is_direct = version >= Version::HTTP_11
+        && host.is_some_and(|host| is_loopback(without_port(host)))
+        && !FORWARDED.iter().any(|name| headers.contains_key(*name));
+    match is_direct || !peer.ip().to_canonical().is_loopback() {
+        true => peer,
+        false => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
     }
 }
 
@@ -70,7 +132,6 @@ fn is_loopback(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn verdict(host: &'static str, origin: Option<&'static str>) -> bool {
         let options = Options {
@@ -105,5 +166,66 @@ mod tests {
         ] {
             assert_eq!(verdict(host, origin), expected, "{host} {origin:?}");
         }
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_known_without_an_origin_too() {
+        let verdict = |site: &'static str, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:3000"));
+            headers.insert(SITE, HeaderValue::from_static(site));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            check(&Options::default(), &headers).is_ok()
+        };
+        for (site, origin, expected) in [
+            ("none", None, true),
+            ("same-origin", None, true),
+            ("same-site", None, false),
+            ("cross-site", None, false),
+            ("of-tomorrow", None, false),
+            // It says who it is, and that counts.
+            ("same-site", Some("http://localhost:5173"), true),
+            ("cross-site", Some("https://evil.example"), false),
+        ] {
+            assert_eq!(verdict(site, origin), expected, "{site} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_comes_by_a_proxy_is_not_of_this_machine() {
+        let seen = |peer: &str, version, more: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in more {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            caller(peer.parse().expect("an address"), version, &headers)
+        };
+        let host = ("host", "127.0.0.1:3000");
+        for peer in ["127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9", "192.0.2.1:9"] {
+            let direct = seen(peer, Version::HTTP_11, &[host]);
+            assert_eq!(direct.to_string(), peer);
+        }
+        for name in ["localhost", "LOCALHOST:3000", "[::1]:3000"] {
+            let direct = seen("127.0.0.1:9", Version::HTTP_11, &[("host", name)]);
+            assert_eq!(direct.to_string(), "127.0.0.1:9", "{name}");
+        }
+        for more in [
+            &[][..],
+            &[("host", "gateway.example")],
+            &[host, ("forwarded", "for=192.0.2.1")],
+            &[host, ("via", "1.1 proxy")],
+            &[host, ("x-forwarded-for", "127.0.0.1")],
+            &[host, ("x-forwarded-proto", "https")],
+            &[host, ("x-real-ip", "192.0.2.1")],
+        ] {
+            for peer in ["127.0.0.1:9", "[::ffff:127.0.0.1]:9"] {
+                let behind = seen(peer, Version::HTTP_11, more);
+                assert!(behind.ip().is_unspecified(), "{peer} {more:?}");
+            }
+        }
+        let nginx = seen("127.0.0.1:9", Version::HTTP_10, &[host]);
+        assert!(nginx.ip().is_unspecified());
     }
 }

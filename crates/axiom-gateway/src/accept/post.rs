@@ -10,7 +10,7 @@ use axiom_core::{Limit, spawn, time};
 use axiom_protocol::envelope::{Kind, Limits};
 use axiom_protocol::headers::MCP_SESSION_ID;
 use axiom_protocol::revision::{Era, Revision};
-use axiom_transport::server::Body;
+use axiom_transport::server::{self, Body};
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -61,6 +61,7 @@ enum Taken {
 async fn take(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, request: Request<Incoming>) -> Taken {
     let (head, body) = request.into_parts();
     if let Some(refusal) = refuse_media(&head.headers) {
+        server::discard(&head.headers, body).await;
         return Taken::Answered(refusal);
     }
     let (timeout, scan_limits) = {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axiom_core::{channel, spawn, time};
 use axiom_transport::pipe::{self, PipeSender};
-use axiom_transport::server::Body;
+use axiom_transport::server::{self, Body};
 use axiom_transport::sse;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -98,6 +98,7 @@ pub(super) async fn message(
         None => replica::owner_of_stream(&gateway.sealer, id),
     };
     if pipe.is_none() && owner.is_none() {
+        server::discard(&head.headers, body).await;
         return no_stream();
     }
     let body = Limited::new(body, limits.message_bytes_max).collect();

@@ -18,10 +18,10 @@ use tempfile::TempDir;
 
 use super::tables::Part;
 use crate::columns::{self, BODY, SHARD, TIER};
-use crate::engine::was_cancelled;
 use crate::fault::{Code, Fault};
 use crate::limits::Limits;
 use crate::notes::Notes;
+use crate::rows::was_cancelled;
 use crate::store::{Object, Pin, PinnedShard};
 use crate::table::hot::Hot;
 

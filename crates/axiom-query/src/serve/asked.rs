@@ -1,9 +1,14 @@
 //! What a request asks: from its address, its headers and its body.
 
-use http_body_util::{BodyExt as _, Limited};
+use std::time::Duration;
+
+use axiom_core::time;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_TYPE};
-use hyper::{HeaderMap, Method, Request};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::fault::{Code, Fault};
@@ -11,6 +16,10 @@ use crate::output::Format;
 
 /// Bytes of a query, with what else is asked.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a longer body that are read all the same, for its client to hear that it is too long.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+/// How long a body may take to arrive.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// Rows of JSON when nobody says how many: what a program holds in memory at once.
 const JSON_ROWS: u64 = 10_000;
 /// Characters of an id.
@@ -23,6 +32,7 @@ struct Words {
     format: Option<String>,
     rows: Option<u64>,
     id: Option<String>,
+    partial: Option<bool>,
 }
 
 /// A query, and how its answer is wanted.
@@ -32,16 +42,45 @@ pub(super) struct Asked {
     pub(super) format: Format,
     pub(super) rows_max: u64,
     pub(super) id: Option<String>,
+    /// Rows are wanted even where events are missing and the format cannot say it.
+    pub(super) is_partial: bool,
+}
+
+/// A request's body. It comes before anything is said about the request: a client that still writes does not listen, and of
+/// a connection that is closed meanwhile it says that it broke.
+///
+/// # Errors
+/// When it is too long, breaks off or takes too long.
+pub(super) async fn whole(mut body: Incoming) -> Result<Bytes, Fault> {
+    let read = async {
+        let (mut kept, mut bytes) = (BytesMut::new(), 0);
+        while bytes <= DISCARDED_BYTES_MAX
+            && let Some(frame) = body.frame().await
+        {
+            let frame = frame.map_err(|error| unreadable(&error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            bytes += data.len();
+            if bytes <= REQUEST_BYTES_MAX {
+                kept.extend_from_slice(&data);
+            }
+        }
+        if bytes > REQUEST_BYTES_MAX {
+            let fault = Fault::new(Code::TooLarge, "the request's body has more than 1 MiB");
+            return Err(
+                fault.hint("long lists of values are shorter as conditions: a range, a prefix, a join")
+            );
+        }
+        Ok(kept.freeze())
+    };
+    let late = |_| unreadable(&format!("it did not arrive within {} s", REQUEST_TIME.as_secs()));
+    time::timeout(REQUEST_TIME, read).await.map_err(late)?
 }
 
 impl Asked {
-    pub(super) async fn read(request: Request<Incoming>) -> Result<Asked, Fault> {
-        let (head, body) = request.into_parts();
+    pub(super) fn of(head: &Parts, body: &[u8]) -> Result<Asked, Fault> {
         let mut words = from_address(head.uri.query().unwrap_or_default())?;
         if head.method == Method::POST {
-            let body = Limited::new(body, REQUEST_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| unreadable(&error.to_string()))?.to_bytes();
-            take_body(&mut words, &head.headers, &body)?;
+            take_body(&mut words, &head.headers, body)?;
         }
         let sql = words.sql.ok_or_else(|| {
             Fault::new(Code::Query, "there is no query")
@@ -77,6 +116,7 @@ impl Asked {
             format,
             rows_max,
             id: words.id,
+            is_partial: words.partial.unwrap_or_default(),
         })
     }
 }
@@ -98,9 +138,18 @@ fn from_address(query: &str) -> Result<Words, Fault> {
                     ));
                 }
             },
+            "partial" => match value.parse() {
+                Ok(is_partial) => words.partial = Some(is_partial),
+                Err(_) => {
+                    return Err(Fault::new(
+                        Code::Query,
+                        format!("`partial` is true or false, not {value:?}"),
+                    ));
+                }
+            },
             other => {
                 let fault = Fault::new(Code::Query, format!("a query has no parameter {other:?}"));
-                return Err(fault.hint("there are sql, format, rows and id"));
+                return Err(fault.hint("there are sql, format, rows, id and partial"));
             }
         }
     }
@@ -118,6 +167,7 @@ fn take_body(words: &mut Words, headers: &HeaderMap, body: &[u8]) -> Result<(), 
         words.format = said.format.or(words.format.take());
         words.rows = said.rows.or(words.rows);
         words.id = said.id.or(words.id.take());
+        words.partial = said.partial.or(words.partial);
     } else if !body.is_empty() {
         let sql = std::str::from_utf8(body).map_err(|error| unreadable(&error.to_string()))?;
         words.sql = Some(sql.to_owned());

@@ -4,12 +4,15 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures_util::stream::{StreamExt as _, unfold};
 use http_body_util::{BodyExt as _, StreamBody};
+use hyper::HeaderMap;
 use hyper::body::Frame;
+use hyper::header::HeaderValue;
 
 use super::asked::Asked;
-use super::{Body, Registered};
+use super::{Body, Registered, WARNINGS};
 use crate::engine::Answer;
 use crate::fault::{Code, Fault};
+use crate::notes::joined;
 use crate::output::{End, Format, Writer};
 use crate::sql::first_rows;
 
@@ -21,7 +24,10 @@ struct Rest {
     answer: Answer,
     writer: Option<Writer>,
     format: Format,
+    is_partial: bool,
     end: End,
+    /// Behind the last bytes, where the format has no room for them.
+    trailers: Option<HeaderMap>,
     rows_left: u64,
     bytes: u64,
     /// Its id is known as long as it runs.
@@ -31,7 +37,7 @@ struct Rest {
 /// The answer, of which the first rows are here.
 ///
 /// # Errors
-/// When its columns cannot be written in this format.
+/// When its columns cannot be written in this format, or it is known already that it lacks something and cannot say so.
 pub(super) fn stream(
     answer: Answer,
     first: Option<RecordBatch>,
@@ -45,36 +51,63 @@ pub(super) fn stream(
         answer,
         writer: Some(writer),
         format: asked.format,
+        is_partial: asked.is_partial,
         end: End::default(),
+        trailers: None,
         rows_left: asked.rows_max,
         bytes: 0,
         _registered: registered,
     };
+    rest.check(&rest.answer.warnings())?;
     match first {
         Some(batch) => begin.extend(rest.write(batch)?),
         None => begin.extend(rest.finish()?),
     }
-    let begun = futures_util::stream::iter([Ok(begin)]);
+    let begun = futures_util::stream::iter([Ok(data(begin))]);
     let rest = unfold(rest, |mut rest| async move {
-        rest.next().await.map(|bytes| (bytes, rest))
+        rest.next().await.map(|frame| (frame, rest))
     });
-    let frames = begun
-        .chain(rest)
-        .map(|bytes| bytes.map(|bytes| Frame::data(Bytes::from(bytes))));
-    Ok(StreamBody::new(Box::pin(frames)).boxed_unsync())
+    Ok(StreamBody::new(Box::pin(begun.chain(rest))).boxed_unsync())
+}
+
+/// The value of [`WARNINGS`], in a header or a trailer.
+pub(super) fn warnings_value(warnings: &[String]) -> Option<HeaderValue> {
+    if warnings.is_empty() {
+        return None;
+    }
+    HeaderValue::from_str(&joined(warnings)).ok()
+}
+
+fn data(bytes: Vec<u8>) -> Frame<Bytes> {
+    Frame::data(Bytes::from(bytes))
 }
 
 impl Rest {
-    async fn next(&mut self) -> Option<Result<Vec<u8>, Fault>> {
-        self.writer.as_ref()?;
-        if self.end.truncated.is_some() {
-            return Some(self.finish());
+    async fn next(&mut self) -> Option<Result<Frame<Bytes>, Fault>> {
+        if self.writer.is_none() {
+            return self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)));
         }
-        Some(match self.answer.next().await {
-            Ok(Some(batch)) => self.write(batch),
+        if self.end.truncated.is_some() {
+            return Some(self.finish().map(data));
+        }
+        let bytes = match self.answer.next().await {
+            Ok(Some(batch)) => match self.check(&self.answer.warnings()) {
+                Ok(()) => self.write(batch),
+                Err(fault) => self.fail(fault),
+            },
             Ok(None) => self.finish(),
             Err(fault) => self.fail(fault),
-        })
+        };
+        Some(bytes.map(data))
+    }
+
+    /// Refuses to pass off a part as the whole.
+    fn check(&self, warnings: &[String]) -> Result<(), Fault> {
+        if warnings.is_empty() || self.is_partial || self.format.has_room_for_warnings() {
+            return Ok(());
+        }
+        let fault = Fault::incomplete(warnings);
+        Err(fault.hint("`partial=true` gives the rows that there are; in JSON these warnings come with them"))
     }
 
     fn write(&mut self, batch: RecordBatch) -> Result<Vec<u8>, Fault> {
@@ -94,10 +127,25 @@ impl Rest {
 
     fn finish(&mut self) -> Result<Vec<u8>, Fault> {
         self.end.warnings = self.answer.warnings();
-        match self.writer.take() {
-            Some(writer) => writer.end(&self.end).map_err(unwritable),
-            None => Ok(Vec::new()),
+        let Some(writer) = self.writer.take() else {
+            return Ok(Vec::new());
+        };
+        self.check(&self.end.warnings)?;
+        let mut bytes = writer.end(&self.end).map_err(unwritable)?;
+        if self.format == Format::Table {
+            let lines = self
+                .end
+                .warnings
+                .iter()
+                .map(|warning| format!("warning: {warning}\n"));
+            bytes.extend(lines.flat_map(String::into_bytes));
         }
+        if let Some(value) = warnings_value(&self.end.warnings)
+            && !self.format.has_room_for_warnings()
+        {
+            self.trailers = Some(HeaderMap::from_iter([(WARNINGS, value)]));
+        }
+        Ok(bytes)
     }
 
     /// JSON says what went wrong. Of anything else the client sees that it was cut.

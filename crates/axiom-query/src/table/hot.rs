@@ -1,4 +1,7 @@
 //! The hot tier: blocks of the event log as record batches, made while they are asked for.
+//!
+//! A thread is taken for one block at a time. A scan that kept its thread while its rows wait to be taken would keep others
+//! from theirs, and a join may want the rows of those others first.
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -9,17 +12,17 @@ use arrow::array::{
 };
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use axiom_events::{Block, Format, Next, Reader, Recorded, Wanted};
+use axiom_core::Task;
+use axiom_core::spawn::blocking;
+use axiom_events::{Block, Format, Next, Reader, Recorded, Scan, Wanted};
 use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
+use futures_util::{TryStreamExt as _, stream};
 
 use crate::columns;
 use crate::notes::Notes;
-
-/// Batches that wait for whoever takes them. Each may hold a block's bodies.
-const BATCHES_AHEAD: usize = 2;
 
 /// Some offsets of a shard's log.
 #[derive(Debug, Clone)]
@@ -69,19 +72,52 @@ impl PartitionStream for Hot {
     }
 
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows_max = context.session_config().batch_size();
-        let mut builder = RecordBatchReceiverStream::builder(Arc::clone(&self.schema), BATCHES_AHEAD);
-        let tx = builder.tx();
-        let hot = self.clone();
-        // Unpacking a block takes milliseconds, and the disk may take longer.
-        builder.spawn_blocking(move || {
-            hot.read(rows_max, |batch| match tx.blocking_send(Ok(batch)) {
-                Ok(()) => ControlFlow::Continue(()),
-                // Nobody wants more.
-                Err(_) => ControlFlow::Break(()),
-            })
-        });
-        builder.build()
+        let reading = Reading {
+            scan: self.reader.scan(self.offsets.clone(), self.wanted.clone()),
+            rows_max: context.session_config().batch_size(),
+            hot: self.clone(),
+        };
+        let blocks = stream::try_unfold(blocking(move || reading.step()), taken);
+        let blocks = blocks.map_ok(|batches| stream::iter(batches.into_iter().map(Ok)));
+        let schema = Arc::clone(&self.schema);
+        Box::pin(RecordBatchStreamAdapter::new(schema, blocks.try_flatten()))
+    }
+}
+
+/// What a step makes: the rows of a block, and what reads on behind it. `None` at the end.
+type Step = Result<Option<(Vec<RecordBatch>, Reading)>, DataFusionError>;
+
+/// Waits for a step and starts the next one, which reads on while these rows are looked at.
+async fn taken(step: Task<Step>) -> Result<Option<(Vec<RecordBatch>, Task<Step>)>, DataFusionError> {
+    let broken = || DataFusionError::Execution("reading the event log failed".to_owned());
+    let Some((batches, reading)) = step.join().await.ok_or_else(broken)?? else {
+        return Ok(None);
+    };
+    Ok(Some((batches, blocking(move || reading.step()))))
+}
+
+/// A scan, between two of its blocks.
+struct Reading {
+    scan: Scan,
+    rows_max: usize,
+    hot: Hot,
+}
+
+impl Reading {
+    /// Unpacking a block takes milliseconds, and the disk may take longer.
+    fn step(mut self) -> Step {
+        loop {
+            match self.scan.step() {
+                Ok(Next::Block(block)) => {
+                    let batches = self.hot.batches(&block, self.rows_max);
+                    let batches = batches.collect::<Result<Vec<_>, _>>()?;
+                    return Ok(Some((batches, self)));
+                }
+                Ok(Next::Gap(gap)) => self.hot.notes.missing(self.hot.shard, gap),
+                Ok(Next::End) => return Ok(None),
+                Err(error) => return Err(DataFusionError::External(Box::new(error))),
+            }
+        }
     }
 }
 
@@ -187,5 +223,80 @@ fn format_name(format: Format) -> &'static str {
         Format::Binary => "binary",
         Format::Text => "text",
         Format::Json => "json",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axiom_core::time::timeout;
+    use axiom_events::disk::Machine;
+    use axiom_events::{Append, Batch, Event, Level, Log, Options};
+    use std::path::Path;
+    use std::time::Duration;
+
+    const BLOCKS: u64 = 8;
+
+    /// A log of as many blocks, of one event each.
+    async fn record(dir: &Path) -> Log {
+        let mut options = Options::new(dir.to_owned());
+        options.segment_bytes = 1 << 20;
+        let log = Log::open(options, Arc::new(Machine)).expect("it opens");
+        for number in 0..BLOCKS {
+            let mut batch = Batch::new();
+            let event = Event {
+                time: i64::try_from(number).expect("it is small"),
+                tenant: "default",
+                stream: "agent.output",
+                task: "",
+                kind: "output.line",
+                level: Level::Info,
+                trace: None,
+                id: None,
+                format: Format::Text,
+                body: b"x",
+            };
+            batch.push(&event).expect("it keeps to the limits");
+            let append = Append {
+                batch,
+                ..Append::default()
+            };
+            log.append(append).await.expect("it is recorded");
+        }
+        log
+    }
+
+    /// A join takes from one side first. The other side's scans must not keep the threads that this one needs.
+    #[test]
+    fn scans_that_nobody_takes_from_keep_no_thread() {
+        const THREADS: usize = 2;
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(THREADS)
+            .enable_all()
+            .build()
+            .unwrap();
+        let taken = runtime.block_on(async {
+            let _log = record(dir.path()).await;
+            let hot = Hot {
+                shard: 0,
+                reader: Reader::open(Arc::new(Machine), dir.path()).unwrap(),
+                offsets: 0..BLOCKS,
+                wanted: Wanted::default(),
+                schema: columns::schema(),
+                notes: Arc::default(),
+            };
+            let scan = || hot.execute(Arc::default());
+            let untaken: Vec<_> = (0..2 * THREADS).map(|_| scan()).collect();
+            let taken = timeout(Duration::from_secs(20), scan().try_collect::<Vec<_>>()).await;
+            drop(untaken);
+            taken
+        });
+        // What is stuck is left behind.
+        runtime.shutdown_background();
+        let taken = taken.expect("it waits for no other scan").unwrap();
+        let rows: usize = taken.iter().map(RecordBatch::num_rows).sum();
+        assert_eq!(rows as u64, BLOCKS);
     }
 }

@@ -12,6 +12,9 @@ use crate::store::{models, record, rows};
 /// A query that would run for hours, without memory.
 const ENDLESS: &str = "SELECT sum(value % 7) AS n FROM generate_series(1, 100000000000000)";
 
+/// Rows come at once and would come for hours.
+pub(crate) const LONG: &str = "SELECT value FROM generate_series(1, 100000000000000)";
+
 /// A query that takes sixteen gigabytes before anybody counts them.
 pub(crate) const GREEDY: &str = "SELECT cardinality(array_repeat(1, 2000000000)) AS n";
 
@@ -51,16 +54,41 @@ async fn queries_beyond_the_bound_wait_and_are_then_refused() {
     let _log = record(dir.path(), &models(1, 100));
     let limits = Limits {
         queries_max: 1,
-        wait: Duration::from_millis(50),
+        wait: Duration::from_millis(500),
         ..Limits::default()
     };
     let engine = engine(dir.path(), limits);
     let (_cancel, cancelled) = cancel();
-    let running = engine.run("SELECT * FROM events", cancelled).await.unwrap();
+    let running = engine.run(LONG, cancelled).await.unwrap();
     let fault = rows(&engine, "SELECT 1").await.unwrap_err();
     assert_eq!(fault.code, Code::Busy, "{fault}");
     drop(running);
     rows(&engine, "SELECT 1").await.unwrap();
+}
+
+/// Nobody takes its rows and nobody leaves: its time is over all the same, and its place is free for the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_ends_in_time_whether_its_rows_are_taken_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let _log = record(dir.path(), &models(1, 100));
+    let limits = Limits {
+        queries_max: 1,
+        timeout: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let engine = engine(dir.path(), limits);
+    let (_cancel, cancelled) = cancel();
+    let mut left_lying = engine.run(LONG, cancelled).await.unwrap();
+    left_lying.next().await.unwrap().expect("it has begun");
+    assert_eq!(rows(&engine, "SELECT 1 AS n").await.unwrap().len(), 1);
+    // Whoever comes back later hears what became of it.
+    let fault = loop {
+        match left_lying.next().await {
+            Ok(rows) => rows.expect("it did not come to its end"),
+            Err(fault) => break fault,
+        };
+    };
+    assert_eq!(fault.code, Code::Timeout, "{fault}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

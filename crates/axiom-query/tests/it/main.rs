@@ -6,5 +6,7 @@ mod store;
 mod duckdb;
 mod equal;
 mod limits;
+mod missing;
+mod mutated;
 mod serve;
 mod table;

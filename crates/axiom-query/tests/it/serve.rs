@@ -4,30 +4,34 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use axiom_core::time;
 use serde_json::Value;
 
-use crate::limits::GREEDY;
+use crate::limits::{GREEDY, LONG};
 use crate::store::{models, record};
 
 /// A running process; it ends when its stdin does.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     socket: PathBuf,
-    flight: Option<String>,
+    pub flight: Option<String>,
 }
 
 /// An answer, read to its end.
-struct Said {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(crate) struct Said {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
     /// The body came to its end.
-    is_whole: bool,
+    pub is_whole: bool,
+    /// What came behind it.
+    pub trailers: String,
 }
 
 impl Server {
-    fn start(dir: &Path, more: &[&str]) -> Server {
+    pub(crate) fn start(dir: &Path, more: &[&str]) -> Server {
         let socket = dir.join("socket");
         let mut child = Command::new(env!("CARGO_BIN_EXE_axiom-query"))
             .arg("serve")
@@ -38,6 +42,7 @@ impl Server {
             .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("it serves");
         let mut line = String::new();
@@ -57,15 +62,34 @@ impl Server {
     fn send(&self, head: &str, body: &str) -> UnixStream {
         let mut stream = UnixStream::connect(&self.socket).expect("it serves");
         let length = body.len();
-        write!(
-            stream,
-            "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .expect("it serves");
+        let request =
+            format!("{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        // At once, as clients do, and before anything is read.
+        stream
+            .write_all(request.as_bytes())
+            .expect("it reads the request to its end");
         stream
     }
 
-    fn ask(&self, head: &str, body: &str) -> Said {
+    /// Its listener, and a connection for each client.
+    fn sockets(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let open = fs_err::read_dir(folder).expect("it serves");
+        let targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        targets
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    /// What it said before it ended.
+    fn stderr(&mut self) -> String {
+        let mut words = String::new();
+        let mut stderr = self.child.stderr.take().expect("it is piped");
+        stderr.read_to_string(&mut words).expect("it ended");
+        words
+    }
+
+    pub(crate) fn ask(&self, head: &str, body: &str) -> Said {
         let mut said = Vec::new();
         self.send(head, body).read_to_end(&mut said).expect("it serves");
         parse(&said)
@@ -80,6 +104,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         let _ended = self.child.wait().expect("it serves");
+    }
+}
+
+/// Looks until it is so; a minute is more than any of this takes on a busy machine.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = time::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
@@ -103,14 +136,17 @@ fn parse(said: &[u8]) -> Said {
             head,
             body: rest.to_vec(),
             is_whole: true,
+            trailers: String::new(),
         };
     }
     let (mut body, mut rest, mut is_whole) = (Vec::new(), rest, false);
+    let mut trailers = String::new();
     while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
         let bytes = usize::from_str_radix(std::str::from_utf8(&rest[..end]).expect("it serves"), 16)
             .expect("it serves");
         if bytes == 0 {
             is_whole = true;
+            trailers = String::from_utf8_lossy(&rest[end + 2..]).into_owned();
             break;
         }
         let Some(chunk) = rest.get(end + 2..end + 2 + bytes + 2) else {
@@ -124,11 +160,12 @@ fn parse(said: &[u8]) -> Said {
         head,
         body,
         is_whole,
+        trailers,
     }
 }
 
 impl Said {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("no JSON: {}", String::from_utf8_lossy(&self.body)))
     }
@@ -190,12 +227,33 @@ fn answers_in_every_format_and_says_what_is_wrong() {
             "{more} {sql}"
         );
     }
+    // However much a client still has to say: it says it, and then hears what was wrong.
+    let long = format!("SELECT 1 -- {}", "x".repeat(900_000));
+    let too_long = "x".repeat(5 << 20);
+    for (head, body, status, code) in [
+        ("POST /query?nonsense=1 HTTP/1.1", &long, 400, "query"),
+        ("GET /query?sql=SELEC HTTP/1.1", &long, 400, "query"),
+        ("DELETE /query/none HTTP/1.1", &long, 404, "absent"),
+        ("PUT /query HTTP/1.1", &long, 405, "query"),
+        ("POST /query HTTP/1.1", &too_long, 413, "too_large"),
+    ] {
+        let said = server.ask(head, body);
+        assert!(
+            said.head
+                .contains(&format!("content-length: {}", said.body.len())),
+            "{}",
+            said.head
+        );
+        assert_eq!(
+            (said.status, &said.json()["error"]["code"]),
+            (status, &code.into()),
+            "{head}"
+        );
+    }
+    assert_eq!(server.post("", &long).json()["row_count"], 1);
     let place = &server.post("", "SELECT kin FROM events").json()["error"]["at"];
     assert_eq!(*place, serde_json::json!({"line": 1, "column": 8}));
 }
-
-/// Rows come at once and would come for hours.
-const LONG: &str = "SELECT value FROM generate_series(1, 100000000000000)";
 
 #[test]
 fn a_query_ends_by_its_id_and_when_its_client_hangs_up() {
@@ -219,6 +277,55 @@ fn a_query_ends_by_its_id_and_when_its_client_hangs_up() {
     stream.read_exact(&mut begun).unwrap();
     drop(stream);
     assert_eq!(server.post("", "SELECT 1").status, 200);
+}
+
+/// As of a pager that shows the first page: the connection is there, and nobody reads.
+#[test]
+fn a_client_that_stops_reading_keeps_no_place_and_no_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let _log = record(dir.path(), &models(1, 100));
+    let server = Server::start(dir.path(), &["--queries", "1", "--timeout", "2"]);
+    let listening = server.sockets();
+    let mut stream = server.send("POST /query?format=ndjson HTTP/1.1", LONG);
+    let mut begun = [0; 16];
+    stream.read_exact(&mut begun).unwrap();
+    assert_eq!(server.post("", "SELECT 1").status, 200, "there is room for one");
+    until("its connection is closed", || server.sockets() == listening);
+    let mut rest = begun.to_vec();
+    let _reset = stream.read_to_end(&mut rest).is_ok();
+    assert!(!parse(&rest).is_whole, "its client can tell that it was cut");
+}
+
+/// A million times a million steps, in one go: neither a deadline nor a client that leaves can stop it.
+const WITHOUT_PAUSE: &str = "SELECT levenshtein(repeat('a', 1000000), repeat('b', 1000000)) AS n";
+
+#[test]
+fn queries_that_never_pause_hold_up_nobody_and_end_with_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let _log = record(dir.path(), &models(1, 100));
+    // More of them than there are threads for queries.
+    let count = 2 * std::thread::available_parallelism().unwrap().get();
+    let queries = count.to_string();
+    let mut server = Server::start(dir.path(), &["--timeout", "2", "--queries", &queries]);
+    let running = (0..count).map(|n| server.send(&format!("POST /query?id=q{n} HTTP/1.1"), WITHOUT_PAUSE));
+    let mut running: Vec<UnixStream> = running.collect();
+    until("one of them can be ended", || {
+        server.ask("DELETE /query/q0 HTTP/1.1", "").status == 204
+    });
+    let ended = running.remove(0);
+    for (stream, code) in [(ended, "cancelled")]
+        .into_iter()
+        .chain(running.into_iter().map(|stream| (stream, "timeout")))
+    {
+        let mut said = Vec::new();
+        { stream }.read_to_end(&mut said).unwrap();
+        assert_eq!(parse(&said).json()["error"]["code"], code);
+    }
+    until("the process ends by itself", || {
+        server.child.try_wait().unwrap().is_some()
+    });
+    let words = server.stderr();
+    assert!(words.contains("after its time was over"), "{words}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The tool `query`: SQL over everything that was recorded, by the query engine, which is a program of its own.
 //!
 //! One process answers one query. What a query does to it, it does to that process alone; a query that nobody waits for any
-//! more ends with it.
+//! more ends with it. All conversations together have a few such processes at a time.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use axiom_core::time::timeout;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::arguments::{Arguments, Complaint};
 use super::log::Log;
@@ -25,6 +26,17 @@ const ROWS_BYTES_MAX: usize = 256 << 10;
 const FAULT_BYTES_MAX: usize = 4 << 10;
 /// A query that takes longer ends. The program has a shorter limit of its own, and can say more about it.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Queries at once. Two, because each has to sort and to group in its own share of the memory.
+const RUNNING_MAX: usize = 2;
+/// MiB that all of them together may hold, and put on the disk meanwhile; what `axiom-query` has for all queries of its own.
+const MEMORY_MIB: usize = 512;
+const TEMP_MIB: usize = 2048;
+/// How long the others wait for their turn.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Places for queries. A reload makes another server, on the same machine: these are for all of them.
+static PLACES: Semaphore = Semaphore::const_new(RUNNING_MAX);
 
 pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Complaint> {
     let Some(sql) = arguments.text("sql")?.filter(|sql| !sql.trim().is_empty()) else {
@@ -46,6 +58,8 @@ pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Co
         .arg("--dir")
         .arg(&log.dir)
         .args(["--format", "ndjson"])
+        .args(["--memory", &(MEMORY_MIB / RUNNING_MAX).to_string()])
+        .args(["--temp", &(TEMP_MIB / RUNNING_MAX).to_string()])
         // One more tells whether there are more.
         .args(["--rows", &(count + 1).to_string()])
         // What begins with a dash is no option.
@@ -54,16 +68,48 @@ pub(super) async fn run(log: &Log, arguments: &Arguments<'_>) -> Result<Json, Co
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
+    // Held until the process has ended, or is being killed.
+    let _place = place(&PLACES).await?;
     let answered = timeout(QUERY_TIMEOUT, answer(command)).await;
-    let (rows, is_cut) = answered.map_err(|_| Complaint::new("the query took too long: ask for less"))??;
-    let mut rows: Vec<Json> = rows;
+    let answer = answered.map_err(|_| Complaint::new("the query took too long: ask for less"))??;
+    let Answer {
+        mut rows,
+        is_cut,
+        warnings,
+    } = answer;
     let is_end = !is_cut && rows.len() <= count;
     rows.truncate(count);
-    Ok(json!({"rows": rows, "is_end": is_end}))
+    let mut found = json!({"rows": rows, "is_end": is_end});
+    if !warnings.is_empty() {
+        found["warnings"] = warnings.into();
+    }
+    Ok(found)
 }
 
-/// The rows, and whether there were more bytes of them than are read.
-async fn answer(mut command: Command) -> Result<(Vec<Json>, bool), Complaint> {
+/// Waits for a place.
+///
+/// # Cancel safety
+/// Safe: whoever leaves the queue has no place.
+async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, Complaint> {
+    match timeout(WAIT, places.acquire()).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => Err(Complaint(format!(
+            "{RUNNING_MAX} queries run already, and none of them ended within {} s: try again later, or ask `stats` or `tail`",
+            WAIT.as_secs()
+        ))),
+    }
+}
+
+/// What the program said.
+struct Answer {
+    rows: Vec<Json>,
+    /// There were more bytes of rows than are read.
+    is_cut: bool,
+    /// Events that are missing.
+    warnings: Vec<String>,
+}
+
+async fn answer(mut command: Command) -> Result<Answer, Complaint> {
     let failed = |error: std::io::Error| Complaint(format!("the query engine cannot be run: {error}"));
     let mut child = command.spawn().map_err(failed)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -74,8 +120,8 @@ async fn answer(mut command: Command) -> Result<(Vec<Json>, bool), Complaint> {
     );
     let rows = rows.map_err(failed)?;
     let is_cut = rows.len() > ROWS_BYTES_MAX;
+    let said = String::from_utf8_lossy(&said.map_err(failed)?).into_owned();
     if !is_cut && !child.wait().await.map_err(failed)?.success() {
-        let said = String::from_utf8_lossy(&said.map_err(failed)?).into_owned();
         let said = said.trim().trim_start_matches("error: ").to_owned();
         return Err(match said.is_empty() {
             true => Complaint::new(
@@ -91,7 +137,12 @@ async fn answer(mut command: Command) -> Result<(Vec<Json>, bool), Complaint> {
     let rows = rows
         .collect::<Result<_, _>>()
         .map_err(|error| Complaint(format!("the query engine answered no JSON: {error}")))?;
-    Ok((rows, is_cut))
+    let warnings = said.lines().filter_map(|line| line.strip_prefix("warning: "));
+    Ok(Answer {
+        rows,
+        is_cut,
+        warnings: warnings.map(str::to_owned).collect(),
+    })
 }
 
 /// Up to one byte more than `bytes_max`.

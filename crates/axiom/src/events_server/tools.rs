@@ -54,6 +54,11 @@ pub(super) fn list() -> Json {
                 "properties": {
                     "rows": {"type": "array", "items": {"type": "object"}},
                     "is_end": {"type": "boolean", "description": "False if there are more rows: ask for less, or with LIMIT and OFFSET"},
+                    "warnings": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "Events that cannot be read: these rows, and totals in them, are without them",
+                    },
                 },
                 "required": ["rows", "is_end"],
             },

@@ -11,6 +11,7 @@ use axiom_core::{Draining, spawn::blocking};
 use axiom_gateway::options::EventsOptions;
 use axiom_transport::child::{Child, ChildOptions, spawn_child};
 use axiom_transport::pipe::Pipe;
+use tokio::sync::Notify;
 
 use super::{BUILD, program};
 
@@ -49,7 +50,14 @@ pub(super) struct Asking(Sender<oneshot::Sender<Result<Lease, Reason>>>);
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
     socket: Arc<Path>,
-    _held: Arc<()>,
+    held: Arc<Held>,
+}
+
+/// What all leases of one process hold.
+#[derive(Debug, Default)]
+struct Held {
+    /// Whoever waited for an answer in vain says so.
+    hangs: Notify,
 }
 
 /// Why there is no process, and what to do.
@@ -66,7 +74,7 @@ struct Running {
     /// Its stdin: it ends when this does.
     _pipe: Pipe,
     socket: Arc<Path>,
-    held: Arc<()>,
+    held: Arc<Held>,
     since: Instant,
     used: Instant,
     _folder: Folder,
@@ -100,7 +108,27 @@ impl Lease {
 
     #[allow(clippy::unused_self, reason = "it is about the process of this lease")]
     pub(super) fn why_it_may_end(&self) -> &'static str {
-        "a query that needs more memory than it may have ends it; ask for less at once. The next query starts it again"
+        "a query that needs more memory than it may have ends it, and so does one that computes on when its time is over; ask \
+         for less at once. The next query starts it again"
+    }
+
+    /// Has the process ended, which does not answer any more, and with it all that it still did. The next query starts another.
+    pub(super) fn give_up(&self) {
+        self.held.hangs.notify_one();
+    }
+
+    /// At this socket, of a process that nobody keeps.
+    #[cfg(test)]
+    pub(super) fn at(socket: &Path) -> Lease {
+        Lease {
+            socket: socket.into(),
+            held: Arc::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) async fn given_up(&self) {
+        self.held.hangs.notified().await;
     }
 }
 
@@ -166,6 +194,7 @@ impl Keeper {
                         tracing::info!("nobody asks for queries; their process is ended");
                         gone.child.stop().await;
                     }
+                    (Turn::Hung, Some(gone)) => self.hung(gone).await,
                     (_, None) => {}
                 },
                 // cancel-safe: see Draining::asked.
@@ -185,7 +214,7 @@ impl Keeper {
         running.used = time::now();
         Ok(Lease {
             socket: Arc::clone(&running.socket),
-            _held: Arc::clone(&running.held),
+            held: Arc::clone(&running.held),
         })
     }
 
@@ -277,11 +306,22 @@ impl Keeper {
             None => format!("it ended with {status}"),
         };
         tracing::warn!(%status, last_words = last, "the query process ended by itself; the next query starts it again");
+        self.lost(gone, &reason);
+    }
+
+    /// Ends one that does not answer: by the end of its stdin, by a signal, and by one that nothing withstands.
+    async fn hung(&mut self, gone: Running) {
+        tracing::warn!("the query process does not answer and is ended; the next query starts it again");
+        self.lost(&gone, "it did not answer");
+        gone.child.stop().await;
+    }
+
+    fn lost(&mut self, gone: &Running, reason: &str) {
         if gone.since.elapsed() >= SOUND {
             self.failures = 0;
         }
         // One that dies once is started at once.
-        self.failed(&reason);
+        self.failed(reason);
     }
 
     /// Puts off the next start, longer each time.
@@ -305,6 +345,8 @@ enum Turn {
     Ended(std::process::ExitStatus),
     /// It was not wanted for long enough.
     Idle,
+    /// It does not answer.
+    Hung,
 }
 
 /// Waits for what becomes of it; for ever if none runs.
@@ -328,6 +370,8 @@ async fn turn(running: Option<&mut Running>, is_kept: bool) -> Turn {
     tokio::select! {
         // cancel-safe: see Child::exited.
         status = running.child.exited() => Turn::Ended(status),
+        // cancel-safe: a notice that nobody took stays.
+        () = running.held.hangs.notified() => Turn::Hung,
         // cancel-safe: timers.
         () = idle, if !is_kept => Turn::Idle,
     }
@@ -364,5 +408,40 @@ mod tests {
     fn pauses_grow_to_their_bound() {
         let pauses: Vec<u64> = (0..9).map(|failures| pause(failures).as_secs()).collect();
         assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 30, 30, 30]);
+    }
+
+    /// A process that lives on, whatever is asked of it.
+    #[tokio::test]
+    async fn one_that_does_not_answer_is_noticed_by_whoever_says_so() {
+        let options = ChildOptions {
+            command: ["sleep", "600"].map(str::to_owned).to_vec(),
+            env: BTreeMap::new(),
+            cwd: None,
+            message_bytes_max: LINE_BYTES_MAX,
+            grace: Duration::from_millis(10),
+        };
+        let (pipe, child) = spawn_child(options).unwrap();
+        let now = time::now();
+        let mut running = Running {
+            child,
+            _pipe: pipe,
+            socket: Path::new("socket").into(),
+            held: Arc::default(),
+            since: now,
+            used: now,
+            _folder: Folder::new().unwrap(),
+        };
+        let lease = Lease {
+            socket: Arc::clone(&running.socket),
+            held: Arc::clone(&running.held),
+        };
+        let one = time::timeout(Duration::from_millis(50), turn(Some(&mut running), false)).await;
+        assert!(one.is_err(), "nothing becomes of it by itself");
+        // Whoever looks away in between does not miss it.
+        lease.give_up();
+        assert!(matches!(turn(Some(&mut running), false).await, Turn::Hung));
+        let (mut keeper, _asking) = Keeper::new(&EventsOptions::new("none".into()), BTreeMap::new());
+        keeper.hung(running).await;
+        assert_eq!(keeper.last_reason.as_deref(), Some("it did not answer"));
     }
 }
