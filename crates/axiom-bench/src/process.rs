@@ -158,6 +158,20 @@ mod tests {
     }
 
     #[test]
+    fn threads_are_known_by_their_names() {
+        let (tx, rx) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("a worker".to_owned());
+        let thread = thread.spawn(move || rx.recv()).expect("a thread");
+        let threads = cpu_by_thread(std::process::id()).expect("alive");
+        assert!(threads.contains_key("a worker"), "{threads:?}");
+        drop(tx);
+        thread
+            .join()
+            .expect("no panic")
+            .expect_err("nobody says anything");
+    }
+
+    #[test]
     fn work_shows_in_cpu_and_memory() {
         let me = [std::process::id()];
         let (cpu_before, rss_before) = (cpu(&me).expect("alive"), rss_bytes(&me).expect("alive"));

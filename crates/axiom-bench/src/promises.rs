@@ -324,6 +324,18 @@ mod tests {
     }
 
     #[test]
+    fn every_promise_has_its_row() {
+        let page = include_str!("../../../PROMISES.md");
+        for promise in &PROMISES {
+            let row = page
+                .lines()
+                .find(|line| line.starts_with(&format!("| {} |", promise.id)));
+            let command = format!("| `cargo xtask promises --only {}` |", promise.id);
+            assert!(row.is_some_and(|row| row.contains(&command)), "{}", promise.id);
+        }
+    }
+
+    #[test]
     fn every_promise_has_its_scenario() {
         for promise in &PROMISES {
             assert!(

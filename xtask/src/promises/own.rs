@@ -47,7 +47,7 @@ pub(crate) const PROMISES: [Promise; 13] = [
         "of 11 scored without the client's own OAuth",
     ),
     tested("E6-memory", "memory::", 48, "MiB at most"),
-    tested("E6-gateway", "stalled::", 256, "MiB at most"),
+    tested("E6-gateway", "stalled::", 128, "MiB at most"),
     tested("T1", "a_thousand_children_leave_nothing_behind", 0, "processes"),
     tested("T2", "same_ids::five_hundred", 0, "wrong answers"),
     tested(

@@ -31,14 +31,13 @@ struct Round {
 pub(super) fn inserted(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
     let each = scaled(setup, ROUND_EVENTS) / PRODUCERS;
     let events = each * PRODUCERS;
-    let folder = Folder::new()?;
     let mut duckdb = DuckDb::start(setup)?;
-    load(&mut duckdb, &folder, each)?;
+    load(&mut duckdb, each)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut errors = 0;
     for _ in 0..setup.effort.rounds {
         ours.push(append(each)?);
-        let (round, inserted) = insert(&mut duckdb, &folder)?;
+        let (round, inserted) = insert(&mut duckdb)?;
         theirs.push(round);
         errors += u64::from(inserted != events);
     }
@@ -68,7 +67,7 @@ fn batches(producer: u64, each: u64) -> anyhow::Result<Vec<Batch>> {
 }
 
 /// Gives DuckDB the events that we append.
-fn load(duckdb: &mut DuckDb, folder: &Folder, each: u64) -> anyhow::Result<()> {
+fn load(duckdb: &mut DuckDb, each: u64) -> anyhow::Result<()> {
     let batches: Result<Vec<Vec<Batch>>, _> =
         (0..PRODUCERS).map(|producer| batches(producer, each)).collect();
     let batches = batches?;
@@ -78,6 +77,7 @@ fn load(duckdb: &mut DuckDb, folder: &Folder, each: u64) -> anyhow::Result<()> {
         version: 0,
         event,
     });
+    let folder = Folder::new()?;
     let path = folder.path().join("events.parquet");
     std::fs::write(&path, plain::file(recorded, 1)?)?;
     let columns = [
@@ -113,7 +113,8 @@ fn append(each: u64) -> anyhow::Result<Round> {
 }
 
 /// Also says how many events the table has then.
-fn insert(duckdb: &mut DuckDb, folder: &Folder) -> anyhow::Result<(Round, u64)> {
+fn insert(duckdb: &mut DuckDb) -> anyhow::Result<(Round, u64)> {
+    let folder = Folder::new()?;
     let path = folder.path().join("events.duckdb");
     let (cpu, start) = (duckdb.cpu()?, Instant::now());
     duckdb.ask(&json!({"insert": path}))?;
@@ -123,6 +124,5 @@ fn insert(duckdb: &mut DuckDb, folder: &Folder) -> anyhow::Result<(Round, u64)> 
     };
     let counted = duckdb.ask(&json!({"query": "SELECT count(*) FROM events"}))?;
     duckdb.ask(&json!({"close": true}))?;
-    std::fs::remove_file(&path)?;
     Ok((round, counted[0][0].as_u64().unwrap_or(0)))
 }
