@@ -353,7 +353,10 @@ unsafe fn array(raw: &ArrowArray, kind: &DataType) -> Result<ArrayData, Error> {
 
 /// # Safety
 /// There are so many children, each null or made and not released meanwhile.
-unsafe fn children<'a, T: 'a>(children: *mut *mut T, count: i64) -> impl Iterator<Item = Result<&'a T, Error>> {
+unsafe fn children<'a, T: 'a>(
+    children: *mut *mut T,
+    count: i64,
+) -> impl Iterator<Item = Result<&'a T, Error>> {
     let count = if children.is_null() {
         0
     } else {
