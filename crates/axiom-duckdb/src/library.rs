@@ -27,25 +27,23 @@ impl fmt::Display for Version {
 #[derive(Clone)]
 pub struct Library {
     pub(crate) api: Arc<Api>,
-    version: String,
+    version: Version,
+    release: String,
 }
 
 /// Why a library is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("{0}")]
-    Open(libloading::Error),
+    Open(String),
     #[error("it is no DuckDB: {0}")]
-    Foreign(libloading::Error),
+    Foreign(String),
     #[error(
         "it is DuckDB {found}, and {VERSION_MIN} or newer is needed: older ones do not give rows as Arrow"
     )]
     Old { found: String },
-    #[error("it is DuckDB {found}, which lacks a function: {source}")]
-    Lacks {
-        found: String,
-        source: libloading::Error,
-    },
+    #[error("it is DuckDB {found}, which lacks a function: {missing}")]
+    Lacks { found: String, missing: String },
 }
 
 impl Library {
@@ -57,11 +55,13 @@ impl Library {
     pub fn load(path: impl AsRef<OsStr>) -> Result<Library, LoadError> {
         // SAFETY: DuckDB's library has no initializers but its own, and they ask nothing of us. That the file is DuckDB's is
         // the caller's word, above.
-        let library = unsafe { libloading::Library::new(path.as_ref()) }.map_err(LoadError::Open)?;
-        let version = version(&library).map_err(LoadError::Foreign)?;
-        if parsed(&version).is_none_or(|version| version < VERSION_MIN) {
-            return Err(LoadError::Old { found: version });
-        }
+        let library = unsafe { libloading::Library::new(path.as_ref()) }
+            .map_err(|error| LoadError::Open(words(&error)))?;
+        let release = release(&library).map_err(|error| LoadError::Foreign(words(&error)))?;
+        let version = match parsed(&release) {
+            Some(version) if version >= VERSION_MIN => version,
+            _ => return Err(LoadError::Old { found: release }),
+        };
         // SAFETY: it says that it is DuckDB of such a version, and the line below keeps it.
         let api = unsafe { Api::find(&library) };
         std::mem::forget(library);
@@ -69,27 +69,37 @@ impl Library {
             Ok(api) => Ok(Library {
                 api: Arc::new(api),
                 version,
+                release,
             }),
-            Err(source) => Err(LoadError::Lacks {
-                found: version,
-                source,
+            Err(error) => Err(LoadError::Lacks {
+                found: release,
+                missing: words(&error),
             }),
         }
     }
 
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// As the library says it, like `v1.5.6`.
-    pub fn version(&self) -> &str {
-        &self.version
+    pub fn release(&self) -> &str {
+        &self.release
     }
 }
 
 impl fmt::Debug for Library {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Library").field(&self.version).finish()
+        f.debug_tuple("Library").field(&self.release).finish()
     }
 }
 
-fn version(library: &libloading::Library) -> Result<String, libloading::Error> {
+/// What the system says; the error itself says only which of its functions said so.
+fn words(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn release(library: &libloading::Library) -> Result<String, libloading::Error> {
     // SAFETY: a function of this name is DuckDB's; it takes nothing and gives a text that is never freed.
     let text = unsafe {
         let function = library.get::<unsafe extern "C" fn() -> *const c_char>("duckdb_library_version")?;
@@ -130,5 +140,9 @@ mod tests {
         let absent = Library::load("/nowhere/libduckdb.so").unwrap_err();
         assert!(matches!(absent, LoadError::Open(_)), "{absent}");
         assert!(absent.to_string().contains("/nowhere/libduckdb.so"), "{absent}");
+        if cfg!(target_os = "linux") {
+            let foreign = Library::load("libc.so.6").unwrap_err();
+            assert!(matches!(foreign, LoadError::Foreign(_)), "{foreign}");
+        }
     }
 }

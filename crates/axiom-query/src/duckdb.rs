@@ -13,7 +13,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use axiom_core::channel::{Receiver, Sender, bounded, oneshot};
 use axiom_core::spawn::blocking;
-use axiom_duckdb::{Interrupt, Library};
+use axiom_duckdb::{Interrupt, Library, Version};
 use datafusion::common::DataFusionError;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures_util::stream;
@@ -25,7 +25,7 @@ use crate::notes::Notes;
 use crate::rows::{Rows, Until, was_cancelled};
 use crate::store::Store;
 use crate::workers::Workers;
-use place::Place;
+use place::{Makes, Place};
 
 pub mod library;
 
@@ -40,6 +40,9 @@ pub mod setup;
 
 /// Batches that wait for whoever takes them: DuckDB stops when they are not taken.
 const BATCHES_AHEAD: usize = 2;
+
+/// From here on it reads bodies as they lie in sealed files.
+const READS_PARTS: Version = Version { major: 2, minor: 0 };
 
 /// Answers queries over one event store.
 #[derive(Debug, Clone)]
@@ -252,7 +255,11 @@ impl Work {
         } = &self.engine;
         // Held until the last row: its files are not deleted.
         let pin = store.pin()?;
-        let place = Place::make(&pin, limits, *copies_cold, &self.notes, &self.ending.is_over)?;
+        let makes = Makes {
+            cold: *copies_cold,
+            bodies: library.version() < READS_PARTS && session::may_take_bodies(&self.sql),
+        };
+        let place = Place::make(&pin, limits, makes, &self.notes, &self.ending.is_over)?;
         let connection = session::open(library, limits, &place)?;
         let _interruptible = Interruptible::new(&self.ending, connection.interrupt());
         let run = session::query(&connection, &self.sql)?.begin()?;

@@ -124,7 +124,6 @@ fn every_type_comes_as_arrow_has_it() {
             "[x, a text that is longer than twelve bytes]",
         ),
         ("[[1], [], NULL]::INTEGER[][]", "[[1], [], ]"),
-        ("[1, 2]::INTEGER[2]", "[1, 2]"),
         ("{'a': 1, 'b': 'x'}", "{a: 1, b: x}"),
         ("MAP {'k': 1, 'l': NULL}", "{k: 1, l: }"),
         ("'b'::ENUM('a', 'b')", "b"),
@@ -142,6 +141,9 @@ fn every_type_comes_as_arrow_has_it() {
             assert_eq!(*cell, expected, "{value}, which is {kind}, row {row}");
         }
     }
+    // DuckDB's CASE does not take it.
+    let (_, list) = cells(&connection, "SELECT [range, 2]::INTEGER[2] AS v FROM range(5000)");
+    assert_eq!(list[4999].as_deref(), Some("[4999, 2]"));
     let (kind, none) = cells(&connection, "SELECT 1 AS v WHERE false");
     assert_eq!((kind, none.len()), (DataType::Int32, 0));
 }
@@ -204,14 +206,24 @@ fn statements_are_counted_told_apart_and_refused_with_duckdbs_words() {
         connection.statements("SELECT '\0'").is_err(),
         "a text ends at a zero"
     );
+    // Before the first rows or behind some, as DuckDB sees fit.
     let late = "SELECT CASE WHEN range = 100000 THEN error('too far') ELSE range END FROM range(200000)";
-    let mut late = rows(&connection, late);
-    let error = loop {
-        match late.next_batch() {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("the error came not"),
-            Err(error) => break error,
-        }
+    let run = connection
+        .statements(late)
+        .unwrap()
+        .first()
+        .unwrap()
+        .begin()
+        .unwrap();
+    let error = match run.rows() {
+        Err(error) => error,
+        Ok(mut rows) => loop {
+            match rows.next_batch() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the error came not"),
+                Err(error) => break error,
+            }
+        },
     };
     assert!(error.0.contains("too far"), "{error}");
 }
@@ -221,7 +233,7 @@ fn statements_are_counted_told_apart_and_refused_with_duckdbs_words() {
 fn everything_is_freed_whatever_is_dropped_first() {
     let Some(library) = library() else { return };
     let long = "SELECT range AS n, repeat('x', 100) || range AS t, [range, NULL] AS l FROM range(100000)";
-    for round in 0..300 {
+    for round in 0..120 {
         let connection = connect(&library);
         let statements = connection.statements(long).unwrap();
         let statement = statements.first().unwrap();

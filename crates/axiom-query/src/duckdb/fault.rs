@@ -25,6 +25,14 @@ impl From<Error> for Fault {
 }
 
 fn sort_of(sort: &str, message: &str) -> (Code, Option<&'static str>) {
+    if message.contains("BYTE_STREAM_SPLIT") {
+        return (
+            Code::Query,
+            Some(
+                "DuckDB 1.x cannot read bodies as they lie in files: name the columns that are wanted in a SELECT, or use DuckDB 2.0",
+            ),
+        );
+    }
     match sort {
         "Out of Memory" => (
             Code::Memory,

@@ -9,13 +9,15 @@ use super::tables::{self, literal};
 use crate::fault::{Code, Fault};
 use crate::limits::Limits;
 
-/// Threads of a query. Each has a stack and buffers that count in what the process may take.
-const THREADS_MAX: usize = 8;
+/// Threads of a query at most. Each has a stack and buffers that count in what the process may take.
+const THREADS_MAX: u64 = 8;
+/// What each should have to work in: with less, DuckDB gives up where it could use the disk.
+const THREAD_BYTES: u64 = 128 << 20;
 
 /// A connection whose tables are those of `place`. Nothing of its configuration can be changed by a query.
 pub(super) fn open(library: &Library, limits: &Limits, place: &Place) -> Result<Connection, Fault> {
     let connection = Database::open(library)?.connect()?;
-    let version = library.version();
+    let version = library.release();
     let told = connection.execute(&settings(limits, place.folder())?);
     told.map_err(|error| unsuited(version, &error))?;
     connection.execute(&tables::statements(&place.parts))?;
@@ -30,9 +32,11 @@ pub(super) fn open(library: &Library, limits: &Limits, place: &Place) -> Result<
 }
 
 fn settings(limits: &Limits, folder: &Path) -> Result<String, Fault> {
-    let threads = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(THREADS_MAX);
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let threads = cores
+        .min(THREADS_MAX)
+        .min(limits.memory_bytes / THREAD_BYTES)
+        .max(1);
     let folder = plain(folder.join("spilled"))?;
     Ok(format!(
         "SET memory_limit = '{} MiB'; SET threads = {threads}; SET temp_directory = {}; \
@@ -88,6 +92,14 @@ pub(super) fn query(connection: &Connection, sql: &str) -> Result<Statement, Fau
     ))
 }
 
+/// Whether a query may want bodies, by the words in it. One that wants them in a way that is not seen here fails with DuckDB's
+/// words about their encoding, and a hint.
+pub(super) fn may_take_bodies(sql: &str) -> bool {
+    let sql = sql.to_lowercase().replace("count(*)", "");
+    let words = ["body", "calls", "tasks", "*", "columns", "summarize", "table "];
+    words.iter().any(|word| sql.contains(word)) || sql.trim_start().starts_with("from")
+}
+
 fn is_select(connection: &Connection, sql: &str) -> bool {
     let statement = connection
         .statements(sql)
@@ -117,6 +129,22 @@ fn word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_take_bodies_is_seen_by_its_words() {
+        for sql in [
+            "SELECT * FROM events",
+            "FROM events",
+            "SELECT Body FROM events",
+            "TABLE events",
+            "SELECT call FROM calls",
+        ] {
+            assert!(may_take_bodies(sql), "{sql}");
+        }
+        assert!(!may_take_bodies(
+            "SELECT kind, COUNT(*) FROM events WHERE severity > 3 GROUP BY kind"
+        ));
+    }
 
     #[test]
     fn what_is_explained_is_the_rest_or_not_understood() {

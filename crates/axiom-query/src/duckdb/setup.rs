@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::place::plain;
-use super::tables::{self, Part};
+use super::tables::{self, Form, Part};
 use crate::fault::Fault;
 use crate::store::Store;
 
@@ -15,7 +15,8 @@ use crate::store::Store;
 pub fn text(dir: &Path) -> Result<String, Fault> {
     let pin = Store::open(dir)?.pin()?;
     let mut text = format!(
-        "-- Axiom's tables over the events in {}, for DuckDB 1.4 or newer, of the files that were there when this was written.\n",
+        "-- Axiom's tables over the events in {}, of the files that were there when this was written.\n\
+         -- DuckDB 2.0 or newer reads all of it; older ones do not know an encoding of bodies.\n",
         dir.display().to_string().escape_debug()
     );
     let mut parts = Vec::new();
@@ -31,6 +32,7 @@ pub fn text(dir: &Path) -> Result<String, Fault> {
             parts.push(Part {
                 shard: number,
                 tier,
+                form: Form::Sealed,
                 files: files.collect::<Result<_, _>>()?,
             });
         }

@@ -12,8 +12,20 @@ use crate::views::VIEWS;
 pub(crate) struct Part {
     pub(crate) shard: u16,
     pub(crate) tier: &'static str,
+    pub(crate) form: Form,
     /// Paths or addresses.
     pub(crate) files: Vec<String>,
+}
+
+/// How the columns lie in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As sealed: ids as bytes, bodies in parts.
+    Sealed,
+    /// As sealed, but for bodies, which are whole.
+    Whole,
+    /// Ids as text, bodies whole.
+    Hot,
 }
 
 /// Bodies that lie in their files as a template and its values: 17 stands for the next number, 18 for the next word.
@@ -114,14 +126,13 @@ fn select(part: &Part) -> String {
     let schema = columns::schema();
     let made = schema.fields().iter().map(|field| {
         let name = field.name().as_str();
-        let is_hot = part.tier == "hot";
         let made = match name {
             SHARD => format!("{}::USMALLINT", part.shard),
             TIER => literal(part.tier),
-            TRACE | ID if !is_hot => format!("lower(hex({name}))"),
-            BODY if is_hot => format!("TRY(decode({BODY_BYTES}))"),
-            BODY => format!("TRY(decode({FILLED}))"),
-            BODY_BYTES if !is_hot => FILLED.to_owned(),
+            TRACE | ID if part.form != Form::Hot => format!("lower(hex({name}))"),
+            BODY if part.form == Form::Sealed => format!("TRY(decode({FILLED}))"),
+            BODY => format!("TRY(decode({BODY_BYTES}))"),
+            BODY_BYTES if part.form == Form::Sealed => FILLED.to_owned(),
             _ => quoted(name),
         };
         format!("{made} AS {}", quoted(name))
@@ -171,6 +182,7 @@ mod tests {
         let part = |files: &[&str]| Part {
             shard: 3,
             tier: "warm",
+            form: Form::Sealed,
             files: files.iter().map(|file| (*file).to_owned()).collect(),
         };
         let sql = statements(&[part(&[]), part(&["/it's/a.parquet", "/b.parquet"])]);

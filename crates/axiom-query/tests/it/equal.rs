@@ -312,21 +312,19 @@ async fn a_thousand_queries_have_the_same_answers_everywhere() {
     );
 
     if let Some(library) = duckdb::library() {
-        // Over the log, which it sees as files that are made for it, and over Parquet.
-        let asked: Vec<String> = queries.iter().map(Query::duckdb).collect();
-        let asked_with_bodies: Vec<String> = queries
-            .iter()
-            .step_by(10)
-            .map(Query::duckdb_with_bodies)
-            .collect();
-        for (name, dir) in [
-            ("DuckDB over the log", hot.path()),
-            ("DuckDB over Parquet", warm.path()),
+        // Some of them: each opens DuckDB anew, and over the log it first makes a file of that. Python's answers all below.
+        for (name, dir, step) in [
+            ("DuckDB over the log", hot.path(), 20),
+            ("DuckDB over Parquet", warm.path(), 5),
         ] {
             let engine = duckdb::engine(&library, dir);
-            compare(name, &sql, &by_log, &duckdb::answers(&engine, &asked).await);
-            let found = duckdb::answers(&engine, &asked_with_bodies).await;
-            compare(name, &some, &by_log_with_bodies, &found);
+            let asked: Vec<String> = queries.iter().step_by(step).map(Query::duckdb).collect();
+            let expected: Vec<_> = by_log.iter().step_by(step).cloned().collect();
+            compare(name, &asked, &expected, &duckdb::answers(&engine, &asked).await);
+            let queries = queries.iter().step_by(10);
+            let asked: Vec<String> = queries.step_by(step).map(Query::duckdb_with_bodies).collect();
+            let expected: Vec<_> = by_log_with_bodies.iter().step_by(step).cloned().collect();
+            compare(name, &asked, &expected, &duckdb::answers(&engine, &asked).await);
         }
     }
 
