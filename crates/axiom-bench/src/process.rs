@@ -160,8 +160,14 @@ mod tests {
     #[test]
     fn threads_are_known_by_their_names() {
         let (tx, rx) = std::sync::mpsc::channel::<()>();
+        let (ready_tx, ready_rx) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("a worker".to_owned());
-        let thread = thread.spawn(move || rx.recv()).expect("a thread");
+        let work = move || {
+            ready_tx.send(()).expect("somebody waits");
+            rx.recv()
+        };
+        let thread = thread.spawn(work).expect("a thread");
+        ready_rx.recv().expect("it runs");
         let threads = cpu_by_thread(std::process::id()).expect("alive");
         assert!(threads.contains_key("a worker"), "{threads:?}");
         drop(tx);
