@@ -40,6 +40,20 @@ pub fn python(environment: &str, program: &str) -> String {
     )
 }
 
+/// DuckDB's library, if there is one for this machine: the one that is named, or that setup installed.
+pub fn duckdb() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("AXIOM_DUCKDB_LIBRARY") {
+        return Some(named.into());
+    }
+    let packages = std::fs::read_dir(root().join("duckdb/node_modules/@duckdb")).ok()?;
+    packages.flatten().find_map(|package| {
+        let names = ["libduckdb.so", "libduckdb.dylib"].into_iter();
+        names
+            .map(|name| package.path().join(name))
+            .find(|path| path.is_file())
+    })
+}
+
 /// A file of ours under `tests/`.
 pub fn ours(path: &str) -> String {
     need(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path))

@@ -104,6 +104,63 @@ fn calls_are_asked_for_beside_the_gateway_and_without_it() {
     }
 }
 
+/// The other engine, beside a gateway that records: the same calls, and a program that says what it lacks.
+#[test]
+fn calls_are_asked_of_duckdb_beside_the_gateway() {
+    let gateway = Gateway::start(&config());
+    let dir = gateway.file().with_file_name("events");
+    Stateless::new(&gateway.mcp()).call("everything__echo", &json!({ "message": "x" }));
+    let absent = sql(
+        &dir,
+        &["--engine", "duckdb", "--duckdb-library", "/nowhere.so", CALLS],
+    );
+    assert_eq!(absent.code, Some(3), "{}", absent.talk);
+    assert!(absent.talk.contains("hint: "), "{}", absent.talk);
+    let said = sql(&dir, &["--copy-cold", CALLS]);
+    assert_eq!(said.code, Some(2), "{}", said.talk);
+    let setup = sql(&dir, &["--engine", "duckdb", "--print-setup"]);
+    assert!(
+        setup
+            .data
+            .iter()
+            .any(|line| line.contains("CREATE OR REPLACE VIEW calls"))
+    );
+    let Some(library) = bed::duckdb() else {
+        eprintln!("the rest is skipped: there is no library of DuckDB's in the test bed");
+        return;
+    };
+    let library = library.to_str().expect("a path is text");
+    let found = wait::until("the call is recorded", || {
+        let said = sql(
+            &dir,
+            &[
+                "--engine",
+                "duckdb",
+                "--duckdb-library",
+                library,
+                "--format",
+                "ndjson",
+                CALLS,
+            ],
+        );
+        assert_eq!(said.code, Some(0), "{}", said.talk);
+        said.data.first().cloned()
+    });
+    let expected = json!({"server": "everything", "method": "tools/call", "outcome": "result", "took": true});
+    assert_eq!(serde_json::from_str::<Value>(&found).unwrap(), expected);
+    let said = sql(
+        &dir,
+        &[
+            "--engine",
+            "duckdb",
+            "--duckdb-library",
+            library,
+            "DROP VIEW events",
+        ],
+    );
+    assert_eq!(said.code, Some(4), "{}", said.talk);
+}
+
 /// The heart of it: a query that eats all memory ends its own process, and the gateway does not notice.
 #[test]
 fn a_query_that_eats_all_memory_leaves_the_gateway_untouched() {

@@ -56,18 +56,23 @@ pub enum Kind {
     Other,
 }
 
-/// A query that is about to run. From here on an [`Interrupt`] ends it; an earlier one is forgotten.
+/// A query that is about to run. From here on an [`Interrupt`] ends it; an earlier one is forgotten. Dropping it ends what runs
+/// in its connection.
 #[derive(Debug)]
 pub struct Run {
     connection: Arc<OpenConnection>,
     pointer: *mut api::Pending,
+    /// Whether rows came of it, which are what runs now.
+    has_run: bool,
     statement: Statement,
 }
 
-/// The rows of an answer, made as they are taken where DuckDB can.
+/// The rows of an answer, made as they are taken where DuckDB can. Dropping them before the last ends what runs in their
+/// connection.
 #[derive(Debug)]
 pub struct Rows {
     schema: SchemaRef,
+    has_ended: bool,
     result: RawRows,
     options: *mut api::ArrowOptions,
 }
@@ -252,6 +257,7 @@ impl Statement {
         let mut run = Run {
             connection: Arc::clone(&connection),
             pointer: ptr::null_mut(),
+            has_run: false,
             statement: self,
         };
         // SAFETY: the statement is held by the run, which also frees what is written here; an error lives as long.
@@ -271,7 +277,8 @@ impl Run {
     ///
     /// # Errors
     /// What DuckDB says against it; that it was interrupted, too.
-    pub fn rows(self) -> Result<Rows, Error> {
+    pub fn rows(mut self) -> Result<Rows, Error> {
+        self.has_run = true;
         let mut result = RawRows::new(&self.connection);
         // SAFETY: the run is there until it is dropped; the result is freed by its owner.
         let state = unsafe { (self.connection.api().execute_pending)(self.pointer, &raw mut result.raw) };
@@ -290,6 +297,7 @@ impl Rows {
         let options = unsafe { (api.result_get_arrow_options)(&raw mut result.raw) };
         let mut rows = Rows {
             schema: SchemaRef::new(arrow::datatypes::Schema::empty()),
+            has_ended: false,
             result,
             options,
         };
@@ -338,6 +346,7 @@ impl Rows {
         let answer = unsafe {
             let mut chunk = (api.fetch_chunk)(self.result.raw);
             if chunk.is_null() {
+                self.has_ended = true;
                 let said = (api.result_error)(&raw mut self.result.raw);
                 let is_error = !said.is_null() && *said != 0;
                 return if is_error { Err(error(said)) } else { Ok(None) };
@@ -434,6 +443,10 @@ impl Drop for Statement {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        // DuckDB waits here for threads that have begun already, and they look for an interrupt only.
+        if !self.has_run {
+            Interrupt(Arc::clone(&self.connection)).interrupt();
+        }
         // SAFETY: its result, if there is one, stands by itself; null is taken too.
         unsafe { (self.connection.api().destroy_pending)(&raw mut self.pointer) };
     }
@@ -441,6 +454,10 @@ impl Drop for Run {
 
 impl Drop for Rows {
     fn drop(&mut self) {
+        // As with a run: what frees the result waits.
+        if !self.has_ended {
+            Interrupt(Arc::clone(&self.result.connection)).interrupt();
+        }
         // SAFETY: nobody else has them; null is taken too.
         unsafe { (self.result.connection.api().destroy_arrow_options)(&raw mut self.options) };
     }

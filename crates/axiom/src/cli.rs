@@ -403,8 +403,8 @@ const SQL_HELP: &str = "Examples:
   axiom sql --schema
   axiom sql --engine duckdb \"SUMMARIZE calls\"
 Another program answers: `cargo build --release -p axiom-query` builds it.
-The dialect is DataFusion's, close to PostgreSQL's. With --engine duckdb it is DuckDB's; that one's library is not part of
-Axiom: name it with --duckdb-library or AXIOM_DUCKDB_LIBRARY, or put libduckdb.so beside axiom.";
+The dialect is DataFusion's, close to PostgreSQL's; with --engine duckdb it is DuckDB's.
+DuckDB's library is yours to bring: libduckdb.so beside axiom, or wherever --duckdb-library says.";
 
 #[derive(Debug, Args)]
 pub struct Sql {

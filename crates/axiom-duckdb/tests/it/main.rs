@@ -287,6 +287,16 @@ fn a_query_is_interrupted_while_it_runs_and_the_next_one_is_not() {
     let Some(library) = library() else { return };
     let connection = connect(&library);
     for _ in 0..20 {
+        // One that is given up before it ran is ended, too.
+        drop(
+            connection
+                .statements(ENDLESS)
+                .unwrap()
+                .first()
+                .unwrap()
+                .begin()
+                .unwrap(),
+        );
         let interrupt = connection.interrupt();
         let run = connection
             .statements(ENDLESS)
@@ -295,6 +305,16 @@ fn a_query_is_interrupted_while_it_runs_and_the_next_one_is_not() {
             .unwrap()
             .begin()
             .unwrap();
+        // One that is given up before it ran is ended, too.
+        drop(
+            connection
+                .statements(ENDLESS)
+                .unwrap()
+                .first()
+                .unwrap()
+                .begin()
+                .unwrap(),
+        );
         let is_over = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&is_over);
         // It may come before the query really runs, or in the midst of it: it ends in any case.
