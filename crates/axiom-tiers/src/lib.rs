@@ -17,6 +17,7 @@ pub mod shelves;
 pub mod store;
 
 pub mod plan;
+mod standing;
 pub mod service;
 pub mod workshop;
 
