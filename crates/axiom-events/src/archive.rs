@@ -153,6 +153,11 @@ impl Summary {
         Some(first.first_version..last.first_version.saturating_add(u64::from(last.count)))
     }
 
+    /// Streams that have an event here, in no order.
+    pub fn streams(&self) -> impl Iterator<Item = &str> {
+        self.next_versions().map(|(stream, _)| stream)
+    }
+
     /// The next version of each stream.
     pub(crate) fn next_versions(&self) -> impl Iterator<Item = (&str, u64)> {
         self.index.streams.iter().filter_map(|(number, postings)| {

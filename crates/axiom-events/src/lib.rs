@@ -52,6 +52,7 @@ pub mod follow;
 
 pub mod clock;
 mod line;
+mod lost;
 
 pub mod group;
 pub mod projection;

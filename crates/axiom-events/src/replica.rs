@@ -2,11 +2,19 @@
 //!
 //! Its files are those of a log, with the same blocks in the same segments, so whatever reads a log reads a copy. A file
 //! [`MARK`] in its folder says that it is one: a [`Log`](crate::Log) does not open it. A copy stops where its writer was
-//! stopped; opened again it cuts what is not whole and goes on there.
+//! stopped; opened again it goes on there:
+//!
+//! | behind the last block that fits | what becomes of it |
+//! |---|---|
+//! | the beginning of a block | it is cut: its source still has it |
+//! | something damaged, and then sound blocks or a seal | it is copied to `torn-....bin`, then cut, and fetched again |
+//! | a block or a seal that this program is too old to read | nothing: the copy is not opened |
 //!
 //! A segment's seal has its Merkle root. It arrives before the first block of the next segment, and must be the root of what
 //! is here. Behind a gap a copy begins a segment of its own making, whose head says 0 as the time when it was begun: its
 //! source's seal speaks of blocks that nobody has any more, so this one gets a seal of its own.
+
+mod aside;
 
 use std::any::Any;
 use std::io;
@@ -21,7 +29,8 @@ use crate::files::Files;
 use crate::merkle;
 use crate::recover::{self, FRESH};
 use crate::segment::{self, Begin, HEAD_BYTES, ReadError, SEAL_BYTES, SEAL_MAGIC, Seal, Segment};
-use crate::walk::{End, Step, Walk};
+use crate::segments::Placed;
+use crate::walk::{Step, Walk};
 
 /// The file that says that a folder is a copy.
 pub(crate) const MARK: &str = "copy";
@@ -75,6 +84,11 @@ pub enum ReplicaError {
     Own { folder: PathBuf },
     #[error("failed to write {path}: {source}")]
     Disk { path: PathBuf, source: io::Error },
+    /// Cut off, it might be gone for good.
+    #[error(
+        "{path} has something at byte {at} that this program cannot read, and nothing was changed: {source}"
+    )]
+    TooNew { path: PathBuf, at: u64, source: Unsound },
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -139,6 +153,7 @@ impl Replica {
         }
         let files = Files::new(Arc::clone(&disk));
         let list = recover::list(&files, &folder, &mut Vec::new())?;
+        refuse_newer(&files, &folder, &list)?;
         let mut replica = Replica {
             disk,
             folder,
@@ -258,7 +273,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Looks where the newest segment ends, and cuts what is not whole: its source still has that.
+    /// Looks where the newest segment ends, and lets go of what does not belong there.
     fn go_on_in(&mut self, segment: &Segment) -> Result<(), ReplicaError> {
         let begin = segment.begin;
         let mut current = Current {
@@ -273,22 +288,37 @@ impl Replica {
             hashes: Vec::new(),
         };
         self.chain = Chain::behind(begin.shard, begin.first_offset, begin.before);
+        let too_new = |at, source| {
+            let path = segment.path.clone();
+            ReplicaError::TooNew { path, at, source }
+        };
         let mut walk = Walk::new(segment, None);
-        let mut last = None;
+        let mut seal = None;
+        // What was damaged, if more than the last block was not finished.
+        let mut damage = None;
         while let Some(step) = walk.step()? {
-            if let Step::Block(found) = &step
-                && let Ok(fits) = self.chain.check(&found.bytes)
-            {
-                current.hashes.push(fits.hash);
-                current.at = found.at + found.bytes.len() as u64;
-                self.chain.advance(&fits);
-                continue;
+            match step {
+                Step::Block(found) => match self.chain.check(&found.bytes) {
+                    Ok(fits) => {
+                        current.hashes.push(fits.hash);
+                        current.at = found.at + found.bytes.len() as u64;
+                        self.chain.advance(&fits);
+                        continue;
+                    }
+                    // Its checksum fits: it was written so.
+                    Err(Refused {
+                        reason: Reason::Unsound(source),
+                        ..
+                    }) => return Err(too_new(found.at, source)),
+                    Err(refused) => damage = Some(refused.reason.to_string()),
+                },
+                Step::Damage(found) => damage = Some(found.reason),
+                Step::End(end) => seal = end.seal,
             }
-            last = Some(step);
             break;
         }
         // A seal may have come to the disk before the blocks that it is for, and before the file was cut behind it.
-        if let Some(Step::End(End { seal: Some(seal), .. })) = last
+        if let Some(seal) = seal
             && seal == current.seal(seal.end_offset)
             && Some(seal.end_offset) == self.chain.next()
             && segment.bytes()? == current.at + SEAL_BYTES as u64
@@ -296,11 +326,37 @@ impl Replica {
             self.sealed = Some(seal);
             return Ok(());
         }
+        match damage {
+            Some(reason) => self.keep_rest(segment, current.at, &reason)?,
+            None => {
+                if let Some(source) = newer_at(segment, current.at)? {
+                    return Err(too_new(current.at, source));
+                }
+            }
+        }
         current.bytes = current.at;
         let cut = current.file.set_bytes(current.at);
         cut.and_then(|()| current.file.sync())
             .map_err(|source| failed(&segment.path, source))?;
         self.current = Some(current);
+        Ok(())
+    }
+
+    /// Keeps what is behind the last block that fits. There are sound blocks in it, which its source may not have any more.
+    fn keep_rest(&self, segment: &Segment, at: u64, reason: &str) -> Result<(), ReplicaError> {
+        let end = segment.used_until(at)?;
+        if end == at {
+            return Ok(());
+        }
+        let offset = self.chain.next().unwrap_or(segment.begin.first_offset);
+        let kept_in = aside::keep_bytes(self.disk.as_ref(), &self.folder, segment, offset, at..end)?;
+        tracing::warn!(
+            path = %segment.path.display(),
+            reason,
+            from_offset = offset,
+            kept_in = %kept_in.display(),
+            "a copy's newest segment is damaged; it goes on before the damage, and what is behind it was put aside"
+        );
         Ok(())
     }
 
@@ -317,6 +373,7 @@ impl Replica {
         };
         let path = segment::path(&self.folder, first_offset);
         let fresh = self.folder.join(FRESH);
+        self.make_way(&path, first_offset)?;
         let create = || {
             let file = self.disk.create(&fresh, SEGMENT_BYTES)?;
             file.write_at(&begin.write(), 0)?;
@@ -340,6 +397,25 @@ impl Replica {
         });
         self.is_behind_gap = false;
         self.note_synced();
+        Ok(())
+    }
+
+    /// A file that has a segment's name without being that segment may have what is nowhere else.
+    fn make_way(&self, path: &Path, first_offset: u64) -> Result<(), ReplicaError> {
+        let files = Files::new(Arc::clone(&self.disk));
+        match Segment::open(&files, path.to_owned()) {
+            // Nothing came into it, or it would be the current one.
+            Ok(segment) if segment.begin.first_offset == first_offset => return Ok(()),
+            Err(ReadError::Disk { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Ok(_) | Err(ReadError::Damaged { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let kept_in = aside::keep_file(self.disk.as_ref(), &self.folder, path)?;
+        tracing::warn!(
+            path = %path.display(),
+            kept_in = %kept_in.display(),
+            "a file that is not the segment that its name says was put aside"
+        );
         Ok(())
     }
 
@@ -440,6 +516,43 @@ fn mark(disk: &dyn Disk, folder: &Path) -> Result<(), ReplicaError> {
         disk.sync_folder(folder)
     };
     write().map_err(|source| failed(&path, source))
+}
+
+/// A segment that this program is too old for would be taken for none.
+fn refuse_newer(files: &Arc<Files>, folder: &Path, list: &[Arc<Placed>]) -> Result<(), ReplicaError> {
+    let names = files.disk().files(folder);
+    let names = names.map_err(|source| failed(folder, source))?;
+    let paths = names
+        .iter()
+        .filter_map(|name| Some(segment::path(folder, segment::first_offset(name)?)));
+    // With a block in it that can be read it is listed, whatever its head says.
+    for path in paths.filter(|path| list.iter().all(|placed| placed.segment.path != *path)) {
+        if let Err(ReadError::Damaged {
+            path,
+            at,
+            source: source @ Unsound::Version { .. },
+        }) = Segment::open(files, path)
+        {
+            return Err(ReplicaError::TooNew { path, at, source });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a block or a seal is here that this program is too old for.
+fn newer_at(segment: &Segment, at: u64) -> Result<Option<Unsound>, ReadError> {
+    let versions = [segment.head(at).err(), segment.seal(at).err()];
+    for error in versions.into_iter().flatten() {
+        match error {
+            ReadError::Damaged {
+                source: source @ Unsound::Version { .. },
+                ..
+            } => return Ok(Some(source)),
+            ReadError::Damaged { .. } => {}
+            error => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 fn failed(path: &Path, source: io::Error) -> ReplicaError {

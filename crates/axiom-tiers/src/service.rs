@@ -13,6 +13,7 @@ use axiom_events::{Batch, Event, Format, Level, Log};
 
 use crate::manifest::{Object, Tier};
 use crate::plan::{self, Retention, Verdict};
+use crate::standing::{Looked, Standing};
 use crate::workshop::{WorkError, Workshop};
 
 /// The kind of an event that says which events are not kept any more.
@@ -68,6 +69,8 @@ struct Orders {
 struct Notes {
     /// Objects of which everything is held, with the sequence of the newest hold: they need not be looked through again.
     held: Vec<(String, u64)>,
+    /// Objects with events that stay whatever is over.
+    looked: Looked,
     /// The last failure, so that it is told once.
     failure: Option<String>,
     is_tidy: bool,
@@ -307,17 +310,24 @@ impl Shared {
     ) -> Result<bool, WorkError> {
         let newest_hold = holds.iter().map(|hold| hold.id).max().unwrap_or_default();
         let mark = |location: &str| (location.to_owned(), newest_hold);
-        if notes.held.contains(&mark(&object.location)) {
+        if notes.held.contains(&mark(&object.location))
+            || notes.looked.is_recent(&object.location, verdict, newest_hold)
+        {
             return Ok(false);
         }
         let summary = self.workshop.shelves().summary_of(object)?;
+        let standing = Standing::of(object, &summary, &self.log.reader().apart())?;
+        if standing.is_all_of(object) {
+            notes.looked.note(&object.location, verdict, newest_hold);
+            return Ok(false);
+        }
         let is_held = plan::may_be_held(holds, object, &summary);
         let is_over = |tenant: &str| match verdict {
             Verdict::Keep => false,
             Verdict::Drop => true,
             Verdict::Thin(tenants) => tenants.contains(tenant),
         };
-        let (retired, added) = if *verdict == Verdict::Drop && !is_held {
+        let (retired, added) = if *verdict == Verdict::Drop && !is_held && standing.is_empty() {
             (
                 self.workshop
                     .drop_whole(std::slice::from_ref(object), holds, why)?,
@@ -326,16 +336,23 @@ impl Shared {
         } else {
             let rewritten = self.workshop.rewrite(
                 std::slice::from_ref(object),
-                |recorded| !is_over(recorded.event.tenant) || plan::is_held(holds, recorded),
+                |recorded| {
+                    !is_over(recorded.event.tenant)
+                        || standing.has(recorded)
+                        || plan::is_held(holds, recorded)
+                },
                 holds,
                 why,
             )?;
             (rewritten.retired, rewritten.added)
         };
         notes.held.retain(|(_, hold)| *hold == newest_hold);
+        let location = added.as_ref().map_or(&object.location, |added| &added.location);
         if is_held {
-            let location = added.as_ref().map_or(&object.location, |added| &added.location);
             notes.held.push(mark(location));
+        }
+        if !standing.is_empty() {
+            notes.looked.note(location, verdict, newest_hold);
         }
         if retired > 0 {
             tracing::info!(events = retired, from = %object.location, why, "events were retired");

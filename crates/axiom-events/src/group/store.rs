@@ -11,6 +11,9 @@ use crate::streams::Expected;
 use super::ledger::{Parked, Snapshot, Totals};
 use super::{CHECKPOINT_KIND, GroupError, GroupOptions, PARKED_KIND, ParkedMessage, key_of};
 
+/// Messages that may be settled out of order. A buffer has a thousand; a checkpoint that says far more is none of ours, and
+/// each of them takes memory.
+const DONE_MAX: u64 = 1 << 22;
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 2000;
 
@@ -170,6 +173,11 @@ fn read_ranges(position: u64, text: &str) -> Option<Vec<u64>> {
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        let count = last.checked_sub(first)?.checked_add(offsets.len() as u64)?;
+        if count >= DONE_MAX {
+            return None;
+        }
+        position.checked_add(last)?;
         offsets.extend((first..=last).map(|offset| position + offset));
     }
     Some(offsets)
@@ -263,5 +271,18 @@ mod tests {
             @"position=1000 done=1-3,7 again=4:1,900:0 tries=1000:3 parked_from=3 replay_to=5 acked=1 skipped=2 parked=3 lost=4"
         );
         assert_eq!(read(line.bytes()), Some(snapshot));
+    }
+
+    #[test]
+    fn a_checkpoint_that_says_too_much_is_not_understood() {
+        assert_eq!(read_ranges(5, "0-2,4"), Some(vec![5, 6, 7, 9]));
+        for other in [
+            "0-18446744073709551615",
+            "3-2",
+            "18446744073709551615",
+            "0-4194304",
+        ] {
+            assert_eq!(read_ranges(5, other), None, "{other}");
+        }
     }
 }

@@ -173,6 +173,16 @@ impl<P: Projection> Machine<P> {
         self.checkpoint.position
     }
 
+    /// The version of the last checkpoint in its stream; `None` if there is none.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.last
+    }
+
+    /// Checkpoints up to this version are lost.
+    pub(super) fn go_on_behind(&mut self, last: u64) {
+        self.last = Some(last);
+    }
+
     pub(super) fn filter(&self) -> Filter {
         self.filter.clone()
     }

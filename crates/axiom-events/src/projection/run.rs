@@ -9,6 +9,7 @@ use axiom_core::{Draining, spawn, time};
 use crate::append::AppendError;
 use crate::follow::{Delivery, Passed};
 use crate::log::Log;
+use crate::lost::lost_until;
 use crate::segments::End;
 
 use super::machine::Machine;
@@ -186,7 +187,12 @@ impl<P: Projection> Runner<P> {
                     return Ok(Some(machine));
                 }
                 Err(AppendError::Conflict(source)) => {
-                    return Err(ProjectionError::Taken { name: name(), source });
+                    let read = machine.last();
+                    match lost_until(&self.log, &source, read).await {
+                        // With its states and what it emitted: a commit is in one block. So it is made again.
+                        Some(last) => machine.go_on_behind(last),
+                        None => return Err(ProjectionError::Taken { name: name(), source }),
+                    }
                 }
                 Err(AppendError::Closed) => return Ok(None),
                 Err(AppendError::Disk { reason }) if !draining.is_asked() => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axiom_core::{Task, drain, spawn};
 use axiom_events::projection::{projection, view};
 use axiom_events::{
-    Append, Batch, Clock, Emit, Event, Log, Projected, Projection, ProjectionError, ProjectionOptions,
+    Append, Batch, Clock, Emit, Event, Log, Projected, Projection, ProjectionError, ProjectionOptions, Raw,
     Reader, Recorded,
 };
 use proptest::prelude::*;
@@ -281,6 +281,55 @@ fn of_two_runners_one_goes_on() {
             .iter()
             .filter(|outcome| matches!(outcome, Some(Err(ProjectionError::Taken { .. }))));
         assert_eq!(taken.count(), 1, "{outcomes:?}");
+        check(&read_all(&log.reader()).events, 1, 0);
+        log.close();
+    });
+}
+
+/// Nobody else has committed: it goes on where the commit before it ended, and makes it again.
+#[test]
+fn a_commit_that_was_damaged_is_made_again() {
+    block_on(async {
+        let sim = Sim::new(1);
+        let log = open(&sim);
+        append(&log, &[0]).await.expect("the disk is well");
+        for tasks in [[0, 0], [0, 0], [0, 1]] {
+            let running = start(&log, THIRDS);
+            append(&log, &tasks).await.expect("the disk is well");
+            let (_, drain, task) = caught_up(&log, running).await;
+            drain.finish(PATIENCE).await;
+            settled(task.join().await);
+        }
+        let newest = log.reader().stream_backward("$projection.thirds", u64::MAX, 1);
+        let newest = newest.expect("it can be read")[0].recorded().offset;
+        let Raw::Block(block) = log.reader().raw(newest).expect("it can be read") else {
+            panic!("it is there")
+        };
+        log.close();
+        drop(log);
+        let mut files = sim.contents();
+        let mut places = 0;
+        for file in files.values_mut() {
+            let found = file
+                .windows(block.bytes.len())
+                .position(|window| window == &block.bytes[..]);
+            if let Some(at) = found {
+                file[at + block.bytes.len() / 2] ^= 1;
+                places += 1;
+            }
+        }
+        assert_eq!(places, 1);
+        let sim = Sim::holding(&files);
+        let log = open(&sim);
+        let lost = read_all(&log.reader()).events;
+        assert!(lost.iter().all(|own| own.offset != newest), "it is damaged");
+        let (projected, drain, task) = start(&log, THIRDS);
+        let end = append(&log, &[0]).await.expect("the disk is well");
+        let read = projected.state_at_least("red", end, PATIENCE).await;
+        assert_eq!(read.expect("it comes so far").0, 7);
+        drain.finish(PATIENCE).await;
+        let outcome = task.join().await;
+        assert!(matches!(outcome, Some(Ok(()))), "{outcome:?}");
         check(&read_all(&log.reader()).events, 1, 0);
         log.close();
     });

@@ -1,12 +1,12 @@
 //! A copy is the same log, whatever happens on the way; what is not the next block of it is refused, and leaves no trace.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use axiom_events::chain::Reason;
 use axiom_events::proof::ProveError;
 use axiom_events::replica::ReplicaError;
 use axiom_events::verify::verify;
-use axiom_events::{Log, OpenError, Options, Piece, Raw, Reader, Replica};
+use axiom_events::{Block, Log, OpenError, Options, Piece, Raw, Reader, Replica};
 
 use crate::history::{FOLDER, History, machine, open, read_all};
 use crate::sim::{EIO, Fault, Op, Random, Sim};
@@ -343,6 +343,143 @@ fn copy_all(
         }
     }
     replica.sync()
+}
+
+/// A closed copy of all of these, the path of its newest segment, and what is in that.
+fn newest_of_copy(pieces: &[Vec<u8>]) -> (Sim, PathBuf, Vec<u8>) {
+    let copy = Sim::new(20);
+    let mut replica = Replica::open(COPY, copy.arc()).expect("it opens");
+    for piece in pieces {
+        take(&mut replica, piece).expect("it fits");
+    }
+    replica.sync().expect("the disk is well");
+    drop(replica);
+    let files = copy.contents();
+    let segments = files
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|end| end == "seg"));
+    let (path, bytes) = segments.last().expect("there are some");
+    (copy, path, bytes)
+}
+
+/// The same copy with another newest segment.
+fn with_newest(copy: &Sim, path: &Path, bytes: Vec<u8>) -> Sim {
+    let mut files = copy.contents();
+    files.insert(path.to_owned(), bytes);
+    Sim::holding(&files)
+}
+
+/// Files whose names begin like this.
+fn kept_aside(copy: &Sim, front: &str) -> Vec<Vec<u8>> {
+    let files = copy.contents().into_iter();
+    let is_aside = |path: &Path| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(front))
+    };
+    files
+        .filter(|(path, _)| is_aside(path))
+        .map(|(_, bytes)| bytes)
+        .collect()
+}
+
+/// Of all pieces, those that are in the newest segment.
+fn of_newest(pieces: &[Vec<u8>]) -> &[Vec<u8>] {
+    let seal = pieces.iter().rposition(|piece| is_seal(piece));
+    &pieces[seal.map_or(0, |seal| seal + 1)..]
+}
+
+fn place(bytes: &[u8], block: &[u8]) -> usize {
+    bytes
+        .windows(block.len())
+        .position(|window| window == block)
+        .expect("it is there")
+}
+
+#[test]
+fn a_copy_throws_no_sound_block_away_when_one_before_it_is_damaged() {
+    let (_, reader) = source(21, 30);
+    let all = pieces(&reader, 0);
+    let blocks = of_newest(&all);
+    assert!(blocks.len() > 1, "{} blocks", blocks.len());
+    let (copy, path, bytes) = newest_of_copy(&all);
+    let mut damaged = bytes.clone();
+    damaged[place(&bytes, &blocks[0]) + blocks[0].len() / 2] ^= 1;
+    let copy = with_newest(&copy, &path, damaged);
+    let mut replica = Replica::open(COPY, copy.arc()).expect("it opens");
+    let first = Block::decode(&blocks[0]).expect("it is one").offsets().start;
+    assert_eq!(replica.next(), Some(first), "the damaged block is wanted again");
+    let [kept] = kept_aside(&copy, "torn-").try_into().expect("one file");
+    for block in &blocks[1..] {
+        place(&kept, block);
+    }
+    for piece in blocks {
+        take(&mut replica, piece).expect("it fits");
+    }
+    drop(replica);
+    let copied = Reader::open(copy.arc(), Path::new(COPY)).expect("it can be read");
+    assert_eq!(read_all(&copied), read_all(&reader));
+}
+
+#[test]
+fn a_block_that_was_not_finished_is_cut() {
+    let (_, reader) = source(22, 30);
+    let all = pieces(&reader, 0);
+    let (copy, path, bytes) = newest_of_copy(&all);
+    let last = all.last().expect("there are some");
+    let mut torn = bytes.clone();
+    let at = place(&bytes, last);
+    torn[at + last.len() / 2..].fill(0);
+    let copy = with_newest(&copy, &path, torn);
+    let mut replica = Replica::open(COPY, copy.arc()).expect("it opens");
+    take(&mut replica, last).expect("it fits");
+    assert_eq!(kept_aside(&copy, "torn-"), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn a_copy_with_blocks_of_another_format_is_not_opened_and_stays_as_it_is() {
+    let (_, reader) = source(23, 30);
+    let all = pieces(&reader, 0);
+    let blocks = of_newest(&all);
+    let (copy, path, bytes) = newest_of_copy(&all);
+    // From a place in the newest segment on everything is of a newer format: the version stands behind three letters.
+    let newer = |from: usize| {
+        let mut newer = bytes.clone();
+        for block in &blocks[from..] {
+            newer[place(&bytes, block) + 3] = 2;
+        }
+        newer
+    };
+    let mut whole = newer(0);
+    whole[7] = 2;
+    for (what, bytes) in [("two blocks", newer(blocks.len() - 2)), ("a segment", whole)] {
+        let copy = with_newest(&copy, &path, bytes);
+        let before = copy.contents();
+        let opened = Replica::open(COPY, copy.arc());
+        assert!(
+            matches!(opened, Err(ReplicaError::TooNew { .. })),
+            "{what}: {opened:?}"
+        );
+        assert_eq!(copy.contents(), before, "{what}");
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_the_next_segment_is_put_aside() {
+    let (_, reader) = source(24, 30);
+    let all = pieces(&reader, 0);
+    let at = all
+        .iter()
+        .rposition(|piece| is_seal(piece))
+        .expect("there are segments");
+    let (copy, path, _) = newest_of_copy(&all);
+    let mut files = copy.contents();
+    files.insert(path, b"something else".to_vec());
+    let copy = Sim::holding(&files);
+    let mut replica = Replica::open(COPY, copy.arc()).expect("it opens");
+    for piece in &all[at..] {
+        take(&mut replica, piece).expect("it fits");
+    }
+    assert_eq!(kept_aside(&copy, "damaged-"), [b"something else".to_vec()]);
 }
 
 #[test]

@@ -37,6 +37,9 @@ const POST_EVENTS: usize = 4096;
 const POST_BYTES: usize = 1 << 20;
 /// What a member of an object has beside its key and its value, and most values.
 const ROOM_BYTES: usize = 48;
+/// How long the log may take at the end to make room for what is still on the desks, in all.
+const CLOSE_PAUSE: Duration = Duration::from_millis(20);
+const CLOSE_PAUSES: u32 = 500;
 /// Pause before a desk is visited again: because the log has yet to be told what is missing from it, or what was skipped.
 const LATE_PAUSE: Duration = Duration::from_secs(1);
 /// The kinds of what is recorded of the gateway itself. Where none of them is sampled there is no sampler.
@@ -89,13 +92,27 @@ struct Drawer {
     batch: Batch,
     /// Memory for a name that is put together.
     stream: String,
-    /// Events that the log did not take.
-    lost: u64,
+    missing: Missing,
     /// Somebody comes to empty it.
     is_expected: bool,
     sampling: Option<Box<Sampling>>,
     /// Somebody comes to it again and again, until everything is told.
     is_late: bool,
+}
+
+/// Events that the log does not have, as long as it has not been told.
+#[derive(Debug, Default)]
+struct Missing {
+    /// It took no more.
+    refused: u64,
+    /// They are larger than events may be.
+    unfit: u64,
+}
+
+/// How often the log is still waited for when everything ends.
+#[derive(Debug)]
+struct Patience {
+    pauses_left: u32,
 }
 
 #[derive(Debug)]
@@ -176,11 +193,20 @@ impl Recorder {
         Some(found.unwrap_or_else(|_| book.new_desk()))
     }
 
-    /// Writes down everything and closes the log. What happens later is not recorded. Blocks on the disk.
+    /// Writes down everything and closes the log. What happens later is not recorded. Blocks: on the disk, and some seconds on
+    /// a log that takes nothing more.
     pub(crate) fn close(&self) {
         let Some(book) = &self.book else { return };
-        for desk in book.desks().iter() {
-            desk.finish();
+        let desks = book.desks().clone();
+        let mut patience = Patience {
+            pauses_left: CLOSE_PAUSES,
+        };
+        let untold: u64 = desks.iter().map(|desk| desk.finish(&mut patience)).sum();
+        if untold > 0 {
+            tracing::error!(
+                lost = untold,
+                "the event log took no more events at the end: these are missing, and it does not say so"
+            );
         }
         book.log.close();
     }
@@ -246,7 +272,7 @@ impl Desk {
         let Drawer {
             batch,
             stream,
-            lost,
+            missing,
             sampling,
             ..
         } = &mut *drawer;
@@ -275,7 +301,7 @@ impl Desk {
         };
         if let Err(unfit) = pushed {
             tracing::error!(%unfit, "an event is missing from the log");
-            *lost += 1;
+            missing.unfit += 1;
         }
         let is_full = batch.len() >= POST_EVENTS || batch.bytes() >= POST_BYTES;
         let is_expected = std::mem::replace(&mut drawer.is_expected, true);
@@ -300,7 +326,7 @@ impl Desk {
         let mut drawer = self.lock();
         drawer.tell_skipped();
         drawer.hand_over(&self.rounds.log);
-        drawer.is_expected = drawer.lost > 0;
+        drawer.is_expected = drawer.missing.events() > 0;
         if drawer.is_late && !is_again {
             return true;
         }
@@ -309,19 +335,31 @@ impl Desk {
         !drawer.is_late
     }
 
-    /// Hands everything over to the log, what was skipped as well.
-    fn finish(&self) {
-        let mut drawer = self.lock();
+    /// Hands everything over to the log, what was skipped as well, and waits for room there as long as there is patience. Says
+    /// how many events are missing all the same, of which the log has not been told.
+    fn finish(&self, patience: &mut Patience) -> u64 {
+        let log = &self.rounds.log;
         loop {
+            let mut drawer = self.lock();
             let Drawer { sampling, batch, .. } = &mut *drawer;
             // False if the batch became full.
             let is_all = sampling
                 .as_mut()
                 .is_none_or(|sampling| sampling.sampler.finish(batch));
-            if !drawer.hand_over(&self.rounds.log) || is_all {
-                return;
+            // Whoever comes to this desk meanwhile gives up what he finds on it and the log does not take.
+            let batch = std::mem::take(batch);
+            drop(drawer);
+            let refused = patience.post(log, batch).err();
+            if let Some(Full(batch)) = &refused {
+                self.lock().give_up(batch);
+            }
+            if is_all || refused.is_some() {
+                break;
             }
         }
+        let mut missing = std::mem::take(&mut self.lock().missing);
+        missing.tell(|gap| patience.post(log, gap).is_ok());
+        missing.events()
     }
 
     fn lock(&self) -> MutexGuard<'_, Drawer> {
@@ -341,33 +379,64 @@ impl Drawer {
         }
     }
 
-    /// False if the log did not take the batch.
-    fn hand_over(&mut self, log: &Log) -> bool {
-        if self.lost > 0
-            && log
-                .post(gap(TENANT, self.lost, "the log's queue was full"))
-                .is_ok()
-        {
-            self.lost = 0;
-        }
+    /// Hands everything over to the log. What it does not take is given up and counted.
+    fn hand_over(&mut self, log: &Log) {
+        self.missing.tell(|gap| log.post(gap).is_ok());
         if self.batch.is_empty() {
-            return true;
+            return;
         }
         let batch = std::mem::replace(&mut self.batch, log.spare_batch());
-        let refused = log.post(batch).err();
-        let is_taken = refused.is_none();
-        if let Some(Full(mut batch)) = refused {
-            if self.lost == 0 {
-                tracing::warn!("the event log takes no more events; calls go on without being recorded");
-            }
-            self.lost += match &mut self.sampling {
-                None => batch.len() as u64,
-                Some(sampling) => sampling.sampler.give_up(&batch),
-            };
+        if let Err(Full(mut batch)) = log.post(batch) {
+            self.give_up(&batch);
             batch.clear();
             self.batch = *batch;
         }
-        is_taken
+    }
+
+    fn give_up(&mut self, batch: &Batch) {
+        if self.missing.refused == 0 {
+            tracing::warn!("the event log takes no more events; calls go on without being recorded");
+        }
+        self.missing.refused += match &mut self.sampling {
+            None => batch.len() as u64,
+            Some(sampling) => sampling.sampler.give_up(batch),
+        };
+    }
+}
+
+impl Missing {
+    fn events(&self) -> u64 {
+        self.refused + self.unfit
+    }
+
+    /// Tells the log, if `post` gets it there: for each reason how many.
+    fn tell(&mut self, mut post: impl FnMut(Batch) -> bool) {
+        let reasons = [
+            (&mut self.refused, "the log's queue was full"),
+            (&mut self.unfit, "they were larger than events may be"),
+        ];
+        for (lost, reason) in reasons {
+            if *lost > 0 && post(gap(TENANT, *lost, reason)) {
+                *lost = 0;
+            }
+        }
+    }
+}
+
+impl Patience {
+    /// Hands a batch over to the log, and waits for room there. Blocks.
+    fn post(&mut self, log: &Log, mut batch: Batch) -> Result<(), Full> {
+        while !batch.is_empty() {
+            let Err(refused) = log.post(batch) else { break };
+            let is_closed = log.reader().watch_end().borrow().is_closed;
+            if self.pauses_left == 0 || is_closed {
+                return Err(refused);
+            }
+            self.pauses_left -= 1;
+            std::thread::park_timeout(CLOSE_PAUSE);
+            batch = *refused.0;
+        }
+        Ok(())
     }
 }
 
@@ -559,3 +628,6 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
     }
     text.get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,9 +13,11 @@ use axiom_protocol::text::{push_quoted, text};
 use crate::options::{Bodies, Options};
 
 mod known;
+mod pairs;
 mod words;
 
 use known::Known;
+use pairs::{Pairs, Part};
 pub(super) use words::Doubt;
 use words::is_secret_key;
 
@@ -70,6 +72,7 @@ impl Policy {
     pub(super) fn copy(&self, raw: &[u8], is_whole: bool) -> Cut {
         let mut copy = Copy {
             policy: self,
+            pairs: Pairs::of(raw, is_whole, self.doubt),
             raw,
             at: 0,
             out: Vec::with_capacity(raw.len().min(self.bytes_max) + 16),
@@ -108,11 +111,13 @@ impl Policy {
 /// One pass over a JSON text that was scanned before, token by token.
 struct Copy<'a> {
     policy: &'a Policy,
+    /// Names and values that stand beside one another: `{"name":"Authorization","value":...}`.
+    pairs: Pairs,
     raw: &'a [u8],
     at: usize,
     out: Vec<u8>,
     is_whole: bool,
-    /// The string before names a secret: `--password`, or `{"name":"Authorization","value":...}`.
+    /// The string before names a secret: `--password`, or a name that no value stands beside.
     mask_next: bool,
 }
 
@@ -181,28 +186,19 @@ impl Copy<'_> {
         if matches!(first, Some(b't' | b'f' | b'n')) || counts {
             return;
         }
-        if is_secret_key(&name, doubt) {
+        let part = self.pairs.at(self.at);
+        if is_secret_key(&name, doubt) || part == Some(Part::Secret) {
             return self.masked_value();
         }
-        if matches!(
-            words::plain(&name).as_str(),
-            "name" | "key" | "header" | "field" | "variable"
-        ) && first == Some(b'"')
-        {
+        if pairs::is_name(&name) && first == Some(b'"') {
             let here = span(self.at, string_end(self.raw, self.at));
             let says = text(self.raw, here);
             let names_one = says.is_none_or(|says| is_secret_key(&says, doubt));
             self.at = here.end as usize;
             self.string(here, true);
-            self.mask_next = names_one;
-        }
-        // In the same object, or right behind it.
-        if self.mask_next
-            && matches!(
-                words::plain(&name).as_str(),
-                "value" | "values" | "content" | "text"
-            )
-        {
+            // Where the secret stands beside it, it is no secret what follows on it.
+            self.mask_next = names_one && part != Some(Part::Name);
+        } else if self.mask_next && pairs::is_value(&name) {
             self.mask_next = false;
             self.masked_value();
         }

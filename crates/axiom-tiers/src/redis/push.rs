@@ -18,7 +18,8 @@ use redis::Value;
 use super::entry::{Content, Entry, Fault, bytes, entries, id, items, key};
 use super::link::{Address, Link};
 
-/// Adds if the stream ends with an entry of this id and hash; both are empty for a stream that is empty.
+/// Adds if the stream ends with an entry of this id and hash; both are empty for a stream that is empty. One that somebody has
+/// emptied remembers the last id, and takes none before it unless it is told to forget that.
 const ADD: &str = "\
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local id, hash = '', ''
@@ -29,6 +30,7 @@ if top[1] then
   end
 end
 if id ~= ARGV[1] or hash ~= ARGV[2] then return 'moved' end
+if id == '' then redis.pcall('XSETID', KEYS[1], '0-0') end
 if ARGV[4] == 'block' then
   redis.call('XADD', KEYS[1], ARGV[3], 'block', ARGV[5], 'hash', ARGV[6])
 else

@@ -139,8 +139,9 @@ impl Tail {
                 .block(&self.key, self.shard)
                 .map(|block| block.offsets().end)
                 .ok();
-            let next = end.or_else(|| Some(offset_of(&entry.id)? + 1));
-            self.chain.skip(next.or(self.chain.next()).unwrap_or_default());
+            let next = end.or_else(|| offset_of(&entry.id)?.checked_add(1));
+            // What is asked for may begin behind it.
+            self.chain.skip(next.max(self.chain.next()).unwrap_or_default());
         }
     }
 
@@ -174,14 +175,16 @@ impl Tail {
         let Some(entry) = before.into_iter().next() else {
             return Ok("0".to_owned());
         };
-        let end = match &entry.content {
-            Content::Gap(gap) => gap.end,
-            _ => entry.block(&self.key, self.shard)?.offsets().end,
+        let ends_before = match &entry.content {
+            Content::Gap(gap) => gap.end <= from,
+            // What is no block may be the place that was asked for: it is refused there, and can be left out.
+            _ => (entry.block(&self.key, self.shard)).is_ok_and(|block| block.offsets().end <= from),
         };
-        if from < end {
-            self.fetched.push_back(entry.clone());
+        let id = entry.id.clone();
+        if !ends_before {
+            self.fetched.push_back(entry);
         }
-        Ok(entry.id)
+        Ok(id)
     }
 
     /// Whether the stream ends before what was read.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use axiom_events::archive::Missing;
 use axiom_events::find::By;
-use axiom_events::{Next, Totals};
+use axiom_events::{Append, Batch, Event, Next, Totals};
 use axiom_tiers::manifest::{Change, Hold};
 use axiom_tiers::service::{Options, RETIRED_KIND};
 use axiom_tiers::{Limits, Retention, Service};
 
-use crate::world::{All, STREAMS, World, all, expected, expected_of, versions_of};
+use crate::world::{All, START, STREAMS, World, all, block_on, expected, expected_of, versions_of};
 
 const EVENTS: u64 = 1500;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -284,6 +284,80 @@ fn too_many_bytes_take_the_oldest_file() {
     assert_eq!(world.objects(), objects[1..]);
     assert_eq!(first(&world, EVENTS).count, EVENTS - objects[0].rows);
     world.log.close();
+}
+
+/// One event in each of these streams, as old as the others.
+fn append_state(world: &World, streams: &[&str]) {
+    let mut batch = Batch::new();
+    for stream in streams {
+        let event = Event {
+            time: START,
+            stream,
+            kind: "state",
+            body: stream.as_bytes(),
+            ..Event::default()
+        };
+        batch.push(&event).expect("it keeps to the limits");
+    }
+    let append = Append {
+        batch,
+        ..Append::default()
+    };
+    block_on(world.log.append(append)).expect("it is recorded");
+}
+
+/// A stream's versions that are there.
+fn versions(world: &World, stream: &str) -> Vec<u64> {
+    let hits = world
+        .beside()
+        .stream(stream, 0, usize::MAX)
+        .expect("it can be read");
+    hits.iter().map(|hit| hit.recorded().version).collect()
+}
+
+/// State that changed long ago is as good as any other.
+#[test]
+fn the_newest_event_of_a_stream_of_state_outlives_retention() {
+    for limits in [
+        Limits {
+            age: Some(DAY),
+            bytes: None,
+        },
+        Limits {
+            age: None,
+            bytes: Some(1),
+        },
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::new(folder.path());
+        append_state(&world, &["$a", "$a", "$a.part", "$b", "plain"]);
+        world.append(0..EVENTS);
+        world.seal(5).unwrap().unwrap();
+        // One of them goes on, in another file and in the log itself.
+        append_state(&world, &["$b", "$c"]);
+        world.append(EVENTS..2 * EVENTS);
+        world.seal(usize::MAX).unwrap().unwrap();
+        append_state(&world, &["$c"]);
+        let retention = Retention {
+            warm: limits,
+            hot: Limits::default(),
+            ..Retention::default()
+        };
+        let service = service(&world, retention);
+        wait_until("everything else is gone", || {
+            let objects = world.objects();
+            objects.iter().map(|object| object.rows).sum::<u64>() == 3
+        });
+        service.stop();
+        let left = ["$a", "$a.part", "$b", "$c", "plain"].map(|stream| versions(&world, stream));
+        assert_eq!(left, [vec![1], vec![0], vec![1], vec![1], vec![]]);
+        // The next start knows them, and goes on behind them.
+        let world = world.again();
+        append_state(&world, &["$a", "$b"]);
+        assert_eq!(versions(&world, "$a"), [1, 2]);
+        assert_eq!(versions(&world, "$b"), [1, 2]);
+        world.log.close();
+    }
 }
 
 #[test]

@@ -193,6 +193,22 @@ async fn a_redis_that_dies_or_forgets_is_given_everything_again() {
     assert_eq!(read(&server, 0, 0).await, (tens(5), Vec::new()));
 }
 
+/// A stream without entries remembers its last id, and refuses those before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_somebody_has_trimmed_to_nothing_is_filled_again() {
+    let server = Server::start(&[]);
+    let mut node = Node::start(&server, 0);
+    for _ in 0..3 {
+        node.record().await;
+    }
+    node.until_shared().await;
+    server.run("XTRIM axiom:events:0 MAXLEN 0").await;
+    assert_eq!(server.len(0).await, 0);
+    node.record().await;
+    node.until_shared().await;
+    assert_eq!(read(&server, 0, 0).await, (tens(4), Vec::new()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_redis_keeps_fewer_and_the_log_goes_on() {
     let Some(server) = Server::start(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]) else {
@@ -504,4 +520,42 @@ async fn what_was_tampered_with_is_refused_at_its_place() {
         let refused = lie(&block.bytes).await;
         assert!(refused.contains(word), "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_where_a_reader_begins_can_be_left_out() {
+    let server = Server::start(&[]);
+    let mut node = Node::start(&server, 0);
+    for _ in 0..3 {
+        node.record().await;
+    }
+    node.until_shared().await;
+    node.drain.take().expect("it runs").finish(LONG).await;
+    let axiom_events::Raw::Block(last) = node.log.reader().raw(20).expect("it reads") else {
+        panic!("it is there")
+    };
+    server.run("DEL axiom:events:0").await;
+    for (id, bytes) in [("10-0", &b"no block"[..]), ("20-0", &last.bytes)] {
+        let mut add = redis::cmd("XADD");
+        add.arg("axiom:events:0").arg(id).arg("block").arg(bytes);
+        add.arg("hash").arg(&last.hash().0[..]);
+        server.run_cmd(&add).await;
+    }
+    let mut tail = Tail::from(&server.address(), 0, 15);
+    for _ in 0..2 {
+        let refused = tail.next(Duration::ZERO).await;
+        assert!(matches!(refused, Err(Fault::Unsound { .. })), "{refused:?}");
+        assert_eq!(tail.position(), Some(15));
+    }
+    tail.skip();
+    let gap = tail.next(Duration::ZERO).await;
+    assert!(
+        matches!(gap, Ok(Next::Gap(ref gap)) if *gap == (15..20)),
+        "{gap:?}"
+    );
+    let block = tail.next(Duration::ZERO).await;
+    assert!(
+        matches!(block, Ok(Next::Block(ref block)) if block.offsets() == (20..30)),
+        "{block:?}"
+    );
 }

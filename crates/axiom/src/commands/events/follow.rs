@@ -354,6 +354,10 @@ fn cannot_keep(error: &ReplicaError) -> Failed {
     let (exit, hint) = match error {
         ReplicaError::Locked { .. } => (Exit::Unavailable, "another `axiom events follow` writes there"),
         ReplicaError::Own { .. } => (Exit::Failure, "name a folder of its own for the copy with --dir"),
+        ReplicaError::TooNew { .. } => (
+            Exit::Failure,
+            "go on with it by the version of Axiom that wrote it, or a newer one",
+        ),
         ReplicaError::Disk { .. } | ReplicaError::Read(_) | ReplicaError::Refused(_) => (
             Exit::Failure,
             "see whether the folder can be written; the next run goes on where this one ended",
