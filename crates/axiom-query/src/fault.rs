@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::error::DataFusionError as Error;
 
@@ -10,6 +11,8 @@ use crate::store::StoreError;
 
 /// The setting that DataFusion names when there is no more temporary space; it has no kind of error of its own for it.
 const TEMPORARY_LIMIT: &str = "max_temp_directory_size";
+
+const VERIFY: &str = "`axiom events verify` tells what can be read";
 
 /// A query that has no (whole) answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,8 +137,7 @@ impl From<StoreError> for Fault {
         match error {
             StoreError::Absent { .. } => Fault::new(Code::Absent, error.to_string())
                 .hint("a gateway records there once it was started with it as `events.dir`"),
-            _ => Fault::new(Code::Failed, error.to_string())
-                .hint("`axiom events verify` tells what can be read"),
+            _ => Fault::new(Code::Failed, error.to_string()).hint(VERIFY),
         }
     }
 }
@@ -144,9 +146,7 @@ impl From<DataFusionError> for Fault {
     fn from(error: DataFusionError) -> Fault {
         let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
         let root = error.find_root();
-        if let Error::External(source) = root
-            && let Some(fault) = source.downcast_ref::<Fault>()
-        {
+        if let Some(fault) = ours_within(root) {
             return fault.clone();
         }
         let message = first_part(root);
@@ -168,8 +168,10 @@ impl From<DataFusionError> for Fault {
                 Code::Memory,
                 Some("ask for less at once: fewer columns, a shorter time, a smaller LIMIT; or give it more with --memory".to_owned()),
             ),
+            // What reads Parquet passes on the words alone.
+            Error::ArrowError(arrow, _) if matches!(**arrow, ArrowError::ParquetError(_)) => (Code::Failed, Some(VERIFY.to_owned())),
             Error::ArrowError(..) | Error::Execution(_) => (Code::Query, None),
-            Error::External(_) | Error::IoError(_) => (Code::Failed, Some("`axiom events verify` tells what can be read".to_owned())),
+            Error::External(_) | Error::IoError(_) | Error::ParquetError(_) | Error::ObjectStore(_) => (Code::Failed, Some(VERIFY.to_owned())),
             _ => (Code::Failed, None),
         };
         Fault {
@@ -181,6 +183,18 @@ impl From<DataFusionError> for Fault {
             hint,
         }
     }
+}
+
+/// A fault that went through DataFusion or Parquet and came out again.
+fn ours_within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Fault> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(fault) = error.downcast_ref::<Fault>() {
+            return Some(fault);
+        }
+        at = error.source();
+    }
+    None
 }
 
 /// What an error says without the names of DataFusion's own types.
@@ -198,6 +212,9 @@ fn first_part(error: &Error) -> String {
         "Invalid or Unsupported Configuration: ",
         "This feature is not implemented: ",
         "Arrow error: ",
+        "Parquet argument error: ",
+        "Parquet error: ",
+        "External: ",
         "sql parser error: ",
     ];
     let mut text = text.as_str();

@@ -50,6 +50,8 @@ pub(crate) struct Object {
     pub(crate) offsets: Range<u64>,
     /// Times of its events.
     pub(crate) times: RangeInclusive<i64>,
+    /// Of its events: by it a file is known, wherever it lies.
+    pub(crate) events_hash: [u8; 32],
     /// Events that were damaged before they came there.
     pub(crate) lost: Vec<Range<u64>>,
 }
@@ -174,6 +176,7 @@ fn objects(snapshot: &Snapshot) -> Result<Vec<Object>, StoreError> {
             bytes: object.bytes,
             offsets: object.offsets.clone(),
             times: object.time_min..=object.time_max,
+            events_hash: object.events_hash,
             lost: object.lost.clone(),
         })
     });

@@ -20,6 +20,7 @@ use wanted::Bounds;
 
 mod files;
 mod hot;
+mod proved;
 mod wanted;
 
 /// Events that a scan by one thread should have at least: less is not worth a thread.

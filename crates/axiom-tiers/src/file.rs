@@ -34,6 +34,7 @@ mod bodies;
 mod schema;
 
 mod check;
+mod footer;
 mod source;
 
 mod events;
@@ -41,7 +42,9 @@ mod read;
 mod write;
 
 pub use bodies::{BODY_COLUMNS, bodies, fields as body_fields};
+pub use check::{Ending, Tail};
 pub use events::Events;
+pub use footer::Footer;
 pub use hash::EventsHash;
 pub use read::{File, FileError, Group, Order};
 pub use source::{Local, Source};

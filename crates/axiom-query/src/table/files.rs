@@ -1,4 +1,5 @@
-//! The warm and the cold tier: Parquet files, read by DataFusion's own source, and made into the table's columns.
+//! The warm and the cold tier: Parquet files, [proved](super::proved), read by DataFusion's own source, and made into the table's
+//! columns.
 //!
 //! Conditions go through to the files: statistics, page indexes and bloom filters leave out what they can, and rows are
 //! filtered before the other columns are unpacked. Bodies are put together only where a query takes them.
@@ -12,7 +13,6 @@ use axiom_tiers::file::{self, BODY_COLUMNS};
 use datafusion::catalog::Session;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -27,6 +27,8 @@ use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use url::{Position, Url};
 
+use super::proved::Proved;
+
 use crate::columns::{self, BODY, BODY_BYTES, ID, SHARD, TIER, TRACE};
 use crate::store::Object;
 
@@ -39,18 +41,26 @@ pub(super) fn plans(
     schema: &SchemaRef,
     limit: Option<usize>,
 ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-    let mut places: BTreeMap<String, Vec<PartitionedFile>> = BTreeMap::new();
+    let mut places: BTreeMap<&str, Vec<&Object>> = BTreeMap::new();
     for object in objects {
-        let place = object.location[..Position::BeforePath].to_owned();
-        let key = Path::from_url_path(object.location.path()).map_err(external)?;
-        let mut file = PartitionedFile::new(String::new(), object.bytes);
-        file.object_meta.location = key;
-        places.entry(place).or_default().push(file);
+        let place = &object.location[..Position::BeforePath];
+        places.entry(place).or_default().push(object);
     }
-    let plans = places.into_iter().map(|(place, files)| {
-        let url = ObjectStoreUrl::parse(&place)?;
+    let plans = places.into_iter().map(|(place, objects)| {
+        let url = ObjectStoreUrl::parse(place)?;
         reach(state, &url)?;
-        let scan = scan(state, url, files, schema, limit)?;
+        let store = state.runtime_env().object_store(&url)?;
+        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let mut proved = Proved::new(store, cache);
+        let files = objects.into_iter().map(|object| {
+            let key = Path::from_url_path(object.location.path()).map_err(external)?;
+            let mut file = PartitionedFile::new(String::new(), object.bytes);
+            file.object_meta.location = key.clone();
+            proved.expect(key, shard, object);
+            Ok(file)
+        });
+        let files = files.collect::<Result<Vec<_>>>()?;
+        let scan = scan(state, url, files, proved, schema, limit)?;
         let input = scan.schema();
         let columns = schema.fields().iter().map(|field| {
             let expr = column(field.name(), shard, tier, &input, state)?;
@@ -71,6 +81,7 @@ fn scan(
     state: &dyn Session,
     url: ObjectStoreUrl,
     files: Vec<PartitionedFile>,
+    proved: Proved,
     schema: &SchemaRef,
     limit: Option<usize>,
 ) -> Result<Arc<DataSourceExec>> {
@@ -84,15 +95,13 @@ fn scan(
             }
         }
     }
-    let store = state.runtime_env().object_store(&url)?;
-    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
     let source = ParquetSource::new(theirs)
         .with_table_parquet_options(state.default_table_options().parquet)
         .with_pushdown_filters(true)
         .with_reorder_filters(true)
         .with_enable_page_index(true)
         .with_bloom_filter_on_read(true)
-        .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, cache)));
+        .with_parquet_file_reader_factory(Arc::new(proved));
     let parts = state.config_options().execution.target_partitions.max(1);
     let mut groups = vec![Vec::new(); parts.min(files.len())];
     let count = groups.len();

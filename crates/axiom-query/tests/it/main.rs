@@ -6,5 +6,6 @@ mod store;
 mod equal;
 mod limits;
 mod missing;
+mod mutated;
 mod serve;
 mod table;

@@ -21,6 +21,8 @@ const MARK: &[u8; 4] = b"PAR1";
 const TAIL_MARK: &[u8] = b"axiom.tail\x18\x18";
 const PLACE_DIGITS: usize = 16;
 const CRC_DIGITS: usize = 8;
+/// How long the footer is, and the mark.
+const LAST_BYTES: u64 = 8;
 
 /// Passes bytes on and takes their checksums; from [`Checked::begin_tail`] on it keeps them.
 #[derive(Debug)]
@@ -97,62 +99,100 @@ fn tail_value(bytes: &[u8]) -> Option<usize> {
 
 /// A file's tail, proved.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub struct Tail {
     /// Where it begins: where the data end.
     pub(super) start: u64,
     pub(super) bytes: Bytes,
 }
 
+/// What has become of proving a tail.
+#[derive(Debug)]
+pub enum Ending {
+    Proved(Tail),
+    /// It begins earlier: the bytes from here to the end of the file are needed.
+    Needs(u64),
+}
+
 impl Tail {
     pub(super) fn read(source: &dyn Source) -> Result<Tail, FileError> {
-        let end = source.bytes();
-        let read = |range: Range<u64>| read(source, range);
+        let bytes = source.bytes();
+        let mut from = bytes.saturating_sub(LAST_BYTES);
+        loop {
+            match Tail::prove(bytes, &read(source, from..bytes)?)? {
+                Ending::Proved(tail) => return Ok(tail),
+                Ending::Needs(start) => from = start,
+            }
+        }
+    }
+
+    /// Proves the tail of a file of `bytes` bytes, of which `end` are the last.
+    ///
+    /// # Errors
+    /// When it is not as it was written, whatever comes before it.
+    pub fn prove(bytes: u64, end: &Bytes) -> Result<Ending, FileError> {
         let unsound = |what| FileError::Tail { what };
-        if end < 12 {
+        if bytes < 12 {
             return Err(unsound("it is too short"));
         }
-        let last = read(end - 8..end)?;
+        let Some(from) = bytes.checked_sub(end.len() as u64) else {
+            return Err(unsound("it is longer than it should be"));
+        };
+        let Some(last) = end.last_chunk::<8>() else {
+            return Ok(Ending::Needs(bytes - LAST_BYTES));
+        };
         if &last[4..] != MARK {
             return Err(unsound("it does not end as a Parquet file does"));
         }
         let len = u64::from(u32::from_le_bytes(
             *last.first_chunk().expect("it has eight bytes"),
         ));
-        let Some(footer_start) = (end - 8).checked_sub(len) else {
+        let Some(footer_start) = (bytes - LAST_BYTES).checked_sub(len) else {
             return Err(unsound("its footer would begin before it does"));
         };
-        let footer = read(footer_start..end)?;
-        let at =
-            tail_value(&footer).ok_or(unsound("its footer has no axiom.tail: Axiom has not written it"))?;
-        let (place, crc) = footer[at..at + PLACE_DIGITS + CRC_DIGITS].split_at(PLACE_DIGITS);
+        if footer_start < from {
+            return Ok(Ending::Needs(footer_start));
+        }
+        // What lies behind `from` is in memory.
+        let at = |place: u64| usize::try_from(place - from).unwrap_or(usize::MAX);
+        let footer = &end[at(footer_start)..];
+        let value =
+            tail_value(footer).ok_or(unsound("its footer has no axiom.tail: Axiom has not written it"))?;
+        let (place, crc) = footer[value..value + PLACE_DIGITS + CRC_DIGITS].split_at(PLACE_DIGITS);
         let start = hex(place).ok_or(unsound("axiom.tail is no number"))?;
         let crc = hex(crc).ok_or(unsound("axiom.tail is no number"))?;
         if start > footer_start {
             return Err(unsound("axiom.tail lies behind the footer"));
         }
-        let bytes = read(start..end)?;
-        let mut zeroed = bytes.to_vec();
-        let at = tail_value(&zeroed).ok_or(unsound("its footer has no axiom.tail"))?;
-        zeroed[at + PLACE_DIGITS..at + PLACE_DIGITS + CRC_DIGITS].fill(b'0');
+        if start < from {
+            return Ok(Ending::Needs(start));
+        }
+        let tail = end.slice(at(start)..);
+        let mut zeroed = tail.to_vec();
+        let value = tail_value(&zeroed).ok_or(unsound("its footer has no axiom.tail"))?;
+        zeroed[value + PLACE_DIGITS..value + PLACE_DIGITS + CRC_DIGITS].fill(b'0');
         let found = crc32c::crc32c(&zeroed);
         if u64::from(found) != crc {
             return Err(unsound("its checksum is not that of its bytes"));
         }
-        Ok(Tail { start, bytes })
+        Ok(Ending::Proved(Tail { start, bytes: tail }))
     }
 }
 
-/// Reads what lies before the tail, and proves it.
+/// Where the tail begins, as the value of [`TAIL_KEY`] says.
+pub(super) fn tail_start(value: &str) -> Option<u64> {
+    hex(value.as_bytes().get(..PLACE_DIGITS)?)
+}
+
+/// The checksums of what lies before the tail. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Data {
-    source: Arc<dyn Source>,
+pub(super) struct Sums {
     bytes: u64,
     crcs: Arc<[u32]>,
 }
 
-impl Data {
+impl Sums {
     /// `crcs` is the value of [`BLOCKS_KEY`].
-    pub(super) fn new(source: Arc<dyn Source>, bytes: u64, crcs: &str) -> Result<Data, FileError> {
+    pub(super) fn new(bytes: u64, crcs: &str) -> Result<Sums, FileError> {
         let parsed: Option<Vec<u32>> = crcs
             .as_bytes()
             .chunks(CRC_DIGITS)
@@ -162,41 +202,69 @@ impl Data {
         let crcs = crcs.ok_or(FileError::Tail {
             what: "axiom.block_crcs are not what they should be",
         })?;
-        Ok(Data {
-            source,
+        Ok(Sums {
             bytes,
             crcs: crcs.into(),
         })
     }
 
-    /// Where the tail begins.
-    pub(super) fn end(&self) -> u64 {
-        self.bytes
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.crcs)
     }
 
-    pub(super) fn read(&self, range: Range<u64>) -> Result<Bytes, FileError> {
+    /// The whole blocks that a range lies in.
+    pub(super) fn blocks(&self, range: &Range<u64>) -> Result<Range<u64>, FileError> {
         if range.start > range.end || range.end > self.bytes {
             return Err(FileError::Tail {
                 what: "it speaks of bytes that are not there",
             });
         }
-        let first = range.start / BLOCK_BYTES;
-        let start = first * BLOCK_BYTES;
-        let end = range.end.next_multiple_of(BLOCK_BYTES).min(self.bytes);
-        let bytes = read(&*self.source, start..end)?;
-        let crcs = self
+        let start = range.start / BLOCK_BYTES * BLOCK_BYTES;
+        Ok(start..range.end.next_multiple_of(BLOCK_BYTES).min(self.bytes))
+    }
+
+    /// Proves whole blocks, of which the first begins at `start`.
+    pub(super) fn check(&self, start: u64, bytes: &[u8]) -> Result<(), FileError> {
+        let first = start / BLOCK_BYTES;
+        let mut crcs = self
             .crcs
             .iter()
             .skip(usize::try_from(first).unwrap_or(usize::MAX));
         let blocks = bytes.chunks(usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX));
-        for ((block, crc), number) in blocks.zip(crcs).zip(first..) {
-            if crc32c::crc32c(block) != *crc {
+        for (block, number) in blocks.zip(first..) {
+            if crcs.next() != Some(&crc32c::crc32c(block)) {
                 let start = number * BLOCK_BYTES;
                 return Err(FileError::Damaged {
                     bytes: start..start + block.len() as u64,
                 });
             }
         }
+        Ok(())
+    }
+}
+
+/// Reads what lies before the tail, and proves it.
+#[derive(Debug, Clone)]
+pub(super) struct Data {
+    source: Arc<dyn Source>,
+    sums: Sums,
+}
+
+impl Data {
+    pub(super) fn new(source: Arc<dyn Source>, sums: Sums) -> Data {
+        Data { source, sums }
+    }
+
+    /// Where the tail begins.
+    pub(super) fn end(&self) -> u64 {
+        self.sums.bytes
+    }
+
+    pub(super) fn read(&self, range: Range<u64>) -> Result<Bytes, FileError> {
+        let blocks = self.sums.blocks(&range)?;
+        let start = blocks.start;
+        let bytes = read(&*self.source, blocks)?;
+        self.sums.check(start, &bytes)?;
         let at = |place: u64| usize::try_from(place - start).unwrap_or(usize::MAX);
         Ok(bytes.slice(at(range.start)..at(range.end)))
     }

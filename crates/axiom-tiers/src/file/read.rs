@@ -14,14 +14,14 @@ use parquet::arrow::arrow_reader::{
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
 use super::check::{self, Data, Pieces, Tail};
 use super::events::{Part, Words, numbers};
-use super::{Events, EventsHash, Source, schema, write};
+use super::{Events, EventsHash, Footer, Source, schema};
 
 /// Rows that are unpacked at once.
 const BATCH_ROWS: usize = 8192;
@@ -89,37 +89,20 @@ impl File {
     /// # Errors
     /// When it cannot be read, is damaged where that shows already, or is not a file of events.
     pub fn open(source: Arc<dyn Source>) -> Result<File, FileError> {
-        let tail = Tail::read(&*source)?;
-        let input = Input::new(None, Pieces::of(tail.start, tail.bytes), source.bytes());
-        let options = ArrowReaderOptions::new()
-            .with_page_index_policy(PageIndexPolicy::Required)
-            .with_skip_arrow_metadata(true);
-        let metadata = ArrowReaderMetadata::load(&input, options.clone())?;
-        let metadata = Arc::clone(metadata.metadata());
-        let value = |key: &str| value(&metadata, key);
-        match value(write::FORMAT_KEY) {
-            Some(write::FORMAT) => {}
-            found => {
-                let found = found.unwrap_or("not said").to_owned();
-                return Err(FileError::Version { found });
-            }
-        }
-        let bad = |what| move || FileError::Tail { what };
-        let number = |key: &str| value(key).and_then(|text| text.parse::<u64>().ok());
-        let first = number(write::FIRST_KEY).ok_or_else(bad("axiom.first_offset is no number"))?;
-        let end = number(write::END_KEY).ok_or_else(bad("axiom.end_offset is no number"))?;
-        let shard = number(write::SHARD_KEY).and_then(|shard| u16::try_from(shard).ok());
-        let hash = value(write::HASH_KEY).and_then(hash_of);
-        let crcs = value(check::BLOCKS_KEY).ok_or_else(bad("there are no axiom.block_crcs"))?;
+        let footer = Footer::parse(source.bytes(), Tail::read(&*source)?)?;
+        let metadata = Arc::clone(footer.metadata());
         // This proves that the columns are ours, so it comes before they are looked at.
-        let typed = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.with_schema(read_schema()))?;
+        let options = options().with_schema(read_schema());
+        let typed = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options)?;
         let groups = metadata.row_groups().iter().map(group_of).collect::<Option<_>>();
         let shared = Shared {
-            data: Data::new(source, tail.start, crcs)?,
-            offsets: first..end,
-            shard: shard.ok_or_else(bad("axiom.shard is no number of a shard"))?,
-            events_hash: hash.ok_or_else(bad("axiom.events_hash is no hash"))?,
-            groups: groups.ok_or_else(bad("a row group does not say what is in it"))?,
+            groups: groups.ok_or(FileError::Tail {
+                what: "a row group does not say what is in it",
+            })?,
+            offsets: footer.offsets(),
+            shard: footer.shard(),
+            events_hash: footer.events_hash(),
+            data: Data::new(source, footer.into_sums()),
             metadata: typed,
         };
         Ok(File {
@@ -386,16 +369,23 @@ impl File {
     }
 }
 
+/// Page indexes are needed, Arrow's own schema is not: ours is known.
+pub(super) fn options() -> ArrowReaderOptions {
+    ArrowReaderOptions::new()
+        .with_page_index_policy(PageIndexPolicy::Required)
+        .with_skip_arrow_metadata(true)
+}
+
 /// What parquet reads from: pieces that were fetched, or else the file, proved.
 #[derive(Debug, Clone)]
-struct Input {
+pub(super) struct Input {
     data: Option<Data>,
     pieces: Pieces,
     len: u64,
 }
 
 impl Input {
-    fn new(data: Option<Data>, pieces: Pieces, len: u64) -> Input {
+    pub(super) fn new(data: Option<Data>, pieces: Pieces, len: u64) -> Input {
         Input { data, pieces, len }
     }
 }
@@ -437,7 +427,7 @@ impl ChunkReader for Input {
 
 /// Bytes from somewhere on, one after the other.
 #[derive(Debug)]
-struct Stretch {
+pub(super) struct Stretch {
     /// What is at `at`.
     here: Bytes,
     input: Input,
@@ -475,16 +465,6 @@ fn read_schema() -> SchemaRef {
 /// A column's number, in our schema and, since those with several leaves come last, among the leaves of the file.
 fn column_of(name: &str) -> usize {
     schema::schema().index_of(name).expect("it is a column of ours")
-}
-
-fn value<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
-    let values = metadata.file_metadata().key_value_metadata()?;
-    values.iter().find(|value| value.key == key)?.value.as_deref()
-}
-
-fn hash_of(text: &str) -> Option<[u8; 32]> {
-    let hash = blake3::Hash::from_hex(text).ok()?;
-    Some(*hash.as_bytes())
 }
 
 fn group_of(group: &RowGroupMetaData) -> Option<Group> {
