@@ -281,37 +281,91 @@ fn only_what_comes_next_and_belongs_there_is_taken() {
     assert_eq!(offsets, [6]);
 }
 
+/// Numbers that are the same each time.
+fn numbers(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |below| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).expect("it has 31 bits") % below
+    }
+}
+
+/// What disks, cables and people do to a file, and how it is called.
+fn mutated(random: &mut impl FnMut(usize) -> usize, sound: &[u8]) -> (String, Vec<u8>) {
+    let mut bytes = sound.to_vec();
+    let at = random(bytes.len());
+    let what = match random(20) {
+        0..=11 => {
+            bytes[at] ^= 1 << random(8);
+            format!("a bit of byte {at} flipped")
+        }
+        12 | 13 => {
+            bytes.truncate(at);
+            format!("torn at {at}")
+        }
+        14 | 15 => {
+            bytes[at..].fill(0);
+            format!("zeros from {at} on")
+        }
+        16 => {
+            let end = at + random(bytes.len() - at) + 1;
+            bytes.drain(at..end);
+            format!("bytes {at} to {end} taken out")
+        }
+        17 => {
+            let end = (at + 1 + random(4_096)).min(bytes.len());
+            bytes[at..end].fill_with(|| u8::try_from(random(256)).expect("it is below 256"));
+            format!("noise from {at} to {end}")
+        }
+        number => {
+            // Sectors of a disk, or our own blocks.
+            let size = if number == 18 { 4_096 } else { 64 << 10 };
+            let count = bytes.len() / size;
+            let one = random(count);
+            let other = (one + 1 + random(count - 1)) % count;
+            let (low, high) = (one.min(other) * size, one.max(other) * size);
+            let (left, right) = bytes.split_at_mut(high);
+            left[low..low + size].swap_with_slice(&mut right[..size]);
+            format!("pieces {one} and {other} of {size} B swapped")
+        }
+    };
+    (what, bytes)
+}
+
 /// A change anywhere is noticed when the file is opened or, at the latest, where the changed bytes are used.
 #[test]
 fn no_change_goes_unnoticed() {
-    let events: Vec<Made> = (0..20_000u64)
-        .map(|n| {
-            event(
-                n,
-                &format!("task {}", n % 7),
-                format!("line {n} of {}", n * n % 1013).as_bytes(),
-            )
-        })
+    let word = |n: u64| blake3::hash(&n.to_le_bytes()).as_bytes().repeat(2);
+    let events: Vec<Made> = (0..6_000u64)
+        .map(|n| event(n, &format!("task {}", n % 7), &word(n)[..40]))
         .collect();
-    let (bytes, _) = written(&events, 9_000);
-    let read = |bytes: Vec<u8>| -> Result<Vec<Made>, FileError> {
+    let (bytes, _) = written(&events, 2_500);
+    assert!(
+        bytes.len() > 3 * (64 << 10),
+        "it has several blocks and is {} B",
+        bytes.len()
+    );
+    let read = |bytes: Vec<u8>| -> Result<Vec<Events>, FileError> {
         let file = File::open(Arc::new(Bytes::from(bytes)))?;
-        let mut read = Vec::new();
-        for index in 0..file.groups().len() {
-            read.extend(all(&file.group(index)?));
-        }
-        Ok(read)
+        (0..file.groups().len()).map(|index| file.group(index)).collect()
     };
-    assert_eq!(read(bytes.to_vec()).unwrap(), events);
-    let mut random = 1u64;
-    for _ in 0..300 {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let at = usize::try_from(random >> 33).unwrap() % bytes.len();
-        let mut changed = bytes.to_vec();
-        changed[at] ^= 1 << (random % 8);
-        assert!(read(changed).is_err(), "byte {at} of {}", bytes.len());
+    let sound = read(bytes.to_vec()).unwrap();
+    assert_eq!(sound.iter().flat_map(all).collect::<Vec<_>>(), events);
+    let mut random = numbers(1);
+    let mut changes = 0;
+    while changes < 2_000 {
+        let (what, changed) = mutated(&mut random, &bytes);
+        if changed == bytes {
+            continue;
+        }
+        changes += 1;
+        assert!(
+            read(changed).is_err(),
+            "change {changes} of {} B: {what}",
+            bytes.len()
+        );
     }
     for len in [0, 1, 8, 11, 12, bytes.len() / 2, bytes.len() - 1] {
         assert!(read(bytes[..len].to_vec()).is_err(), "cut to {len}");
