@@ -112,8 +112,7 @@ async fn handle(
     }
     let Some((base, door)) = door else {
         if let Some(annex) = gateway.annex().filter(|annex| annex.has(path)) {
-            let events = plan.options.events.as_ref();
-            if let Some(refusal) = events.and_then(|options| blocks::stranger(peer, options.share)) {
+            if let Some(refusal) = blocks::stranger(peer, &plan.options) {
                 return refused(request, refusal).await;
             }
             return annex.answer(request).await;
@@ -125,7 +124,7 @@ async fn handle(
         if let Some(path) = path.strip_prefix(blocks::PREFIX) {
             return blocks::handle(gateway, peer, &head.method, path, query).await;
         }
-        return Box::pin(admin::handle(gateway, &head.method, path, query)).await;
+        return Box::pin(admin::handle(gateway, peer, &head.method, path, query)).await;
     };
     let Some(endpoint) = plan.endpoint(&base).cloned() else {
         let refusal = text(

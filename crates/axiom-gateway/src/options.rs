@@ -76,6 +76,23 @@ pub struct EventsOptions {
     pub sample: axiom_events::sample::Policy,
 }
 
+impl EventsOptions {
+    /// Recording in `dir` as it is done where nothing else is said.
+    pub fn new(dir: PathBuf) -> EventsOptions {
+        EventsOptions {
+            dir,
+            bodies: Bodies::default(),
+            body_bytes_max: BODY_BYTES_MAX,
+            mcp: false,
+            flight_sql: None,
+            shard: 0,
+            share: false,
+            redis: None,
+            sample: axiom_events::sample::Policy::default(),
+        }
+    }
+}
+
 /// A Redis that has the newest blocks of all nodes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisOptions {

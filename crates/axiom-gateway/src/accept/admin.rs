@@ -1,11 +1,12 @@
 //! Health and status, for machines and people.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axiom_transport::server::Body;
 use http::{Method, Response, StatusCode};
 
-use super::{json, text};
+use super::{blocks, json, text};
 use crate::gateway::Gateway;
 use crate::stats::StatsError;
 
@@ -17,6 +18,7 @@ const NOTHING_RECORDED: &str = concat!(
 
 pub(super) async fn handle(
     gateway: &Arc<Gateway>,
+    peer: SocketAddr,
     method: &Method,
     path: &str,
     query: &str,
@@ -35,7 +37,10 @@ pub(super) async fn handle(
             Ok(body) => json(StatusCode::OK, body),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
-        "/api/v1/stats" => stats(gateway, query).await,
+        "/api/v1/stats" => match blocks::stranger(peer, &gateway.plan().options) {
+            Some(refusal) => refusal,
+            None => stats(gateway, query).await,
+        },
         "/" => text(
             StatusCode::OK,
             "This is Axiom, an MCP gateway.\n\nPoint your MCP client at /mcp (all servers), /s/<server>/mcp (one \
@@ -70,5 +75,37 @@ async fn stats(gateway: &Arc<Gateway>, query: &str) -> Response<Body> {
         Ok(body) => json(StatusCode::OK, body),
         Err(StatsError::NotYet(error)) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{EventsOptions, Options};
+
+    #[tokio::test]
+    async fn strangers_get_no_numbers_of_events_unless_they_are_shared() {
+        let events = |share| {
+            let mut events = EventsOptions::new("none".into());
+            events.share = share;
+            events
+        };
+        let (ours, theirs) = ("127.0.0.1:9", "192.0.2.1:9");
+        for (events, peer, path, status) in [
+            (Some(events(false)), ours, "/api/v1/stats", 200),
+            (Some(events(false)), theirs, "/api/v1/stats", 403),
+            (Some(events(true)), theirs, "/api/v1/stats", 200),
+            (None, theirs, "/api/v1/stats", 200),
+            (Some(events(false)), theirs, "/api/v1/servers", 200),
+            (Some(events(false)), theirs, "/healthz", 200),
+        ] {
+            let gateway = Gateway::new(Options {
+                events,
+                ..Options::default()
+            });
+            let peer: SocketAddr = peer.parse().unwrap();
+            let response = handle(&gateway, peer, &Method::GET, path, "").await;
+            assert_eq!(response.status(), status, "{peer} {path}");
+        }
     }
 }

@@ -30,6 +30,7 @@ use http_body::{Body as HttpBody, Frame};
 
 use super::{json, text};
 use crate::gateway::Gateway;
+use crate::options::Options;
 
 pub(super) const PREFIX: &str = "/api/v1/events/";
 
@@ -48,9 +49,11 @@ struct Asked {
     wait: Duration,
 }
 
-/// Refuses callers from other machines unless events are shared: what was recorded is everybody's calls, and nobody is asked who they are.
-pub(super) fn stranger(peer: SocketAddr, share: bool) -> Option<Response<Body>> {
-    if peer.ip().to_canonical().is_loopback() || share {
+/// Refuses callers from other machines unless events are shared: what was recorded is everybody's calls, and nobody is
+/// asked who they are. Where none are recorded there is nothing to refuse.
+pub(super) fn stranger(peer: SocketAddr, options: &Options) -> Option<Response<Body>> {
+    let is_shared = options.events.as_ref().is_none_or(|events| events.share);
+    if peer.ip().to_canonical().is_loopback() || is_shared {
         return None;
     }
     Some(text(
@@ -79,6 +82,9 @@ pub(super) async fn handle(
         headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
         return refusal;
     }
+    if let Some(refusal) = stranger(peer, &gateway.plan().options) {
+        return refusal;
+    }
     let options = gateway.plan().options.events.clone();
     let (Some(options), Some(reader)) = (options, gateway.recorder.reader()) else {
         return text(
@@ -86,9 +92,6 @@ pub(super) async fn handle(
             "this gateway records no events; a section [events] in its configuration makes it\n",
         );
     };
-    if let Some(refusal) = stranger(peer, options.share) {
-        return refusal;
-    }
     if path == "shard" {
         let body = serde_json::json!({
             "shard": options.shard,
@@ -251,17 +254,28 @@ impl HttpBody for Blocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::EventsOptions;
 
     #[test]
     fn strangers_get_no_events_unless_they_are_shared() {
         let peer = |address: &str| address.parse::<SocketAddr>().expect("an address");
+        let options = |share| {
+            let mut events = EventsOptions::new("none".into());
+            events.share = share;
+            Options {
+                events: Some(events),
+                ..Options::default()
+            }
+        };
+        let (alone, shared, unrecorded) = (options(false), options(true), Options::default());
         for ours in ["127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"] {
-            assert!(stranger(peer(ours), false).is_none(), "{ours}");
+            assert!(stranger(peer(ours), &alone).is_none(), "{ours}");
         }
         for theirs in ["192.0.2.1:9", "[2001:db8::1]:9", "[::ffff:192.0.2.1]:9"] {
-            let refusal = stranger(peer(theirs), false).expect("it is refused");
+            let refusal = stranger(peer(theirs), &alone).expect("it is refused");
             assert_eq!(refusal.status(), StatusCode::FORBIDDEN, "{theirs}");
-            assert!(stranger(peer(theirs), true).is_none(), "{theirs}");
+            assert!(stranger(peer(theirs), &shared).is_none(), "{theirs}");
+            assert!(stranger(peer(theirs), &unrecorded).is_none(), "{theirs}");
         }
     }
 

@@ -192,8 +192,8 @@ pub struct Events {
     /// of each other, each have their own. A change needs a restart.
     #[schemars(extend("default" = 0))]
     pub shard: Option<u16>,
-    /// Give the log to `axiom events follow` on other machines, too: whoever reaches this gateway can read then what was
-    /// recorded.
+    /// Give the log (`axiom events follow`), statistics and answers to SQL to other machines, too: whoever reaches this gateway
+    /// can read then what was recorded.
     #[schemars(extend("default" = false))]
     pub share: Option<bool>,
     /// A Redis that has the newest events of all gateways, like `redis://127.0.0.1:6379`. A change needs a restart.
