@@ -7,9 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axiom_events::sample::Policy;
 use axiom_gateway::Gateway;
-use axiom_gateway::options::Options;
+use axiom_gateway::options::{EventsOptions, Options};
 use axiom_tiers::Service;
 
 use crate::config::load::load;
@@ -32,23 +31,19 @@ pub struct Reload {
     applied: Options,
     /// The address that the text asks for; not always the one that is served.
     listen: SocketAddr,
-    /// The folder for events that the text asks for; not always the one that is written.
-    dir: Option<PathBuf>,
+    /// What the text asks for of events; of what needs a restart not always what is done.
+    events: Option<EventsOptions>,
     /// What of events that are no longer hot is in force, and who does it.
     tiers: Tiers,
     service: Option<Arc<Service>>,
-    /// How the text asks that events are sampled; not always how they are.
-    sample: Option<Policy>,
 }
 
 impl Reload {
     /// `config` was made of `text`, and `text` was read from `path`. `served` is where clients are served meanwhile.
     pub fn new(path: PathBuf, text: String, config: Config, served: SocketAddr) -> Self {
         let listen = config.options.listen;
-        let events = config.options.events.as_ref();
         Reload {
-            dir: events.map(|events| events.dir.clone()),
-            sample: events.map(|events| events.sample.clone()),
+            events: config.options.events.clone(),
             tiers: config.tiers,
             service: None,
             path,
@@ -96,8 +91,7 @@ impl Reload {
         self.key_file = loaded.config.key_file.map(|file| file.path);
         let mut options = loaded.config.options;
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
-        let is_resampled = self.is_resampled(&options);
-        let dir = self.keep_dir(&mut options);
+        let kept = self.keep_events(&mut options);
         let tiers = self.apply_tiers(loaded.config.tiers);
         let changes = diff::changes(&self.applied, &options);
         if was_same && changes.is_empty() && tiers.is_empty() {
@@ -124,10 +118,8 @@ impl Reload {
             self.listen = listen;
             terminal.say(format_args!("  gateway.listen = \"{listen}\" needs a restart"));
         }
-        if let Some(change) = dir {
+        for change in kept {
             terminal.say(format_args!("  {change} needs a restart"));
-        } else if is_resampled {
-            terminal.say("  events.sample needs a restart");
         }
     }
 
@@ -147,30 +139,19 @@ impl Reload {
         told
     }
 
-    /// Whether the text asks for another way of sampling than the one before did.
-    fn is_resampled(&mut self, options: &Options) -> bool {
-        let asked = options.events.as_ref().map(|events| events.sample.clone());
-        std::mem::replace(&mut self.sample, asked.clone()) != asked
-    }
-
-    /// Leaves the log where it is; says what was asked for instead, if it was not asked for before.
-    fn keep_dir(&mut self, options: &mut Options) -> Option<String> {
-        let asked = options.events.as_ref().map(|events| events.dir.clone());
-        let wanted = options.events.take();
+    /// Takes of `events` what can change while events are recorded, and leaves the rest as it is. Says what was asked for
+    /// instead, if it was not asked for before.
+    fn keep_events(&mut self, options: &mut Options) -> Vec<String> {
+        let asked = options.events.take();
         options.events.clone_from(&self.applied.events);
-        if let (Some(events), Some(wanted)) = (&mut options.events, wanted) {
-            events.bodies = wanted.bodies;
-            events.body_bytes_max = wanted.body_bytes_max;
-            events.mcp = wanted.mcp;
-            events.share = wanted.share;
+        if let (Some(events), Some(asked)) = (&mut options.events, &asked) {
+            events.bodies = asked.bodies;
+            events.body_bytes_max = asked.body_bytes_max;
+            events.mcp = asked.mcp;
+            events.share = asked.share;
         }
-        if std::mem::replace(&mut self.dir, asked.clone()) == asked {
-            return None;
-        }
-        Some(match asked {
-            Some(dir) => format!("events.dir = \"{}\"", dir.display()),
-            None => "the end of `events`".to_owned(),
-        })
+        let before = std::mem::replace(&mut self.events, asked.clone());
+        diff::waiting(before.as_ref(), asked.as_ref())
     }
 
     /// An editor that found the disk full leaves an empty file behind. Whoever wants no server can say so with a comment.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use axiom_gateway::options::{Endpoint, EventsOptions, Limits, Options, ServerOptions, ViewOptions};
+use axiom_gateway::options::{
+    Endpoint, EventsOptions, Limits, Options, RedisOptions, ServerOptions, ViewOptions,
+};
 
 /// One line of a diff.
 #[derive(Debug, PartialEq)]
@@ -102,11 +104,40 @@ fn sections<T: PartialEq>(
 fn events(old: &Option<EventsOptions>, new: &Option<EventsOptions>) -> Vec<&'static str> {
     let bodies = |events: &Option<EventsOptions>| events.as_ref().map(|events| events.bodies);
     let bytes_max = |events: &Option<EventsOptions>| events.as_ref().map(|events| events.body_bytes_max);
-    // Another folder needs a restart, and is told elsewhere; `mcp` is a server more or less.
+    let share = |events: &Option<EventsOptions>| events.as_ref().map(|events| events.share);
+    // What needs a restart is told as that; `mcp` is a server more or less.
     differing([
+        ("share", share(old) == share(new)),
         ("bodies", bodies(old) == bodies(new)),
         ("body_bytes_max", bytes_max(old) == bytes_max(new)),
     ])
+}
+
+/// Of `events`, what only a restart brings. Values are not told: an address may have a password in it.
+pub(super) fn waiting(old: Option<&EventsOptions>, new: Option<&EventsOptions>) -> Vec<String> {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) if old.dir == new.dir => (old, new),
+        // With another log everything is another's.
+        (Some(_), Some(new)) | (None, Some(new)) => {
+            return vec![format!("events.dir = \"{}\"", new.dir.display())];
+        }
+        (Some(_), None) => return vec!["the end of `events`".to_owned()],
+        (None, None) => return Vec::new(),
+    };
+    let url = |events: &EventsOptions| events.redis.as_ref().map(|redis| redis.url.clone());
+    // With another Redis they go without saying.
+    let (is_same, redis) = (url(old) == url(new), old.redis.as_ref().zip(new.redis.as_ref()));
+    let is_kept =
+        |kept: fn(&RedisOptions, &RedisOptions) -> bool| !is_same || redis.is_none_or(|(a, b)| kept(a, b));
+    let keys = differing([
+        ("flight_sql", old.flight_sql == new.flight_sql),
+        ("shard", old.shard == new.shard),
+        ("redis", is_same),
+        ("redis_bytes", is_kept(|a, b| a.keep_bytes == b.keep_bytes)),
+        ("redis_age", is_kept(|a, b| a.keep_age == b.keep_age)),
+        ("sample", old.sample == new.sample),
+    ]);
+    keys.into_iter().map(|key| format!("events.{key}")).collect()
 }
 
 fn limits(old: &Limits, new: &Limits) -> Vec<&'static str> {
@@ -202,6 +233,49 @@ mod tests {
             .map(Change::to_string)
             .collect();
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn what_waits_for_a_restart() {
+        let check = |old: &str, new: &str, expected: &[&str]| {
+            let section = |text: &str| options(text).events;
+            assert_eq!(
+                waiting(section(old).as_ref(), section(new).as_ref()),
+                expected,
+                "{new}"
+            );
+        };
+        let events = |more: &str| format!("[events]\ndir = \"e\"\n{more}");
+        let plain = events("");
+        check("", "", &[]);
+        check("", &plain, &["events.dir = \"e\""]);
+        check(&plain, "", &["the end of `events`"]);
+        check(
+            &plain,
+            "[events]\ndir = \"f\"\nshard = 3",
+            &["events.dir = \"f\""],
+        );
+        for (more, expected) in [
+            ("bodies = \"full\"\nmcp = true\nshare = true", None),
+            ("flight_sql = \"127.0.0.1:1\"", Some("events.flight_sql")),
+            ("shard = 3", Some("events.shard")),
+            ("redis = \"redis://127.0.0.1\"", Some("events.redis")),
+            ("redis_age = \"1h\"", None),
+            ("[events.sample]\nkinds = [\"a\"]", Some("events.sample")),
+        ] {
+            check(&plain, &events(more), expected.as_slice());
+            check(&events(more), &events(more), &[]);
+        }
+        let redis = |more: &str| events(&format!("redis = \"redis://127.0.0.1\"\n{more}"));
+        check(&redis(""), &redis("redis_age = \"1h\""), &["events.redis_age"]);
+        check(
+            &plain,
+            &events("shard = 3\nflight_sql = \"127.0.0.1:1\""),
+            &["events.flight_sql", "events.shard"],
+        );
+        check(&plain, &events("share = true"), &[]);
+        let line = changes(&options(&plain), &options(&events("share = true")));
+        assert_eq!(line[0].to_string(), "~ events: share");
     }
 
     #[test]

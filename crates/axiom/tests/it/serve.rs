@@ -436,6 +436,36 @@ fn a_changed_file_is_applied_and_a_broken_one_is_not() {
     assert!(up.end().1.success());
 }
 
+/// What cannot change while events are recorded is told, once, and without the password in an address.
+#[test]
+fn changes_that_wait_for_a_restart_are_told() {
+    let events =
+        |more: &str| format!("[gateway]\nlisten = \"127.0.0.1:0\"\n[events]\ndir = \"events\"\n{more}");
+    let scratch = Scratch::with("waiting", "axiom.toml", &events(""));
+    let up = Running::start(&scratch, &["up", "--json"]);
+    up.data();
+    for (more, told) in [
+        ("shard = 3\n", "events.shard needs a restart"),
+        (
+            "shard = 3\nflight_sql = \"127.0.0.1:9\"\n",
+            "events.flight_sql needs a restart",
+        ),
+        (
+            "shard = 3\nredis = \"redis://:hunter2@127.0.0.1:9\"\n",
+            "events.redis needs a restart",
+        ),
+    ] {
+        scratch.write("axiom.toml", &events(more));
+        let said = up.talk(told);
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    scratch.write("axiom.toml", &events("shard = 3\nbodies = \"full\"\n"));
+    up.talk("~ events: bodies");
+    up.talk("events.redis needs a restart");
+    up.signal(Signal::TERM);
+    assert!(up.end().1.success());
+}
+
 /// What an editor leaves behind that found the disk full.
 #[test]
 fn a_file_that_became_empty_takes_no_server_away() {
