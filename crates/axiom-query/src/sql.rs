@@ -24,13 +24,18 @@ pub async fn run(sql: &Sql) -> ExitCode {
         _ = tokio::signal::ctrl_c() => Err(Fault::new(Code::Cancelled, "interrupted")),
     };
     match answered {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Whole(true)) => ExitCode::SUCCESS,
+        // A script that takes the rows without looking at stderr learns of it by this.
+        Ok(Whole(false)) => ExitCode::FAILURE,
         Err(fault) => {
             tell(sql.query.as_deref(), &fault);
             exit(&fault)
         }
     }
 }
+
+/// Whether an answer has all that it should have.
+struct Whole(bool);
 
 /// The exit codes are those of `axiom`.
 fn exit(fault: &Fault) -> ExitCode {
@@ -43,7 +48,7 @@ fn exit(fault: &Fault) -> ExitCode {
     })
 }
 
-async fn answer(sql: &Sql) -> Result<(), Fault> {
+async fn answer(sql: &Sql) -> Result<Whole, Fault> {
     let (dir, limits) = (sql.dir.clone(), sql.bounds.limits());
     let opened = blocking(move || Engine::open(&dir, limits)).join().await;
     let engine = opened.ok_or_else(|| Fault::new(Code::Failed, "opening the event store failed"))??;
@@ -53,7 +58,7 @@ async fn answer(sql: &Sql) -> Result<(), Fault> {
         Format::Ndjson
     });
     if sql.schema {
-        return list_tables(&engine, format).await;
+        return list_tables(&engine, format).await.map(|()| Whole(true));
     }
     let query = sql.query.as_deref().unwrap_or_default();
     let rows_max = sql.rows.or((format == Format::Table).then_some(TABLE_ROWS));
@@ -90,7 +95,8 @@ async fn answer(sql: &Sql) -> Result<(), Fault> {
     if let Some(line) = &end.truncated {
         say(&format!("note: {line}"));
     }
-    end.fault.map_or(Ok(()), Err)
+    let whole = Whole(end.warnings.is_empty());
+    end.fault.map_or(Ok(whole), Err)
 }
 
 /// As many rows as may still come.
