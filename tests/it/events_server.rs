@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::events::{axiom, export, folder, recorded};
 
+const CALLS: &str = "method=tools/call server=everything";
+
 fn config() -> Config {
     Config::new()
         .stdio("everything", &servers::everything().command)
@@ -93,7 +95,7 @@ fn its_tools_show_what_the_log_holds_to_clients_of_both_eras() {
             .text();
     }
     caller.call("get-sum", &json!({ "a": "x" })).value();
-    let calls = recorded(&dir, "method=tools/call server=everything", 26);
+    let calls = recorded(&dir, CALLS, 26);
     let offsets = |events: &Value| -> Vec<u64> {
         let events = events["events"].as_array().expect("a list");
         events
@@ -271,6 +273,56 @@ fn its_queries_are_few_at_once_however_many_conversations_ask() {
         assert!(said.contains("queries run already"), "{said}");
     }
     assert_eq!(most, AT_ONCE);
+}
+
+/// Another program answers it, which may die of a query. What is missing is said beside the rows.
+#[test]
+fn one_of_its_tools_answers_sql() {
+    axiom_tests::bed::built("axiom-query");
+    let gateway = Gateway::start(&config().events("mcp = true"));
+    let dir = folder(&gateway);
+    let mut caller = Stateless::new(&gateway.server("everything"));
+    for n in 0..5 {
+        caller
+            .call("echo", &json!({ "message": format!("number {n}") }))
+            .text();
+    }
+    recorded(&dir, CALLS, 5);
+    let count = "SELECT method, count(*) AS n FROM calls WHERE server = 'everything' AND method = 'tools/call' GROUP BY method";
+    let some = "SELECT \"offset\" FROM events ORDER BY \"offset\"";
+    let rows = json!([{ "method": "tools/call", "n": 5 }]);
+    let expected = json!({ "rows": rows, "is_end": true });
+    let mut session = Session::open(&gateway.server("events"));
+    assert_eq!(ask(&mut session, "query", json!({ "sql": count })), expected);
+    let mut client = Stateless::new(&gateway.server("events"));
+    let found = ask(&mut client, "query", json!({ "sql": some, "count": 2 }));
+    let rows = json!([{ "offset": 0 }, { "offset": 1 }]);
+    assert_eq!(found, json!({ "rows": rows, "is_end": false }));
+    for (sql, words) in [
+        ("SELECT kin FROM events", "kin"),
+        ("DELETE FROM events", "never changed"),
+        ("SELECT * FROM nowhere", "the tables are events, calls and tasks"),
+        ("SELECT cardinality(array_repeat(1, 2000000000))", "more memory"),
+    ] {
+        let result = client.call("query", &json!({ "sql": sql })).value();
+        let said = result["content"][0]["text"].as_str().unwrap_or_default();
+        assert_eq!(result["isError"], true, "{sql}: {said}");
+        assert!(said.contains(words), "{sql}: {said}");
+    }
+    assert_eq!(ask(&mut client, "query", json!({ "sql": count })), expected);
+    // The log begins with a head, and its first block with what happened first.
+    let segment = dir.join("shard-00000/00000000000000000000.seg");
+    let file = std::fs::File::options().write(true).open(segment);
+    let file = file.expect("the first segment");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 64], 150).expect("the disk is well");
+    let found = ask(&mut client, "query", json!({ "sql": some }));
+    let warnings = found["warnings"].as_array().expect("something is missing");
+    let said = warnings[0].as_str().expect("a sentence");
+    assert!(
+        said.starts_with("events 0 to ") && said.contains("cannot be read"),
+        "{said}"
+    );
+    assert_ne!(found["rows"][0]["offset"], 0, "the others are there: {found}");
 }
 
 /// The clients check what they are given: schemas, structured results, and what each era must say.

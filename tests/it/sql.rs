@@ -278,3 +278,104 @@ fn clients_that_hang_up_end_their_queries() {
     }
     assert_eq!(ask(&gateway, "SELECT 1").status, 200);
 }
+
+/// Flight SQL at the gateway's address for it, as long as the gateway runs: also after a query has ended the process behind it.
+#[test]
+fn notebooks_read_tables_and_rows_from_a_running_gateway() {
+    let port = free_port();
+    let gateway = Gateway::start(&config().events(&format!("flight_sql = \"127.0.0.1:{port}\"")));
+    let mut client = Stateless::new(&gateway.mcp());
+    for _ in 0..3 {
+        client.call("everything__echo", &json!({ "message": "x" }));
+    }
+    wait::until("the calls can be asked for", || {
+        (count(&gateway) == 3).then_some(())
+    });
+    let asked = || {
+        wait::until("Flight SQL is spoken", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        let mut command = Command::new(bed::python("data", "python"));
+        command
+            .arg(bed::ours("../crates/axiom-query/tests/python/flight.py"))
+            .arg(format!("grpc://127.0.0.1:{port}"));
+        let mut driver = Running::start("the Flight SQL driver", &mut command);
+        let (said, talk) = (driver.stdout.all().join("\n"), driver.stderr.all().join("\n"));
+        assert!(driver.ended().success(), "{talk}");
+        let said: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error} in {said}"));
+        assert!(said["count"].as_u64() >= Some(3), "{said}");
+        assert!(said["rows"].as_u64() >= said["count"].as_u64(), "{said}");
+        assert_eq!(said["tables"], json!(["calls", "events", "tasks"]));
+        assert!(said["mistake"].as_str().unwrap().contains("kin"), "{said}");
+        assert!(
+            said["refused"].as_str().unwrap().contains("never changed"),
+            "{said}"
+        );
+    };
+    asked();
+    ask_for_the_end_of_the_process(&gateway);
+    asked();
+    gateway.stop();
+    assert!(
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_err(),
+        "it ends with the gateway"
+    );
+}
+
+/// Of those that the kernel gives to nobody by itself, and other tests' processes look at elsewhere.
+fn free_port() -> u16 {
+    let seed = std::process::id() % 20_000;
+    let mut ports = (0..20_000).map(|n| u16::try_from(10_000 + (seed + n * 7) % 20_000).expect("it is one"));
+    let port = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    port.expect("a port is free")
+}
+
+/// Warnings come through the gateway as they come from the process behind it.
+#[test]
+fn a_part_of_an_answer_is_given_to_those_who_ask_for_it() {
+    let gateway = Gateway::start(&config());
+    let mut client = Stateless::new(&gateway.mcp());
+    client.call("everything__echo", &json!({ "message": "x" }));
+    wait::until("the call can be asked for", || {
+        (count(&gateway) == 1).then_some(())
+    });
+    let segment = gateway
+        .file()
+        .with_file_name("events")
+        .join("shard-00000/00000000000000000000.seg");
+    let file = std::fs::File::options().write(true).open(segment).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 64], 150).unwrap();
+    let request = |path: &str| {
+        let mut request = Request::new("POST", path)
+            .header("content-type", "application/sql")
+            .header("te", "trailers");
+        request.body = "SELECT count(*) AS n FROM events".into();
+        request
+    };
+    // The process keeps blocks that it has read; another one reads them again.
+    ask_for_the_end_of_the_process(&gateway);
+    let refused = wait::until("another process answers", || {
+        let answer = request("/api/v1/query?format=csv").send(gateway.address());
+        (answer.status != 503).then_some(answer)
+    });
+    assert_eq!(refused.status, 500);
+    assert_eq!(refused.json()["error"]["code"], "incomplete");
+    let part = request("/api/v1/query?format=csv&partial=true").bytes(gateway.address());
+    let mut stream = connect(gateway.address()).unwrap();
+    std::io::Write::write_all(&mut stream, &part).unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut said).unwrap();
+    let (head, rest) = said.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.contains("axiom-warnings: events 0 to "),
+        "{said}"
+    );
+    let (body, trailers) = rest.split_once("\r\n0\r\n").unwrap();
+    assert!(body.contains("n\n"), "{said}");
+    assert!(trailers.starts_with("axiom-warnings: events 0 to "), "{said}");
+}
+
+fn ask_for_the_end_of_the_process(gateway: &Gateway) {
+    let greedy = ask(gateway, "SELECT cardinality(array_repeat(1, 2000000000)) AS n");
+    assert_eq!(greedy.status, 503);
+}

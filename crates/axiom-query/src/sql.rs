@@ -61,13 +61,18 @@ pub async fn run(sql: &Sql) -> ExitCode {
         let _settled = time::timeout(SETTLE, ended.wait()).await.is_ok();
     }
     match answered {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Whole(true)) => ExitCode::SUCCESS,
+        // A script that takes the rows without looking at stderr learns of it by this.
+        Ok(Whole(false)) => ExitCode::FAILURE,
         Err(fault) => {
             tell(sql.query.as_deref(), &fault);
             exit(&fault)
         }
     }
 }
+
+/// Whether an answer has all that it should have.
+struct Whole(bool);
 
 /// The exit codes are those of `axiom`.
 fn exit(fault: &Fault) -> ExitCode {
@@ -99,14 +104,15 @@ async fn open(sql: &Sql, ended: &mut Option<Ended>) -> Result<Answering, Fault> 
     Ok(Answering::DuckDb(engine))
 }
 
-async fn print_setup(sql: &Sql) -> Result<(), Fault> {
+async fn print_setup(sql: &Sql) -> Result<Whole, Fault> {
     let dir = sql.dir.clone();
     let made = blocking(move || duckdb::setup::text(&dir)).join().await;
     let text = made.ok_or_else(|| Fault::new(Code::Failed, "looking into the event store failed"))??;
-    write(text.as_bytes()).map(drop)
+    write(text.as_bytes())?;
+    Ok(Whole(true))
 }
 
-async fn answer(sql: &Sql, ended: &mut Option<Ended>) -> Result<(), Fault> {
+async fn answer(sql: &Sql, ended: &mut Option<Ended>) -> Result<Whole, Fault> {
     if sql.duckdb.print_setup {
         return print_setup(sql).await;
     }
@@ -117,7 +123,7 @@ async fn answer(sql: &Sql, ended: &mut Option<Ended>) -> Result<(), Fault> {
         Format::Ndjson
     });
     if sql.schema {
-        return list_tables(&engine, format).await;
+        return list_tables(&engine, format).await.map(|()| Whole(true));
     }
     let query = sql.query.as_deref().unwrap_or_default();
     let rows_max = sql.rows.or((format == Format::Table).then_some(TABLE_ROWS));
@@ -152,7 +158,8 @@ async fn answer(sql: &Sql, ended: &mut Option<Ended>) -> Result<(), Fault> {
     if let Some(line) = &end.truncated {
         say(&format!("note: {line}"));
     }
-    end.fault.map_or(Ok(()), Err)
+    let whole = Whole(end.warnings.is_empty());
+    end.fault.map_or(Ok(whole), Err)
 }
 
 /// As many rows as may still come.

@@ -19,7 +19,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
@@ -139,7 +139,7 @@ impl ProvedFile {
         let bytes = self.meta.size;
         let mut from = bytes.saturating_sub(END_BYTES);
         let tail = loop {
-            let end = self.fetch(&[from..bytes]).await?.remove(0);
+            let end = self.fetch(std::slice::from_ref(&(from..bytes))).await?.remove(0);
             match Tail::prove(bytes, &end)? {
                 Ending::Proved(tail) => break tail,
                 Ending::Needs(start) => from = start,

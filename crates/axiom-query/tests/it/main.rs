@@ -8,5 +8,6 @@ mod equal;
 mod limits;
 mod missing;
 mod mutated;
+mod s3;
 mod serve;
 mod table;

@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use arrow_flight::FlightData;
 use arrow_flight::sql::client::FlightSqlServiceClient;
@@ -91,6 +92,27 @@ fn a_format_without_room_for_warnings_gives_no_part_for_the_whole() {
     let table = ask("format=table", COUNT).body;
     let table = String::from_utf8_lossy(&table).into_owned();
     assert!(table.contains(&format!("\nwarning: {MISSING}")), "{table}");
+}
+
+#[test]
+fn the_command_line_gives_the_rows_and_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    damaged(dir.path());
+    let ask = |sql: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_axiom-query"));
+        command.args(["sql", "--format", "csv", "--dir"]).arg(dir.path());
+        command.arg(sql).output().unwrap()
+    };
+    let said = ask(COUNT);
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "n\n1400\n");
+    assert_eq!(said.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&said.stderr);
+    assert!(words.starts_with(&format!("warning: {MISSING}")), "{words}");
+    assert!(
+        ask("SELECT 1 FROM events WHERE \"offset\" >= 700")
+            .status
+            .success()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,8 +22,8 @@ pub(super) const COUNT_MAX: usize = 1_000;
 
 /// Bytes of rows; a model has to read them.
 const ROWS_BYTES_MAX: usize = 256 << 10;
-/// Bytes of an explanation.
-const FAULT_BYTES_MAX: usize = 4 << 10;
+/// Bytes of an explanation, or of warnings.
+const SAID_BYTES_MAX: usize = 64 << 10;
 /// A query that takes longer ends. The program has a shorter limit of its own, and can say more about it.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -116,19 +116,26 @@ async fn answer(mut command: Command) -> Result<Answer, Complaint> {
     // A process that writes more than is read waits, and is ended when it is dropped.
     let (rows, said) = tokio::join!(
         beginning(stdout, ROWS_BYTES_MAX),
-        beginning(stderr, FAULT_BYTES_MAX)
+        beginning(stderr, SAID_BYTES_MAX)
     );
     let rows = rows.map_err(failed)?;
     let is_cut = rows.len() > ROWS_BYTES_MAX;
     let said = String::from_utf8_lossy(&said.map_err(failed)?).into_owned();
-    if !is_cut && !child.wait().await.map_err(failed)?.success() {
-        let said = said.trim().trim_start_matches("error: ").to_owned();
-        return Err(match said.is_empty() {
-            true => Complaint::new(
-                "the query engine ended without a word: it may have had too little memory; ask for less",
-            ),
-            false => Complaint(said),
-        });
+    let warnings = said.lines().filter_map(|line| line.strip_prefix("warning: "));
+    let warnings: Vec<String> = warnings.map(str::to_owned).collect();
+    // With warnings alone it fails because events are missing, and there are rows.
+    let is_warned = !warnings.is_empty() && !said.lines().any(|line| line.starts_with("error: "));
+    if !is_cut {
+        let status = child.wait().await.map_err(failed)?;
+        if status.code().is_none() {
+            // What the allocator says of it is of no use to whoever asked.
+            return Err(Complaint::new(
+                "the query needed more memory than it may have, and ended: ask for less at once",
+            ));
+        }
+        if !status.success() && !is_warned {
+            return Err(refused(&said));
+        }
     }
     let mut lines: Vec<&[u8]> = rows.split(|byte| *byte == b'\n').collect();
     // What is behind the last newline is nothing, or half a row.
@@ -137,12 +144,19 @@ async fn answer(mut command: Command) -> Result<Answer, Complaint> {
     let rows = rows
         .collect::<Result<_, _>>()
         .map_err(|error| Complaint(format!("the query engine answered no JSON: {error}")))?;
-    let warnings = said.lines().filter_map(|line| line.strip_prefix("warning: "));
     Ok(Answer {
         rows,
         is_cut,
-        warnings: warnings.map(str::to_owned).collect(),
+        warnings,
     })
+}
+
+/// What the program said when it gave no answer.
+fn refused(said: &str) -> Complaint {
+    match said.trim().trim_start_matches("error: ") {
+        "" => Complaint::new("the query engine ended without a word"),
+        said => Complaint(said.to_owned()),
+    }
 }
 
 /// Up to one byte more than `bytes_max`.
