@@ -17,8 +17,8 @@ use crate::events::{folder, noise};
 /// What docs/guide/events.md says that recording holds, whatever happens; and what a reader does.
 const HELD_KIB: u64 = 128 << 10;
 const CLIENTS: u64 = 4;
-/// Together they say twice as much as may be held, and the server says it again.
-const CALLS: u64 = 600;
+/// What they say, and the server says again, is half more than may be held.
+const CALLS: u64 = 400;
 /// A body of a call is cut at 64 KiB.
 const LETTERS: u64 = 20_000;
 /// Texts of a client, which it says in turn. A block of the log has fewer, so they do not compress.
