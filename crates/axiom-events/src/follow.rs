@@ -154,8 +154,7 @@ impl Follow {
             };
             Ok((next, wanted))
         });
-        let seen = looking.join().await;
-        seen.unwrap_or_else(|| Ok((Next::End, Vec::new())))
+        looking.join().await.unwrap_or(Err(ReadError::Panicked))
     }
 }
 

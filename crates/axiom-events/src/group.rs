@@ -237,6 +237,20 @@ pub enum GroupError {
     Read(#[from] ReadError),
 }
 
+impl GroupError {
+    /// Whether it is the disk's, which may do better the next time.
+    fn is_of_disk(&self) -> bool {
+        matches!(
+            self,
+            GroupError::Read(_)
+                | GroupError::Append {
+                    source: AppendError::Disk { .. },
+                    ..
+                }
+        )
+    }
+}
+
 /// What the runner, consumers and whoever asks share.
 #[derive(Debug)]
 struct Shared {
@@ -245,8 +259,16 @@ struct Shared {
     inner: Mutex<Inner>,
     /// Something has changed that the runner must see to.
     changed: Notify,
-    /// How many requests for a checkpoint have been fulfilled.
-    saved: watch::Sender<u64>,
+    saved: watch::Sender<Saved>,
+}
+
+/// What has become of requests for a checkpoint.
+#[derive(Debug, Clone, Copy, Default)]
+struct Saved {
+    /// How many have been fulfilled.
+    requests: u64,
+    /// No more will be.
+    is_last: bool,
 }
 
 #[derive(Debug, Default)]
@@ -258,8 +280,12 @@ struct Inner {
     /// Those that came before it was open.
     early: Vec<Arc<Notify>>,
     ended: Option<Ended>,
+    /// The last checkpoint is being written: what is said from now on would not be in it.
+    is_closing: bool,
     /// Requests for a checkpoint so far.
     asked: u64,
+    /// The runner knows of something that is settled, and saves it in time.
+    saves_soon: bool,
     /// The runner stopped reading because there was no room.
     is_full: bool,
     /// Until then the runner sleeps if nobody wakes it.
@@ -290,7 +316,7 @@ pub fn group(log: &Log, options: GroupOptions) -> Result<(GroupRunner, Group), G
         options,
         inner: Mutex::default(),
         changed: Notify::new(),
-        saved: watch::Sender::new(0),
+        saved: watch::Sender::new(Saved::default()),
     });
     let runner = GroupRunner::new(log.clone(), Arc::clone(&shared));
     Ok((runner, Group { shared }))
@@ -345,7 +371,7 @@ impl Group {
             in_flight,
             consumers: ledger.consumers(),
             unsaved: ledger.unsaved(),
-            parked: ledger.parked.next - ledger.parked.from,
+            parked: ledger.parked.count(),
             acked_total: ledger.totals.acked,
             skipped_total: ledger.totals.skipped,
             parked_total: ledger.totals.parked,
@@ -365,7 +391,7 @@ impl Group {
         };
         let store = self.shared.store.clone();
         let reading = spawn::blocking(move || store.parked(from.max(first), count_max)).join();
-        Ok(reading.await.unwrap_or_else(|| Ok(Vec::new()))?)
+        Ok(reading.await.unwrap_or(Err(ReadError::Panicked))?)
     }
 
     /// Gives all messages out again that are parked now, oldest first, as if they had never been tried; says how many. What
@@ -417,10 +443,11 @@ impl Group {
         };
         self.shared.changed.notify_one();
         let mut saved = self.shared.saved.subscribe();
+        let is_known = |saved: &Saved| saved.requests >= asked || saved.is_last;
         // cancel-safe: it only waits. The sender lives as long as we do.
-        let reached = saved.wait_for(|saved| *saved >= asked).await.map(|saved| *saved);
-        match reached {
-            Ok(saved) if saved < u64::MAX => Ok(changed),
+        let known = saved.wait_for(is_known).await.map(|saved| *saved);
+        match known {
+            Ok(saved) if saved.requests >= asked => Ok(changed),
             Ok(_) | Err(_) => {
                 let inner = self.shared.lock();
                 let ended = inner.ended.clone().unwrap_or(Ended::InOrder);
@@ -497,7 +524,7 @@ impl Consumer {
             return Ok(Some(hit));
         }
         let reading = spawn::blocking(move || reader.event(offset)).join();
-        Ok(reading.await.unwrap_or(Ok(None))?)
+        Ok(reading.await.unwrap_or(Err(ReadError::Panicked))?)
     }
 }
 
@@ -594,7 +621,7 @@ impl Shared {
     fn settle(&self, given: Delivery, verdict: Verdict) -> Result<(), Late> {
         let mut inner = self.lock();
         let offset = given.offset;
-        if inner.ended.is_some() {
+        if inner.ended.is_some() || inner.is_closing {
             return Err(Late { offset });
         }
         let ledger = inner.ledger.as_mut().ok_or(Late { offset })?;
@@ -608,7 +635,7 @@ impl Shared {
         self.dispatch(inner);
         let Some(ledger) = &inner.ledger else { return };
         let unsaved = ledger.unsaved();
-        let is_news = unsaved == 1 || unsaved >= self.options.checkpoint_messages;
+        let is_news = (unsaved > 0 && !inner.saves_soon) || unsaved >= self.options.checkpoint_messages;
         let may_read_on = inner.is_full && (ledger.room() > 0 || ledger.is_stuck());
         if is_news || may_read_on || self.must_wake(inner) {
             self.changed.notify_one();
@@ -617,6 +644,9 @@ impl Shared {
 
     /// Gives messages to those who ask.
     fn dispatch(&self, inner: &mut Inner) {
+        if inner.is_closing {
+            return;
+        }
         let Some(ledger) = &mut inner.ledger else { return };
         let now = time::now();
         let given = ledger.dispatch(now);

@@ -115,7 +115,8 @@ pub struct ProjectionOptions {
     /// How long it leaves the log alone when it has come to its end, unless somebody waits for a position. Events that come
     /// in ones and twos are then read together, which is cheaper by far.
     pub pace: Duration,
-    /// Partitions that one commit may have: their states together, with what was emitted, must fit into an append of 16 MiB.
+    /// Partitions that one commit may have. Where their states together, with what was emitted, do not fit into an append of
+    /// 16 MiB, they are fewer.
     pub commit_partitions: usize,
     /// Partitions whose states are kept in memory; others are read from the log when they are needed.
     pub partitions_max: usize,
@@ -285,8 +286,8 @@ impl<P: Projection> Projected<P> {
     /// # Cancel safety
     /// It only reads.
     pub async fn state(&self, partition: &str) -> Result<(P::State, u64), ProjectionError> {
-        let position = self.at().position;
-        if let Some(state) = self.shared.held(partition) {
+        let (held, position) = self.shared.held(partition);
+        if let Some(state) = held {
             return Ok((state, position));
         }
         let shared = Arc::clone(&self.shared);
@@ -366,9 +367,11 @@ impl<P: Projection> Shared<P> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state of a partition, if it is in memory.
-    fn held(&self, partition: &str) -> Option<P::State> {
-        self.states().held.get(partition).map(|held| held.state.clone())
+    /// The state of a partition, if it is in memory, and a position that it is no older than.
+    fn held(&self, partition: &str) -> (Option<P::State>, u64) {
+        let states = self.states();
+        let held = states.held.get(partition).map(|held| held.state.clone());
+        (held, self.at.borrow().position)
     }
 
     /// The state of a partition that is not in memory. What is not in memory has no changes that are not committed.

@@ -22,7 +22,7 @@
 //! | `saga.<name>` | `axiom.saga.completed`, `failed`, `compensated`, `stuck` | `reason=…`; the instance is the event's task |
 //! | `saga.<name>.timers` | `axiom.saga.timer`, `axiom.saga.timer.cancelled`, `axiom.saga.timeout` | `name=… number=… within_ns=…` |
 //! | `$projection.saga-<name>…` | | states of the instances, and how far it is |
-//! | `$projection.saga-<name>-timers…` | | the times that have not passed |
+//! | `$projection.sagatimers-<name>…` | | the times that have not passed |
 //!
 //! A timeout is due when the time that its `axiom.saga.timer` has is so long ago. Pending ones are held in memory and in one
 //! state, some 100 bytes each: 50,000 at most.

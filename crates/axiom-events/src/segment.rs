@@ -181,6 +181,11 @@ pub enum ReadError {
     /// What an older tier has cannot be read. The reason says what to do.
     #[error("failed to read archived events: {reason}")]
     Archive { reason: String },
+    /// Nothing is known of what is there.
+    #[error(
+        "reading panicked, which is a defect; the panic itself is told where the program's errors go\nhint: report it"
+    )]
+    Panicked,
 }
 
 impl Segment {

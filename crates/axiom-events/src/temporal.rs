@@ -39,8 +39,9 @@ pub struct Page {
     pub next: u64,
 }
 
-/// How many events of a stream are read at once when it is summed up.
-const FOLD_EVENTS: usize = 4096;
+/// How many events of a stream are read at once when it is summed up. Each may lie in a block of its own, of some megabytes,
+/// which is held until all of them are seen.
+const FOLD_EVENTS: usize = 128;
 
 impl Reader {
     /// The first offset whose event is not before `time`; the end of the log where there is none yet. Reads one segment, and

@@ -200,26 +200,25 @@ impl Writer {
             ack: append.ack,
             _room: room,
         };
-        match self.streams.known(&append.batch) {
-            Known::No => {}
-            Known::Yes(first_offset) => {
-                answer.appended.first_offset = first_offset;
-                answer.appended.is_repeated = true;
-                // With the others: the first time may not be on the disk yet.
-                return answers.push(answer);
-            }
-            Known::Partly => {
-                if answer.reply.is_none() {
-                    self.lost += u64::from(answer.appended.count);
-                    self.lost_reason = AppendError::PartlyKnown.to_string();
-                }
-                return answer.give(Err(AppendError::PartlyKnown));
-            }
+        let known = self.streams.known(&append.batch);
+        if let Known::Yes(first_offset) = known {
+            answer.appended.first_offset = first_offset;
+            answer.appended.is_repeated = true;
+            // With the others: the first time may not be on the disk yet.
+            return answers.push(answer);
         }
+        // First of all: where a part was recorded by somebody else, that is what its conditions are there to tell.
         for (stream, expected) in &append.expected {
             if let Err(conflict) = self.streams.check(stream, *expected) {
                 return answer.give(Err(conflict.into()));
             }
+        }
+        if known == Known::Partly {
+            if answer.reply.is_none() {
+                self.lost += u64::from(answer.appended.count);
+                self.lost_reason = AppendError::PartlyKnown.to_string();
+            }
+            return answer.give(Err(AppendError::PartlyKnown));
         }
         self.versions.clear();
         self.streams
@@ -491,9 +490,10 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Also when it panics: nobody must wait for it then.
+    /// Also when it panics: neither producers nor those who follow the log must wait for it then.
     fn drop(&mut self) {
         let lost = self.queue.give_up();
+        self.segments.close();
         if lost > 0 {
             tracing::error!(
                 lost,

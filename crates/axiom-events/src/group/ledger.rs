@@ -177,7 +177,13 @@ impl Ledger {
     /// How many more messages may be taken from the log.
     pub(super) fn room(&self) -> usize {
         let held = self.open.len() + self.settled.len() + self.parking.len();
-        self.buffer_max.saturating_sub(held)
+        let room = self.buffer_max.saturating_sub(held);
+        // What an earlier life settled behind a message may fill a buffer that is smaller now. There is room for that message
+        // all the same, or nothing would ever be settled again.
+        match self.open.is_empty() && self.parking.is_empty() {
+            true => room.max(1),
+            false => room,
+        }
     }
 
     /// Whether there is no room until a checkpoint has what is given up: as long as it does not, everything behind is remembered.
@@ -199,13 +205,26 @@ impl Ledger {
         self.forget_settled();
     }
 
-    /// Takes in a parked message, which is the next to be given out again.
-    pub(super) fn replay(&mut self, offset: u64, key: u64) {
-        self.parked.from += 1;
-        self.unsaved += 1;
-        if !self.open.contains_key(&offset) {
-            self.put(offset, key, 0, true);
+    /// Takes in a parked message that is to be given out again, by its offset and key; `None` if its event cannot be read any
+    /// more. What was between it and the last one is lost. One that was discarded since it was read stays away.
+    pub(super) fn replay(&mut self, version: u64, message: Option<(u64, u64)>) {
+        if version < self.parked.from || version >= self.parked.replay_to {
+            return;
         }
+        self.lose_parked(version);
+        self.parked.from = version + 1;
+        match message {
+            Some((offset, key)) if !self.open.contains_key(&offset) => self.put(offset, key, 0, true),
+            Some(_) => {}
+            None => self.totals.lost += 1,
+        }
+    }
+
+    /// Parked messages before this version cannot be read any more.
+    pub(super) fn lose_parked(&mut self, version: u64) {
+        let lost = version.saturating_sub(self.parked.from);
+        self.parked.from += lost;
+        self.totals.lost += lost;
     }
 
     fn put(&mut self, offset: u64, key: u64, attempts: u32, is_again: bool) {
@@ -270,6 +289,14 @@ impl Ledger {
             open.attempts = open.attempts.saturating_sub(1);
             open.place = Place::Waiting(None);
             self.waiting.insert(offset);
+        }
+    }
+
+    /// Nobody gets anything any more: what was given and not taken goes back.
+    pub(super) fn close(&mut self) {
+        let consumers: Vec<u64> = self.consumers.iter().map(|consumer| consumer.id).collect();
+        for consumer in consumers {
+            self.quiet(consumer);
         }
     }
 
@@ -577,16 +604,24 @@ impl Ledger {
     /// Parked messages, all of them as of now, are to be given out again; says how many.
     pub(super) fn replay_all(&mut self) -> u64 {
         self.parked.replay_to = self.parked.next;
-        self.unsaved += 1;
-        self.parked.next - self.parked.from
+        self.parked.count()
     }
 
     /// The oldest parked messages are given up for good; says how many.
     pub(super) fn discard(&mut self, count_max: u64) -> u64 {
-        let count = count_max.min(self.parked.next - self.parked.from);
+        let count = count_max.min(self.parked.count());
         self.parked.from += count;
         self.parked.replay_to = self.parked.replay_to.max(self.parked.from);
-        self.unsaved += 1;
         count
     }
 }
+
+impl Parked {
+    /// Messages that are parked now.
+    pub(super) fn count(&self) -> u64 {
+        self.next.saturating_sub(self.from)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,10 @@ use axiom_core::{Draining, spawn, time};
 use crate::append::AppendError;
 use crate::follow::{Delivered, Delivery, Follow, Passed};
 use crate::log::Log;
+use crate::segment::ReadError;
 
 use super::ledger::{Ledger, Snapshot};
+use super::store::ParkedKey;
 use super::{Ended, GroupError, Shared, key_of};
 
 /// Pause before a disk that failed is asked again.
@@ -91,7 +93,9 @@ impl GroupRunner {
     }
 
     async fn go_on(&self, draining: &mut Draining) -> Result<(), GroupError> {
-        let mut running = self.open().await?;
+        let Some(mut running) = self.open(draining).await? else {
+            return Ok(());
+        };
         loop {
             if draining.is_asked() {
                 return self.checkpoint(&mut running, true).await.map(|_| ());
@@ -99,7 +103,13 @@ impl GroupRunner {
             match self.next(&mut running) {
                 Todo::Checkpoint if !self.checkpoint(&mut running, false).await? => return Ok(()),
                 Todo::Checkpoint => {}
-                Todo::Replay(from, count_max) => self.replay(from, count_max).await?,
+                Todo::Replay(from, count_max) => {
+                    if let Err(error) = self.replay(from, count_max).await {
+                        let group = &self.shared.options.name;
+                        tracing::warn!(group, %error, "a subscription group cannot read what is parked; trying again");
+                        running.pause();
+                    }
+                }
                 Todo::Wait { until, reads } => {
                     tokio::select! {
                         // cancel-safe: it only waits.
@@ -116,7 +126,7 @@ impl GroupRunner {
                             Err(error) => {
                                 let group = &self.shared.options.name;
                                 tracing::warn!(group, %error, "a subscription group cannot read on; trying again");
-                                running.not_before = Some(time::now() + RETRY_PAUSE);
+                                running.pause();
                             }
                         },
                     }
@@ -125,11 +135,28 @@ impl GroupRunner {
         }
     }
 
+    /// Opens the group as soon as the disk lets it; `None` when a drain was asked for before that.
+    async fn open(&self, draining: &mut Draining) -> Result<Option<Running>, GroupError> {
+        loop {
+            let error = match self.try_to_open().await {
+                Err(error) if error.is_of_disk() => error,
+                outcome => return outcome.map(Some),
+            };
+            let group = &self.shared.options.name;
+            tracing::warn!(group, %error, "a subscription group cannot be opened; trying again");
+            tokio::select! {
+                // cancel-safe: both only wait.
+                () = draining.asked() => return Ok(None),
+                () = time::sleep(RETRY_PAUSE) => {}
+            }
+        }
+    }
+
     /// Reads what the log knows of the group, and writes that it has a new owner.
-    async fn open(&self) -> Result<Running, GroupError> {
+    async fn try_to_open(&self) -> Result<Running, GroupError> {
         let shared = Arc::clone(&self.shared);
         let loading = spawn::blocking(move || shared.store.load(&shared.options)).join();
-        let loaded = loading.await.unwrap_or_else(|| Err(self.panicked()));
+        let loaded = loading.await.unwrap_or(Err(ReadError::Panicked.into()));
         let (snapshot, last, keys) = loaded?;
         let last = self.write(&snapshot, last, None).await?;
         let options = &self.shared.options;
@@ -160,7 +187,7 @@ impl GroupRunner {
         inner.ledger.as_mut().expect("it is open").expire(now);
         self.feed(running, inner.ledger.as_mut().expect("it is open"));
         self.shared.dispatch(&mut inner);
-        let is_asked = inner.asked > *self.shared.saved.borrow();
+        let is_asked = inner.asked > self.shared.saved.borrow().requests;
         let ledger = inner.ledger.as_ref().expect("it is open");
         if ledger.unsaved() > 0 {
             running.unsaved_since.get_or_insert(now);
@@ -184,6 +211,7 @@ impl GroupRunner {
         let until = [pause.or(due), ledger.wake_at(now)].into_iter().flatten().min();
         let reads = pause.is_none() && running.backlog.is_none() && room > 0;
         inner.is_full = running.backlog.is_some() || room == 0;
+        inner.saves_soon = due.is_some();
         inner.wakes_at = until;
         Todo::Wait { until, reads }
     }
@@ -241,35 +269,22 @@ impl GroupRunner {
     }
 
     /// Takes in parked messages that are to be given out again.
-    async fn replay(&self, from: u64, count_max: usize) -> Result<(), GroupError> {
+    async fn replay(&self, from: u64, count_max: usize) -> Result<(), ReadError> {
         let store = self.shared.store.clone();
-        let reading = spawn::blocking(move || store.parked(from, count_max)).join();
-        let parked = reading.await.ok_or_else(|| self.panicked())??;
+        let strategy = self.shared.options.strategy;
+        let reading = spawn::blocking(move || store.parked_keys(from, count_max, strategy)).join();
+        let parked = reading.await.unwrap_or(Err(ReadError::Panicked))?;
         let mut inner = self.shared.lock();
         let ledger = inner.ledger.as_mut().expect("it is open");
         let until = ledger.parked.replay_to;
-        // A parked message that cannot be read is one that is lost.
-        let missing = parked.first().map_or(until, |message| message.version.min(until));
-        let passed = missing.saturating_sub(ledger.parked.from);
-        ledger.parked.from += passed;
-        ledger.totals.lost += passed;
-        for message in parked.iter().filter(|message| message.version < until) {
-            match &message.event {
-                Some(hit) => {
-                    let key = key_of(self.shared.options.strategy, &hit.recorded().event);
-                    ledger.replay(message.offset, key);
-                }
-                None => {
-                    let group = &self.shared.options.name;
-                    tracing::warn!(
-                        group,
-                        offset = message.offset,
-                        "a parked message cannot be read any more"
-                    );
-                    ledger.parked.from += 1;
-                    ledger.totals.lost += 1;
-                }
+        let first = parked.first().map_or(until, |parked| parked.version.min(until));
+        ledger.lose_parked(first);
+        for ParkedKey { version, offset, key } in parked {
+            if key.is_none() {
+                let group = &self.shared.options.name;
+                tracing::warn!(group, offset, "a parked message cannot be read any more");
             }
+            ledger.replay(version, key.map(|key| (offset, key)));
         }
         self.shared.dispatch(&mut inner);
         Ok(())
@@ -278,8 +293,12 @@ impl GroupRunner {
     /// False when the log was closed: what is not in it comes again.
     async fn checkpoint(&self, running: &mut Running, is_last: bool) -> Result<bool, GroupError> {
         let (snapshot, read_to, asked) = {
-            let inner = self.shared.lock();
-            let ledger = inner.ledger.as_ref().expect("it is open");
+            let mut inner = self.shared.lock();
+            inner.is_closing = is_last;
+            let ledger = inner.ledger.as_mut().expect("it is open");
+            if is_last {
+                ledger.close();
+            }
             (ledger.snapshot(), ledger.read_to(), inner.asked)
         };
         running.unsaved_since = None;
@@ -293,13 +312,10 @@ impl GroupRunner {
                 source: AppendError::Closed,
                 ..
             }) => return Ok(false),
-            Err(GroupError::Append {
-                source: AppendError::Disk { reason },
-                ..
-            }) if !is_last => {
+            Err(error) if !is_last && error.is_of_disk() => {
                 let group = &self.shared.options.name;
-                tracing::warn!(group, %reason, "a subscription group cannot write a checkpoint; trying again");
-                running.not_before = Some(time::now() + RETRY_PAUSE);
+                tracing::warn!(group, %error, "a subscription group cannot write a checkpoint; trying again");
+                running.pause();
                 return Ok(true);
             }
             Err(error) => return Err(error),
@@ -310,7 +326,7 @@ impl GroupRunner {
         }
         self.shared.dispatch(&mut inner);
         drop(inner);
-        self.shared.saved.send_modify(|saved| *saved = asked.max(*saved));
+        self.shared.saved.send_modify(|saved| saved.requests = asked);
         Ok(true)
     }
 
@@ -330,19 +346,19 @@ impl GroupRunner {
             .extend(earlier.map(|(offset, attempts)| (*offset, *attempts)));
         let (store, time) = (self.shared.store.clone(), self.shared.options.clock.now());
         let making = spawn::blocking(move || store.append(&snapshot, last, time)).join();
-        let append = making.await.ok_or_else(|| self.panicked())??;
+        let append = making.await.unwrap_or(Err(ReadError::Panicked))?;
         match self.log.append(append).await {
             Ok(_) => Ok(Some(last.map_or(0, |last| last + 1))),
             Err(AppendError::Conflict(source)) => Err(GroupError::Taken { name, source }),
             Err(source) => Err(GroupError::Append { name, source }),
         }
     }
+}
 
-    fn panicked(&self) -> GroupError {
-        GroupError::Ended {
-            name: self.shared.options.name.clone(),
-            why: "reading the log panicked".into(),
-        }
+impl Running {
+    /// The disk is left alone for a while.
+    fn pause(&mut self) {
+        self.not_before = Some(time::now() + RETRY_PAUSE);
     }
 }
 
@@ -368,6 +384,6 @@ impl Drop for Closing {
             woken.notify_one();
         }
         drop(inner);
-        self.shared.saved.send_replace(u64::MAX);
+        self.shared.saved.send_modify(|saved| saved.is_last = true);
     }
 }

@@ -1,6 +1,9 @@
 //! What a group has in the log: its checkpoints and its parked messages.
 
+use std::sync::Arc;
+
 use crate::append::{Ack, Append};
+use crate::block::Block;
 use crate::event::{Event, Format, Level};
 use crate::find::Hit;
 use crate::line::{Line, Said};
@@ -9,18 +12,29 @@ use crate::segment::ReadError;
 use crate::streams::Expected;
 
 use super::ledger::{Parked, Snapshot, Totals};
-use super::{CHECKPOINT_KIND, GroupError, GroupOptions, PARKED_KIND, ParkedMessage, key_of};
+use super::{CHECKPOINT_KIND, GroupError, GroupOptions, PARKED_KIND, ParkedMessage, Strategy, key_of};
 
 /// Messages that may be settled out of order. A buffer has a thousand; a checkpoint that says far more is none of ours, and
 /// each of them takes memory.
 const DONE_MAX: u64 = 1 << 22;
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 2000;
+/// Parked messages that are read at once. Each may lie in a block of its own, which is held until all of them are read.
+const PAGE_MESSAGES: usize = 32;
 
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     pub(super) reader: Reader,
     pub(super) name: String,
+}
+
+/// A parked message, as far as it must be known to give it out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ParkedKey {
+    pub(super) version: u64,
+    pub(super) offset: u64,
+    /// See [`key_of`]; `None` if the event cannot be read any more.
+    pub(super) key: Option<u64>,
 }
 
 impl Store {
@@ -51,11 +65,9 @@ impl Store {
             name: self.name.clone(),
             offset: recorded.offset,
         })?;
-        // Nobody can put another checkpoint between it and its parked messages.
-        snapshot.parked.next = self
-            .reader
-            .last_version(&self.parked_stream())?
-            .map_or(0, |last| last + 1);
+        // Nobody can put another checkpoint between it and its parked messages. Damage may have taken the last of those.
+        let last_parked = self.reader.last_version(&self.parked_stream())?;
+        snapshot.parked.next = last_parked.map_or(0, |last| last + 1).max(snapshot.totals.parked);
         let mut keys = Vec::new();
         for (offset, _) in &snapshot.again {
             let hit = self.reader.event(*offset)?;
@@ -119,29 +131,78 @@ impl Store {
         Ok(append)
     }
 
-    /// Parked messages from a version on.
+    /// Parked messages from a version on, whole. None of them holds the block that its event is in.
     pub(super) fn parked(&self, from: u64, count_max: usize) -> Result<Vec<ParkedMessage>, ReadError> {
-        let hits = self.reader.stream(&self.parked_stream(), from, count_max)?;
-        hits.iter().map(|hit| self.parked_of(hit)).collect()
+        self.each_parked(from, count_max, |hit| self.parked_of(hit))
+    }
+
+    /// Parked messages from a version on, as far as they must be known to give them out again.
+    pub(super) fn parked_keys(
+        &self,
+        from: u64,
+        count_max: usize,
+        strategy: Strategy,
+    ) -> Result<Vec<ParkedKey>, ReadError> {
+        self.each_parked(from, count_max, |hit| {
+            let (version, (offset, event)) = (hit.recorded().version, self.event_of(hit)?);
+            let key = event.map(|event| key_of(strategy, &event.recorded().event));
+            Ok(ParkedKey { version, offset, key })
+        })
+    }
+
+    fn each_parked<T>(
+        &self,
+        mut from: u64,
+        count_max: usize,
+        see: impl Fn(&Hit) -> Result<T, ReadError>,
+    ) -> Result<Vec<T>, ReadError> {
+        let stream = self.parked_stream();
+        let mut seen = Vec::new();
+        while seen.len() < count_max {
+            let wanted = (count_max - seen.len()).min(PAGE_MESSAGES);
+            let page = self.reader.stream(&stream, from, wanted)?;
+            for hit in &page {
+                seen.push(see(hit)?);
+                from = hit.recorded().version + 1;
+            }
+            if page.len() < wanted {
+                break;
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The offset of the event that a parked message is about, and the event, if it is there.
+    fn event_of(&self, parked: &Hit) -> Result<(u64, Option<Hit>), ReadError> {
+        let said = Said::of(parked.recorded().event.body);
+        let Some(offset) = said.and_then(|said| said.number("offset")) else {
+            return Ok((u64::MAX, None));
+        };
+        Ok((offset, self.reader.event(offset)?))
     }
 
     fn parked_of(&self, hit: &Hit) -> Result<ParkedMessage, ReadError> {
         let recorded = hit.recorded();
         let said = Said::of(recorded.event.body);
-        let offset = said.and_then(|said| said.number("offset"));
-        let event = match offset {
-            Some(offset) => self.reader.event(offset)?,
-            None => None,
-        };
+        let (offset, event) = self.event_of(hit)?;
         Ok(ParkedMessage {
             version: recorded.version,
             parked_at: recorded.event.time,
-            offset: offset.unwrap_or(u64::MAX),
+            offset,
             attempts: said.and_then(|said| said.number("attempts")).unwrap_or(0),
             reason: said.and_then(|said| said.text("reason")).unwrap_or_default(),
-            event,
+            event: event.as_ref().map(alone),
         })
     }
+}
+
+/// The event without its block, which may be a thousand times as large.
+fn alone(hit: &Hit) -> Hit {
+    let recorded = hit.recorded();
+    let offset = recorded.offset;
+    let block = Block::gather(offset..offset + 1, std::iter::once(recorded))
+        .expect("an event of a block is no longer than the block");
+    Hit::new(&Arc::new(block), offset)
 }
 
 fn cut(text: &str, bytes_max: usize) -> &str {

@@ -47,6 +47,10 @@ pub(super) struct Machine<P: Projection> {
     /// As it will be committed.
     checkpoint: Checkpoint,
     committed: u64,
+    /// Events that were lost before that.
+    committed_lost: u64,
+    /// It has gone back to what is committed.
+    has_gone_back: bool,
     /// The version of the last checkpoint in its stream; `None` if there is none.
     last: Option<u64>,
     emit: Emit,
@@ -158,6 +162,8 @@ impl<P: Projection> Machine<P> {
             filter: store.projection.filter(),
             emit: Emit::default(),
             committed: checkpoint.position,
+            committed_lost: checkpoint.lost,
+            has_gone_back: false,
             dirty: BTreeSet::new(),
             events: 0,
             shared: Arc::clone(&shared),
@@ -363,6 +369,7 @@ impl<P: Projection> Machine<P> {
     pub(super) fn committed(&mut self, commit: &Commit, position: u64) {
         self.last = Some(self.last.map_or(0, |last| last + 1));
         self.committed = commit.checkpoint.position;
+        self.committed_lost = commit.checkpoint.lost;
         let began = *self.checkpoint.began.get_or_insert(position - 1);
         self.emit.batch.clear();
         self.events = 0;
@@ -383,6 +390,37 @@ impl<P: Projection> Machine<P> {
         }
         drop(states);
         self.publish();
+    }
+
+    /// Goes back to what is committed, and from there on commits when half as many partitions have changed. False if there
+    /// is no more than one.
+    pub(super) fn go_back(&mut self) -> bool {
+        if self.dirty.len() < 2 {
+            return false;
+        }
+        self.options.commit_partitions = self.dirty.len() / 2;
+        self.has_gone_back = true;
+        self.emit.batch.clear();
+        self.events = 0;
+        self.checkpoint.position = self.committed;
+        self.checkpoint.lost = self.committed_lost;
+        let shared = Arc::clone(&self.shared);
+        let mut states = shared.states();
+        for partition in std::mem::take(&mut self.dirty) {
+            states.held.remove(&partition);
+        }
+        // Whoever reads a state reads its position with it.
+        self.publish();
+        true
+    }
+
+    pub(super) fn has_gone_back(&self) -> bool {
+        self.has_gone_back
+    }
+
+    /// Where it is to be given events from, if it has gone back since this was asked.
+    pub(super) fn again_from(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.has_gone_back).then(|| self.position())
     }
 
     /// What is in memory is not to be trusted any more.

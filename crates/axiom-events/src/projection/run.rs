@@ -10,6 +10,7 @@ use crate::append::AppendError;
 use crate::follow::{Delivery, Passed};
 use crate::log::Log;
 use crate::lost::lost_until;
+use crate::segment::ReadError;
 use crate::segments::End;
 
 use super::machine::Machine;
@@ -57,9 +58,9 @@ impl<P: Projection> Runner<P> {
     }
 
     async fn follow(self, draining: &mut Draining) -> Result<(), ProjectionError> {
-        let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
-        let opening = spawn::blocking(move || Machine::open(shared, options)).join();
-        let mut machine = opening.await.ok_or_else(|| self.panicked(0))??;
+        let Some(mut machine) = self.open(draining).await? else {
+            return Ok(());
+        };
         if machine.needs_beginning() {
             let Some(begun) = self.commit(machine, draining).await? else {
                 return Ok(());
@@ -72,6 +73,10 @@ impl<P: Projection> Runner<P> {
         let mut wanted = self.shared.wanted.subscribe();
         let mut end = self.log.reader().watch_end();
         loop {
+            if let Some(position) = machine.again_from() {
+                follow = self.log.reader().follow(position, machine.filter());
+                rest = Due(None);
+            }
             let position = follow.position();
             let rests = rest.0.is_some_and(|until| until > time::now())
                 && *wanted.borrow() <= position
@@ -105,7 +110,7 @@ impl<P: Projection> Runner<P> {
                 Ok(Some(Passed::Delivery(Delivery::Events(delivered)))) => {
                     let delivered = Arc::new(delivered);
                     loop {
-                        let (again, is_done) = self.take(machine, &delivered).await?;
+                        let (again, is_done) = self.take(machine, &delivered, draining).await?;
                         machine = again;
                         if is_done {
                             break;
@@ -114,17 +119,16 @@ impl<P: Projection> Runner<P> {
                             return Ok(());
                         };
                         machine = committed;
+                        if machine.has_gone_back() {
+                            break;
+                        }
                     }
                 }
                 Ok(Some(Passed::Delivery(Delivery::Gap(gap)))) => machine.lose(&gap),
                 Ok(Some(Passed::Unwanted)) => machine.pass(follow.position()),
                 // The log was closed, and with it the way to commit anything.
                 Ok(None) => return Ok(()),
-                Err(error) => {
-                    let projection = self.shared.store.projection.name();
-                    tracing::warn!(projection, %error, "a projection cannot read on; trying again");
-                    time::sleep(RETRY_PAUSE).await;
-                }
+                Err(error) => self.rest(&error, draining).await,
             }
             let pause = self.options.commit_pause;
             let is_at_end = follow.position() >= self.log.reader().end();
@@ -143,28 +147,65 @@ impl<P: Projection> Runner<P> {
         }
     }
 
-    /// Takes in events where nobody else waits.
-    async fn take(
-        &self,
-        mut machine: Machine<P>,
-        delivered: &Arc<crate::follow::Delivered>,
-    ) -> Result<(Machine<P>, bool), ProjectionError> {
-        let position = machine.position();
-        let delivered = Arc::clone(delivered);
-        let taking = spawn::blocking(move || {
-            let is_done = machine.take(&delivered)?;
-            Ok((machine, is_done))
-        });
-        match taking.join().await {
-            Some(outcome) => outcome,
-            None => {
-                Machine::forget(&self.shared);
-                Err(self.panicked(position))
+    /// Reads how far it is as soon as the disk lets it; `None` when a drain was asked for before that.
+    async fn open(&self, draining: &mut Draining) -> Result<Option<Machine<P>>, ProjectionError> {
+        loop {
+            let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
+            let opening = spawn::blocking(move || Machine::open(shared, options)).join();
+            match opening.await.ok_or_else(|| self.panicked(0))? {
+                Err(ProjectionError::Read(error)) => self.rest(&error, draining).await,
+                outcome => return outcome.map(Some),
+            }
+            if draining.is_asked() {
+                return Ok(None);
             }
         }
     }
 
-    /// `None` when the log was closed: what was not committed is done again by the next runner.
+    /// Takes in events where nobody else waits. Those that needed a state that the disk does not give are still to come; when
+    /// a drain is asked for meanwhile they are left out.
+    async fn take(
+        &self,
+        mut machine: Machine<P>,
+        delivered: &Arc<crate::follow::Delivered>,
+        draining: &mut Draining,
+    ) -> Result<(Machine<P>, bool), ProjectionError> {
+        loop {
+            let position = machine.position();
+            let delivered = Arc::clone(delivered);
+            let taking = spawn::blocking(move || {
+                let outcome = machine.take(&delivered);
+                (machine, outcome)
+            });
+            let Some((kept, outcome)) = taking.join().await else {
+                Machine::forget(&self.shared);
+                return Err(self.panicked(position));
+            };
+            machine = kept;
+            match outcome {
+                Ok(is_done) => return Ok((machine, is_done)),
+                Err(ProjectionError::Read(error)) => self.rest(&error, draining).await,
+                Err(error) => return Err(error),
+            }
+            if draining.is_asked() {
+                return Ok((machine, true));
+            }
+        }
+    }
+
+    /// The disk does not give what is needed: it is left alone for a while.
+    async fn rest(&self, error: &ReadError, draining: &mut Draining) {
+        let projection = self.shared.store.projection.name();
+        tracing::warn!(projection, %error, "a projection cannot read on; trying again");
+        tokio::select! {
+            // cancel-safe: both only wait.
+            () = time::sleep(RETRY_PAUSE) => {}
+            () = draining.asked() => {}
+        }
+    }
+
+    /// What is too large for one commit is taken in again, in smaller parts: [`Machine::again_from`]. `None` when the log was
+    /// closed: what was not committed is done again by the next runner.
     async fn commit(
         &self,
         mut machine: Machine<P>,
@@ -195,6 +236,15 @@ impl<P: Projection> Runner<P> {
                     }
                 }
                 Err(AppendError::Closed) => return Ok(None),
+                Err(AppendError::TooLarge { bytes }) if machine.go_back() => {
+                    let projection = self.shared.store.projection.name();
+                    tracing::info!(
+                        projection,
+                        bytes,
+                        "a projection's states are too large for one commit; making smaller ones"
+                    );
+                    return Ok(Some(machine));
+                }
                 Err(AppendError::Disk { reason }) if !draining.is_asked() => {
                     let projection = self.shared.store.projection.name();
                     tracing::warn!(projection, %reason, "a projection cannot commit; trying again");

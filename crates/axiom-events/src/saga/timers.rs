@@ -13,7 +13,7 @@ use crate::event::{Event, Format, Level, Recorded};
 use crate::follow::Filter;
 use crate::line::{Line, Said};
 use crate::log::Log;
-use crate::projection::{Emit, Projected, Projection};
+use crate::projection::{Emit, Projected, Projection, ProjectionError};
 
 use super::instance::{put, take_text};
 use super::{SagaError, TIMEOUT_KIND, TIMER_CANCELLED_KIND, TIMER_KIND, id_of, timers_of};
@@ -56,7 +56,8 @@ pub(super) struct Alarm {
 impl Timers {
     pub(super) fn of(saga: &str) -> Timers {
         Timers {
-            name: format!("saga-{saga}-timers"),
+            // Whatever follows `saga-` may be the name of another saga.
+            name: format!("sagatimers-{saga}"),
             stream: timers_of(saga),
         }
     }
@@ -162,7 +163,18 @@ impl Alarm {
                 Err(not_yet) if not_yet.is_closed => return Ok(()),
                 Err(_) => continue,
             }
-            let (pending, as_of) = self.pending().await?;
+            let (pending, as_of) = match self.times.state("pending").await {
+                Ok(pending) => pending,
+                Err(ProjectionError::Read(error)) => {
+                    tracing::warn!(saga = self.name, %error, "times that may have passed cannot be read; trying again");
+                    time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+                Err(source) => {
+                    let name = self.name.clone();
+                    return Err(SagaError::Projection { name, source });
+                }
+            };
             let now = self.clock.now();
             let passed = pending.passed(&self.name, now);
             if passed.batch.is_empty() {
@@ -195,14 +207,6 @@ impl Alarm {
                 }
             }
         }
-    }
-
-    async fn pending(&self) -> Result<(Pending, u64), SagaError> {
-        let read = self.times.state("pending").await;
-        read.map_err(|source| SagaError::Projection {
-            name: self.name.clone(),
-            source,
-        })
     }
 }
 

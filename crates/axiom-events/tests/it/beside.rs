@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axiom_events::disk::{Access, Disk, Machine};
 use axiom_events::verify::verify;
-use axiom_events::{Append, AppendError, Event, Log, Options, Reader, Totals};
+use axiom_events::{Append, AppendError, Event, Filter, Log, Options, Reader, Totals};
 
 use crate::history::{FOLDER, History, block_on, machine, open, read_all};
 use crate::sim::{EIO, Fault, Op, PANIC, Random, Sim};
@@ -126,6 +126,9 @@ fn producers_hear_of_a_writer_that_has_died() {
         assert!(matches!(refused, Err(AppendError::Closed)), "{refused:?}");
     }
     assert!(log.post(of(b"after").batch).is_err());
+    let mut follow = log.reader().follow(1, Filter::default());
+    let followed = block_on(follow.next());
+    assert!(matches!(followed, Ok(None)), "{followed:?}");
     log.close();
 }
 

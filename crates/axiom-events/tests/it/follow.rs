@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axiom_events::disk::Machine;
-use axiom_events::{Append, Batch, Delivery, Event, Filter, Follow, Level, Log, Options};
+use axiom_events::{Append, Batch, Delivery, Event, Filter, Follow, Level, Log, Options, ReadError};
+
+use crate::sim::{Fault, Op, PANIC, Sim};
 
 fn open(folder: &std::path::Path) -> Log {
     let mut options = Options::new(folder);
@@ -89,4 +91,22 @@ async fn only_what_it_wants_and_from_where_it_was() {
     let log = open(folder.path());
     let mut follow = log.reader().follow(position, filter);
     assert_eq!(bodies(&mut follow, 2).await, ["10", "12"]);
+}
+
+#[tokio::test]
+async fn a_read_that_panics_is_an_error_and_can_be_tried_again() {
+    let sim = Sim::new(1);
+    let log = crate::history::open(&sim);
+    append(&log, "a", Level::Info, "0").await;
+    let (op, after, times, errno) = (Some(Op::Read), 0, 1, PANIC);
+    sim.fail(Fault {
+        op,
+        after,
+        times,
+        errno,
+    });
+    let mut follow = log.reader().follow(0, Filter::default());
+    let failed = follow.next().await;
+    assert!(matches!(failed, Err(ReadError::Panicked)), "{failed:?}");
+    assert_eq!(bodies(&mut follow, 1).await, ["0"]);
 }

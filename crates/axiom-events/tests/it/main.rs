@@ -11,6 +11,7 @@ mod disk;
 mod faults;
 mod find;
 mod follow;
+mod group_faults;
 mod groups;
 mod kill;
 mod lifecycle;

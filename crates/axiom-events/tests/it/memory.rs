@@ -5,10 +5,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axiom_core::{drain, spawn};
 use axiom_events::disk::{Disk, Machine};
+use axiom_events::group::group;
 use axiom_events::outlet::{Outlet, Rule, WhenFull};
 use axiom_events::sample::Policy;
-use axiom_events::{Append, Batch, Delivery, Event, Format, Log, Options};
+use axiom_events::{
+    Ack, Append, Batch, Delivery, Event, Filter, Format, GroupOptions, Log, Moment, Options, Recorded,
+};
 
 use crate::history::{FOLDER, block_on, machine};
 use crate::sim::{Random, Sim};
@@ -131,7 +135,7 @@ fn reader() {
         block_on(log.append(append)).expect("it is recorded");
     };
     append();
-    let mut follow = log.reader().follow(0, axiom_events::Filter::default());
+    let mut follow = log.reader().follow(0, Filter::default());
     let first = block_on(follow.next()).expect("the disk is well");
     assert!(matches!(first, Some(Delivery::Events(_))));
     for _ in 0..100 {
@@ -139,6 +143,74 @@ fn reader() {
     }
     assert_eq!(log.reader().end(), 101 * 250);
     drop((follow, first));
+    log.close();
+}
+
+/// Of two streams one has a small event in each of many large blocks.
+fn sparse(blocks: u64) -> (tempfile::TempDir, Log) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = Options::new(folder.path());
+    options.queue_bytes = QUEUE_BYTES;
+    let log = Log::open(options, machine()).expect("it opens");
+    let body = vec![7; 1 << 20];
+    for _ in 0..blocks {
+        let mut append = Append {
+            ack: Ack::Memory,
+            ..Append::default()
+        };
+        for event in [line("large", &body), line("sparse", b"small")] {
+            append.batch.push(&event).expect("it keeps to the limits");
+        }
+        block_on(log.append(append)).expect("it is recorded");
+    }
+    let reader = log.reader();
+    block_on(reader.at_least(2 * blocks, Duration::from_secs(20))).expect("it is recorded");
+    (folder, log)
+}
+
+/// 600 MB of blocks in which a stream has its events.
+fn fold() {
+    let (_folder, log) = sparse(600);
+    let count = |count: &mut u64, _: &Recorded<'_>| *count += 1;
+    let reader = log.reader();
+    let folded = reader.fold("sparse", Moment::Offset(u64::MAX), 0, count);
+    assert_eq!(folded.expect("the disk is well"), 600);
+    log.close();
+}
+
+/// 300 MB of blocks in which messages lie that are parked and looked at.
+fn parked() {
+    let (_folder, log) = sparse(300);
+    let options = GroupOptions {
+        filter: Filter {
+            stream_prefix: "sparse".to_owned(),
+            ..Filter::default()
+        },
+        ..GroupOptions::new("work")
+    };
+    let (runner, group) = group(&log, options).expect("it is a good name");
+    let (drain, draining) = drain::drain();
+    block_on(async {
+        let running = spawn("group", runner.run(draining));
+        let mut consumer = group.subscribe().await.expect("it is open");
+        for _ in 0..300 {
+            let message = consumer.next().await.expect("the disk is well");
+            let message = message.expect("it goes on");
+            message.park("for later").expect("it was quick");
+        }
+        group.checkpoint().await.expect("the disk is well");
+        let parked = group.parked(0, 1000).await.expect("the disk is well");
+        assert_eq!(parked.len(), 300);
+        for message in parked {
+            let event = message.event.expect("it is there");
+            assert_eq!(
+                (event.recorded().event.body, event.recorded().offset),
+                (&b"small"[..], message.offset)
+            );
+        }
+        drain.finish(Duration::from_secs(20)).await;
+        running.join().await.expect("no panic").expect("the disk is well");
+    });
     log.close();
 }
 
@@ -161,6 +233,8 @@ fn child() {
         "posts" => posts(),
         "outlets" => outlets(),
         "reader" => reader(),
+        "fold" => fold(),
+        "parked" => parked(),
         other => panic!("{other} is no case"),
     }
     let (most, _) = resident();
@@ -206,4 +280,18 @@ fn an_outlet_holds_no_more_than_its_bounds() {
 fn a_reader_that_stalls_costs_nothing() {
     let bytes = taken("reader");
     assert!(bytes < 48 * MIB, "{} MiB", bytes / MIB);
+}
+
+/// The cache, and 128 blocks of 1 MiB.
+#[test]
+fn a_stream_is_summed_up_without_its_neighbours() {
+    let bytes = taken("fold");
+    assert!(bytes < 256 * MIB, "{} MiB", bytes / MIB);
+}
+
+/// The cache, 32 blocks of 1 MiB at once, and what the group itself has in hand.
+#[test]
+fn parked_messages_are_held_without_their_neighbours() {
+    let bytes = taken("parked");
+    assert!(bytes < 160 * MIB, "{} MiB", bytes / MIB);
 }

@@ -50,17 +50,12 @@ impl Model {
         let ids: Vec<u128> = events.iter().filter_map(|new| new.id).collect();
         let is_twice = (1..ids.len()).any(|n| ids[..n].contains(&ids[n]));
         let known: Vec<u64> = ids.iter().filter_map(|id| self.ids.get(id).copied()).collect();
-        if is_twice {
-            return Outcome::PartlyKnown;
-        }
-        if let Some(&first) = known.first() {
-            let is_same = known.iter().copied().eq(first..first + events.len() as u64);
+        if let Some(&first) = known.first()
+            && !is_twice
+            && known.iter().copied().eq(first..first + events.len() as u64)
+        {
             let is_repeated = true;
-            return if is_same {
-                Outcome::Recorded { first, is_repeated }
-            } else {
-                Outcome::PartlyKnown
-            };
+            return Outcome::Recorded { first, is_repeated };
         }
         for &(stream, expected) in expected {
             let last = self.next.get(&stream).map(|next| next - 1);
@@ -73,6 +68,9 @@ impl Model {
             if !holds {
                 return Outcome::Conflict { stream, last };
             }
+        }
+        if is_twice || !known.is_empty() {
+            return Outcome::PartlyKnown;
         }
         let first = self.events.len() as u64;
         for (new, offset) in events.iter().zip(first..) {

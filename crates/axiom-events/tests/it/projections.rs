@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axiom_core::{Task, drain, spawn};
-use axiom_events::projection::{projection, view};
+use axiom_events::projection::{CHECKPOINT_KIND, projection, view};
+use axiom_events::saga::id_of;
 use axiom_events::{
-    Append, Batch, Clock, Emit, Event, Log, Projected, Projection, ProjectionError, ProjectionOptions, Raw,
-    Reader, Recorded,
+    Append, Batch, Clock, Emit, Event, Filter, Log, Projected, Projection, ProjectionError,
+    ProjectionOptions, Raw, Reader, Recorded,
 };
 use proptest::prelude::*;
 
 use crate::history::{Own, block_on, open, read_all};
-use crate::sim::Sim;
+use crate::sim::{EIO, Fault, Op, Sim};
 
 const TASKS: [&str; 4] = ["red", "green", "blue", ""];
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Counts each task's events, and says so with every third.
+/// Counts each task's events, and says so with every third, under an id: whoever says it again is found out.
 #[derive(Debug, Clone, Copy)]
 struct Thirds {
     version: u32,
@@ -55,6 +56,7 @@ impl Projection for Thirds {
                 stream: "thirds",
                 task: recorded.event.task,
                 kind: "third",
+                id: Some(id_of(&[recorded.event.task.as_bytes(), body.as_bytes()])),
                 body: body.as_bytes(),
                 ..Event::default()
             });
@@ -391,6 +393,138 @@ fn a_panic_ends_it_and_commits_nothing() {
         assert!(not_yet.is_closed);
         caught_up(&log, start(&log, THIRDS)).await;
         check(&read_all(&log.reader()).events, 1, 0);
+        log.close();
+    });
+}
+
+/// Reading how far it is, its states or the log: each of it fails once.
+#[test]
+fn a_disk_that_fails_for_a_while_does_not_end_it() {
+    block_on(async {
+        let sim = Sim::new(1);
+        let log = open(&sim);
+        append(&log, &[0, 1, 2, 0, 1, 2]).await.expect("the disk is well");
+        let (_, drain, task) = caught_up(&log, start(&log, THIRDS)).await;
+        drain.finish(PATIENCE).await;
+        settled(task.join().await);
+        append(&log, &[0, 1, 2]).await.expect("the disk is well");
+        spawn::blocking(move || log.close()).join().await;
+        let files = sim.contents();
+        let lives = (0..8).map(|after| {
+            let sim = Sim::holding(&files);
+            spawn("life", async move {
+                let log = open(&sim);
+                let (op, times, errno) = (Some(Op::Read), 1, EIO);
+                sim.fail(Fault {
+                    op,
+                    after,
+                    times,
+                    errno,
+                });
+                let (projected, drain, task) = start(&log, THIRDS);
+                let end = log.reader().end();
+                projected.at_least(end, PATIENCE).await.expect("it goes on");
+                sim.heal();
+                states_agree(&projected, &log.reader()).await;
+                drain.finish(PATIENCE).await;
+                settled(task.join().await);
+                check(&read_all(&log.reader()).events, 1, 0);
+                spawn::blocking(move || log.close()).join().await;
+            })
+        });
+        for life in lives.collect::<Vec<_>>() {
+            life.join().await.expect("see above");
+        }
+    });
+}
+
+/// What each task has said last, and a lot of room.
+#[derive(Debug)]
+struct Large;
+
+impl Projection for Large {
+    type State = u64;
+
+    fn name(&self) -> &str {
+        "large"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn partition<'a>(&self, recorded: &Recorded<'a>) -> Option<Cow<'a, str>> {
+        Some(Cow::Borrowed(recorded.event.task))
+    }
+
+    fn apply(&self, state: &mut u64, recorded: &Recorded<'_>, emit: &mut Emit) {
+        *state += 1;
+        emit.event(&Event {
+            stream: "large",
+            kind: "told",
+            body: recorded.event.task.as_bytes(),
+            ..Event::default()
+        });
+    }
+
+    fn save(&self, state: &u64) -> Vec<u8> {
+        let mut saved = vec![0; 1 << 20];
+        saved[..8].copy_from_slice(&state.to_le_bytes());
+        saved
+    }
+
+    fn load(&self, bytes: &[u8]) -> Option<u64> {
+        Some(u64::from_le_bytes(*bytes.first_chunk()?))
+    }
+
+    fn filter(&self) -> Filter {
+        Filter {
+            kind_prefix: "test".to_owned(),
+            ..Filter::default()
+        }
+    }
+}
+
+/// 40 states of 1 MiB, that change in one moment, and an append takes 16 MiB.
+#[test]
+fn states_that_are_too_large_together_are_committed_one_after_the_other() {
+    block_on(async {
+        let sim = Sim::new(1);
+        let log = open(&sim);
+        let tasks: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+        for _ in 0..2 {
+            let mut one = Append::default();
+            for task in &tasks {
+                let event = Event {
+                    stream: "s",
+                    task,
+                    kind: "test",
+                    ..Event::default()
+                };
+                one.batch.push(&event).expect("it keeps to the limits");
+            }
+            log.append(one).await.expect("the disk is well");
+        }
+        let (runner, projected) = projection(&log, Large, ProjectionOptions::default());
+        let (drain, draining) = drain::drain();
+        let task = spawn("projection", runner.run(draining));
+        while projected.at().committed < 80 {
+            tokio::task::yield_now().await;
+        }
+        drain.finish(PATIENCE).await;
+        settled(task.join().await);
+        for task in &tasks {
+            let (count, _) = projected.state(task).await.expect("it can be read");
+            assert_eq!(count, 2, "{task}");
+        }
+        let events = read_all(&log.reader()).events;
+        let told = events.iter().filter(|own| own.kind == "told");
+        let told: Vec<String> = told
+            .map(|own| String::from_utf8_lossy(&own.body).into_owned())
+            .collect();
+        assert_eq!(told, [tasks.clone(), tasks].concat(), "each once, in order");
+        let ends = events.iter().filter(|own| own.kind == CHECKPOINT_KIND);
+        assert!(ends.count() > 5);
         log.close();
     });
 }

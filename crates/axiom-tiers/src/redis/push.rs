@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axiom_core::time::{self, timeout};
 use axiom_core::{Draining, channel, spawn};
-use axiom_events::{Hash, Raw, RawBlock, Reader};
+use axiom_events::{Hash, Raw, RawBlock, ReadError, Reader};
 use redis::Value;
 
 use super::entry::{Content, Entry, Fault, bytes, entries, id, items, key};
@@ -278,7 +278,7 @@ impl Push {
             }
             Ok(window)
         });
-        looking.join().await.unwrap_or_else(|| Ok(VecDeque::new()))
+        looking.join().await.unwrap_or(Err(ReadError::Panicked.into()))
     }
 
     async fn add_block(&mut self, block: &RawBlock) -> Result<(), Fault> {
@@ -372,7 +372,7 @@ impl Push {
     async fn look(&self, at: u64) -> Result<Raw, Fault> {
         let reader = self.reader.clone();
         let looking = spawn::blocking(move || reader.raw(at));
-        Ok(looking.join().await.unwrap_or(Ok(Raw::End))?)
+        Ok(looking.join().await.unwrap_or(Err(ReadError::Panicked))?)
     }
 
     /// Says once what is the matter, loudly where it does not pass by itself.

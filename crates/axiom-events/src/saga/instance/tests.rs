@@ -1,5 +1,8 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
+use super::super::timers::Timers;
 use super::*;
 
 #[test]
@@ -24,13 +27,13 @@ fn an_instance_is_read_as_it_was_saved() {
 
 /// Does what it is told: `done` with the name of a step, `fail`, `undone`, `complete`.
 #[derive(Debug)]
-struct Told;
+struct Told(&'static str);
 
 impl Saga for Told {
     type State = ();
 
     fn name(&self) -> &str {
-        "told"
+        self.0
     }
 
     fn version(&self) -> u32 {
@@ -111,7 +114,7 @@ proptest! {
         kinds in proptest::collection::vec(0..8usize, 0..40),
     ) {
         const KINDS: [&str; 8] = ["done", "done", "done", "fail", "undone", "undone", "again", "complete"];
-        let told = Machinery::of(Told);
+        let told = Machinery::of(Told("told"));
         let mut instance = Instance::default();
         let (mut model, mut emit) = (Model::default(), Emit::default());
         for (step, kind) in (0u8..).zip(kinds) {
@@ -137,4 +140,14 @@ proptest! {
         ids.dedup();
         prop_assert_eq!(ids.len(), sent.len(), "every command has an id of its own");
     }
+}
+
+#[test]
+fn no_two_sagas_have_a_stream_in_common() {
+    let mut names = BTreeSet::new();
+    for saga in ["a", "a-timers", "timers-a"] {
+        names.insert(Machinery::of(Told(saga)).name().to_owned());
+        names.insert(Timers::of(saga).name().to_owned());
+    }
+    assert_eq!(names.len(), 6, "{names:?}");
 }
