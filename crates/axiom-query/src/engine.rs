@@ -26,7 +26,7 @@ use crate::json;
 use crate::limits::Limits;
 use crate::notes::Notes;
 use crate::output;
-use crate::store::{Pin, Store};
+use crate::store::{Outrun, Pin, Store};
 use crate::table::Events;
 use crate::views::VIEWS;
 
@@ -45,14 +45,23 @@ pub struct Engine {
 /// The rows of an answer, as they come.
 pub struct Answer {
     schema: SchemaRef,
-    rows: SendableRecordBatchStream,
-    notes: Arc<Notes>,
+    begun: Begun,
+    /// As long as no row was taken, it may begin anew.
+    again: Option<(Engine, String)>,
+    /// It has to: what it was to read has moved.
+    is_outrun: bool,
     deadline: time::Instant,
     timeout: std::time::Duration,
     cancelled: Cancelled,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A query over what is in the store at one moment.
+struct Begun {
+    rows: SendableRecordBatchStream,
+    notes: Arc<Notes>,
     /// The files are not deleted while it is held.
     _pin: Arc<Pin>,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// Ends queries that were given its [`Cancelled`]. Dropping it ends nothing.
@@ -123,28 +132,33 @@ impl Engine {
         let permit = self.permit().await?;
         let timeout = self.limits.timeout;
         let deadline = time::now() + timeout;
-        let notes = Arc::new(Notes::default());
-        let planned = async {
-            let (context, pin) = self.context(sql, &notes).await?;
-            let plan = self.plan(&context, sql).await?;
-            let frame = context.execute_logical_plan(plan).await?;
-            Ok::<_, Fault>((frame.execute_stream().await?, pin))
-        };
-        let (rows, pin) = tokio::select! {
+        let begun = tokio::select! {
             // Dropping it ends the planning.
-            planned = time::timeout_at(deadline, planned) => planned.map_err(|_| took_too_long(timeout))??,
+            begun = time::timeout_at(deadline, self.begin(sql)) => begun.map_err(|_| took_too_long(timeout))??,
             // cancel-safe: see Cancelled::cancelled.
             () = cancelled.cancelled() => return Err(was_cancelled()),
         };
         Ok(Answer {
-            schema: output::schema(&rows.schema()),
-            rows,
-            notes,
+            schema: output::schema(&begun.rows.schema()),
+            begun,
+            again: Some((self.clone(), sql.to_owned())),
+            is_outrun: false,
             deadline,
             timeout,
             cancelled,
-            _pin: pin,
             _permit: permit,
+        })
+    }
+
+    async fn begin(&self, sql: &str) -> Result<Begun, Fault> {
+        let notes = Arc::new(Notes::default());
+        let (context, pin) = self.context(sql, &notes).await?;
+        let plan = self.plan(&context, sql).await?;
+        let frame = context.execute_logical_plan(plan).await?;
+        Ok(Begun {
+            rows: frame.execute_stream().await?,
+            notes,
+            _pin: pin,
         })
     }
 
@@ -262,6 +276,27 @@ fn was_cancelled() -> Fault {
     Fault::new(Code::Cancelled, "the query was cancelled")
 }
 
+/// Whether a file or segment that was to be read has gone somewhere else, or is lost.
+fn is_outrun(error: &DataFusionError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let is_gone = matches!(
+            error.downcast_ref::<object_store::Error>(),
+            Some(object_store::Error::NotFound { .. })
+        );
+        if is_gone || error.is::<Outrun>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Rows were given already, so it cannot begin anew by itself.
+fn came_too_late(fault: Fault) -> Fault {
+    fault.hint("run it again: events were moved while it read them; if the same is missing then, `axiom events verify` tells what can be read")
+}
+
 impl Answer {
     /// The columns: those that [`Answer::next`] gives, under names that differ.
     pub fn schema(&self) -> SchemaRef {
@@ -276,22 +311,47 @@ impl Answer {
     /// # Cancel safety
     /// Safe: rows that were not taken come next.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Fault> {
-        let batch = tokio::select! {
-            // cancel-safe: a stream's next item stays in the stream.
-            batch = time::timeout_at(self.deadline, self.rows.next()) => {
-                batch.map_err(|_| took_too_long(self.timeout))?
+        let batch = match self.take().await?.transpose() {
+            Err(error) if is_outrun(&error) && self.again.is_none() => {
+                return Err(came_too_late(error.into()));
             }
-            // cancel-safe: see Cancelled::cancelled.
-            () = self.cancelled.cancelled() => return Err(was_cancelled()),
+            Err(error) if is_outrun(&error) => {
+                self.is_outrun = true;
+                self.take().await?.transpose()
+            }
+            batch => batch,
         };
-        let batch = batch.transpose()?;
-        let batch = batch.map(|batch| output::plain(&batch, &self.schema));
+        // What is not there now either is lost.
+        self.again = None;
+        let batch = batch?.map(|batch| output::plain(&batch, &self.schema));
         Ok(batch.transpose().map_err(DataFusionError::from)?)
+    }
+
+    /// The stream's next rows, within the limits.
+    ///
+    /// # Cancel safety
+    /// Safe: what has to begin anew does so with the next call.
+    async fn take(&mut self) -> Result<Option<Result<RecordBatch, DataFusionError>>, Fault> {
+        let next = async {
+            if self.is_outrun
+                && let Some((engine, sql)) = &self.again
+            {
+                self.begun = engine.begin(sql).await?;
+                self.is_outrun = false;
+            }
+            Ok::<_, Fault>(self.begun.rows.next().await)
+        };
+        tokio::select! {
+            // cancel-safe: a stream's next item stays in the stream.
+            next = time::timeout_at(self.deadline, next) => next.map_err(|_| took_too_long(self.timeout))?,
+            // cancel-safe: see Cancelled::cancelled.
+            () = self.cancelled.cancelled() => Err(was_cancelled()),
+        }
     }
 
     /// What else there is to know, once the last rows are there.
     pub fn warnings(&self) -> Vec<String> {
-        self.notes.warnings()
+        self.begun.notes.warnings()
     }
 }
 

@@ -36,9 +36,14 @@ pub(crate) struct PinnedShard {
     /// Offsets of the events in the hot tier. Those before them are in `objects`.
     pub(crate) hot: Range<u64>,
     pub(crate) objects: Vec<Object>,
-    /// What it shows is not deleted while it is held.
-    _snapshot: Snapshot,
+    /// What it shows is not deleted while it is held, where it could be pinned.
+    snapshot: Snapshot,
 }
+
+/// A query that could not pin what it reads came too late: it is somewhere else by now.
+#[derive(Debug, thiserror::Error)]
+#[error("events were moved while the query read them")]
+pub(crate) struct Outrun;
 
 /// A Parquet file.
 #[derive(Debug, Clone)]
@@ -149,8 +154,15 @@ impl Shard {
             hot: from..self.reader.end().max(from),
             objects: objects(&snapshot)?,
             reader: self.reader,
-            _snapshot: snapshot,
+            snapshot,
         })
+    }
+}
+
+impl PinnedShard {
+    /// The shard's folder, if nothing keeps what is shown here from being moved.
+    pub(crate) fn unpinned(&self) -> Option<PathBuf> {
+        (!self.snapshot.is_pinned()).then(|| self.snapshot.folder().to_owned())
     }
 }
 

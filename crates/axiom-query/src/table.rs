@@ -66,6 +66,7 @@ impl Events {
                 wanted: bounds.events.clone(),
                 schema: Arc::clone(schema),
                 notes: Arc::clone(&self.notes),
+                unpinned: shard.unpinned(),
             })
         });
         hot.collect()

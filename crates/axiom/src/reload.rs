@@ -34,8 +34,9 @@ pub struct Reload {
     listen: SocketAddr,
     /// The folder for events that the text asks for; not always the one that is written.
     dir: Option<PathBuf>,
-    /// What of events that are no longer hot is in force, and who does it.
+    /// What of events that are no longer hot is in force, what the text asks for, and who does it.
     tiers: Tiers,
+    tiers_asked: Tiers,
     service: Option<Arc<Service>>,
     /// How the text asks that events are sampled; not always how they are.
     sample: Option<Policy>,
@@ -49,6 +50,7 @@ impl Reload {
         Reload {
             dir: events.map(|events| events.dir.clone()),
             sample: events.map(|events| events.sample.clone()),
+            tiers_asked: config.tiers.clone(),
             tiers: config.tiers,
             service: None,
             path,
@@ -131,20 +133,28 @@ impl Reload {
         }
     }
 
-    /// How long events are kept changes at once, the object store with a restart. Says what is new.
+    /// How long events are kept changes at once, the object store with a restart. Who asks for another store has that one in
+    /// mind for all that is said of how long they are kept, so that waits for it. Says what is new.
     fn apply_tiers(&mut self, asked: Tiers) -> Vec<&'static str> {
-        let mut told = Vec::new();
-        if asked.retention != self.tiers.retention {
-            if let Some(service) = &self.service {
-                service.apply(asked.retention.clone());
-            }
-            told.push("changed events.retention");
-        }
+        let before = std::mem::replace(&mut self.tiers_asked, asked.clone());
         if asked.store != self.tiers.store {
-            told.push("events.store needs a restart");
+            let mut told = Vec::new();
+            if asked.store != before.store {
+                told.push("events.store needs a restart");
+            }
+            if asked != before && asked.retention != self.tiers.retention {
+                told.push("events.retention holds with events.store, from the restart on");
+            }
+            return told;
         }
-        self.tiers = asked;
-        told
+        if asked.retention == self.tiers.retention {
+            return Vec::new();
+        }
+        if let Some(service) = &self.service {
+            service.apply(asked.retention.clone());
+        }
+        self.tiers.retention = asked.retention;
+        vec!["changed events.retention"]
     }
 
     /// Whether the text asks for another way of sampling than the one before did.

@@ -1,6 +1,7 @@
 //! The hot tier: blocks of the event log as record batches, made while they are asked for.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,6 +11,7 @@ use arrow::array::{
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use axiom_events::{Block, Format, Next, Reader, Recorded, Wanted};
+use axiom_tiers::Snapshot;
 use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
@@ -17,6 +19,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 
 use crate::columns;
 use crate::notes::Notes;
+use crate::store::Outrun;
 
 /// Batches that wait for whoever takes them. Each may hold a block's bodies.
 const BATCHES_AHEAD: usize = 2;
@@ -30,6 +33,8 @@ pub(super) struct Hot {
     pub(super) wanted: Wanted,
     pub(super) schema: SchemaRef,
     pub(super) notes: Arc<Notes>,
+    /// The shard's folder, if nothing keeps these events from being moved to another tier before they are read.
+    pub(super) unpinned: Option<PathBuf>,
 }
 
 impl PartitionStream for Hot {
@@ -49,12 +54,16 @@ impl PartitionStream for Hot {
             schema: Arc::clone(&self.schema),
         };
         let notes = Arc::clone(&self.notes);
+        let unpinned = self.unpinned.clone();
         // Unpacking a block takes milliseconds, and the disk may take longer.
         builder.spawn_blocking(move || {
             loop {
                 let block = match scan.step() {
                     Ok(Next::Block(block)) => block,
                     Ok(Next::Gap(gap)) => {
+                        if has_moved(unpinned.as_deref(), &gap)? {
+                            return Err(DataFusionError::External(Box::new(Outrun)));
+                        }
                         notes.missing(rows.shard, gap);
                         continue;
                     }
@@ -71,6 +80,13 @@ impl PartitionStream for Hot {
         });
         builder.build()
     }
+}
+
+/// Whether events that are not in the log any more are not missing but in another tier, which this query does not read.
+fn has_moved(unpinned: Option<&Path>, gap: &Range<u64>) -> Result<bool, DataFusionError> {
+    let Some(folder) = unpinned else { return Ok(false) };
+    let newest = Snapshot::open(folder).map_err(|error| DataFusionError::External(Box::new(error)))?;
+    Ok(newest.hot_from() > gap.start)
 }
 
 /// Makes rows of a block's events.

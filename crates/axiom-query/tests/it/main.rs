@@ -5,5 +5,6 @@ mod store;
 
 mod equal;
 mod limits;
+mod outrun;
 mod serve;
 mod table;
