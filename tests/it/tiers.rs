@@ -86,6 +86,41 @@ fn a_running_gateway_moves_events_on_and_everything_reads_them_there() {
 }
 
 #[test]
+fn a_store_that_is_named_while_the_gateway_runs_deletes_nothing() {
+    let archive = bed::scratch("archive");
+    let config = |more: &str| {
+        Config::new()
+            .stdio("everything", &servers::everything().command)
+            .events(&format!("dir = \"events\"\n{more}"))
+    };
+    let gateway = Gateway::start(&config("[events.retention]\nhot = \"1s\""));
+    let mut client = Stateless::new(&gateway.mcp());
+    let mut calls = 0;
+    // Calls go on until there are more warm files.
+    let mut until_more_is_warm = || {
+        let before = files(&gateway, "warm");
+        wait::until("more is warm", || {
+            client.call("everything__echo", &json!({ "message": "x" }));
+            calls += 1;
+            (files(&gateway, "warm") > before).then_some(())
+        });
+    };
+    until_more_is_warm();
+    gateway.rewrite(&config(&format!(
+        "store = \"file://{}\"\n[events.retention]\nhot = \"1s\"\nwarm = \"1s\"",
+        archive.display()
+    )));
+    gateway.stderr().wait("it says what it does", |line| {
+        line.contains("events.store needs a restart")
+    });
+    // Each time everything was looked at, with what is older than a second.
+    until_more_is_warm();
+    until_more_is_warm();
+    let found = rows(&gateway, &["events", "export", "--filter", "method=tools/call"]);
+    assert_eq!(found.len(), calls, "all of them are there");
+}
+
+#[test]
 fn holds_are_added_listed_and_removed_beside_a_running_gateway() {
     let config = Config::new()
         .stdio("everything", &servers::everything().command)

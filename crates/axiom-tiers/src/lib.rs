@@ -22,7 +22,7 @@ mod standing;
 pub mod workshop;
 
 pub use manifest::Snapshot;
-pub use plan::{Limits, Retention};
+pub use plan::{Deletion, Limits, Retention};
 pub use service::Service;
 pub use shelves::Shelves;
 pub use store::{Store, StoreOptions};

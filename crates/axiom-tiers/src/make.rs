@@ -1,4 +1,6 @@
 //! A warm file in the making: it has another name until all of it is on the disk and was read again.
+//!
+//! Its own name comes from its bytes, so there is one only when they are all written.
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -42,7 +44,6 @@ pub enum MakeError {
 pub(crate) struct Making {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
-    name: String,
     unfinished: PathBuf,
     writer: Writer<io::BufWriter<OnDisk>>,
     /// Of what was given to us, not of what was written.
@@ -56,19 +57,19 @@ pub(crate) struct Making {
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) object: Object,
+    pub(crate) summary: Summary,
 }
 
 impl Making {
-    /// Begins the file with this name for events with these offsets.
+    /// Begins a file for events with these offsets.
     pub(crate) fn begin(
         disk: &Arc<dyn Disk>,
         shard_folder: &Path,
-        name: String,
         shard: u16,
         offsets: Range<u64>,
     ) -> Result<Making, MakeError> {
         let folder = shard_folder.join(WARM);
-        let unfinished = folder.join(format!("{name}{UNFINISHED}"));
+        let unfinished = folder.join(format!("{}{UNFINISHED}", stem(&offsets)));
         let create = || {
             disk.create_folder(&folder)?;
             remove(disk.as_ref(), &unfinished)?;
@@ -94,7 +95,6 @@ impl Making {
         Ok(Making {
             disk: Arc::clone(disk),
             folder,
-            name,
             unfinished,
             writer,
             hash: EventsHash::new(),
@@ -172,17 +172,17 @@ impl Making {
                 path: unfinished,
             });
         }
+        let name = name_for(&self.offsets, &bytes_hash);
         if self.rows > 0 {
-            let name = summary_name(&self.name);
             save_summary(
                 self.disk.as_ref(),
                 &self.folder,
-                &name,
+                &summary_name(&name),
                 &self.summary,
                 self.offsets.clone(),
             );
         }
-        let path = self.folder.join(&self.name);
+        let path = self.folder.join(&name);
         self.disk.rename(&unfinished, &path).map_err(on("rename"))?;
         self.disk
             .sync_folder(&self.folder)
@@ -190,7 +190,7 @@ impl Making {
         Ok(Made {
             object: Object {
                 tier: Tier::Warm,
-                location: self.name,
+                location: name,
                 offsets: self.offsets,
                 rows: self.rows,
                 bytes,
@@ -202,21 +202,30 @@ impl Making {
                 hot_bytes: 0,
                 lost: Vec::new(),
             },
+            summary: self.summary,
         })
     }
 }
 
-/// `<first>-<end>.parquet`, as long as nobody has that name.
-pub(crate) fn name_for(offsets: &Range<u64>, is_taken: impl Fn(&str) -> bool) -> String {
-    let stem = format!("{:020}-{:020}", offsets.start, offsets.end);
-    let numbered = |n: u32| match n {
-        1 => format!("{stem}.parquet"),
-        n => format!("{stem}.{n}.parquet"),
-    };
-    (1..)
-        .map(numbered)
-        .find(|name| !is_taken(name))
-        .expect("there are more numbers than files")
+/// `<first>-<end>.<hash>.parquet`, the hash being the first 16 digits of the BLAKE3 of its bytes. So a name never means other
+/// bytes than it did before, to whoever remembers it: not after a crash, and not to another process.
+fn name_for(offsets: &Range<u64>, bytes_hash: &[u8; 32]) -> String {
+    format!("{}.{}.parquet", stem(offsets), digits(bytes_hash))
+}
+
+fn stem(offsets: &Range<u64>) -> String {
+    format!("{:020}-{:020}", offsets.start, offsets.end)
+}
+
+/// The first 16 digits of a hash.
+pub(crate) fn digits(bytes_hash: &[u8; 32]) -> String {
+    use std::fmt::Write as _;
+    let mut digits = String::with_capacity(16);
+    for byte in bytes_hash.iter().take(8) {
+        // A String takes everything.
+        let _written = write!(digits, "{byte:02x}").is_ok();
+    }
+    digits
 }
 
 /// The name of the summary of the file at this location.

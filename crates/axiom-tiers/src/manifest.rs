@@ -301,7 +301,7 @@ pub struct Snapshot {
     state: State,
     read: Read,
     /// `None` where the folder cannot be written.
-    _pin: Option<Pin>,
+    pin: Option<Pin>,
 }
 
 impl Snapshot {
@@ -327,7 +327,7 @@ impl Snapshot {
             folder: folder.to_owned(),
             state,
             read,
-            _pin: pin,
+            pin,
         })
     }
 
@@ -339,6 +339,11 @@ impl Snapshot {
     /// From this offset on events are in the log itself.
     pub fn hot_from(&self) -> u64 {
         self.state.hot_from
+    }
+
+    /// False where the folder cannot be written: then what it shows may be gone when it is read.
+    pub fn is_pinned(&self) -> bool {
+        self.pin.is_some()
     }
 
     pub fn state(&self) -> &State {

@@ -20,17 +20,18 @@ const SEAL_BYTES_MAX: u64 = 64 << 20;
 /// A file is not merged into one that is larger than this.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
-/// How long events stay where.
+/// How far the clock of a producer may be ahead of ours and still be believed.
+const AHEAD_MAX: Duration = Duration::from_secs(3600);
+
+/// How long events stay where. Only [`Retention::delete`] deletes: a limit of a tier says when events leave it for the next
+/// one, and where there is no next one they stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
     /// In the log. What is older, or more, becomes warm.
     pub hot: Limits,
-    /// On this machine. What is older, or more, goes to the object store; without one it is deleted.
+    /// On this machine. What is older, or more, goes to the object store; without one it stays here.
     pub warm: Limits,
-    /// In the object store. What is older, or more, is deleted.
-    pub cold: Limits,
-    /// How long events of a tenant are kept in all; in place of what deletes those of others.
-    pub tenants: BTreeMap<String, Duration>,
+    pub delete: Deletion,
 }
 
 /// What is not set has no limit.
@@ -38,6 +39,17 @@ pub struct Retention {
 pub struct Limits {
     pub age: Option<Duration>,
     pub bytes: Option<u64>,
+}
+
+/// Which files and objects are deleted, whatever tier they are in. What is not set deletes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Deletion {
+    /// Those that are older.
+    pub age: Option<Duration>,
+    /// The oldest, when all of them together have more.
+    pub bytes: Option<u64>,
+    /// For each of these tenants how old its events become, in place of `age`.
+    pub tenants: BTreeMap<String, Duration>,
 }
 
 impl Default for Retention {
@@ -49,8 +61,7 @@ impl Default for Retention {
                 bytes: Some(256 << 20),
             },
             warm: Limits::default(),
-            cold: Limits::default(),
-            tenants: BTreeMap::new(),
+            delete: Deletion::default(),
         }
     }
 }
@@ -65,12 +76,13 @@ pub(crate) enum Verdict {
     Thin(BTreeSet<String>),
 }
 
-/// How many of the oldest segments become a warm file now.
+/// How many of the oldest segments become a warm file now. One that a wrong clock has dated to come does not hold up others.
 pub(crate) fn to_seal(sealed: &[Sealed], hot: Limits, now: i64) -> usize {
     let mut left: u64 = sealed.iter().map(|segment| segment.bytes).sum();
     let mut run = 0;
     for (place, segment) in sealed.iter().enumerate() {
-        let is_old = hot.age.is_some_and(|age| segment.ended <= before(now, age));
+        let is_over = |age| segment.ended <= before(now, age) || is_to_come(segment.ended, now);
+        let is_old = hot.age.is_some_and(is_over);
         let is_much = hot.bytes.is_some_and(|bytes| left > bytes);
         if !is_old && !is_much {
             return place;
@@ -84,12 +96,16 @@ pub(crate) fn to_seal(sealed: &[Sealed], hot: Limits, now: i64) -> usize {
     sealed.len()
 }
 
-/// Which warm files become one: those of an hour that is over, then those of a day.
-pub(crate) fn to_merge(objects: &[Object], now: i64) -> Option<Range<usize>> {
+/// Which warm files become one: those of an hour that is over, then those of a day. Not those that are to be spared.
+pub(crate) fn to_merge(
+    objects: &[Object],
+    is_spared: impl Fn(&Object) -> bool,
+    now: i64,
+) -> Option<Range<usize>> {
     [HOUR, DAY].into_iter().find_map(|unit| {
         let mut from = 0;
         while from < objects.len() {
-            let run = run_of(&objects[from..], unit, now);
+            let run = run_of(&objects[from..], &is_spared, unit, now);
             if run > 1 {
                 return Some(from..from + run);
             }
@@ -100,7 +116,7 @@ pub(crate) fn to_merge(objects: &[Object], now: i64) -> Option<Range<usize>> {
 }
 
 /// How many of the first objects belong to the same past unit of time and fit into one file.
-fn run_of(objects: &[Object], unit: i64, now: i64) -> usize {
+fn run_of(objects: &[Object], is_spared: impl Fn(&Object) -> bool, unit: i64, now: i64) -> usize {
     let Some(first) = objects.first() else { return 0 };
     let when = first.began.div_euclid(unit);
     if when >= now.div_euclid(unit) {
@@ -109,48 +125,75 @@ fn run_of(objects: &[Object], unit: i64, now: i64) -> usize {
     let mut bytes = 0;
     let run = objects.iter().take_while(|object| {
         bytes += object.bytes;
-        object.tier == Tier::Warm && object.began.div_euclid(unit) == when && bytes <= FILE_BYTES_MAX
+        object.tier == Tier::Warm
+            && object.began.div_euclid(unit) == when
+            && bytes <= FILE_BYTES_MAX
+            && !is_spared(object)
     });
     run.count()
 }
 
-/// The warm file that goes to the object store next: the oldest one, if it is old enough or there are too many bytes.
-pub(crate) fn to_place(objects: &[Object], warm: Limits, now: i64) -> Option<&Object> {
-    let total: u64 = bytes_of(objects, Tier::Warm);
-    let oldest = objects.iter().find(|object| object.tier == Tier::Warm)?;
-    let is_old = warm.age.is_some_and(|age| oldest.time_max < before(now, age));
-    let is_much = warm.bytes.is_some_and(|bytes| total > bytes);
-    (is_old || is_much).then_some(oldest)
+/// The warm files that may go to the object store next, the oldest first: those that are old enough or, if there are too many
+/// bytes, any.
+pub(crate) fn to_place(objects: &[Object], warm: Limits, now: i64) -> Vec<&Object> {
+    let is_much = warm
+        .bytes
+        .is_some_and(|bytes| bytes_of(objects, Tier::Warm) > bytes);
+    let is_old = |place| {
+        warm.age
+            .is_some_and(|age| newest(objects, place, now) < before(now, age))
+    };
+    let places = 0..objects.len();
+    let due = places.filter(|place| objects[*place].tier == Tier::Warm && (is_much || is_old(*place)));
+    due.map(|place| &objects[place]).collect()
 }
 
-/// What deletes in the end: the last tier's limits.
-pub(crate) fn last(retention: &Retention, has_store: bool) -> (Tier, Limits) {
-    match has_store {
-        true => (Tier::Cold, retention.cold),
-        false => (Tier::Warm, retention.warm),
+/// When the newest event of an object happened, as far as it can be believed. A producer's clock may be wrong: what it dates
+/// to come was recorded before the log began what follows.
+fn newest(objects: &[Object], place: usize, now: i64) -> i64 {
+    let object = &objects[place];
+    if !is_to_come(object.time_max, now) {
+        return object.time_max;
+    }
+    let Some(next) = objects.get(place + 1) else {
+        // Nothing is known of its end, so it is as new as can be.
+        return now;
+    };
+    let times = [object.time_min, object.began, next.began].into_iter();
+    times.filter(|time| *time <= now).max().unwrap_or(now)
+}
+
+fn is_to_come(time: i64, now: i64) -> bool {
+    time > now.saturating_add(nanos(AHEAD_MAX))
+}
+
+/// What is to become of the object at this place by the age of its events, if that can be said without its summary.
+pub(crate) fn by_age(objects: &[Object], place: usize, delete: &Deletion, now: i64) -> Option<Verdict> {
+    let newest = newest(objects, place, now);
+    let is_over = |age: Duration| newest < before(now, age);
+    let mut ages = delete.tenants.values().copied();
+    let mut others = ages.clone();
+    match delete.age.map(is_over) {
+        Some(true) if ages.all(is_over) => Some(Verdict::Drop),
+        Some(true) => None,
+        _ if others.any(is_over) => None,
+        _ => Some(Verdict::Keep),
     }
 }
 
-/// Whether an object is so old that somebody's events in it may be over. Its summary must be asked.
-pub(crate) fn may_be_over(object: &Object, retention: &Retention, has_store: bool, now: i64) -> bool {
-    let ages = retention.tenants.values().copied();
-    let ages = ages.chain(last(retention, has_store).1.age);
-    ages.min().is_some_and(|age| object.time_max < before(now, age))
-}
-
-/// What is to become of an object by the age of its events.
-pub(crate) fn by_age(
-    object: &Object,
+/// What is to become of the object at this place by the age of its events.
+pub(crate) fn by_age_of(
+    objects: &[Object],
+    place: usize,
     summary: &Summary,
-    retention: &Retention,
-    has_store: bool,
+    delete: &Deletion,
     now: i64,
 ) -> Verdict {
-    let common = last(retention, has_store).1.age;
+    let newest = newest(objects, place, now);
     let shares = summary.tenants();
     let is_over = |tenant: &str| {
-        let age = retention.tenants.get(tenant).copied().or(common);
-        age.is_some_and(|age| object.time_max < before(now, age))
+        let age = delete.tenants.get(tenant).copied().or(delete.age);
+        age.is_some_and(|age| newest < before(now, age))
     };
     let over: BTreeSet<String> = shares
         .keys()
@@ -159,26 +202,32 @@ pub(crate) fn by_age(
         .collect();
     match over.len() {
         0 if !shares.is_empty() => Verdict::Keep,
-        0 if common.is_none_or(|age| object.time_max >= before(now, age)) => Verdict::Keep,
+        0 if delete.age.is_none_or(|age| newest >= before(now, age)) => Verdict::Keep,
         count if count == shares.len() => Verdict::Drop,
         _ => Verdict::Thin(over),
     }
 }
 
-/// The oldest objects that are too much for the last tier.
-pub(crate) fn too_much(objects: &[Object], retention: &Retention, has_store: bool) -> usize {
-    let (tier, limits) = last(retention, has_store);
-    let Some(most) = limits.bytes else { return 0 };
-    let mut left = bytes_of(objects, tier);
-    let mut count = 0;
-    for object in objects.iter().take_while(|object| object.tier == tier) {
-        if left <= most {
-            break;
-        }
+/// Places of the oldest objects that are too much, of those that can be deleted at all.
+pub(crate) fn too_much(
+    objects: &[Object],
+    delete: &Deletion,
+    is_in_reach: impl Fn(&Object) -> bool,
+) -> BTreeSet<usize> {
+    let Some(most) = delete.bytes else {
+        return BTreeSet::new();
+    };
+    let in_reach = objects
+        .iter()
+        .enumerate()
+        .filter(|(_, object)| is_in_reach(object));
+    let mut left: u64 = in_reach.clone().map(|(_, object)| object.bytes).sum();
+    let too_many = in_reach.take_while(|(_, object)| {
+        let is_too_much = left > most;
         left -= object.bytes;
-        count += 1;
-    }
-    count
+        is_too_much
+    });
+    too_many.map(|(place, _)| place).collect()
 }
 
 /// Whether an event must be kept.
@@ -222,7 +271,11 @@ pub(crate) fn bytes_of(objects: &[Object], tier: Tier) -> u64 {
 
 /// The time so long before now.
 fn before(now: i64, age: Duration) -> i64 {
-    now.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+    now.saturating_sub(nanos(age))
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

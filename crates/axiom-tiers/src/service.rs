@@ -11,10 +11,14 @@ use std::time::Duration;
 use axiom_events::writer::LOG_STREAM;
 use axiom_events::{Batch, Event, Format, Level, Log};
 
-use crate::manifest::{Object, Tier};
+use crate::manifest::{Hold, Object, State, Tier};
 use crate::plan::{self, Retention, Verdict};
-use crate::standing::{Looked, Standing};
+use crate::standing::Standing;
+use crate::store::StoreError;
 use crate::workshop::{WorkError, Workshop};
+use notes::{Failures, Held};
+
+mod notes;
 
 /// The kind of an event that says which events are not kept any more.
 pub const RETIRED_KIND: &str = "axiom.retired";
@@ -67,10 +71,11 @@ struct Orders {
 /// What remains between two looks.
 #[derive(Debug, Default)]
 struct Notes {
-    /// Objects of which everything is held, with the sequence of the newest hold: they need not be looked through again.
-    held: Vec<(String, u64)>,
-    /// Objects with events that stay whatever is over.
-    looked: Looked,
+    held: Held,
+    /// What failed with which objects, in each kind of work: the others are not held up by them.
+    merging: Failures,
+    placing: Failures,
+    retiring: Failures,
     /// The last failure, so that it is told once.
     failure: Option<String>,
     is_tidy: bool,
@@ -80,7 +85,7 @@ impl Service {
     /// # Errors
     /// When the system gives us no thread.
     pub fn start(workshop: Arc<Workshop>, log: Log, options: Options) -> io::Result<Service> {
-        tell_deletions(&options.retention, workshop.store().is_some());
+        tell(&options.retention, &workshop);
         let shared = Arc::new(Shared {
             workshop,
             log,
@@ -108,7 +113,7 @@ impl Service {
         if orders.options.retention == retention {
             return;
         }
-        tell_deletions(&retention, self.shared.workshop.store().is_some());
+        tell(&retention, &self.shared.workshop);
         orders.options.retention = retention;
         drop(orders);
         self.shared.changed.notify_all();
@@ -138,19 +143,34 @@ impl Drop for Service {
     }
 }
 
-/// Whoever lets events be deleted reads it in the log.
-fn tell_deletions(retention: &Retention, has_store: bool) {
-    let (tier, limits) = plan::last(retention, has_store);
-    if limits == plan::Limits::default() && retention.tenants.is_empty() {
-        return;
+/// Whoever lets events be deleted reads it in the log, and so does whoever waits for them to be moved or deleted in vain.
+fn tell(retention: &Retention, workshop: &Workshop) {
+    let Retention { warm, delete, .. } = retention;
+    if *delete != plan::Deletion::default() {
+        tracing::info!(
+            age_s = delete.age.map(|age| age.as_secs()),
+            bytes = delete.bytes,
+            tenants = delete.tenants.len(),
+            "events that are older, or more, are deleted"
+        );
     }
-    tracing::info!(
-        tier = ?tier,
-        age_s = limits.age.map(|age| age.as_secs()),
-        bytes = limits.bytes,
-        tenants = retention.tenants.len(),
-        "events that are older, or more, are deleted"
-    );
+    if workshop.store().is_none() && *warm != plan::Limits::default() {
+        tracing::warn!(
+            "there is no `events.store`: what is older, or more, than `events.retention.warm` says stays here"
+        );
+    }
+    let state = workshop.manifest().now();
+    let away = state
+        .objects
+        .iter()
+        .filter(|object| !workshop.is_in_reach(object));
+    let away = away.count();
+    if away > 0 {
+        tracing::warn!(
+            objects = away,
+            "cold events are in an object store that `events.store` does not name: they are neither read nor deleted"
+        );
+    }
 }
 
 /// One piece of what is due. False if there was none.
@@ -162,6 +182,7 @@ impl Shared {
         let mut notes = Notes::default();
         loop {
             let Some(options) = self.options() else { return };
+            notes.wait_at_first(options.pause_after_failure);
             let pause = match self.all_that_is_due(&options.retention, &mut notes) {
                 Ok(()) => {
                     if notes.failure.take().is_some() {
@@ -245,94 +266,143 @@ impl Shared {
             ..
         } = object;
         tracing::debug!(%location, rows, hot_bytes, bytes, "events became warm");
-        self.reclaim(retention, &mut Notes::default())?;
+        // What cannot be deleted now is told where only that is done, and is no reason to seal nothing more.
+        if let Err(error) = self.reclaim(retention, &mut Notes::default()) {
+            tracing::debug!(%error, "not everything was deleted that nobody reads any more");
+        }
         Ok(true)
     }
 
-    fn merge(&self, _: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+    fn merge(&self, _: &Retention, notes: &mut Notes) -> Result<bool, WorkError> {
         let state = self.workshop.manifest().now();
-        let Some(run) = plan::to_merge(&state.objects, axiom_core::time::unix_nanos()) else {
+        let is_spared = |object: &Object| notes.merging.is_waiting(object);
+        let Some(run) = plan::to_merge(&state.objects, is_spared, axiom_core::time::unix_nanos()) else {
             return Ok(false);
         };
         let objects = state.objects[run].to_vec();
         drop(state);
-        let merged = self.workshop.rewrite(&objects, |_| true, &[], "merged")?;
+        let merged = match self.workshop.rewrite(&objects, |_| true, &[], "merged") {
+            Ok(merged) => merged,
+            Err(error) => match objects.iter().find(|object| error.is_about(object)) {
+                // The others may do without it.
+                Some(object) => {
+                    notes.merging.wait(object, &error);
+                    notes.is_tidy = false;
+                    return Ok(true);
+                }
+                None => return Err(error),
+            },
+        };
         let location = merged.added.map(|object| object.location);
         tracing::debug!(files = objects.len(), into = location, "warm files were merged");
         Ok(true)
     }
 
-    fn place(&self, retention: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+    fn place(&self, retention: &Retention, notes: &mut Notes) -> Result<bool, WorkError> {
         if self.workshop.store().is_none() {
             return Ok(false);
         }
         let state = self.workshop.manifest().now();
-        let now = axiom_core::time::unix_nanos();
-        let Some(object) = plan::to_place(&state.objects, retention.warm, now).cloned() else {
+        let due = plan::to_place(&state.objects, retention.warm, axiom_core::time::unix_nanos());
+        let Some(object) = notes.placing.line_up(due).into_iter().next().cloned() else {
             return Ok(false);
         };
         drop(state);
-        let cold = self.workshop.place(&object)?;
-        tracing::debug!(from = %object.location, to = %cold.location, "events became cold");
-        Ok(true)
+        match self.workshop.place(&object) {
+            Ok(cold) => {
+                tracing::debug!(from = %object.location, to = %cold.location, "events became cold");
+                Ok(true)
+            }
+            Err(error) if error.is_about(&object) => {
+                notes.placing.wait(&object, &error);
+                Ok(true)
+            }
+            Err(error) => {
+                match error {
+                    // It costs an upload each time.
+                    WorkError::Store(StoreError::Different { .. }) => notes.placing.wait(&object, &error),
+                    _ => notes.placing.postpone(&object),
+                }
+                Err(error)
+            }
+        }
     }
 
     fn retire(&self, retention: &Retention, notes: &mut Notes) -> Result<bool, WorkError> {
         let state = self.workshop.manifest().refresh()?;
-        let now = axiom_core::time::unix_nanos();
-        let has_store = self.workshop.store().is_some();
-        let too_much = plan::too_much(&state.objects, retention, has_store);
-        for (place, object) in state.objects.iter().enumerate() {
-            let (verdict, why) = if place < too_much && object.tier == plan::last(retention, has_store).0 {
-                (Verdict::Drop, "there were more bytes than are kept")
-            } else if plan::may_be_over(object, retention, has_store, now) {
-                let summary = self.workshop.shelves().summary_of(object)?;
-                let verdict = plan::by_age(object, &summary, retention, has_store, now);
-                (verdict, "they were kept as long as they are kept")
-            } else {
+        notes.forget_all_but(&state.objects);
+        let is_in_reach = |object: &Object| self.workshop.is_in_reach(object);
+        let too_much = plan::too_much(&state.objects, &retention.delete, is_in_reach);
+        let objects = state.objects.iter().enumerate();
+        let objects = objects.filter(|(_, object)| is_in_reach(object)).collect();
+        let mut outcome = Ok(false);
+        let mut failed_in = Vec::new();
+        for (place, object) in notes.retiring.line_up_by(objects, |(_, object)| *object) {
+            if failed_in.contains(&object.tier) {
                 continue;
-            };
-            if verdict != Verdict::Keep && self.retire_one(object, &state.holds, &verdict, why, notes)? {
-                return Ok(true);
+            }
+            match self.retire_one(&state, place, too_much.contains(&place), retention, notes) {
+                Ok(false) => {}
+                Ok(true) => return Ok(true),
+                Err(error) if error.is_about(object) => {
+                    notes.retiring.wait(object, &error);
+                    notes.is_tidy = false;
+                }
+                // They would have to be decided anew.
+                Err(error @ (WorkError::Stopped | WorkError::Held | WorkError::Manifest(_))) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    notes.retiring.postpone(object);
+                    failed_in.push(object.tier);
+                    outcome = outcome.and(Err(error));
+                }
             }
         }
-        Ok(false)
+        outcome
     }
 
-    /// False if everything that is over in it is held.
+    /// False if nothing in it is over, or everything that is over is held.
     fn retire_one(
         &self,
-        object: &Object,
-        holds: &[crate::manifest::Hold],
-        verdict: &Verdict,
-        why: &str,
+        state: &State,
+        place: usize,
+        is_too_much: bool,
+        retention: &Retention,
         notes: &mut Notes,
     ) -> Result<bool, WorkError> {
-        let newest_hold = holds.iter().map(|hold| hold.id).max().unwrap_or_default();
-        let mark = |location: &str| (location.to_owned(), newest_hold);
-        if notes.held.contains(&mark(&object.location))
-            || notes.looked.is_recent(&object.location, verdict, newest_hold)
-        {
+        let object = &state.objects[place];
+        let (verdict, why) = if is_too_much {
+            (Verdict::Drop, "there were more bytes than are kept")
+        } else {
+            let now = axiom_core::time::unix_nanos();
+            let verdict = match plan::by_age(&state.objects, place, &retention.delete, now) {
+                Some(verdict) => verdict,
+                None => {
+                    let summary = self.workshop.shelves().summary_of(object)?;
+                    plan::by_age_of(&state.objects, place, &summary, &retention.delete, now)
+                }
+            };
+            (verdict, "they were kept as long as they are kept")
+        };
+        let holds = &state.holds;
+        if verdict == Verdict::Keep || notes.held.has(object, holds, &verdict) {
             return Ok(false);
         }
-        let summary = self.workshop.shelves().summary_of(object)?;
-        let standing = Standing::of(object, &summary, &self.log.reader().apart())?;
-        if standing.is_all_of(object) {
-            notes.looked.note(&object.location, verdict, newest_hold);
-            return Ok(false);
-        }
-        let is_held = plan::may_be_held(holds, object, &summary);
-        let is_over = |tenant: &str| match verdict {
+        let is_over = |tenant: &str| match &verdict {
             Verdict::Keep => false,
             Verdict::Drop => true,
             Verdict::Thin(tenants) => tenants.contains(tenant),
         };
-        let (retired, added) = if *verdict == Verdict::Drop && !is_held && standing.is_empty() {
-            (
-                self.workshop
-                    .drop_whole(std::slice::from_ref(object), holds, why)?,
-                None,
-            )
+        let standing = self.standing(object)?;
+        if standing.is_all_of(object) {
+            notes.held.add(object, verdict);
+            return Ok(false);
+        }
+        let must_look = !standing.is_empty() || self.may_be_held(holds, object)?;
+        let retired = if verdict == Verdict::Drop && !must_look {
+            self.workshop
+                .drop_whole(std::slice::from_ref(object), holds, why)?
         } else {
             let rewritten = self.workshop.rewrite(
                 std::slice::from_ref(object),
@@ -344,21 +414,28 @@ impl Shared {
                 holds,
                 why,
             )?;
-            (rewritten.retired, rewritten.added)
+            rewritten.retired
         };
-        notes.held.retain(|(_, hold)| *hold == newest_hold);
-        let location = added.as_ref().map_or(&object.location, |added| &added.location);
-        if is_held {
-            notes.held.push(mark(location));
+        if retired == 0 {
+            notes.held.add(object, verdict);
+            return Ok(false);
         }
-        if !standing.is_empty() {
-            notes.looked.note(location, verdict, newest_hold);
+        tracing::info!(events = retired, from = %object.location, why, "events were retired");
+        self.record(object, retired, why);
+        Ok(true)
+    }
+
+    fn standing(&self, object: &Object) -> Result<Standing, WorkError> {
+        let summary = self.workshop.shelves().summary_of(object)?;
+        Ok(Standing::of(object, &summary, &self.log.reader().apart())?)
+    }
+
+    fn may_be_held(&self, holds: &[Hold], object: &Object) -> Result<bool, WorkError> {
+        if holds.is_empty() {
+            return Ok(false);
         }
-        if retired > 0 {
-            tracing::info!(events = retired, from = %object.location, why, "events were retired");
-            self.record(object, retired, why);
-        }
-        Ok(retired > 0)
+        let summary = self.workshop.shelves().summary_of(object)?;
+        Ok(plan::may_be_held(holds, object, &summary))
     }
 
     /// Says in the log what is not kept any more.

@@ -1,5 +1,7 @@
 //! What the log's readers see of the older tiers.
 
+mod moved;
+
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -9,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axiom_events::archive::{Archive, Found, Missing, Piece, Shelf, Side, Summary, Wanted};
 use axiom_events::block::Unsound;
 use axiom_events::disk::{Disk, Machine};
-use axiom_events::{Block, ReadError};
+use axiom_events::{Block, ReadError, Recorded};
 
 use crate::file::{Events, File, FileError, Order, Source};
 use crate::make::{DiskSource, WARM, load_summary, save_summary, summary_name};
@@ -24,7 +26,7 @@ const SUMMARY_BYTES: usize = 64 << 20;
 /// The older tiers of a shard, for whoever reads it.
 #[derive(Debug)]
 pub struct Shelves {
-    origin: Origin,
+    origin: Arc<Origin>,
     files: Arc<Files>,
     /// The newest that was asked for.
     newest: Mutex<Option<Arc<Standing>>>,
@@ -59,6 +61,7 @@ struct Standing {
     shown: Shown,
     pieces: Vec<Piece>,
     files: Arc<Files>,
+    origin: Arc<Origin>,
 }
 
 #[derive(Debug)]
@@ -89,6 +92,11 @@ pub enum ObjectError {
     Other { location: String },
     #[error("{location} has events that do not fit together: {source}")]
     Unsound { location: String, source: Unsound },
+    #[error("{location} is not there, and nothing says where its events are now: {source}")]
+    Unknown { location: String, source: ManifestError },
+    /// Only who reads without a pin is told so.
+    #[error("{location} was replaced while it was read, and again what replaced it\nhint: try again")]
+    Outrun { location: String },
 }
 
 /// An object, and whether it is what it should be.
@@ -107,7 +115,7 @@ impl Shelves {
         store: Option<Arc<Store>>,
     ) -> Shelves {
         Shelves {
-            origin: Origin::Manifest(manifest),
+            origin: Arc::new(Origin::Manifest(manifest)),
             files: Arc::new(Files::new(disk, folder, store)),
             newest: Mutex::default(),
         }
@@ -120,10 +128,10 @@ impl Shelves {
     pub fn open(folder: &Path, store: Option<Arc<Store>>) -> Result<Shelves, ManifestError> {
         let snapshot = Snapshot::open(folder)?;
         Ok(Shelves {
-            origin: Origin::Folder {
+            origin: Arc::new(Origin::Folder {
                 folder: folder.to_owned(),
                 snapshot: Mutex::new(Arc::new(snapshot)),
-            },
+            }),
             files: Arc::new(Files::new(Arc::new(Machine), folder, store)),
             newest: Mutex::default(),
         })
@@ -139,20 +147,31 @@ impl Shelves {
 
     /// Reads every object and compares it with what the manifest says of it.
     pub fn prove(&self) -> Vec<Proof> {
-        let shown = self.shown();
-        let objects = shown.state().objects.iter().cloned();
-        let prove = |object: Object| Proof {
-            outcome: self.files.prove(&object),
-            object,
+        let prove = |object: &Object| Proof {
+            outcome: self.files.prove(object),
+            object: object.clone(),
         };
-        objects.map(prove).collect()
-    }
-
-    fn shown(&self) -> Shown {
-        match &self.origin {
-            Origin::Manifest(manifest) => Shown::State(manifest.now()),
-            Origin::Folder { snapshot, .. } => Shown::Snapshot(Arc::clone(&lock(snapshot))),
+        let shown = self.origin.shown();
+        let mut proofs: Vec<Proof> = shown.state().objects.iter().map(prove).collect();
+        let is_vanished = |proof: &Proof| matches!(proof.outcome, Err(ObjectError::Vanished { .. }));
+        if proofs.iter().any(is_vanished) && self.origin.refresh().is_ok() {
+            // Without a pin something else may have taken its place meanwhile.
+            let shown = self.origin.shown();
+            let objects = &shown.state().objects;
+            let is_shown = |proof: &Proof| {
+                objects
+                    .iter()
+                    .any(|object| object.location == proof.object.location)
+            };
+            proofs.retain(|proof| !is_vanished(proof) || is_shown(proof));
+            let is_proved = |object: &Object| {
+                let mut proved = proofs.iter();
+                proved.any(|proof| proof.object.location == object.location)
+            };
+            let new: Vec<&Object> = objects.iter().filter(|object| !is_proved(object)).collect();
+            proofs.extend(new.into_iter().map(prove));
         }
+        proofs
     }
 
     pub(crate) fn files(&self) -> &Arc<Files> {
@@ -162,7 +181,7 @@ impl Shelves {
 
 impl Archive for Shelves {
     fn shelf(&self) -> Arc<dyn Shelf> {
-        let shown = self.shown();
+        let shown = self.origin.shown();
         let mut newest = lock(&self.newest);
         if let Some(standing) = newest.as_ref().filter(|standing| standing.shown.is(&shown)) {
             return Arc::clone(standing) as Arc<dyn Shelf>;
@@ -175,26 +194,40 @@ impl Archive for Shelves {
             pieces: pieces.collect(),
             shown,
             files: Arc::clone(&self.files),
+            origin: Arc::clone(&self.origin),
         });
         *newest = Some(Arc::clone(&standing));
         standing
     }
 
     fn refresh(&self) -> Result<(), ReadError> {
-        let failed = |error: ManifestError| ReadError::Archive {
+        self.origin.refresh().map_err(|error| ReadError::Archive {
             reason: error.to_string(),
-        };
-        match &self.origin {
-            Origin::Manifest(manifest) => drop(manifest.refresh().map_err(failed)?),
+        })?;
+        // What was shown before is pinned no longer.
+        drop(self.shelf());
+        Ok(())
+    }
+}
+
+impl Origin {
+    fn shown(&self) -> Shown {
+        match self {
+            Origin::Manifest(manifest) => Shown::State(manifest.now()),
+            Origin::Folder { snapshot, .. } => Shown::Snapshot(Arc::clone(&lock(snapshot))),
+        }
+    }
+
+    fn refresh(&self) -> Result<(), ManifestError> {
+        match self {
+            Origin::Manifest(manifest) => drop(manifest.refresh()?),
             Origin::Folder { folder, snapshot } => {
                 let known = Arc::clone(&lock(snapshot));
-                if known.is_outdated().map_err(failed)? {
-                    *lock(snapshot) = Arc::new(Snapshot::open(folder).map_err(failed)?);
+                if known.is_outdated()? {
+                    *lock(snapshot) = Arc::new(Snapshot::open(folder)?);
                 }
             }
         }
-        // What was shown before is pinned no longer.
-        drop(self.shelf());
         Ok(())
     }
 }
@@ -222,57 +255,6 @@ impl Standing {
         let place = objects.partition_point(|object| object.offsets.start < piece.offsets.start);
         &objects[place]
     }
-
-    /// The events of a row group around an offset, or why there is none.
-    fn look(&self, object: &Object, offset: u64) -> Result<Found, ObjectError> {
-        if let Some(lost) = object.lost.iter().find(|lost| lost.contains(&offset)) {
-            return Ok(Found::Gap(offset..lost.end, Missing::Lost));
-        }
-        // What was lost inside of a row group is a gap, too, so the group is cut there.
-        let before = object
-            .lost
-            .iter()
-            .map(|lost| lost.end)
-            .filter(|end| *end <= offset);
-        let behind = object
-            .lost
-            .iter()
-            .map(|lost| lost.start)
-            .filter(|start| *start > offset);
-        let from = before.max().unwrap_or(object.offsets.start);
-        let to = behind.min().unwrap_or(object.offsets.end);
-        let file = self.files.open(object)?;
-        let place = file.groups().partition_point(|group| group.offsets.end <= offset);
-        let Some(group) = file.groups().get(place).filter(|group| group.offsets.start < to) else {
-            return Ok(Found::Gap(offset..to, Missing::Retired));
-        };
-        if group.offsets.start > offset {
-            return Ok(Found::Gap(offset..group.offsets.start, Missing::Retired));
-        }
-        let offsets = group.offsets.start.max(from)..group.offsets.end.min(to);
-        let events = file
-            .group(place)
-            .map_err(|error| self.files.failed(object, error))?;
-        let events = events
-            .iter()
-            .filter(|recorded| offsets.contains(&recorded.offset));
-        let block = Block::gather(offsets.clone(), events).map_err(|source| ObjectError::Unsound {
-            location: object.location.clone(),
-            source,
-        })?;
-        Ok(Found::Block(block))
-    }
-
-    fn gathered(&self, object: &Object, events: &Events, order: Order) -> Result<Block, ReadError> {
-        let offsets = object.offsets.clone();
-        let block = match order {
-            Order::Ascending => Block::gather(offsets, events.iter()),
-            Order::Descending => Block::gather(offsets, events.iter().rev()),
-        };
-        block.map_err(|source| ReadError::Archive {
-            reason: format!("{}: {source}", object.location),
-        })
-    }
 }
 
 impl Shelf for Standing {
@@ -286,18 +268,14 @@ impl Shelf for Standing {
 
     fn at(&self, piece: &Piece, offset: u64) -> Result<Found, ReadError> {
         let object = self.object(piece);
-        match self.look(object, offset) {
-            Ok(found) => Ok(found),
-            Err(error) if error.is_final() => {
-                tracing::error!(%error, "archived events cannot be read");
-                let rest = self
-                    .files
-                    .group_around(object, offset)
-                    .map_or(object.offsets.end, |group| group.end);
-                Ok(Found::Gap(offset..rest, Missing::Lost))
-            }
-            Err(error) => Err(error.into()),
-        }
+        let found = match self.files.at(object, offset) {
+            Err(ObjectError::Vanished { .. }) => match self.moved(object)? {
+                Some(moved) => moved.at(offset),
+                None => self.files.missing(object, offset, ObjectError::vanished(object)),
+            },
+            found => found,
+        };
+        Ok(found?)
     }
 
     fn task(
@@ -308,15 +286,18 @@ impl Shelf for Standing {
         wanted: Wanted,
     ) -> Result<Block, ReadError> {
         let object = self.object(piece);
-        let order = order_of(wanted.end);
-        let events = if self.summary(piece)?.has_task(task) {
-            let file = self.files.open(object)?;
-            let found = file.task(task, offsets, wanted.count_max, order);
-            found.map_err(|error| self.files.failed(object, error))?
-        } else {
-            Events::default()
+        let ours = offsets.clone();
+        let here = || -> Result<Block, ObjectError> {
+            let has = self.files.summary(object)?.has_task(task);
+            let found = |file: File, order| file.task(task, ours, wanted.count_max, order);
+            self.files.block(object, has, wanted, found)
         };
-        self.gathered(object, &events, order)
+        match here() {
+            Err(ObjectError::Vanished { .. }) if let Some(moved) = self.moved(object)? => {
+                Ok(moved.task(task, offsets, wanted)?)
+            }
+            block => Ok(block?),
+        }
     }
 
     fn stream(
@@ -327,21 +308,29 @@ impl Shelf for Standing {
         wanted: Wanted,
     ) -> Result<Block, ReadError> {
         let object = self.object(piece);
-        let order = order_of(wanted.end);
-        let here = self.summary(piece)?.versions(stream);
-        let is_here = here.is_some_and(|here| here.start < versions.end && versions.start < here.end);
-        let events = if is_here {
-            let file = self.files.open(object)?;
-            let found = file.stream(stream, versions, wanted.count_max, order);
-            found.map_err(|error| self.files.failed(object, error))?
-        } else {
-            Events::default()
+        let ours = versions.clone();
+        let here = || -> Result<Block, ObjectError> {
+            let here = self.files.summary(object)?.versions(stream);
+            let has = here.is_some_and(|here| here.start < ours.end && ours.start < here.end);
+            let found = |file: File, order| file.stream(stream, ours, wanted.count_max, order);
+            self.files.block(object, has, wanted, found)
         };
-        self.gathered(object, &events, order)
+        match here() {
+            Err(ObjectError::Vanished { .. }) if let Some(moved) = self.moved(object)? => {
+                Ok(moved.stream(stream, versions, wanted)?)
+            }
+            block => Ok(block?),
+        }
     }
 
     fn summary(&self, piece: &Piece) -> Result<Arc<Summary>, ReadError> {
-        Ok(self.files.summary(self.object(piece))?)
+        let object = self.object(piece);
+        match self.files.summary(object) {
+            Err(ObjectError::Vanished { .. }) if let Some(moved) = self.moved(object)? => {
+                Ok(moved.summary()?)
+            }
+            summary => Ok(summary?),
+        }
     }
 }
 
@@ -383,6 +372,79 @@ impl Files {
             return Err(ObjectError::Other { location });
         }
         Ok(())
+    }
+
+    /// What is around an offset. What is damaged is a gap; whether what is not there is one depends on where it should be.
+    fn at(&self, object: &Object, offset: u64) -> Result<Found, ObjectError> {
+        match self.look(object, offset) {
+            Err(error) if error.is_final() && !matches!(error, ObjectError::Vanished { .. }) => {
+                self.missing(object, offset, error)
+            }
+            found => found,
+        }
+    }
+
+    /// The gap of what cannot be read for good.
+    fn missing(&self, object: &Object, offset: u64, error: ObjectError) -> Result<Found, ObjectError> {
+        tracing::error!(%error, "archived events cannot be read");
+        let rest = self
+            .group_around(object, offset)
+            .map_or(object.offsets.end, |group| group.end);
+        Ok(Found::Gap(offset..rest, Missing::Lost))
+    }
+
+    /// The events of a row group around an offset, or why there is none.
+    fn look(&self, object: &Object, offset: u64) -> Result<Found, ObjectError> {
+        if let Some(lost) = object.lost.iter().find(|lost| lost.contains(&offset)) {
+            return Ok(Found::Gap(offset..lost.end, Missing::Lost));
+        }
+        // What was lost inside of a row group is a gap, too, so the group is cut there.
+        let before = object
+            .lost
+            .iter()
+            .map(|lost| lost.end)
+            .filter(|end| *end <= offset);
+        let behind = object
+            .lost
+            .iter()
+            .map(|lost| lost.start)
+            .filter(|start| *start > offset);
+        let from = before.max().unwrap_or(object.offsets.start);
+        let to = behind.min().unwrap_or(object.offsets.end);
+        let file = self.open(object)?;
+        let place = file.groups().partition_point(|group| group.offsets.end <= offset);
+        let Some(group) = file.groups().get(place).filter(|group| group.offsets.start < to) else {
+            return Ok(Found::Gap(offset..to, Missing::Retired));
+        };
+        if group.offsets.start > offset {
+            return Ok(Found::Gap(offset..group.offsets.start, Missing::Retired));
+        }
+        let offsets = group.offsets.start.max(from)..group.offsets.end.min(to);
+        let events = file.group(place).map_err(|error| self.failed(object, error))?;
+        let events = events
+            .iter()
+            .filter(|recorded| offsets.contains(&recorded.offset));
+        let block = Block::gather(offsets.clone(), events).map_err(|source| ObjectError::Unsound {
+            location: object.location.clone(),
+            source,
+        })?;
+        Ok(Found::Block(block))
+    }
+
+    /// A block of what was found in an object, if there is anything to be found.
+    fn block(
+        &self,
+        object: &Object,
+        has: bool,
+        wanted: Wanted,
+        find: impl FnOnce(File, Order) -> Result<Events, FileError>,
+    ) -> Result<Block, ObjectError> {
+        let order = order_of(wanted.end);
+        let events = match has {
+            true => find(self.open(object)?, order).map_err(|error| self.failed(object, error))?,
+            false => Events::default(),
+        };
+        gathered(object, object.offsets.clone(), events.iter(), order)
     }
 
     pub(crate) fn open(&self, object: &Object) -> Result<File, ObjectError> {
@@ -492,7 +554,7 @@ impl Files {
 }
 
 impl ObjectError {
-    fn of(location: &str, source: io::Error) -> ObjectError {
+    pub(crate) fn of(location: &str, source: io::Error) -> ObjectError {
         let location = location.to_owned();
         match source.kind() {
             io::ErrorKind::NotFound => ObjectError::Vanished { location },
@@ -500,9 +562,34 @@ impl ObjectError {
         }
     }
 
+    fn vanished(object: &Object) -> ObjectError {
+        let location = object.location.clone();
+        ObjectError::Vanished { location }
+    }
+
+    /// What it is about.
+    pub fn location(&self) -> &str {
+        match self {
+            ObjectError::NoStore { location }
+            | ObjectError::Away { location, .. }
+            | ObjectError::Vanished { location }
+            | ObjectError::Damaged { location, .. }
+            | ObjectError::Other { location }
+            | ObjectError::Unsound { location, .. }
+            | ObjectError::Unknown { location, .. }
+            | ObjectError::Outrun { location } => location,
+        }
+    }
+
     /// Whether trying again is of no use.
     pub fn is_final(&self) -> bool {
-        !matches!(self, ObjectError::Away { .. } | ObjectError::NoStore { .. })
+        !matches!(
+            self,
+            ObjectError::Away { .. }
+                | ObjectError::NoStore { .. }
+                | ObjectError::Unknown { .. }
+                | ObjectError::Outrun { .. }
+        )
     }
 }
 
@@ -512,6 +599,23 @@ impl From<ObjectError> for ReadError {
             reason: error.to_string(),
         }
     }
+}
+
+/// Events as a block, whichever way they were found.
+fn gathered<'a>(
+    object: &Object,
+    offsets: Range<u64>,
+    events: impl DoubleEndedIterator<Item = Recorded<'a>>,
+    order: Order,
+) -> Result<Block, ObjectError> {
+    let block = match order {
+        Order::Ascending => Block::gather(offsets, events),
+        Order::Descending => Block::gather(offsets, events.rev()),
+    };
+    block.map_err(|source| ObjectError::Unsound {
+        location: object.location.clone(),
+        source,
+    })
 }
 
 fn order_of(end: Side) -> Order {

@@ -4,18 +4,12 @@
 //! come to, which steps of a saga are to be undone. Nothing else says it, and it is as new as what it stands for was the last
 //! time that it changed, however long ago that is. Older ones of the same stream go like all others.
 
-use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use axiom_core::time::{self, Instant};
 use axiom_events::archive::Summary;
 use axiom_events::{ReadError, Reader, Recorded};
 
 use crate::manifest::Object;
-use crate::plan::Verdict;
-
-/// How long an object with such events is left alone: their streams may have newer ones by then.
-const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Those events of an object.
 #[derive(Debug, Default)]
@@ -49,25 +43,5 @@ impl Standing {
     /// Whether the object has no other events.
     pub(crate) fn is_all_of(&self, object: &Object) -> bool {
         self.offsets.len() as u64 == object.rows
-    }
-}
-
-/// When objects were looked through that have such events, by their locations; with what verdict, and with which hold as the
-/// newest.
-#[derive(Debug, Default)]
-pub(crate) struct Looked(HashMap<String, (Verdict, u64, Instant)>);
-
-impl Looked {
-    /// Whether this was found not long ago to have nothing more that may go.
-    pub(crate) fn is_recent(&self, location: &str, verdict: &Verdict, newest_hold: u64) -> bool {
-        self.0.get(location).is_some_and(|(was, hold, when)| {
-            (was, *hold) == (verdict, newest_hold) && when.elapsed() < LOOK_AGAIN
-        })
-    }
-
-    pub(crate) fn note(&mut self, location: &str, verdict: &Verdict, newest_hold: u64) {
-        self.0.retain(|_, (_, _, when)| when.elapsed() < LOOK_AGAIN);
-        let looked = (verdict.clone(), newest_hold, time::now());
-        self.0.insert(location.to_owned(), looked);
     }
 }

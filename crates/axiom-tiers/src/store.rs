@@ -22,6 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::file::Source;
+use crate::make::digits;
 use cache::Cache;
 
 /// A request to the store may take so long, with everything that is tried again.
@@ -168,17 +169,16 @@ impl Store {
 
     /// The location that bytes with this hash will have.
     pub fn location(&self, shard: u16, offsets: &Range<u64>, bytes_hash: &[u8; 32]) -> String {
-        use fmt::Write as _;
-        let mut hash = String::new();
-        for byte in bytes_hash.iter().take(8) {
-            // A String takes everything.
-            let _written = write!(hash, "{byte:02x}").is_ok();
-        }
-        let (first, end) = (offsets.start, offsets.end);
+        let (first, end, hash) = (offsets.start, offsets.end, digits(bytes_hash));
         format!(
             "{}/shard-{shard:05}/{first:020}-{end:020}-{hash}.parquet",
             self.base
         )
+    }
+
+    /// Whether a location is in this store, and not in another one.
+    pub fn has(&self, location: &str) -> bool {
+        self.key(location).is_ok()
     }
 
     /// Puts a file there and reads it back. Afterwards it is there, whole: nothing else is success.

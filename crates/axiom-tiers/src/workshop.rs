@@ -7,18 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axiom_events::archive::Archive as _;
+use axiom_events::archive::{Archive as _, Summary};
 use axiom_events::disk::{Access, Disk};
 use axiom_events::{Block, Log, Next, ReadError, Recorded, Sealed};
 
-use crate::file::EventsHash;
-use crate::make::{Made, MakeError, Making, SUMMARY, UNFINISHED, WARM, name_for, save_summary, summary_name};
+use crate::file::{EventsHash, FileError, Source};
+use crate::make::{Made, MakeError, Making, SUMMARY, UNFINISHED, WARM, save_summary, summary_name};
 use crate::manifest::{Change, Hold, Manifest, ManifestError, Object, Tier, remove};
 use crate::shelves::{ObjectError, Shelves};
 use crate::store::{Store, StoreError};
 
 /// What records of the manifest say made them.
 pub(crate) const BY: &str = "axiom";
+
+/// A file is read in pieces of this size where only its bytes count.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// The tiers of one shard, for the process that has its log open.
 #[derive(Debug)]
@@ -61,6 +64,20 @@ pub enum WorkError {
     Stopped,
 }
 
+impl WorkError {
+    /// Whether it is about this object alone, so that others may fare better.
+    pub(crate) fn is_about(&self, object: &Object) -> bool {
+        match self {
+            // A place on this disk that cannot be read says nothing about the others; a store that does not answer does.
+            WorkError::Object(error) => {
+                error.location() == object.location && (object.tier == Tier::Warm || error.is_final())
+            }
+            WorkError::Changed { location } => *location == object.location,
+            _ => false,
+        }
+    }
+}
+
 impl Workshop {
     /// # Errors
     /// When the manifest cannot be read.
@@ -96,6 +113,15 @@ impl Workshop {
         self.store.as_ref()
     }
 
+    /// Whether an object can be read and deleted from here: a cold one is in the store that is configured, and in no other.
+    pub(crate) fn is_in_reach(&self, object: &Object) -> bool {
+        object.tier == Tier::Warm || self.store_of(&object.location).is_some()
+    }
+
+    fn store_of(&self, location: &str) -> Option<&Arc<Store>> {
+        self.store.as_ref().filter(|store| store.has(location))
+    }
+
     /// What is being done ends soon with [`WorkError::Stopped`].
     pub fn stop(&self) {
         self.is_stopped.store(true, Ordering::Relaxed);
@@ -121,8 +147,7 @@ impl Workshop {
         if offsets.is_empty() {
             return Ok(None);
         }
-        let name = self.free_name(&offsets)?;
-        let mut making = self.begin(name, offsets.clone())?;
+        let mut making = self.begin(offsets.clone())?;
         let lost = match self.copy_hot(log, &offsets, &mut making) {
             Ok(lost) => lost,
             Err(error) => {
@@ -130,7 +155,7 @@ impl Workshop {
                 return Err(error);
             }
         };
-        let Made { mut object } = making.finish()?;
+        let Made { mut object, .. } = making.finish()?;
         object.began = first.created;
         object.hot_bytes = segments.iter().map(|segment| segment.bytes).sum();
         object.lost = lost;
@@ -196,8 +221,7 @@ impl Workshop {
             return Ok(Rewritten::default());
         };
         let offsets = first.offsets.start..last.offsets.end;
-        let name = self.free_name(&offsets)?;
-        let mut making = self.begin(name, offsets)?;
+        let mut making = self.begin(offsets)?;
         let mut rows = 0;
         for object in objects {
             match self.copy(object, &keep, &mut making) {
@@ -218,12 +242,12 @@ impl Workshop {
             making.abandon();
             None
         } else {
-            let Made { mut object } = making.finish()?;
+            let Made { mut object, summary } = making.finish()?;
             object.began = first.began;
             object.hot_bytes = objects.iter().map(|object| object.hot_bytes).sum();
             object.lost = objects.iter().flat_map(|object| object.lost.clone()).collect();
             Some(match objects.iter().all(|object| object.tier == Tier::Cold) {
-                true => self.upload(object)?,
+                true => self.upload(object, &summary)?,
                 false => object,
             })
         };
@@ -285,7 +309,9 @@ impl Workshop {
     /// # Errors
     /// Then it is warm as before.
     pub fn place(&self, object: &Object) -> Result<Object, WorkError> {
-        let cold = self.upload(object.clone())?;
+        self.prove_bytes(object)?;
+        let summary = self.shelves.files().summary(object)?;
+        let cold = self.upload(object.clone(), &summary)?;
         self.replace(
             std::slice::from_ref(object),
             Some(cold.clone()),
@@ -296,8 +322,40 @@ impl Workshop {
         Ok(cold)
     }
 
-    /// Uploads a local file. Nothing shows the new object yet: if nothing comes of it, it is garbage.
-    fn upload(&self, object: Object) -> Result<Object, WorkError> {
+    /// Before a file is uploaded: what the disk has made of it would come back from the store as it went there.
+    fn prove_bytes(&self, object: &Object) -> Result<(), WorkError> {
+        let location = &object.location;
+        let source = self.shelves.files().source(object)?;
+        let hash = self.bytes_hash(source.as_ref());
+        let hash = hash?.map_err(|source| ObjectError::of(location, source))?;
+        if hash != object.bytes_hash {
+            let bytes = 0..source.bytes();
+            return Err(WorkError::Object(ObjectError::Damaged {
+                location: location.clone(),
+                source: FileError::Damaged { bytes },
+            }));
+        }
+        Ok(())
+    }
+
+    /// BLAKE3 over a file's bytes.
+    fn bytes_hash(&self, source: &dyn Source) -> Result<std::io::Result<[u8; 32]>, WorkError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut at = 0;
+        while at < source.bytes() {
+            self.go_on()?;
+            let to = source.bytes().min(at + PIECE_BYTES);
+            match source.read(at..to) {
+                Ok(piece) => hasher.update(&piece),
+                Err(error) => return Ok(Err(error)),
+            };
+            at = to;
+        }
+        Ok(Ok(*hasher.finalize().as_bytes()))
+    }
+
+    /// Uploads a local file with this summary. Nothing shows the new object yet: if nothing comes of it, it is garbage.
+    fn upload(&self, object: Object, summary: &Summary) -> Result<Object, WorkError> {
         let Some(store) = &self.store else {
             let location = object.location;
             return Err(ObjectError::NoStore { location }.into());
@@ -313,14 +371,13 @@ impl Workshop {
         let location = store.location(self.shard, &object.offsets, &object.bytes_hash);
         self.go_on()?;
         store.put(&location, files.source(&object)?.as_ref(), object.bytes_hash)?;
-        let summary = files.summary(&object)?;
         let folder = self.folder.join(WARM);
         let name = summary_name(&location);
         save_summary(
             self.disk.as_ref(),
             &folder,
             &name,
-            &summary,
+            summary,
             object.offsets.clone(),
         );
         Ok(Object {
@@ -364,6 +421,7 @@ impl Workshop {
         let bytes = log.reclaim(floor.hot_from)?;
         let state = self.manifest.now();
         let mut deleted = Vec::new();
+        let mut is_away = false;
         let mut outcome = Ok(());
         for garbage in state
             .garbage
@@ -371,8 +429,9 @@ impl Workshop {
             .filter(|garbage| garbage.since <= floor.sequence)
         {
             let location = &garbage.location;
-            let removed = match (garbage.tier, &self.store) {
+            let removed = match (garbage.tier, self.store_of(location)) {
                 (Tier::Warm, _) => self.remove_warm(location),
+                (Tier::Cold, Some(_)) if is_away => continue,
                 (Tier::Cold, Some(store)) => store.remove(location).map_err(WorkError::from),
                 // There it stays until somebody says again where it is.
                 (Tier::Cold, None) => continue,
@@ -380,7 +439,11 @@ impl Workshop {
             self.shelves.files().forget(location);
             match removed.and_then(|()| self.remove_warm_file(&summary_name(location))) {
                 Ok(()) => deleted.push(location.clone()),
-                Err(error) => outcome = Err(error),
+                Err(error) => {
+                    // It takes its time not to answer.
+                    is_away |= matches!(error, WorkError::Store(StoreError::Away { .. }));
+                    outcome = Err(error);
+                }
             }
         }
         drop(state);
@@ -393,7 +456,9 @@ impl Workshop {
         outcome.map(|()| (bytes, count))
     }
 
+    /// Removes a file of events, and what is remembered of it.
     fn remove_warm(&self, name: &str) -> Result<(), WorkError> {
+        self.shelves.files().forget(name);
         self.remove_warm_file(name)
     }
 
@@ -406,23 +471,8 @@ impl Workshop {
         })
     }
 
-    /// A name that no file has, not even one whose record failed: nobody knows whether that record is on the disk.
-    fn free_name(&self, offsets: &Range<u64>) -> Result<String, WorkError> {
-        let state = self.manifest.now();
-        let names = self.warm_names()?;
-        Ok(name_for(offsets, |name| {
-            state.is_known(name) || names.iter().any(|there| there == name)
-        }))
-    }
-
-    fn begin(&self, name: String, offsets: Range<u64>) -> Result<Making, WorkError> {
-        Ok(Making::begin(
-            &self.disk,
-            &self.folder,
-            name,
-            self.shard,
-            offsets,
-        )?)
+    fn begin(&self, offsets: Range<u64>) -> Result<Making, WorkError> {
+        Ok(Making::begin(&self.disk, &self.folder, self.shard, offsets)?)
     }
 
     /// Puts in order what a crash or a failure has left: files that no record names. A file of events that are nowhere else is taken
@@ -449,7 +499,7 @@ impl Workshop {
         orphans.sort_by_key(|(offsets, _)| offsets.start);
         for (offsets, name) in orphans {
             if self.is_elsewhere(log, &offsets)? {
-                self.remove_warm_file(name)?;
+                self.remove_warm(name)?;
                 self.remove_warm_file(&summary_name(name))?;
             } else {
                 self.adopt(name, offsets)?;
@@ -473,7 +523,9 @@ impl Workshop {
         for name in self.warm_names()? {
             let is_copy =
                 offsets_of(&name).is_some_and(|offsets| cold.contains(&&offsets)) && !state.is_known(&name);
-            if is_copy || (name.ends_with(SUMMARY) && !known.contains(&name)) {
+            if is_copy {
+                self.remove_warm(&name)?;
+            } else if name.ends_with(SUMMARY) && !known.contains(&name) {
                 self.remove_warm_file(&name)?;
             }
         }
@@ -568,20 +620,13 @@ impl Workshop {
             let location = name.to_owned();
             return Err(WorkError::Changed { location });
         }
-        let mut hasher = blake3::Hasher::new();
-        let mut at = 0;
         object.bytes = source.bytes();
-        while at < object.bytes {
-            let to = object.bytes.min(at + (1 << 20));
-            let piece = source.read(at..to).map_err(|source| WorkError::Disk {
-                what: "read",
-                path: self.folder.join(WARM).join(name),
-                source,
-            })?;
-            hasher.update(&piece);
-            at = to;
-        }
-        object.bytes_hash = *hasher.finalize().as_bytes();
+        let hash = self.bytes_hash(source.as_ref())?;
+        object.bytes_hash = hash.map_err(|source| WorkError::Disk {
+            what: "read",
+            path: self.folder.join(WARM).join(name),
+            source,
+        })?;
         object.events_hash = file.events_hash();
         object.rows = file.rows();
         let groups = file.groups();

@@ -33,8 +33,9 @@ pub struct Reload {
     listen: SocketAddr,
     /// What the text asks for of events; of what needs a restart not always what is done.
     events: Option<EventsOptions>,
-    /// What of events that are no longer hot is in force, and who does it.
+    /// What of events that are no longer hot is in force, what the text asks for, and who does it.
     tiers: Tiers,
+    tiers_asked: Tiers,
     service: Option<Arc<Service>>,
 }
 
@@ -44,6 +45,7 @@ impl Reload {
         let listen = config.options.listen;
         Reload {
             events: config.options.events.clone(),
+            tiers_asked: config.tiers.clone(),
             tiers: config.tiers,
             service: None,
             path,
@@ -123,20 +125,28 @@ impl Reload {
         }
     }
 
-    /// How long events are kept changes at once, the object store with a restart. Says what is new.
+    /// How long events are kept changes at once, the object store with a restart. Who asks for another store has that one in
+    /// mind for all that is said of how long they are kept, so that waits for it. Says what is new.
     fn apply_tiers(&mut self, asked: Tiers) -> Vec<&'static str> {
-        let mut told = Vec::new();
-        if asked.retention != self.tiers.retention {
-            if let Some(service) = &self.service {
-                service.apply(asked.retention.clone());
-            }
-            told.push("changed events.retention");
-        }
+        let before = std::mem::replace(&mut self.tiers_asked, asked.clone());
         if asked.store != self.tiers.store {
-            told.push("events.store needs a restart");
+            let mut told = Vec::new();
+            if asked.store != before.store {
+                told.push("events.store needs a restart");
+            }
+            if asked != before && asked.retention != self.tiers.retention {
+                told.push("events.retention holds with events.store, from the restart on");
+            }
+            return told;
         }
-        self.tiers = asked;
-        told
+        if asked.retention == self.tiers.retention {
+            return Vec::new();
+        }
+        if let Some(service) = &self.service {
+            service.apply(asked.retention.clone());
+        }
+        self.tiers.retention = asked.retention;
+        vec!["changed events.retention"]
     }
 
     /// Takes of `events` what can change while events are recorded, and leaves the rest as it is. Says what was asked for

@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axiom_events::archive::Missing;
-use axiom_tiers::manifest::Tier;
-use axiom_tiers::{Store, StoreOptions};
+use axiom_tiers::manifest::{Object, Tier};
+use axiom_tiers::{Deletion, Limits, Retention, Store, StoreOptions};
 
+use crate::retention;
 use crate::world::{World, all, ask, expected};
 
 const EVENTS: u64 = 1500;
 
-fn store(folder: &Path) -> Arc<Store> {
+pub(crate) fn store(folder: &Path) -> Arc<Store> {
     let options = StoreOptions {
         url: format!("file://{}", folder.display()),
         ..StoreOptions::default()
@@ -95,6 +96,43 @@ fn cold_events_can_be_thinned_and_deleted_there() {
     world.workshop.reclaim(&world.log).unwrap();
     let shard = objects.path().join("shard-00000");
     assert_eq!(fs_err::read_dir(shard).unwrap().count(), 0);
+    world.log.close();
+}
+
+/// What another process counts, which has only the summaries on the disk to go by.
+fn count_of(world: &World, tenant: &str) -> u64 {
+    let totals = axiom_events::Totals {
+        tenant: Some(tenant),
+        ..axiom_events::Totals::default()
+    };
+    let counts = world.beside().totals(&totals).expect("it can be counted");
+    counts.iter().map(|(_, count)| count.events).sum()
+}
+
+#[test]
+fn what_was_thinned_twice_is_counted_as_it_is() {
+    let (folder, objects) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let world = cold(folder.path(), store(objects.path()));
+    let first = world.objects()[0].offsets.clone();
+    for (times, gone) in [&["acme"][..], &["acme", "globex"]].into_iter().enumerate() {
+        let is_kept = |tenant: &str| !gone.contains(&tenant);
+        world
+            .workshop
+            .rewrite(
+                &world.objects()[..1],
+                |recorded| is_kept(recorded.event.tenant),
+                &[],
+                "test",
+            )
+            .expect("it is rewritten");
+        world.workshop.reclaim(&world.log).unwrap();
+        for tenant in crate::world::TENANTS {
+            let left = crate::world::expected_of(EVENTS, |offset, event| {
+                event.tenant == tenant && (!first.contains(&offset) || is_kept(tenant))
+            });
+            assert_eq!(count_of(&world, tenant), left.count, "{tenant}, {times}");
+        }
+    }
     world.log.close();
 }
 
@@ -206,4 +244,65 @@ fn addresses_that_are_none_are_refused_with_a_reason() {
     let open = refused("s3://bucket", Some("http://store.example:9000"));
     assert!(open.contains("in the open"), "{open}");
     assert!(refused("s3://bucket", Some("nonsense")).contains("no URL"));
+}
+
+#[test]
+fn cold_events_stay_while_their_store_is_not_configured() {
+    let by_age = Deletion {
+        age: Some(retention::DAY),
+        ..Deletion::default()
+    };
+    let by_bytes = Deletion {
+        bytes: Some(1),
+        ..Deletion::default()
+    };
+    let another = tempfile::tempdir().unwrap();
+    for delete in [by_age, by_bytes] {
+        for configured in [None, Some(store(another.path()))] {
+            let retention = Retention {
+                delete: delete.clone(),
+                hot: Limits::default(),
+                ..Retention::default()
+            };
+            stay(&retention, configured);
+        }
+    }
+}
+
+/// Cold events by this retention, while another store or none is configured, and when theirs is again.
+fn stay(retention: &Retention, configured: Option<Arc<Store>>) {
+    let (folder, objects) = (
+        tempfile::tempdir().expect("there is room"),
+        tempfile::tempdir().expect("there is room"),
+    );
+    let disk = Arc::new(axiom_events::disk::Machine);
+    let theirs = store(objects.path());
+    let world = cold(folder.path(), Arc::clone(&theirs));
+    let cold: Vec<Object> = world.objects()[..2].to_vec();
+    world.log.close();
+    drop(world);
+
+    let world = World::on(Arc::clone(&disk) as _, folder.path(), configured);
+    let service = retention::service(&world, retention.clone());
+    // What is warm is deleted, though it comes behind them.
+    retention::wait_until("only what is out of reach is left", || world.objects() == cold);
+    retention::look_once_more(&world, retention, &service);
+    service.stop();
+    assert_eq!(world.objects()[..2], cold);
+    let garbage = world.workshop.manifest().now().garbage.clone();
+    assert!(
+        garbage.iter().all(|garbage| garbage.tier == Tier::Warm),
+        "none waits for being deleted: {garbage:?}"
+    );
+    world.log.close();
+    drop(world);
+
+    let world = World::on(disk, folder.path(), Some(theirs));
+    let service = retention::service(&world, retention.clone());
+    retention::wait_until("they are deleted there, as was said", || {
+        let there = fs_err::read_dir(objects.path().join("shard-00000"));
+        there.expect("it is there").count() == 0
+    });
+    service.stop();
+    world.log.close();
 }

@@ -12,6 +12,8 @@ mod cold;
 mod faults;
 mod handover;
 mod kill;
+mod outrun;
 mod reading;
 mod retention;
 mod s3;
+mod spoilt;

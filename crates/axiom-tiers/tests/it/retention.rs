@@ -8,17 +8,17 @@ use axiom_events::find::By;
 use axiom_events::{Append, Batch, Event, Next, Totals};
 use axiom_tiers::manifest::{Change, Hold};
 use axiom_tiers::service::{Options, RETIRED_KIND};
-use axiom_tiers::{Limits, Retention, Service};
+use axiom_tiers::{Deletion, Limits, Retention, Service};
 
 use crate::world::{All, START, STREAMS, World, all, block_on, expected, expected_of, versions_of};
 
 const EVENTS: u64 = 1500;
-const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 /// Longer than any of this takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything but the newest segments is warm, in two files.
-fn warm(folder: &std::path::Path) -> World {
+pub(crate) fn warm(folder: &std::path::Path) -> World {
     let world = World::new(folder);
     world.append(0..EVENTS);
     for _ in 0..2 {
@@ -27,7 +27,7 @@ fn warm(folder: &std::path::Path) -> World {
     world
 }
 
-fn service(world: &World, retention: Retention) -> Service {
+pub(crate) fn service(world: &World, retention: Retention) -> Service {
     let options = Options {
         retention,
         pause: Duration::from_millis(5),
@@ -36,12 +36,52 @@ fn service(world: &World, retention: Retention) -> Service {
     Service::start(Arc::clone(&world.workshop), world.log.clone(), options).expect("it starts")
 }
 
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let since = axiom_core::time::now();
     while !is_so() {
         assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
         std::thread::park_timeout(Duration::from_millis(2));
     }
+}
+
+/// What deletes events of this tenant, and of no other.
+fn delete_of(tenants: &[&str]) -> Retention {
+    let tenants = tenants.iter().map(|tenant| ((*tenant).to_owned(), DAY));
+    Retention {
+        delete: Deletion {
+            tenants: tenants.collect(),
+            ..Deletion::default()
+        },
+        hot: Limits::default(),
+        ..Retention::default()
+    }
+}
+
+/// Until the service has looked at everything at least once more, and done what there was to do.
+pub(crate) fn look_once_more(world: &World, retention: &Retention, service: &Service) {
+    for _ in 0..2 {
+        let hot_from = world.workshop.manifest().now().hot_from;
+        let next = world.log.reader().end();
+        world.append(next..next + 200);
+        service.apply(Retention {
+            hot: Limits {
+                age: None,
+                bytes: Some(0),
+            },
+            ..retention.clone()
+        });
+        // Sealing comes first in each look: the second time everything of the first look is done.
+        wait_until("something more is sealed", || {
+            world
+                .workshop
+                .manifest()
+                .refresh()
+                .expect("it can be read")
+                .hot_from
+                > hot_from
+        });
+    }
+    service.apply(retention.clone());
 }
 
 /// Of the first events, without what the tiers themselves have recorded.
@@ -113,14 +153,35 @@ fn nothing_is_deleted_unless_somebody_says_so() {
 }
 
 #[test]
+fn a_limit_of_a_tier_deletes_nothing_where_there_is_no_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let service = service(&world, Retention::default());
+    // As somebody's configuration says who has just written down an object store, which comes with the next start.
+    let retention = Retention {
+        warm: Limits {
+            age: Some(DAY),
+            bytes: Some(1),
+        },
+        hot: Limits::default(),
+        ..Retention::default()
+    };
+    service.apply(retention.clone());
+    look_once_more(&world, &retention, &service);
+    service.stop();
+    assert_eq!(first(&world, EVENTS), expected(EVENTS));
+    world.log.close();
+}
+
+#[test]
 fn what_is_too_old_goes_as_a_whole_and_is_said_to_be_retired() {
     let folder = tempfile::tempdir().unwrap();
     let world = warm(folder.path());
     let hot_from = world.workshop.manifest().now().hot_from;
     let retention = Retention {
-        warm: Limits {
+        delete: Deletion {
             age: Some(DAY),
-            bytes: None,
+            ..Deletion::default()
         },
         hot: Limits::default(),
         ..Retention::default()
@@ -154,7 +215,10 @@ fn a_tenants_events_go_out_of_files_that_others_share() {
     let hot_from = world.workshop.manifest().now().hot_from;
     let others = of_tenant(&world, "globex");
     let retention = Retention {
-        tenants: [("acme".to_owned(), DAY)].into(),
+        delete: Deletion {
+            tenants: [("acme".to_owned(), DAY)].into(),
+            ..Deletion::default()
+        },
         hot: Limits::default(),
         ..Retention::default()
     };
@@ -202,11 +266,11 @@ fn a_tenant_may_be_kept_for_longer_than_others() {
     let world = warm(folder.path());
     let hot_from = world.workshop.manifest().now().hot_from;
     let retention = Retention {
-        warm: Limits {
+        delete: Deletion {
             age: Some(DAY),
+            tenants: [("acme".to_owned(), DAY * 9000)].into(),
             bytes: None,
         },
-        tenants: [("acme".to_owned(), DAY * 9000)].into(),
         hot: Limits::default(),
         ..Retention::default()
     };
@@ -237,9 +301,9 @@ fn what_is_held_stays_until_it_is_held_no_longer() {
         },
     );
     let retention = Retention {
-        warm: Limits {
+        delete: Deletion {
             age: Some(DAY),
-            bytes: None,
+            ..Deletion::default()
         },
         hot: Limits::default(),
         ..Retention::default()
@@ -266,14 +330,65 @@ fn what_is_held_stays_until_it_is_held_no_longer() {
 }
 
 #[test]
+fn what_is_over_goes_when_it_is_over_whatever_is_held_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = warm(folder.path());
+    let hot_from = world.workshop.manifest().now().hot_from;
+    let of = |tenant: &str, stream: &str| Hold {
+        tenant: Some(tenant.to_owned()),
+        stream: Some(stream.to_owned()),
+        reason: "a dispute".to_owned(),
+        ..Hold::default()
+    };
+    let orders = hold(&world, of("acme", "orders"));
+    let files = hold(&world, of("acme", "gateway.files"));
+    assert!(orders < files);
+    let left = |tenants: &[&str], streams: &[&str]| {
+        let of_others = |offset, event: &axiom_events::Event<'_>| {
+            let is_held = event.tenant == "acme" && streams.contains(&event.stream);
+            offset >= hot_from || !tenants.contains(&event.tenant) || is_held
+        };
+        let left = expected_of(EVENTS, of_others);
+        (left.count, left.hash)
+    };
+    let is_left = |what: &str, tenants: &[&str], streams: &[&str]| {
+        let left = left(tenants, streams);
+        wait_until(what, || first(&world, EVENTS).count == left.0);
+        assert_eq!(first(&world, EVENTS).hash, left.1, "{what}");
+    };
+    // One tenant after the other is over; what is held is another one's.
+    let service = service(&world, delete_of(&["globex"]));
+    is_left("globex is gone", &["globex"], &[]);
+    service.apply(delete_of(&["globex", "initech"]));
+    is_left("initech is gone", &["globex", "initech"], &[]);
+    let all = ["globex", "initech", "acme"];
+    service.apply(delete_of(&all));
+    is_left("what nobody holds is gone", &all, &["orders", "gateway.files"]);
+    // The older hold goes, the newer one stays.
+    let release = |id| {
+        let released = world
+            .workshop
+            .manifest()
+            .change("somebody", |_| Some(Change::Release { id }));
+        released.expect("it is written");
+    };
+    release(orders);
+    is_left("what the first hold kept is gone", &all, &["gateway.files"]);
+    release(files);
+    is_left("all of it is gone", &all, &[]);
+    service.stop();
+    world.log.close();
+}
+
+#[test]
 fn too_many_bytes_take_the_oldest_file() {
     let folder = tempfile::tempdir().unwrap();
     let world = warm(folder.path());
     let objects = world.objects();
     let retention = Retention {
-        warm: Limits {
-            age: None,
+        delete: Deletion {
             bytes: Some(objects[1].bytes),
+            ..Deletion::default()
         },
         hot: Limits::default(),
         ..Retention::default()

@@ -159,6 +159,21 @@ impl World {
     }
 }
 
+/// A shard's folder as somebody sees it who may not write there, and so cannot pin what is read: also for root.
+pub(crate) fn unwritable(folder: &Path, view: &Path) {
+    let link = |to: &Path, name: &std::ffi::OsStr| {
+        std::os::unix::fs::symlink(to, view.join(name)).expect("the disk is well");
+    };
+    for entry in fs_err::read_dir(folder).expect("it is there") {
+        let entry = entry.expect("it can be read");
+        if entry.file_name() != "pins" {
+            link(&entry.path(), &entry.file_name());
+        }
+    }
+    // Nobody makes files there.
+    link(Path::new("/proc"), "pins".as_ref());
+}
+
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .build()

@@ -250,6 +250,10 @@ fn foreign_key(key: &str, known: &[&str]) -> Option<String> {
             "servers",
             "the key is `servers`; `axiom import` translates a client's whole file",
         ),
+        "cold" | "tenants" => (
+            "delete",
+            "how long events are kept at all is said with `delete`: delete = { age = \"365d\", tenants = { acme = \"30d\" } }",
+        ),
         "port" | "host" | "address" | "bind" => ("listen", "write both in one: listen = \"127.0.0.1:3000\""),
         _ => return None,
     };

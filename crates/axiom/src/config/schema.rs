@@ -211,7 +211,7 @@ pub struct Events {
     /// is left out is taken from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION` and
     /// `AWS_ENDPOINT_URL`. A change needs a restart.
     pub store: Option<Store>,
-    /// How long events stay where. Nothing is deleted unless this section says so.
+    /// How long events stay where. Nothing is deleted unless `delete` says so.
     pub retention: Option<Retention>,
 }
 
@@ -283,12 +283,11 @@ pub struct Retention {
     /// In the log. What is older, or more, is moved to Parquet files beside it. By default an hour and 256 MiB.
     pub hot: Option<Stay>,
     /// In Parquet files on this machine. What is older, or more, goes to the object store, after 7 days by default; without
-    /// a store it is deleted, and by default nothing is.
+    /// a store it stays.
     pub warm: Option<Stay>,
-    /// In the object store. What is older, or more, is deleted; by default nothing is.
-    pub cold: Option<Stay>,
-    /// For each tenant how long its events are kept in all, in place of the time after which others are deleted.
-    pub tenants: Option<BTreeMap<String, Time>>,
+    /// What is deleted, in files and in the object store: a time, or a table with `age`, `bytes` and `tenants`. By default
+    /// nothing is.
+    pub delete: Option<Delete>,
 }
 
 /// How long, or how much.
@@ -297,6 +296,26 @@ pub struct Retention {
 pub enum Stay {
     Age(Time),
     Table(StayTable),
+}
+
+/// After which time, or what.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged, inline)]
+pub enum Delete {
+    Age(Time),
+    Table(DeleteTable),
+}
+
+/// What is deleted. There is no way back.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct DeleteTable {
+    /// Files and objects whose newest event is older.
+    pub age: Option<Time>,
+    /// The oldest files and objects when all of them together have more.
+    pub bytes: Option<Size>,
+    /// For each of these tenants how old its events become, in place of `age`.
+    pub tenants: Option<BTreeMap<String, Time>>,
 }
 
 /// How long, and how much.

@@ -32,6 +32,7 @@ fn schema_and_decoder_agree() {
         ("StoreTable", tiers::STORE_KEYS),
         ("Retention", tiers::RETENTION_KEYS),
         ("StayTable", tiers::LIMIT_KEYS),
+        ("DeleteTable", tiers::DELETION_KEYS),
         ("Sample", events::SAMPLE_KEYS),
     ] {
         assert_eq!(
@@ -67,6 +68,57 @@ fn schema_tells_the_real_defaults() {
     let silent = "[servers.x]\ncommand = [\"x\"]\n[events]\ndir = \"e\"";
     let silent = decode(silent, Format::Toml, &|_| None).config.unwrap();
     assert_eq!(format!("{told:?}"), format!("{silent:?}"));
+}
+
+/// What a limit means does not depend on what else is written: only `delete` deletes.
+#[test]
+fn events_are_deleted_only_where_delete_says_so() {
+    let tiers = |lines: &str| {
+        let text = format!("[servers.x]\ncommand = [\"x\"]\n[events]\ndir = \"e\"\n{lines}");
+        let decoded = decode(&text, Format::Toml, &|_| None);
+        let messages: Vec<String> = decoded
+            .problems
+            .into_iter()
+            .map(|problem| format!("{}; {}", problem.message, problem.help.unwrap_or_default()))
+            .collect();
+        (decoded.config.map(|config| config.tiers), messages.join("\n"))
+    };
+    let days = |days: u64| Some(std::time::Duration::from_secs(days * 86_400));
+    let (with, told) = tiers("store = \"file:///a\"\n[events.retention]\nwarm = \"3d\"");
+    assert_eq!(told, "");
+    let retention = with.unwrap().retention;
+    assert_eq!(retention.warm.age, days(3));
+    assert_eq!(retention.delete, axiom_tiers::Deletion::default());
+    // The same without the store: a warning, and nothing is deleted.
+    let (without, told) = tiers("[events.retention]\nwarm = \"3d\"");
+    assert!(
+        told.contains("and there is none") && told.contains("`delete`"),
+        "{told}"
+    );
+    assert_eq!(
+        without.unwrap().retention.delete,
+        axiom_tiers::Deletion::default()
+    );
+
+    let (short, told) = tiers("[events.retention]\ndelete = \"30d\"");
+    assert_eq!(
+        (short.unwrap().retention.delete.age, told.as_str()),
+        (days(30), "")
+    );
+    let (long, told) =
+        tiers("[events.retention.delete]\nage = \"30d\"\nbytes = \"1GiB\"\ntenants = { acme = \"7d\" }");
+    assert_eq!(told, "");
+    let delete = long.unwrap().retention.delete;
+    assert_eq!((delete.age, delete.bytes), (days(30), Some(1 << 30)));
+    assert_eq!(delete.tenants.get("acme").copied(), days(7));
+    for (line, place) in [("cold = \"365d\"", "cold"), ("tenants = {}", "tenants")] {
+        let (none, told) = tiers(&format!("[events.retention]\n{line}"));
+        assert!(none.is_none());
+        assert!(
+            told.contains(&format!("unknown key `{place}`")) && told.contains("`delete`"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

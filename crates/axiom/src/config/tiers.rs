@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use axiom_tiers::{Limits, Retention, StoreOptions};
+use axiom_tiers::{Deletion, Limits, Retention, StoreOptions};
 
+use super::Problem;
 use super::decoder::{Decoder, Zero};
 use super::tree::{Node, Value};
 
@@ -15,8 +16,9 @@ pub(super) const STORE_KEYS: &[&str] = &[
     "secret_access_key",
     "session_token",
 ];
-pub(super) const RETENTION_KEYS: &[&str] = &["hot", "warm", "cold", "tenants"];
+pub(super) const RETENTION_KEYS: &[&str] = &["hot", "warm", "delete"];
 pub(super) const LIMIT_KEYS: &[&str] = &["age", "bytes"];
+pub(super) const DELETION_KEYS: &[&str] = &["age", "bytes", "tenants"];
 
 /// With an object store, what is older than this goes there, unless the configuration says something else.
 const WARM_AGE: Duration = Duration::from_secs(7 * 86_400);
@@ -39,13 +41,16 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, events: &Node) -> Tiers {
     }
     if let Some(node) = events.get("retention") {
         retention(decoder, node, &mut tiers.retention);
-        if let (None, Some(cold)) = (&tiers.store, node.get("cold")) {
-            decoder.bad_value(
-                cold,
-                "events.retention.cold",
-                "says how long events stay in the object store, and there is none",
-                Some("set `events.store`, or say with `warm` how long they are kept here".to_owned()),
+        // Not refused: whoever takes the store away must not lose by it, and the gateway must start.
+        if let (None, Some(warm)) = (events.get("store"), node.get("warm")) {
+            let problem = Problem::warning(
+                &warm.span,
+                "`events.retention.warm` says when events go to the object store, and there is none",
+                "they stay where they are",
             );
+            decoder.report(problem.help(
+                "set `events.store`, or say with `delete` under [events.retention] how long events are kept at all",
+            ));
         }
     }
     tiers
@@ -112,17 +117,7 @@ fn retention(decoder: &mut Decoder<'_>, node: &Node, retention: &mut Retention) 
             "warm" => {
                 retention.warm = limits(decoder, node, "events.retention.warm").unwrap_or(retention.warm)
             }
-            "cold" => {
-                retention.cold = limits(decoder, node, "events.retention.cold").unwrap_or(retention.cold)
-            }
-            "tenants" => {
-                for entry in decoder.table(node, "`events.retention.tenants`") {
-                    let key = format!("events.retention.tenants.{}", entry.key);
-                    if let Some(age) = decoder.duration(&entry.node, &key, Zero::Refused) {
-                        retention.tenants.insert(entry.key.clone(), age);
-                    }
-                }
-            }
+            "delete" => retention.delete = deletion(decoder, node),
             _ => decoder.unknown_key(entry, "`events.retention`", RETENTION_KEYS),
         }
     }
@@ -150,4 +145,34 @@ fn limits(decoder: &mut Decoder<'_>, node: &Node, key: &str) -> Option<Limits> {
         }
     }
     Some(limits)
+}
+
+/// `"365d"`, or a table with `age`, `bytes` and `tenants`. Nothing else in the configuration deletes events.
+fn deletion(decoder: &mut Decoder<'_>, node: &Node) -> Deletion {
+    const KEY: &str = "events.retention.delete";
+    let mut deletion = Deletion::default();
+    if !matches!(node.value, Value::Table(_)) {
+        deletion.age = decoder.duration(node, KEY, Zero::Refused);
+        return deletion;
+    }
+    for entry in decoder.table(node, &format!("`{KEY}`")) {
+        let node = &entry.node;
+        match entry.key.as_str() {
+            "age" => deletion.age = decoder.duration(node, &format!("{KEY}.age"), Zero::Refused),
+            "bytes" => {
+                let bytes = decoder.bytes(node, &format!("{KEY}.bytes"));
+                deletion.bytes = bytes.map(|bytes| bytes as u64);
+            }
+            "tenants" => {
+                for entry in decoder.table(node, &format!("`{KEY}.tenants`")) {
+                    let key = format!("{KEY}.tenants.{}", entry.key);
+                    if let Some(age) = decoder.duration(&entry.node, &key, Zero::Refused) {
+                        deletion.tenants.insert(entry.key.clone(), age);
+                    }
+                }
+            }
+            _ => decoder.unknown_key(entry, &format!("`{KEY}`"), DELETION_KEYS),
+        }
+    }
+    deletion
 }
