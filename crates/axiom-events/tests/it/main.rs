@@ -16,6 +16,7 @@ mod kill;
 mod lifecycle;
 mod memory;
 mod model;
+mod moments;
 mod mutate;
 mod outlet;
 mod power;
