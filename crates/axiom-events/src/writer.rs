@@ -127,6 +127,9 @@ impl Writer {
             if !work.submissions.is_empty() {
                 self.write(work.submissions);
             }
+            if let Some(begun_before) = work.ends_begun_before {
+                self.end_segment(begun_before);
+            }
         }
         self.rescue(None);
         self.tell_before_the_end();
@@ -306,6 +309,23 @@ impl Writer {
         let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
         let begun = active.placed.segment.begin.created;
         active.at > HEAD_BYTES as u64 && axiom_core::time::unix_nanos().saturating_sub(begun) >= age
+    }
+
+    /// Ends the newest segment if it has events and was begun before this time, and begins the one behind it, by which others
+    /// see that it has ended. That one is empty: it is not ended before something is in it.
+    fn end_segment(&mut self, begun_before: i64) {
+        self.rescue(None);
+        let newest = self.segments.newest_with_events();
+        if newest.is_none_or(|begin| begin.created >= begun_before) {
+            return;
+        }
+        // What fails here is asked for again, and the next append says so aloud.
+        if let Err(error) = self.seal() {
+            tracing::debug!(%error, "a segment to which nothing comes was not sealed");
+        }
+        if let Err(error) = self.begin(0) {
+            tracing::debug!(%error, "no segment was begun behind one to which nothing comes");
+        }
     }
 
     /// Begins a segment at the next offset.

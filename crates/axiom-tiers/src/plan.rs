@@ -20,6 +20,9 @@ const SEAL_BYTES_MAX: u64 = 64 << 20;
 /// A file is not merged into one that is larger than this.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
+/// A segment ends after this part of the time that events are hot, so that they do not stay much longer.
+const SEGMENTS_OF_AGE: u32 = 4;
+
 /// How long events stay where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
@@ -31,6 +34,13 @@ pub struct Retention {
     pub cold: Limits,
     /// How long events of a tenant are kept in all; in place of what deletes those of others.
     pub tenants: BTreeMap<String, Duration>,
+}
+
+impl Retention {
+    /// After how much time a segment of the log ends, however small it is.
+    pub fn segment_age(&self) -> Option<Duration> {
+        self.hot.age.map(|age| age / SEGMENTS_OF_AGE)
+    }
 }
 
 /// What is not set has no limit.
@@ -221,7 +231,7 @@ pub(crate) fn bytes_of(objects: &[Object], tier: Tier) -> u64 {
 }
 
 /// The time so long before now.
-fn before(now: i64, age: Duration) -> i64 {
+pub(crate) fn before(now: i64, age: Duration) -> i64 {
     now.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
 }
 

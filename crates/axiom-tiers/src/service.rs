@@ -229,8 +229,13 @@ impl Shared {
 
     /// Each of these does one thing, and says whether there was one to do.
     fn seal(&self, retention: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+        let now = axiom_core::time::unix_nanos();
+        if let Some(age) = retention.segment_age() {
+            // Where nothing is recorded any more, no append does it.
+            self.log.end_segment(plan::before(now, age));
+        }
         let sealed = self.log.sealed()?;
-        let count = plan::to_seal(&sealed, retention.hot, axiom_core::time::unix_nanos());
+        let count = plan::to_seal(&sealed, retention.hot, now);
         let Some(object) = self.workshop.seal(&self.log, &sealed[..count])? else {
             return Ok(false);
         };

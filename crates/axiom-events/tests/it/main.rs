@@ -21,6 +21,7 @@ mod mutate;
 mod outlet;
 mod power;
 mod projections;
+mod quiet;
 mod replica;
 mod sagas;
 mod sample;

@@ -1,21 +1,18 @@
 //! What is kept how long, whose it is, and what is held nevertheless.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_events::archive::Missing;
 use axiom_events::find::By;
 use axiom_events::{Next, Totals};
 use axiom_tiers::manifest::{Change, Hold};
-use axiom_tiers::service::{Options, RETIRED_KIND};
-use axiom_tiers::{Limits, Retention, Service};
+use axiom_tiers::service::RETIRED_KIND;
+use axiom_tiers::{Limits, Retention};
 
-use crate::world::{All, World, all, expected, expected_of};
+use crate::world::{All, World, all, expected, expected_of, kept_for, wait_until};
 
 const EVENTS: u64 = 1500;
 const DAY: Duration = Duration::from_secs(86_400);
-/// Longer than any of this takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything but the newest segments is warm, in two files.
 fn warm(folder: &std::path::Path) -> World {
@@ -25,23 +22,6 @@ fn warm(folder: &std::path::Path) -> World {
         world.seal(5).expect("it is sealed").expect("there is something");
     }
     world
-}
-
-fn service(world: &World, retention: Retention) -> Service {
-    let options = Options {
-        retention,
-        pause: Duration::from_millis(5),
-        pause_after_failure: Duration::from_millis(5),
-    };
-    Service::start(Arc::clone(&world.workshop), world.log.clone(), options).expect("it starts")
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let since = axiom_core::time::now();
-    while !is_so() {
-        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
 }
 
 /// Of the first events, without what the tiers themselves have recorded.
@@ -103,7 +83,7 @@ fn nothing_is_deleted_unless_somebody_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let world = warm(folder.path());
     // All of it is years old.
-    let service = service(&world, Retention::default());
+    let service = world.service(Retention::default());
     wait_until("everything that may be is merged", || {
         world.objects().len() == 1 || world.objects().len() == 2
     });
@@ -117,15 +97,7 @@ fn what_is_too_old_goes_as_a_whole_and_is_said_to_be_retired() {
     let folder = tempfile::tempdir().unwrap();
     let world = warm(folder.path());
     let hot_from = world.workshop.manifest().now().hot_from;
-    let retention = Retention {
-        warm: Limits {
-            age: Some(DAY),
-            bytes: None,
-        },
-        hot: Limits::default(),
-        ..Retention::default()
-    };
-    let service = service(&world, retention);
+    let service = world.service(kept_for(DAY));
     wait_until("all warm files are gone", || world.objects().is_empty());
     wait_until("their bytes are gone", || {
         world.workshop.manifest().refresh().unwrap().garbage.is_empty()
@@ -158,7 +130,7 @@ fn a_tenants_events_go_out_of_files_that_others_share() {
         hot: Limits::default(),
         ..Retention::default()
     };
-    let service = service(&world, retention);
+    let service = world.service(retention);
     let left = expected_of(EVENTS, |offset, event| {
         offset >= hot_from || event.tenant != "acme"
     });
@@ -186,15 +158,10 @@ fn a_tenant_may_be_kept_for_longer_than_others() {
     let world = warm(folder.path());
     let hot_from = world.workshop.manifest().now().hot_from;
     let retention = Retention {
-        warm: Limits {
-            age: Some(DAY),
-            bytes: None,
-        },
         tenants: [("acme".to_owned(), DAY * 9000)].into(),
-        hot: Limits::default(),
-        ..Retention::default()
+        ..kept_for(DAY)
     };
-    let service = service(&world, retention);
+    let service = world.service(retention);
     let left = expected_of(EVENTS, |offset, event| {
         offset >= hot_from || event.tenant == "acme"
     });
@@ -220,15 +187,7 @@ fn what_is_held_stays_until_it_is_held_no_longer() {
             ..Hold::default()
         },
     );
-    let retention = Retention {
-        warm: Limits {
-            age: Some(DAY),
-            bytes: None,
-        },
-        hot: Limits::default(),
-        ..Retention::default()
-    };
-    let service = service(&world, retention);
+    let service = world.service(kept_for(DAY));
     let held = expected_of(EVENTS, |offset, event| {
         offset >= hot_from || (event.tenant == "acme" && event.stream == "orders")
     });
@@ -249,6 +208,50 @@ fn what_is_held_stays_until_it_is_held_no_longer() {
     world.log.close();
 }
 
+/// Nothing is appended any more: what is in the newest segment becomes warm, and is deleted, all the same.
+#[test]
+fn a_quiet_logs_newest_events_grow_old_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    world.append(0..EVENTS);
+    let is_old = |log_end: u64| world.workshop.manifest().now().hot_from >= log_end;
+    let at_once = Limits {
+        age: Some(Duration::ZERO),
+        bytes: None,
+    };
+    let mut retention = Retention {
+        hot: at_once,
+        ..Retention::default()
+    };
+    let service = world.service(retention.clone());
+    wait_until("all of it is warm", || is_old(EVENTS));
+    wait_until("one segment is left, and nothing is in it", || {
+        let names = fs_err::read_dir(folder.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let segments: Vec<String> = names.filter(|name| name.ends_with(".seg")).collect();
+        segments == [format!("{EVENTS:020}.seg")]
+    });
+    assert_eq!(all(&world.beside()), expected(EVENTS));
+    retention.warm.age = Some(DAY);
+    service.apply(retention);
+    wait_until("all of it is gone, and the log has said so", || {
+        world
+            .objects()
+            .first()
+            .is_some_and(|first| first.offsets.start >= EVENTS)
+    });
+    service.stop();
+    let found = first(&world, EVENTS);
+    assert_eq!(found.gaps, [(0..EVENTS, Missing::Retired)]);
+    let world = world.again();
+    world.append(EVENTS..EVENTS + 20);
+    assert_eq!(
+        world.log.reader().last_version("orders").unwrap(),
+        world.beside().last_version("orders").unwrap()
+    );
+    world.log.close();
+}
+
 #[test]
 fn too_many_bytes_take_the_oldest_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -262,7 +265,7 @@ fn too_many_bytes_take_the_oldest_file() {
         hot: Limits::default(),
         ..Retention::default()
     };
-    let service = service(&world, retention);
+    let service = world.service(retention);
     wait_until("the first is gone", || world.objects().len() == 1);
     service.stop();
     assert_eq!(world.objects(), objects[1..]);
