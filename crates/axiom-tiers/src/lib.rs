@@ -18,6 +18,7 @@ pub mod store;
 
 pub mod plan;
 pub mod service;
+pub mod tell;
 pub mod workshop;
 
 pub use manifest::Snapshot;

@@ -6,7 +6,7 @@ use axiom_events::archive::Missing;
 use axiom_events::find::By;
 use axiom_events::{Next, Totals};
 use axiom_tiers::manifest::{Change, Hold};
-use axiom_tiers::service::RETIRED_KIND;
+use axiom_tiers::tell::RETIRED_KIND;
 use axiom_tiers::{Limits, Retention};
 
 use crate::world::{All, World, all, expected, expected_of, kept_for, wait_until};
