@@ -41,6 +41,18 @@ impl Gateway {
         Gateway::spawn(&mut command, file)
     }
 
+    /// Starts it with these variables in its environment.
+    pub fn start_with(config: &Config, variables: &[(&str, &Path)]) -> Self {
+        let file = bed::scratch("gateway").join("axiom.toml");
+        config.write(&file);
+        let mut command = Command::new(bed::built("axiom"));
+        command
+            .args(["up", "--json", "--config"])
+            .arg(&file)
+            .envs(variables.iter().copied());
+        Gateway::spawn(&mut command, file)
+    }
+
     /// Starts it as a newcomer does, in a folder, with whatever configuration lies there or with none.
     pub fn start_in(folder: &Path) -> Self {
         let mut command = Command::new(bed::built("axiom"));

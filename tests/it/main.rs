@@ -10,6 +10,7 @@ mod bed;
 mod first_minutes;
 mod readme;
 
+mod failing_disk;
 mod features;
 mod real_servers;
 mod rust_client;

@@ -127,7 +127,7 @@ const BODY_BYTES: usize = 1_800_000;
 /// Calls whose requests and answers, in whatever dress, do not fit into one segment of 64 MiB.
 const CALLS: u64 = 36;
 
-fn with_whole_bodies(dir: &Path) -> Config {
+pub(crate) fn with_whole_bodies(dir: &Path) -> Config {
     Config::new()
         .stdio("everything", &servers::everything().command)
         .events(&format!("dir = {}", json!(dir)))
@@ -162,11 +162,12 @@ fn recorded_calls(dir: &Path) -> u64 {
     result["structuredContent"]["events"].as_u64().expect("a number")
 }
 
-/// Calls go on while `break_it` holds, what is not recorded is counted, and after `heal_it` recording goes on. False if
-/// nothing could be broken.
-fn loses_counts_and_goes_on(
+/// So many calls go on while `break_it` holds, what is not recorded is counted, and after `heal_it` recording goes on. False
+/// if nothing could be broken.
+pub(crate) fn loses_counts_and_goes_on(
     gateway: &Gateway,
     dir: &Path,
+    calls: u64,
     break_it: impl FnOnce() -> bool,
     heal_it: impl FnOnce(),
 ) -> bool {
@@ -184,7 +185,7 @@ fn loses_counts_and_goes_on(
         return false;
     }
     let seed = |n: u64| n * 1_000_000;
-    for n in 0..CALLS {
+    for n in 0..calls {
         // Letters of three bytes without any order: what nothing shortens.
         let text: String = (0..BODY_BYTES as u64 / 3).map(|at| noise(seed(n) + at)).collect();
         call(&text);
@@ -230,6 +231,7 @@ fn a_disk_that_was_full_is_written_again() {
     let is_full = loses_counts_and_goes_on(
         &gateway,
         &dir,
+        CALLS,
         || {
             let fill = std::fs::File::create(&filler).and_then(|mut file| file.write_all(&vec![1; 32 << 20]));
             fill.is_err()
@@ -279,6 +281,7 @@ fn a_disk_that_was_read_only_is_written_again() {
     loses_counts_and_goes_on(
         &gateway,
         &dir,
+        CALLS,
         || {
             over.replace(Some(ReadOnly::over(&dir)));
             true
@@ -304,7 +307,7 @@ fn a_limit_on_files_is_an_error_of_the_log_and_no_end_of_the_gateway() {
         limit(Some(1 << 20));
         true
     };
-    loses_counts_and_goes_on(&gateway, &dir, break_it, || limit(None));
+    loses_counts_and_goes_on(&gateway, &dir, CALLS, break_it, || limit(None));
 }
 
 /// Stops one thread of a process, as a disk that does not answer would. Ended, it lets it go on.
@@ -347,7 +350,7 @@ fn a_stalled_disk_fills_the_queue_and_what_is_lost_is_counted() {
             running.ended();
         }
     };
-    if !loses_counts_and_goes_on(&gateway, &dir, break_it, heal_it) {
+    if !loses_counts_and_goes_on(&gateway, &dir, CALLS, break_it, heal_it) {
         return eprintln!("skipped: this user may not stop a thread of another process");
     }
     let gaps = export(&dir, "kind=axiom.gap");

@@ -54,11 +54,15 @@ fn a_running_gateway_moves_events_on_and_everything_reads_them_there() {
         client.call("everything__echo", &json!({ "message": "x" }));
         calls += 1;
     };
-    call();
-    // A segment is sealed with the next event, so calls go on.
-    wait::until("something is cold", || {
+    wait::until("something is cold while calls go on", || {
         call();
         (files(&gateway, "cold") > 0).then_some(())
+    });
+    // And when they do not.
+    wait::until("the last call is cold", || {
+        let tiers = rows(&gateway, &["events", "tiers", "--json"]);
+        let is_cold = |row: &Value| row["tier"] == "cold" || row["events"] == 0;
+        tiers.iter().all(is_cold).then_some(())
     });
     let cold = std::fs::read_dir(archive.join("shard-00000")).expect("it is made with the first object");
     assert!(cold.count() > 0);
@@ -147,6 +151,15 @@ fn holds_are_added_listed_and_removed_beside_a_running_gateway() {
     );
     let held = rows(&gateway, &["events", "hold", "list", "--json"]);
     assert_eq!(held.len(), 1);
+    let told = |kind: &str| {
+        let filter = format!("kind={kind}");
+        wait::until("the log says who did that", || {
+            rows(&gateway, &["events", "export", "--filter", &filter]).pop()
+        })
+    };
+    let hold = told("axiom.hold");
+    let body = |event: &Value| [event["body"]["reason"].clone(), event["body"]["by"].clone()];
+    assert_eq!(body(&hold), [json!("case 17"), held[0]["by"].clone()]);
     assert_eq!(
         (&held[0]["tenant"], &held[0]["reason"]),
         (&json!("acme"), &json!("case 17"))
@@ -160,4 +173,5 @@ fn holds_are_added_listed_and_removed_beside_a_running_gateway() {
     let (_, talk, code) = axiom(&gateway, &["events", "hold", "remove", "1"]);
     assert_eq!(code, Some(3), "{talk}");
     assert!(rows(&gateway, &["events", "hold", "list", "--json"]).is_empty());
+    assert_eq!(body(&told("axiom.released")), body(&hold));
 }

@@ -98,6 +98,8 @@ struct Inner {
     awaited: usize,
     /// The writer is wanted for something else than appends.
     is_poked: bool,
+    /// A segment that was begun before this time is to end, though nothing is appended.
+    ends_begun_before: Option<i64>,
     is_closed: bool,
 }
 
@@ -106,6 +108,8 @@ struct Inner {
 pub(crate) struct Work {
     /// A sync has failed.
     pub(crate) is_poked: bool,
+    /// A segment that was begun before this time is to end.
+    pub(crate) ends_begun_before: Option<i64>,
     pub(crate) submissions: Vec<Submission>,
 }
 
@@ -252,7 +256,7 @@ impl Queue {
     /// `linger` more, so that a block is worth its head. `None` when the queue is closed and empty.
     pub(crate) fn take(&self, linger: Duration) -> Option<Work> {
         let mut inner = self.lock();
-        while inner.waiting.is_empty() && !inner.is_poked {
+        while inner.waiting.is_empty() && !inner.is_poked && inner.ends_begun_before.is_none() {
             if inner.is_closed {
                 return None;
             }
@@ -267,6 +271,7 @@ impl Queue {
         }
         Some(Work {
             is_poked: std::mem::take(&mut inner.is_poked),
+            ends_begun_before: inner.ends_begun_before.take(),
             submissions: inner.take_block(),
         })
     }
@@ -274,6 +279,12 @@ impl Queue {
     /// Wakes the writer for what the sync thread has to tell.
     pub(crate) fn poke(&self) {
         self.lock().is_poked = true;
+        self.filled.notify_all();
+    }
+
+    /// Has the writer end a segment that was begun before this time.
+    pub(crate) fn end_segment(&self, begun_before: i64) {
+        self.lock().ends_begun_before = Some(begun_before);
         self.filled.notify_all();
     }
 
@@ -302,6 +313,7 @@ impl Inner {
     fn is_pressing(&self) -> bool {
         self.is_closed
             || self.is_poked
+            || self.ends_begun_before.is_some()
             || self.awaited > 0
             || self.events >= BLOCK_EVENTS
             || self.bytes >= BLOCK_BYTES

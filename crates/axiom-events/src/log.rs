@@ -30,7 +30,8 @@ pub struct Options {
     pub queue_bytes: usize,
     /// How long events that nobody waits for may wait for others to share a block with.
     pub linger: Duration,
-    /// A segment that was begun so long ago is sealed with the next append, however small it is. `None`: when it is full.
+    /// A segment that was begun so long ago is sealed with the next append, however small it is. `None`: when it is full. One to
+    /// which nothing more is appended is sealed when somebody asks: [`Log::end_segment`].
     pub segment_age: Option<Duration>,
     /// Where events are that the log gave away.
     pub archive: Option<Arc<dyn Archive>>,
@@ -188,6 +189,15 @@ impl Log {
     /// When the disk does not give their sizes.
     pub fn sealed(&self) -> Result<Vec<Sealed>, ReadError> {
         self.shared.reader.segments.sealed()
+    }
+
+    /// Ends the newest segment if it was begun before this time, nanoseconds since 1970, and has events, even though nothing
+    /// more is appended: one of [`Log::sealed`] it is soon afterwards. Does not wait.
+    pub fn end_segment(&self, begun_before: i64) {
+        let newest = self.shared.reader.segments.newest_with_events();
+        if newest.is_some_and(|begin| begin.created < begun_before) {
+            self.shared.queue.end_segment(begun_before);
+        }
     }
 
     /// From now on whole segments before this offset are read from the archive, which must have all of them. Their files

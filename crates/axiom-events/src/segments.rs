@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::files::Files;
 use crate::index::{self, Index};
-use crate::segment::{self, ReadError, Segment};
+use crate::segment::{self, Begin, ReadError, Segment};
 use crate::walk::{Damage, Found, Step, Walk};
 
 /// Between two places that are kept in memory: from one to the next block's place a reader walks.
@@ -201,13 +201,22 @@ impl Segments {
         self.read().first().map_or_else(|| self.end(), first)
     }
 
-    /// Adds a segment that begins where the last one ends.
+    /// Adds a segment that begins where the last one ends. If that one has no events its file has the same name, and this
+    /// one has taken its place.
     pub(crate) fn push(&self, placed: Arc<Placed>) {
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        let first_offset = placed.segment.begin.first_offset;
+        list.pop_if(|last| last.segment.begin.first_offset == first_offset);
         if let Some(last) = list.last() {
-            last.ends_at(placed.segment.begin.first_offset);
+            last.ends_at(first_offset);
         }
         list.push(placed);
+    }
+
+    /// What the newest segment's head says, if there are events behind it.
+    pub(crate) fn newest_with_events(&self) -> Option<Begin> {
+        let begin = self.read().last()?.segment.begin;
+        (begin.first_offset < self.end()).then_some(begin)
     }
 
     /// Takes the newest segment away again: nothing in it ever counted.

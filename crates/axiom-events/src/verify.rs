@@ -136,7 +136,9 @@ impl Verdict {
                         }
                         _ => {}
                     }
-                    if is_sealed && placed.segment.bytes()? > end.torn().start {
+                    // Between the seal and the end of what was reserved there are zeros, until the writer has cut them off.
+                    let is_cut = placed.segment.bytes()? == end.torn().start;
+                    if is_sealed && !is_cut && !(is_newest && end.torn_bytes == 0) {
                         self.blame(placed, end.at, "bytes behind its seal");
                     } else if is_newest {
                         self.torn_bytes = end.torn_bytes;

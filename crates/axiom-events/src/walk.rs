@@ -144,18 +144,20 @@ impl<'a> Walk<'a> {
             None => self.segment.find_block(self.at + 1, self.offset)?,
         };
         let next = next.filter(|(_, head)| self.follows(head));
+        let sealed = self.segment.sealed()?.filter(|(at, _)| *at >= from);
+        // Somebody may be writing: what was half a block before the search, or not begun, may be a whole one now, with another
+        // one or the seal behind it.
+        if (next.is_some() || sealed.is_some())
+            && let Ok((head, bytes)) = self.segment.raw_block(from)
+            && self.belongs(&head)
+        {
+            return Ok(self.found(head, bytes));
+        }
         if let Some((at, head)) = next {
-            // Somebody may be writing: what was half a block before the search may be a whole one now.
-            if let Ok((head, bytes)) = self.segment.raw_block(from)
-                && self.belongs(&head)
-            {
-                return Ok(self.found(head, bytes));
-            }
             let lost = self.offset..head.first_offset;
             (self.at, self.offset) = (at, head.first_offset);
             return Ok(self.damage(from..at, lost, reason));
         }
-        let sealed = self.segment.sealed()?.filter(|(at, _)| *at >= from);
         let end_offset = self.until.or(sealed.map(|(_, seal)| seal.end_offset));
         match end_offset {
             Some(end_offset) if end_offset > self.offset => {

@@ -66,6 +66,17 @@ pub(crate) struct Writer {
     /// A segment could not be cut where its sound blocks end, so blocks that were refused are readable until the next one
     /// begins.
     has_refused_blocks: bool,
+    /// Segments that the disk did not let end, until it does. That a segment begins behind them says where they end, but
+    /// without a seal they look damaged to whoever verifies them.
+    unsealed: Vec<Unsealed>,
+}
+
+/// A segment that is still to be sealed.
+#[derive(Debug)]
+struct Unsealed {
+    active: Active,
+    end_offset: u64,
+    last: Hash,
 }
 
 /// The segment that is being written.
@@ -103,6 +114,7 @@ impl Writer {
             lost: 0,
             lost_reason: String::new(),
             has_refused_blocks: false,
+            unsealed: Vec::new(),
         })
     }
 
@@ -115,12 +127,16 @@ impl Writer {
             if !work.submissions.is_empty() {
                 self.write(work.submissions);
             }
+            if let Some(begun_before) = work.ends_begun_before {
+                self.end_segment(begun_before);
+            }
         }
         self.rescue(None);
         self.tell_before_the_end();
         if let Err(error) = self.seal() {
             tracing::warn!(%error, "the newest segment was not sealed; the next start does it");
         }
+        self.seal_unsealed();
         self.segments.close();
     }
 
@@ -275,8 +291,8 @@ impl Writer {
             Some(_) => {
                 self.rescue(None);
                 if let Err(error) = self.seal() {
-                    // What is in it is on the disk all the same, and the next start seals it.
-                    tracing::warn!(%error, "a segment was not sealed");
+                    // What is in it is on the disk all the same.
+                    tracing::warn!(%error, "a segment was not sealed; it is tried again");
                 }
             }
             None => {}
@@ -292,6 +308,23 @@ impl Writer {
         let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
         let begun = active.placed.segment.begin.created;
         active.at > HEAD_BYTES as u64 && axiom_core::time::unix_nanos().saturating_sub(begun) >= age
+    }
+
+    /// Ends the newest segment if it has events and was begun before this time, and begins the one behind it, by which others
+    /// see that it has ended. That one is empty: it is not ended before something is in it.
+    fn end_segment(&mut self, begun_before: i64) {
+        self.rescue(None);
+        let newest = self.segments.newest_with_events();
+        if newest.is_none_or(|begin| begin.created >= begun_before) {
+            return;
+        }
+        // What fails here is asked for again, and the next append says so aloud.
+        if let Err(error) = self.seal() {
+            tracing::debug!(%error, "a segment to which nothing comes was not sealed");
+        }
+        if let Err(error) = self.begin(0) {
+            tracing::debug!(%error, "no segment was begun behind one to which nothing comes");
+        }
     }
 
     /// Begins a segment at the next offset.
@@ -327,7 +360,36 @@ impl Writer {
             at: HEAD_BYTES as u64,
             hashes: Vec::new(),
         });
+        // The disk is well, or well again.
+        self.seal_unsealed();
         Ok(())
+    }
+
+    /// Seals what could not be sealed before. What still cannot be is tried again, and by the next start at last.
+    fn seal_unsealed(&mut self) {
+        let shard = self.target.shard;
+        self.unsealed.retain(|unsealed| {
+            let Unsealed {
+                active,
+                end_offset,
+                last,
+            } = unsealed;
+            active.seal(shard, *end_offset, *last).is_err()
+        });
+    }
+
+    /// Seals a segment that ends here, now or later.
+    fn end(&mut self, active: Active) -> io::Result<()> {
+        let (end_offset, last) = (self.next_offset, self.last);
+        let ended = active.seal(self.target.shard, end_offset, last);
+        if ended.is_err() {
+            self.unsealed.push(Unsealed {
+                active,
+                end_offset,
+                last,
+            });
+        }
+        ended
     }
 
     /// Ends the segment; everything in it is on the disk.
@@ -335,15 +397,14 @@ impl Writer {
         let Some(active) = self.active.take() else {
             return Ok(());
         };
-        active.seal(self.target.shard, self.next_offset, self.last)?;
+        let placed = Arc::clone(&active.placed);
+        self.end(active)?;
         let Target { disk, folder, .. } = &self.target;
         if let Err(error) = checkpoint::save(disk.as_ref(), folder, self.next_offset, &self.streams) {
             tracing::warn!(%error, "no checkpoint was written; the next start reads more of the log");
         }
-        let offsets = active.placed.segment.begin.first_offset..self.next_offset;
-        let saved = active
-            .placed
-            .with_index(|index| index::file::save(disk.as_ref(), folder, offsets, index));
+        let offsets = placed.segment.begin.first_offset..self.next_offset;
+        let saved = placed.with_index(|index| index::file::save(disk.as_ref(), folder, offsets, index));
         if let Some(Err(error)) = saved {
             tracing::warn!(%error, "no index was written; who wants it reads the segment");
         }
@@ -398,16 +459,14 @@ impl Writer {
         let Some(mut active) = self.active.take() else {
             return;
         };
-        let Target {
-            disk, folder, shard, ..
-        } = &self.target;
+        let Target { disk, folder, .. } = &self.target;
         // With no block that counts it would have the same name as the one that takes its place.
         let ended = if at == HEAD_BYTES as u64 {
             self.segments.pop();
             disk.remove(&active.path).and_then(|()| disk.sync_folder(folder))
         } else {
             active.cut(at, self.last);
-            active.seal(*shard, self.next_offset, self.last)
+            self.end(active)
         };
         // The next segment's first offset says where it ends, too, as soon as there is one.
         if let Err(error) = ended {

@@ -19,6 +19,7 @@ pub mod store;
 pub mod plan;
 pub mod service;
 mod standing;
+pub mod tell;
 pub mod workshop;
 
 pub use manifest::Snapshot;

@@ -23,6 +23,9 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 /// How far the clock of a producer may be ahead of ours and still be believed.
 const AHEAD_MAX: Duration = Duration::from_secs(3600);
 
+/// A segment ends after this part of the time that events are hot, so that they do not stay much longer.
+const SEGMENTS_OF_AGE: u32 = 4;
+
 /// How long events stay where. Only [`Retention::delete`] deletes: a limit of a tier says when events leave it for the next
 /// one, and where there is no next one they stay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,13 @@ pub struct Retention {
     /// On this machine. What is older, or more, goes to the object store; without one it stays here.
     pub warm: Limits,
     pub delete: Deletion,
+}
+
+impl Retention {
+    /// After how much time a segment of the log ends, however small it is.
+    pub fn segment_age(&self) -> Option<Duration> {
+        self.hot.age.map(|age| age / SEGMENTS_OF_AGE)
+    }
 }
 
 /// What is not set has no limit.
@@ -270,7 +280,7 @@ pub(crate) fn bytes_of(objects: &[Object], tier: Tier) -> u64 {
 }
 
 /// The time so long before now.
-fn before(now: i64, age: Duration) -> i64 {
+pub(crate) fn before(now: i64, age: Duration) -> i64 {
     now.saturating_sub(nanos(age))
 }
 

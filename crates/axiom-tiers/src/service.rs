@@ -8,20 +8,17 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axiom_events::writer::LOG_STREAM;
-use axiom_events::{Batch, Event, Format, Level, Log};
+use axiom_events::{Append, AppendError, Log};
 
-use crate::manifest::{Hold, Object, State, Tier};
+use crate::manifest::{Hold, Object, State};
 use crate::plan::{self, Retention, Verdict};
 use crate::standing::Standing;
 use crate::store::StoreError;
+use crate::tell;
 use crate::workshop::{WorkError, Workshop};
 use notes::{Failures, Held};
 
 mod notes;
-
-/// The kind of an event that says which events are not kept any more.
-pub const RETIRED_KIND: &str = "axiom.retired";
 
 /// What the service is told.
 #[derive(Debug, Clone)]
@@ -221,7 +218,8 @@ impl Shared {
             self.workshop.tidy(&self.log)?;
             notes.is_tidy = true;
         }
-        let works: [Work; 5] = [
+        let works: [Work; 6] = [
+            Shared::tell,
             Shared::seal,
             Shared::retire,
             Shared::merge,
@@ -253,8 +251,13 @@ impl Shared {
 
     /// Each of these does one thing, and says whether there was one to do.
     fn seal(&self, retention: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+        let now = axiom_core::time::unix_nanos();
+        if let Some(age) = retention.segment_age() {
+            // Where nothing is recorded any more, no append does it.
+            self.log.end_segment(plan::before(now, age));
+        }
         let sealed = self.log.sealed()?;
-        let count = plan::to_seal(&sealed, retention.hot, axiom_core::time::unix_nanos());
+        let count = plan::to_seal(&sealed, retention.hot, now);
         let Some(object) = self.workshop.seal(&self.log, &sealed[..count])? else {
             return Ok(false);
         };
@@ -421,7 +424,9 @@ impl Shared {
             return Ok(false);
         }
         tracing::info!(events = retired, from = %object.location, why, "events were retired");
-        self.record(object, retired, why);
+        if self.log.post(tell::retired(object, retired, why)).is_err() {
+            tracing::warn!("the log is full: it does not say that events were retired, the manifest does");
+        }
         Ok(true)
     }
 
@@ -438,33 +443,29 @@ impl Shared {
         Ok(plan::may_be_held(holds, object, &summary))
     }
 
-    /// Says in the log what is not kept any more.
-    fn record(&self, object: &Object, retired: u64, why: &str) {
-        let body = serde_json::json!({
-            "events": retired,
-            "from_offset": object.offsets.start,
-            "to_offset": object.offsets.end,
-            "tier": match object.tier {
-                Tier::Warm => "warm",
-                Tier::Cold => "cold",
-            },
-            "why": why,
-        });
-        let body = body.to_string();
-        let event = Event {
-            time: axiom_core::time::unix_nanos(),
-            stream: LOG_STREAM,
-            kind: RETIRED_KIND,
-            level: Level::Info,
-            format: Format::Json,
-            body: body.as_bytes(),
-            ..Event::default()
+    /// Says in the log who held what, and who let it go. The manifest forgets it only then, so each is told, and by its id once.
+    fn tell(&self, _: &Retention, _: &mut Notes) -> Result<bool, WorkError> {
+        let state = self.workshop.manifest().refresh()?;
+        let Some(last) = state.untold.last().map(|untold| untold.sequence) else {
+            return Ok(false);
         };
-        let mut batch = Batch::new();
-        batch.push(&event).expect("the event keeps to the limits");
-        if self.log.post(batch).is_err() {
-            tracing::warn!("the log is full: it does not say that events were retired, the manifest does");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(WorkError::Runtime)?;
+        for untold in &state.untold {
+            let append = Append {
+                batch: tell::hold(state.shard, untold),
+                ..Append::default()
+            };
+            match runtime.block_on(self.log.append(append)) {
+                Ok(_) => {}
+                Err(AppendError::Closed) => return Err(WorkError::Stopped),
+                Err(error) => return Err(error.into()),
+            }
         }
+        drop(state);
+        self.workshop.told(last)?;
+        Ok(true)
     }
 
     fn reclaim(&self, _: &Retention, _: &mut Notes) -> Result<bool, WorkError> {

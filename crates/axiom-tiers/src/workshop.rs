@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axiom_events::archive::{Archive as _, Summary};
 use axiom_events::disk::{Access, Disk};
-use axiom_events::{Block, Log, Next, ReadError, Recorded, Sealed};
+use axiom_events::{AppendError, Block, Log, Next, ReadError, Recorded, Sealed};
 
 use crate::file::{EventsHash, FileError, Source};
 use crate::make::{Made, MakeError, Making, SUMMARY, UNFINISHED, WARM, save_summary, summary_name};
@@ -60,6 +60,10 @@ pub enum WorkError {
     Short { end: u64, wanted: u64 },
     #[error("events were to be deleted, and what must be kept has changed meanwhile: it is decided anew")]
     Held,
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error("failed to prepare to wait for the log: {0}")]
+    Runtime(std::io::Error),
     #[error("it was asked to stop")]
     Stopped,
 }
@@ -408,6 +412,15 @@ impl Workshop {
         })?;
         self.shelves.refresh()?;
         if is_held { Err(WorkError::Held) } else { Ok(()) }
+    }
+
+    /// What was done about holds up to this record is in the log.
+    ///
+    /// # Errors
+    /// Then it is told again, which the log knows.
+    pub(crate) fn told(&self, sequence: u64) -> Result<(), WorkError> {
+        self.manifest.change(BY, |_| Some(Change::Told { sequence }))?;
+        Ok(())
     }
 
     /// Deletes what nobody can see any more: retired segments, replaced files and objects. Says how many bytes of segments

@@ -106,7 +106,7 @@ pub fn open_recording(config: &Config) -> Result<Option<Recording>, Failed> {
     let options = axiom_events::Options {
         linger: LINGER,
         shard: events.shard,
-        segment_age: retention.hot.age.map(|age| age / SEGMENTS_OF_AGE),
+        segment_age: retention.segment_age(),
         archive: Some(workshop.shelves()),
         ..axiom_events::Options::new(&folder)
     };
@@ -149,9 +149,6 @@ pub fn open_store(options: &StoreOptions) -> Result<Arc<Store>, Failed> {
 pub fn tiers_failed(error: &ManifestError) -> Failed {
     Failed::new(Exit::Failure, format!("cannot see where events are: {error}"))
 }
-
-/// A segment is sealed after this part of the time that events are hot, so that they do not stay much longer.
-const SEGMENTS_OF_AGE: u32 = 4;
 
 /// How long a call's event may wait for others to share a block with. Nobody waits for it, and each block costs a sync.
 const LINGER: Duration = Duration::from_millis(20);

@@ -19,6 +19,9 @@ pub struct State {
     pub next_hold: u64,
     /// What no state shows any more and is still there.
     pub garbage: Vec<Garbage>,
+    /// What was done about holds and is not in the log yet, in the order of its records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<Untold>,
 }
 
 /// Events of an offset range, in one file or object.
@@ -80,6 +83,25 @@ pub struct Hold {
     pub at: i64,
 }
 
+/// Something that was done about a hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Untold {
+    /// Of its record.
+    pub sequence: u64,
+    pub deed: Deed,
+    pub hold: Hold,
+    /// Who did it, and when, nanoseconds since 1970.
+    pub by: String,
+    pub at: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deed {
+    Held,
+    Released,
+}
+
 /// A file or object to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Garbage {
@@ -127,6 +149,10 @@ pub enum Change {
     Release {
         id: u64,
     },
+    /// What was done about holds up to this record is in the log.
+    Told {
+        sequence: u64,
+    },
 }
 
 /// A change that would lose events or have them twice.
@@ -144,6 +170,7 @@ impl State {
             holds: Vec::new(),
             next_hold: 1,
             garbage: Vec::new(),
+            untold: Vec::new(),
         }
     }
 
@@ -181,14 +208,16 @@ impl State {
             Change::Hold(hold) => {
                 self.next_hold = self.next_hold.max(hold.id.saturating_add(1));
                 self.holds.push(hold.clone());
+                self.untold.push(Untold::of(record, Deed::Held, hold));
             }
             Change::Release { id } => {
-                let count = self.holds.len();
-                self.holds.retain(|hold| hold.id != *id);
-                if self.holds.len() == count {
+                let Some(place) = self.holds.iter().position(|hold| hold.id == *id) else {
                     return Err(Impossible(format!("there is no hold {id}")));
-                }
+                };
+                let hold = self.holds.remove(place);
+                self.untold.push(Untold::of(record, Deed::Released, &hold));
             }
+            Change::Told { sequence } => self.untold.retain(|untold| untold.sequence > *sequence),
         }
         Ok(self)
     }
@@ -267,6 +296,18 @@ impl State {
         let objects = self.objects.iter().map(|object| &object.location);
         let garbage = self.garbage.iter().map(|garbage| &garbage.location);
         objects.chain(garbage).any(|known| known == location)
+    }
+}
+
+impl Untold {
+    fn of(record: &Record, deed: Deed, hold: &Hold) -> Untold {
+        Untold {
+            sequence: record.sequence,
+            deed,
+            hold: hold.clone(),
+            by: record.by.clone(),
+            at: record.at,
+        }
     }
 }
 

@@ -175,10 +175,16 @@ fn is_written_anew_before_it_grows_without_end() {
         manifest
             .change("test", |_| Some(Change::Release { id: n }))
             .unwrap();
+        manifest
+            .change("test", |state| {
+                let sequence = state.sequence;
+                Some(Change::Told { sequence })
+            })
+            .unwrap();
     }
     let bytes = fs_err::metadata(folder.path().join(NAME)).unwrap().len();
     assert!(bytes < 2 * BYTES_MAX, "{bytes}");
-    assert_eq!(open(folder.path()).now().sequence, 400);
+    assert_eq!(open(folder.path()).now().sequence, 600);
 }
 
 #[test]

@@ -283,9 +283,9 @@ fn stay(retention: &Retention, configured: Option<Arc<Store>>) {
     drop(world);
 
     let world = World::on(Arc::clone(&disk) as _, folder.path(), configured);
-    let service = retention::service(&world, retention.clone());
+    let service = world.service(retention.clone());
     // What is warm is deleted, though it comes behind them.
-    retention::wait_until("only what is out of reach is left", || world.objects() == cold);
+    crate::world::wait_until("only what is out of reach is left", || world.objects() == cold);
     retention::look_once_more(&world, retention, &service);
     service.stop();
     assert_eq!(world.objects()[..2], cold);
@@ -298,8 +298,8 @@ fn stay(retention: &Retention, configured: Option<Arc<Store>>) {
     drop(world);
 
     let world = World::on(disk, folder.path(), Some(theirs));
-    let service = retention::service(&world, retention.clone());
-    retention::wait_until("they are deleted there, as was said", || {
+    let service = world.service(retention.clone());
+    crate::world::wait_until("they are deleted there, as was said", || {
         let there = fs_err::read_dir(objects.path().join("shard-00000"));
         there.expect("it is there").count() == 0
     });

@@ -11,6 +11,7 @@ mod world;
 mod cold;
 mod faults;
 mod handover;
+mod holds;
 mod kill;
 mod outrun;
 mod reading;

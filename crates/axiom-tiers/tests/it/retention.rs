@@ -1,21 +1,20 @@
 //! What is kept how long, whose it is, and what is held nevertheless.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_events::archive::Missing;
 use axiom_events::find::By;
 use axiom_events::{Append, Batch, Event, Next, Totals};
 use axiom_tiers::manifest::{Change, Hold};
-use axiom_tiers::service::{Options, RETIRED_KIND};
+use axiom_tiers::tell::RETIRED_KIND;
 use axiom_tiers::{Deletion, Limits, Retention, Service};
 
-use crate::world::{All, START, STREAMS, World, all, block_on, expected, expected_of, versions_of};
+use crate::world::{
+    All, START, STREAMS, World, all, block_on, expected, expected_of, kept_for, versions_of, wait_until,
+};
 
 const EVENTS: u64 = 1500;
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
-/// Longer than any of this takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything but the newest segments is warm, in two files.
 pub(crate) fn warm(folder: &std::path::Path) -> World {
@@ -25,23 +24,6 @@ pub(crate) fn warm(folder: &std::path::Path) -> World {
         world.seal(5).expect("it is sealed").expect("there is something");
     }
     world
-}
-
-pub(crate) fn service(world: &World, retention: Retention) -> Service {
-    let options = Options {
-        retention,
-        pause: Duration::from_millis(5),
-        pause_after_failure: Duration::from_millis(5),
-    };
-    Service::start(Arc::clone(&world.workshop), world.log.clone(), options).expect("it starts")
-}
-
-pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let since = axiom_core::time::now();
-    while !is_so() {
-        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
 }
 
 /// What deletes events of this tenant, and of no other.
@@ -143,7 +125,7 @@ fn nothing_is_deleted_unless_somebody_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let world = warm(folder.path());
     // All of it is years old.
-    let service = service(&world, Retention::default());
+    let service = world.service(Retention::default());
     wait_until("everything that may be is merged", || {
         world.objects().len() == 1 || world.objects().len() == 2
     });
@@ -156,7 +138,7 @@ fn nothing_is_deleted_unless_somebody_says_so() {
 fn a_limit_of_a_tier_deletes_nothing_where_there_is_no_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let world = warm(folder.path());
-    let service = service(&world, Retention::default());
+    let service = world.service(Retention::default());
     // As somebody's configuration says who has just written down an object store, which comes with the next start.
     let retention = Retention {
         warm: Limits {
@@ -178,15 +160,7 @@ fn what_is_too_old_goes_as_a_whole_and_is_said_to_be_retired() {
     let folder = tempfile::tempdir().unwrap();
     let world = warm(folder.path());
     let hot_from = world.workshop.manifest().now().hot_from;
-    let retention = Retention {
-        delete: Deletion {
-            age: Some(DAY),
-            ..Deletion::default()
-        },
-        hot: Limits::default(),
-        ..Retention::default()
-    };
-    let service = service(&world, retention);
+    let service = world.service(kept_for(DAY));
     wait_until("all warm files are gone", || world.objects().is_empty());
     wait_until("their bytes are gone", || {
         world.workshop.manifest().refresh().unwrap().garbage.is_empty()
@@ -222,7 +196,7 @@ fn a_tenants_events_go_out_of_files_that_others_share() {
         hot: Limits::default(),
         ..Retention::default()
     };
-    let service = service(&world, retention);
+    let service = world.service(retention);
     let left = expected_of(EVENTS, |offset, event| {
         offset >= hot_from || event.tenant != "acme"
     });
@@ -271,10 +245,9 @@ fn a_tenant_may_be_kept_for_longer_than_others() {
             tenants: [("acme".to_owned(), DAY * 9000)].into(),
             bytes: None,
         },
-        hot: Limits::default(),
-        ..Retention::default()
+        ..kept_for(DAY)
     };
-    let service = service(&world, retention);
+    let service = world.service(retention);
     let left = expected_of(EVENTS, |offset, event| {
         offset >= hot_from || event.tenant == "acme"
     });
@@ -300,15 +273,7 @@ fn what_is_held_stays_until_it_is_held_no_longer() {
             ..Hold::default()
         },
     );
-    let retention = Retention {
-        delete: Deletion {
-            age: Some(DAY),
-            ..Deletion::default()
-        },
-        hot: Limits::default(),
-        ..Retention::default()
-    };
-    let service = service(&world, retention);
+    let service = world.service(kept_for(DAY));
     let held = expected_of(EVENTS, |offset, event| {
         offset >= hot_from || (event.tenant == "acme" && event.stream == "orders")
     });
@@ -326,6 +291,50 @@ fn what_is_held_stays_until_it_is_held_no_longer() {
     wait_until("the rest is gone", || world.objects().is_empty());
     service.stop();
     assert_eq!(first(&world, EVENTS).count, EVENTS - hot_from);
+    world.log.close();
+}
+
+/// Nothing is appended any more: what is in the newest segment becomes warm, and is deleted, all the same.
+#[test]
+fn a_quiet_logs_newest_events_grow_old_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    world.append(0..EVENTS);
+    let is_old = |log_end: u64| world.workshop.manifest().now().hot_from >= log_end;
+    let at_once = Limits {
+        age: Some(Duration::ZERO),
+        bytes: None,
+    };
+    let mut retention = Retention {
+        hot: at_once,
+        ..Retention::default()
+    };
+    let service = world.service(retention.clone());
+    wait_until("all of it is warm", || is_old(EVENTS));
+    wait_until("one segment is left, and nothing is in it", || {
+        let names = fs_err::read_dir(folder.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let segments: Vec<String> = names.filter(|name| name.ends_with(".seg")).collect();
+        segments == [format!("{EVENTS:020}.seg")]
+    });
+    assert_eq!(all(&world.beside()), expected(EVENTS));
+    retention.delete.age = Some(DAY);
+    service.apply(retention);
+    wait_until("all of it is gone, and the log has said so", || {
+        world
+            .objects()
+            .first()
+            .is_some_and(|first| first.offsets.start >= EVENTS)
+    });
+    service.stop();
+    let found = first(&world, EVENTS);
+    assert_eq!(found.gaps, [(0..EVENTS, Missing::Retired)]);
+    let world = world.again();
+    world.append(EVENTS..EVENTS + 20);
+    assert_eq!(
+        world.log.reader().last_version("orders").unwrap(),
+        world.beside().last_version("orders").unwrap()
+    );
     world.log.close();
 }
 
@@ -357,7 +366,7 @@ fn what_is_over_goes_when_it_is_over_whatever_is_held_beside_it() {
         assert_eq!(first(&world, EVENTS).hash, left.1, "{what}");
     };
     // One tenant after the other is over; what is held is another one's.
-    let service = service(&world, delete_of(&["globex"]));
+    let service = world.service(delete_of(&["globex"]));
     is_left("globex is gone", &["globex"], &[]);
     service.apply(delete_of(&["globex", "initech"]));
     is_left("initech is gone", &["globex", "initech"], &[]);
@@ -393,7 +402,7 @@ fn too_many_bytes_take_the_oldest_file() {
         hot: Limits::default(),
         ..Retention::default()
     };
-    let service = service(&world, retention);
+    let service = world.service(retention);
     wait_until("the first is gone", || world.objects().len() == 1);
     service.stop();
     assert_eq!(world.objects(), objects[1..]);
@@ -458,7 +467,7 @@ fn the_newest_event_of_a_stream_of_state_outlives_retention() {
             hot: Limits::default(),
             ..Retention::default()
         };
-        let service = service(&world, retention);
+        let service = world.service(retention);
         wait_until("everything else is gone", || {
             let objects = world.objects();
             objects.iter().map(|object| object.rows).sum::<u64>() == 3

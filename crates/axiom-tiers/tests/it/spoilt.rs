@@ -9,8 +9,8 @@ use axiom_tiers::manifest::{Change, Object, Tier};
 use axiom_tiers::{Deletion, Limits, Retention};
 
 use crate::cold::store;
-use crate::retention::{DAY, look_once_more, service, wait_until};
-use crate::world::{HOUR, World, block_on};
+use crate::retention::{DAY, look_once_more};
+use crate::world::{HOUR, World, block_on, wait_until};
 
 const EVENTS: u64 = 1500;
 
@@ -74,7 +74,7 @@ fn a_spoilt_file_is_not_uploaded_and_the_others_are() {
         let world = warm(folder.path(), objects.path());
         spoil(&path_of(&world, &world.objects()[0]));
         let retention = only_warm(limits);
-        let service = service(&world, retention.clone());
+        let service = world.service(retention.clone());
         wait_until("the others are cold", || tiers(&world)[1..4] == [Tier::Cold; 3]);
         look_once_more(&world, &retention, &service);
         service.stop();
@@ -117,7 +117,7 @@ fn a_spoilt_file_is_not_merged_and_the_others_are() {
     let offsets: Vec<_> = world.objects().into_iter().map(|object| object.offsets).collect();
     spoil(&path_of(&world, &world.objects()[1]));
     let retention = only_warm(Limits::default());
-    let service = service(&world, retention);
+    let service = world.service(retention);
     wait_until("the last two are one", || world.objects().len() == 3);
     service.stop();
     let merged = world.objects().pop().unwrap().offsets;
@@ -145,7 +145,7 @@ fn a_spoilt_file_does_not_keep_a_tenants_events_in_the_others() {
         hot: Limits::default(),
         ..Retention::default()
     };
-    let service = service(&world, retention);
+    let service = world.service(retention);
     wait_until("the others have fewer", || {
         let objects = world.objects();
         objects[2].rows < before[2].rows && objects[3].rows < before[3].rows

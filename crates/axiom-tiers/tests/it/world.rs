@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axiom_events::archive::Missing;
 use axiom_events::disk::{Disk, Machine};
@@ -14,7 +15,7 @@ use axiom_events::{
 use axiom_tiers::file::EventsHash;
 use axiom_tiers::manifest::Object;
 use axiom_tiers::workshop::WorkError;
-use axiom_tiers::{Shelves, Store, Workshop};
+use axiom_tiers::{Deletion, Limits, Retention, Service, Shelves, Store, Workshop};
 
 use crate::sim::Random;
 
@@ -25,6 +26,8 @@ pub(crate) const START: i64 = HOUR * 472_222;
 pub(crate) const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 pub(crate) const STREAMS: [&str; 4] = ["orders", "gateway.files", "gateway", "a"];
 pub(crate) const TASKS: usize = 12;
+/// Longer than anything takes that a test waits for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Events of one append.
 const APPEND: u64 = 20;
 
@@ -152,6 +155,26 @@ impl World {
         self.workshop.manifest().now().objects.clone()
     }
 
+    /// Ends the newest segment and waits for it; then seals all of them into one file.
+    pub(crate) fn seal_all(&self) {
+        self.log.end_segment(i64::MAX);
+        let end = self.log.reader().end();
+        wait_until("the newest segment has ended", || {
+            self.sealed().last().is_some_and(|last| last.offsets.end == end)
+        });
+        self.seal(usize::MAX).expect("it is sealed");
+    }
+
+    /// Does what is due, again and again without much of a pause.
+    pub(crate) fn service(&self, retention: Retention) -> Service {
+        let options = axiom_tiers::service::Options {
+            retention,
+            pause: Duration::from_millis(5),
+            pause_after_failure: Duration::from_millis(5),
+        };
+        Service::start(Arc::clone(&self.workshop), self.log.clone(), options).expect("it starts")
+    }
+
     /// What another process would see.
     pub(crate) fn beside(&self) -> Reader {
         let shelves = Shelves::open(&self.folder, self.workshop.store().cloned()).expect("it can be read");
@@ -174,8 +197,29 @@ pub(crate) fn unwritable(folder: &Path, view: &Path) {
     link(Path::new("/proc"), "pins".as_ref());
 }
 
+/// Nothing becomes warm, and what is warm is kept for so long.
+pub(crate) fn kept_for(age: Duration) -> Retention {
+    Retention {
+        hot: Limits::default(),
+        delete: Deletion {
+            age: Some(age),
+            ..Deletion::default()
+        },
+        ..Retention::default()
+    }
+}
+
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let since = axiom_core::time::now();
+    while !is_so() {
+        assert!(since.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .expect("a runtime")
         .block_on(future)
