@@ -150,6 +150,76 @@ fn calls_are_counted_over_restarts_and_deaths() {
     );
 }
 
+/// What was counted is kept in the log, too: in whatever tier that is by now, and when all that was counted is retired.
+#[test]
+fn numbers_outlive_the_events_that_they_were_counted_from() {
+    let config = |retention: &str| {
+        Config::new()
+            .stdio("everything", &servers::everything().command)
+            .events(&format!("dir = \"events\"\n[events.retention]\n{retention}"))
+    };
+    let gateway = Gateway::start(&config("hot = \"1s\""));
+    let file = gateway.file().display().to_string();
+    let folder = gateway.file().parent().expect("it is in a folder").to_owned();
+    let mut client = Stateless::new(&gateway.mcp());
+    for _ in 0..20 {
+        client.call("everything__echo", &json!({ "message": "x" })).text();
+    }
+    let first = counted(&gateway, 20);
+    let numbers = |stats: &Value| {
+        let total = tool(stats, "everything", "echo")["total"].clone();
+        (total, stats["since_ms"].clone(), stats["lost"].clone())
+    };
+    let kept = numbers(&first);
+    wait::until("all that happened is warm", || {
+        let (tiers, _, _) = axiom(&["events", "tiers", "--json", "--config", &file]);
+        let rows = tiers
+            .lines()
+            .map(|row| serde_json::from_str::<Value>(row).expect("it is JSON"));
+        let hot = rows.into_iter().find(|row| row["tier"] == "hot");
+        hot.is_some_and(|hot| hot["events"] == 0).then_some(())
+    });
+    assert_eq!(numbers(&from_files(&file)), kept, "beside it");
+    gateway.stop();
+    assert_eq!(numbers(&from_files(&file)), kept, "without it");
+
+    let gateway = Gateway::start_in(&folder);
+    assert_eq!(numbers(&counted(&gateway, 20)), kept, "by the next one");
+    gateway.rewrite(&config("hot = \"1s\"\nwarm = \"2s\""));
+    wait::until("the calls themselves are gone", || {
+        let calls = axiom(&[
+            "events",
+            "export",
+            "--filter",
+            "method=tools/call",
+            "--config",
+            &file,
+        ]);
+        (calls.2 == Some(0) && calls.0.is_empty()).then_some(())
+    });
+    assert_eq!(
+        numbers(&stats(&gateway)),
+        kept,
+        "nothing was counted twice or forgotten"
+    );
+    assert_eq!(numbers(&from_files(&file)), kept, "beside it, from what is left");
+    gateway.stop();
+    assert_eq!(numbers(&from_files(&file)), kept, "without it, from what is left");
+
+    let gateway = Gateway::start_in(&folder);
+    assert_eq!(
+        numbers(&counted(&gateway, 20)),
+        kept,
+        "by the next one, from what is left"
+    );
+    let mut client = Stateless::new(&gateway.mcp());
+    for _ in 0..5 {
+        client.call("everything__echo", &json!({ "message": "x" })).text();
+    }
+    let last = counted(&gateway, 25);
+    assert_eq!(tool(&last, "everything", "echo")["total"]["calls"], 25);
+}
+
 #[test]
 fn servers_are_how_they_are_since_they_became_so() {
     let gateway = Gateway::start(&config());

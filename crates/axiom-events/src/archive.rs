@@ -176,6 +176,12 @@ impl Summary {
         counts
     }
 
+    /// Whether all events are of this kind.
+    pub fn is_all(&self, kind: &str) -> bool {
+        let mut cells = self.index.rollups.hours.keys();
+        cells.all(|cell| self.index.names.name(cell.kind) == kind)
+    }
+
     /// What it takes in memory, near enough for a limit.
     pub fn bytes_in_memory(&self) -> usize {
         self.index.bytes_in_memory()

@@ -160,7 +160,7 @@ pub struct At {
     pub position: u64,
     /// The same, of what is committed.
     pub committed: u64,
-    /// Events that could not be read, and are missing from its states.
+    /// Events that could not be read, and are missing from its states. What was retired before it came to it is none of them.
     pub lost: u64,
     /// It has ended.
     pub is_closed: bool,

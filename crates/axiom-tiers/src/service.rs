@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use axiom_events::{Append, AppendError, Log};
 
-use crate::manifest::{Hold, Object, State};
+use crate::manifest::{Object, State};
 use crate::plan::{self, Retention, Verdict};
 use crate::standing::Standing;
 use crate::store::StoreError;
-use crate::tell;
+use crate::tell::{self, RETIRED_KIND};
 use crate::workshop::{WorkError, Workshop};
 use notes::{Failures, Held};
 
@@ -397,12 +397,13 @@ impl Shared {
             Verdict::Drop => true,
             Verdict::Thin(tenants) => tenants.contains(tenant),
         };
-        let standing = self.standing(object)?;
+        let summary = self.workshop.shelves().summary_of(object)?;
+        let standing = Standing::of(object, &summary, &self.log.reader().apart())?;
         if standing.is_all_of(object) {
             notes.held.add(object, verdict);
             return Ok(false);
         }
-        let must_look = !standing.is_empty() || self.may_be_held(holds, object)?;
+        let must_look = !standing.is_empty() || plan::may_be_held(holds, object, &summary);
         let retired = if verdict == Verdict::Drop && !must_look {
             self.workshop
                 .drop_whole(std::slice::from_ref(object), holds, why)?
@@ -424,23 +425,11 @@ impl Shared {
             return Ok(false);
         }
         tracing::info!(events = retired, from = %object.location, why, "events were retired");
-        if self.log.post(tell::retired(object, retired, why)).is_err() {
+        // Otherwise a log to which nothing else comes would go on telling of what it told.
+        if !summary.is_all(RETIRED_KIND) && self.log.post(tell::retired(object, retired, why)).is_err() {
             tracing::warn!("the log is full: it does not say that events were retired, the manifest does");
         }
         Ok(true)
-    }
-
-    fn standing(&self, object: &Object) -> Result<Standing, WorkError> {
-        let summary = self.workshop.shelves().summary_of(object)?;
-        Ok(Standing::of(object, &summary, &self.log.reader().apart())?)
-    }
-
-    fn may_be_held(&self, holds: &[Hold], object: &Object) -> Result<bool, WorkError> {
-        if holds.is_empty() {
-            return Ok(false);
-        }
-        let summary = self.workshop.shelves().summary_of(object)?;
-        Ok(plan::may_be_held(holds, object, &summary))
     }
 
     /// Says in the log who held what, and who let it go. The manifest forgets it only then, so each is told, and by its id once.

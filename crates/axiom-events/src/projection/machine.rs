@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::append::{Ack, Append};
+use crate::archive::Missing;
 use crate::event::{Event, Format, Level, NAME_BYTES_MAX, Recorded, Unfit};
 use crate::follow::{Delivered, Filter};
 use crate::line::{Line, Said};
@@ -232,8 +233,16 @@ impl<P: Projection> Machine<P> {
         self.publish();
     }
 
-    /// Events of this range cannot be read.
-    pub(super) fn lose(&mut self, gap: &Range<u64>) {
+    /// Events of this range are not there. Those that were kept as long as they were meant to be are not missed. Blocks on the
+    /// disk.
+    pub(super) fn miss(&mut self, gap: &Range<u64>) {
+        let reader = &self.shared.store.reader;
+        if reader
+            .why_missing(gap)
+            .is_ok_and(|missing| missing == Missing::Retired)
+        {
+            return self.pass(gap.end);
+        }
         let lost = gap.end.saturating_sub(gap.start.max(self.position()));
         if lost > 0 {
             let projection = self.shared.store.projection.name();
@@ -319,7 +328,7 @@ impl<P: Projection> Machine<P> {
                     self.emit.batch.clear();
                     self.pass(block.offsets().end);
                 }
-                Next::Gap(gap) => self.lose(&gap),
+                Next::Gap(gap) => self.miss(&gap),
                 Next::End => return Ok(()),
             }
         }

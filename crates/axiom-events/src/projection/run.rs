@@ -1,5 +1,6 @@
 //! Runs a projection: follows the log, takes in what comes, commits.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ impl<P: Projection> Runner<P> {
                         }
                     }
                 }
-                Ok(Some(Passed::Delivery(Delivery::Gap(gap)))) => machine.lose(&gap),
+                Ok(Some(Passed::Delivery(Delivery::Gap(gap)))) => machine = self.miss(machine, gap).await?,
                 Ok(Some(Passed::Unwanted)) => machine.pass(follow.position()),
                 // The log was closed, and with it the way to commit anything.
                 Ok(None) => return Ok(()),
@@ -202,6 +203,16 @@ impl<P: Projection> Runner<P> {
             () = time::sleep(RETRY_PAUSE) => {}
             () = draining.asked() => {}
         }
+    }
+
+    /// Goes on over events that are not there, as [`Self::take`].
+    async fn miss(&self, mut machine: Machine<P>, gap: Range<u64>) -> Result<Machine<P>, ProjectionError> {
+        let position = machine.position();
+        let missing = spawn::blocking(move || {
+            machine.miss(&gap);
+            machine
+        });
+        missing.join().await.ok_or_else(|| self.panicked(position))
     }
 
     /// What is too large for one commit is taken in again, in smaller parts: [`Machine::again_from`]. `None` when the log was

@@ -10,6 +10,7 @@ mod world;
 
 mod cold;
 mod faults;
+mod followers;
 mod handover;
 mod holds;
 mod kill;

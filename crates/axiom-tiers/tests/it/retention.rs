@@ -273,6 +273,14 @@ fn what_is_held_stays_until_it_is_held_no_longer() {
             ..Hold::default()
         },
     );
+    // The newest one is another one, and stays.
+    hold(
+        &world,
+        Hold {
+            tenant: Some("nobody".to_owned()),
+            ..Hold::default()
+        },
+    );
     let service = world.service(kept_for(DAY));
     let held = expected_of(EVENTS, |offset, event| {
         offset >= hot_from || (event.tenant == "acme" && event.stream == "orders")
