@@ -196,7 +196,9 @@ async fn a_redis_that_dies_or_forgets_is_given_everything_again() {
 /// A stream without entries remembers its last id, and refuses those before it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_somebody_has_trimmed_to_nothing_is_filled_again() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let mut node = Node::start(&server, 0);
     for _ in 0..3 {
         node.record().await;
@@ -524,7 +526,9 @@ async fn what_was_tampered_with_is_refused_at_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_where_a_reader_begins_can_be_left_out() {
-    let server = Server::start(&[]);
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
     let mut node = Node::start(&server, 0);
     for _ in 0..3 {
         node.record().await;
