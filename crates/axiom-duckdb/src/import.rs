@@ -16,7 +16,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
 
 use crate::api::{ArrowArray, ArrowSchema};
-use crate::session::Error;
+use crate::session::DuckDbError;
 
 /// A schema that somebody else makes and that is released.
 pub(crate) struct Imported(ArrowSchema);
@@ -58,7 +58,7 @@ impl Imported {
         &raw mut self.0
     }
 
-    pub(crate) fn schema(&self) -> Result<Schema, Error> {
+    pub(crate) fn schema(&self) -> Result<Schema, DuckDbError> {
         if self.0.release.is_none() {
             return Err(strange("a schema was not made"));
         }
@@ -99,7 +99,7 @@ impl ImportedArray {
     }
 
     /// Its rows: it is a struct, whose members are the columns.
-    pub(crate) fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch, Error> {
+    pub(crate) fn batch(&self, schema: &SchemaRef) -> Result<RecordBatch, DuckDbError> {
         if self.0.release.is_none() {
             return Err(strange("rows were not made"));
         }
@@ -122,16 +122,17 @@ impl Drop for ImportedArray {
     }
 }
 
-fn strange(what: impl std::fmt::Display) -> Error {
-    Error(format!("DuckDB's rows are not as Arrow has them: {what}"))
+fn strange(what: impl std::fmt::Display) -> DuckDbError {
+    DuckDbError(format!("DuckDB's rows are not as Arrow has them: {what}"))
 }
 
 /// # Safety
 /// The schema was made and is not released meanwhile.
-unsafe fn fields(schema: &ArrowSchema) -> Result<Fields, Error> {
+unsafe fn fields(schema: &ArrowSchema) -> Result<Fields, DuckDbError> {
     let mut fields = Vec::new();
     // SAFETY: as above; the interface says how many children there are and that each was made.
-    for child in unsafe { children(schema.children, schema.n_children) } {
+    let children = unsafe { children(schema.children, schema.n_children) };
+    for child in children {
         let child = child?;
         // SAFETY: as above.
         let (name, kind) = unsafe { (text(child.name)?, data_type(child)?) };
@@ -143,7 +144,7 @@ unsafe fn fields(schema: &ArrowSchema) -> Result<Fields, Error> {
 
 /// # Safety
 /// The schema was made and is not released meanwhile.
-unsafe fn data_type(schema: &ArrowSchema) -> Result<DataType, Error> {
+unsafe fn data_type(schema: &ArrowSchema) -> Result<DataType, DuckDbError> {
     // SAFETY: as above.
     let (name, format, dictionary) = unsafe {
         (
@@ -197,8 +198,8 @@ fn map(entries: arrow::datatypes::FieldRef) -> Option<DataType> {
     Some(DataType::Map(Arc::new(entries), false))
 }
 
-fn unknown(name: &str, format: &str) -> Error {
-    Error(format!(
+fn unknown(name: &str, format: &str) -> DuckDbError {
+    DuckDbError(format!(
         "the column {name} has a type that cannot be handed over (Arrow's {format:?}): cast it to VARCHAR"
     ))
 }
@@ -256,7 +257,7 @@ fn decimal(text: &str) -> Option<DataType> {
     })
 }
 
-fn layout(kind: &DataType) -> Result<Layout, Error> {
+fn layout(kind: &DataType) -> Result<Layout, DuckDbError> {
     Ok(match kind {
         DataType::Null => Layout::Null,
         DataType::Boolean => Layout::Bits(1),
@@ -288,7 +289,7 @@ fn parts(kind: &DataType) -> Vec<&DataType> {
 
 /// # Safety
 /// The array was made, is of this type, and is not released meanwhile.
-unsafe fn array(raw: &ArrowArray, kind: &DataType) -> Result<ArrayData, Error> {
+unsafe fn array(raw: &ArrowArray, kind: &DataType) -> Result<ArrayData, DuckDbError> {
     let (length, offset) = (size(raw.length)?, size(raw.offset)?);
     let items = length + offset;
     let layout = layout(kind)?;
@@ -337,7 +338,8 @@ unsafe fn array(raw: &ArrowArray, kind: &DataType) -> Result<ArrayData, Error> {
         )));
     }
     // SAFETY: as above.
-    for (child, kind) in unsafe { children(raw.children, raw.n_children) }.zip(kinds) {
+    let children = unsafe { children(raw.children, raw.n_children) };
+    for (child, kind) in children.zip(kinds) {
         // SAFETY: as above.
         within.push(unsafe { array(child?, kind)? });
     }
@@ -356,7 +358,7 @@ unsafe fn array(raw: &ArrowArray, kind: &DataType) -> Result<ArrayData, Error> {
 unsafe fn children<'a, T: 'a>(
     children: *mut *mut T,
     count: i64,
-) -> impl Iterator<Item = Result<&'a T, Error>> {
+) -> impl Iterator<Item = Result<&'a T, DuckDbError>> {
     let count = if children.is_null() {
         0
     } else {
@@ -371,7 +373,7 @@ unsafe fn children<'a, T: 'a>(
 
 /// # Safety
 /// So many bytes can be read there.
-unsafe fn copy(from: *const c_void, bytes: usize) -> Result<Buffer, Error> {
+unsafe fn copy(from: *const c_void, bytes: usize) -> Result<Buffer, DuckDbError> {
     if bytes == 0 {
         return Ok(Buffer::default());
     }
@@ -387,7 +389,7 @@ unsafe fn copy(from: *const c_void, bytes: usize) -> Result<Buffer, Error> {
 ///
 /// # Safety
 /// It is null, or so many offsets can be read there.
-unsafe fn copy_offsets(from: *const c_void, items: usize, width: usize) -> Result<Buffer, Error> {
+unsafe fn copy_offsets(from: *const c_void, items: usize, width: usize) -> Result<Buffer, DuckDbError> {
     if from.is_null() && items == 0 {
         return Ok(Buffer::default());
     }
@@ -396,7 +398,7 @@ unsafe fn copy_offsets(from: *const c_void, items: usize, width: usize) -> Resul
 }
 
 /// The last offset: where what they lead to ends.
-fn last(offsets: &Buffer, width: usize) -> Result<usize, Error> {
+fn last(offsets: &Buffer, width: usize) -> Result<usize, DuckDbError> {
     let wrong = || strange("an offset is less than nothing");
     let end = match width {
         4 => offsets.typed_data::<i32>().last().copied().map(i64::from),
@@ -405,13 +407,13 @@ fn last(offsets: &Buffer, width: usize) -> Result<usize, Error> {
     usize::try_from(end.unwrap_or(0)).map_err(|_| wrong())
 }
 
-fn size(number: i64) -> Result<usize, Error> {
+fn size(number: i64) -> Result<usize, DuckDbError> {
     usize::try_from(number).map_err(|_| strange("a size is less than nothing"))
 }
 
 /// # Safety
 /// It is null or a text that ends with a zero and lives as long as is made of it.
-unsafe fn text<'a>(text: *const c_char) -> Result<&'a str, Error> {
+unsafe fn text<'a>(text: *const c_char) -> Result<&'a str, DuckDbError> {
     if text.is_null() {
         return Ok("");
     }

@@ -14,4 +14,4 @@ mod session;
 mod import;
 
 pub use library::{Library, LoadError, VERSION_MIN, Version};
-pub use session::{Connection, Database, Error, Interrupt, Kind, Rows, Run, Statement, Statements};
+pub use session::{Connection, Database, DuckDbError, Interrupt, Kind, Rows, Run, Statement, Statements};

@@ -15,7 +15,7 @@ use crate::library::Library;
 /// What DuckDB says went wrong, like `Parser Error: syntax error at ...`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Error(pub String);
+pub struct DuckDbError(pub String);
 
 /// A database in memory.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ struct OpenDatabase {
     pointer: *mut api::Database,
 }
 
-/// A connection. Its queries run one after the other.
+/// A connection. Its queries run one after the other: a new one ends what still runs, and waits for that.
 #[derive(Debug)]
 pub struct Connection(Arc<OpenConnection>);
 
@@ -107,7 +107,7 @@ impl Database {
     ///
     /// # Errors
     /// When DuckDB cannot start.
-    pub fn open(library: &Library) -> Result<Database, Error> {
+    pub fn open(library: &Library) -> Result<Database, DuckDbError> {
         let api = Arc::clone(&library.api);
         let mut pointer = ptr::null_mut();
         let mut said = ptr::null_mut();
@@ -127,12 +127,12 @@ impl Database {
 
     /// # Errors
     /// When there is no memory.
-    pub fn connect(&self) -> Result<Connection, Error> {
+    pub fn connect(&self) -> Result<Connection, DuckDbError> {
         let mut pointer = ptr::null_mut();
         // SAFETY: the database is open as long as it is held, and the place is ours to be written.
         let state = unsafe { (self.0.api.connect)(self.0.pointer, &raw mut pointer) };
         if state != SUCCESS {
-            return Err(Error("there is no connection to DuckDB".to_owned()));
+            return Err(DuckDbError("there is no connection to DuckDB".to_owned()));
         }
         let database = Arc::clone(&self.0);
         Ok(Connection(Arc::new(OpenConnection { database, pointer })))
@@ -144,7 +144,7 @@ impl Connection {
     ///
     /// # Errors
     /// What DuckDB says against it.
-    pub fn execute(&self, sql: &str) -> Result<(), Error> {
+    pub fn execute(&self, sql: &str) -> Result<(), DuckDbError> {
         let text = terminated(sql)?;
         let mut rows = RawRows::new(&self.0);
         // SAFETY: the connection is open, the text ends with a zero, and the result is freed by its owner.
@@ -160,7 +160,7 @@ impl Connection {
     ///
     /// # Errors
     /// When it is not SQL, or about things that are not there.
-    pub fn statements(&self, sql: &str) -> Result<Statements, Error> {
+    pub fn statements(&self, sql: &str) -> Result<Statements, DuckDbError> {
         let text = terminated(sql)?;
         let mut statements = Statements {
             connection: Arc::clone(&self.0),
@@ -208,9 +208,9 @@ impl Statements {
     ///
     /// # Errors
     /// When it is about things that are not there.
-    pub fn first(&self) -> Result<Statement, Error> {
+    pub fn first(&self) -> Result<Statement, DuckDbError> {
         if self.count == 0 {
-            return Err(Error("there is no statement".to_owned()));
+            return Err(DuckDbError("there is no statement".to_owned()));
         }
         let api = self.connection.api();
         let mut statement = Statement {
@@ -238,7 +238,8 @@ impl Statements {
 impl Statement {
     pub fn kind(&self) -> Kind {
         // SAFETY: the statement is there until it is dropped.
-        match unsafe { (self.connection.api().prepared_statement_type)(self.pointer) } {
+        let kind = unsafe { (self.connection.api().prepared_statement_type)(self.pointer) };
+        match kind {
             1 => Kind::Select,
             4 => Kind::Explain,
             _ => Kind::Other,
@@ -250,7 +251,7 @@ impl Statement {
     ///
     /// # Errors
     /// What DuckDB says against it.
-    pub fn begin(self) -> Result<Run, Error> {
+    pub fn begin(self) -> Result<Run, DuckDbError> {
         let connection = Arc::clone(&self.connection);
         let api = connection.api();
         let pending = api.pending_prepared_streaming.unwrap_or(api.pending_prepared);
@@ -277,7 +278,7 @@ impl Run {
     ///
     /// # Errors
     /// What DuckDB says against it; that it was interrupted, too.
-    pub fn rows(mut self) -> Result<Rows, Error> {
+    pub fn rows(mut self) -> Result<Rows, DuckDbError> {
         self.has_run = true;
         let mut result = RawRows::new(&self.connection);
         // SAFETY: the run is there until it is dropped; the result is freed by its owner.
@@ -290,7 +291,7 @@ impl Run {
 }
 
 impl Rows {
-    fn new(mut result: RawRows) -> Result<Rows, Error> {
+    fn new(mut result: RawRows) -> Result<Rows, DuckDbError> {
         let connection = Arc::clone(&result.connection);
         let api = connection.api();
         // SAFETY: the result is there; its options are freed by their owner, which is made next.
@@ -338,7 +339,7 @@ impl Rows {
     ///
     /// # Errors
     /// What DuckDB says against it; that it was interrupted, too.
-    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>, Error> {
+    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>, DuckDbError> {
         let api = Arc::clone(&self.result.connection.database.api);
         let mut imported = ImportedArray::empty();
         // SAFETY: the result is there and is given by value, as the function takes it. A chunk is freed here, once; what
@@ -369,7 +370,7 @@ impl RawRows {
         }
     }
 
-    fn error(&mut self) -> Error {
+    fn error(&mut self) -> DuckDbError {
         let connection = Arc::clone(&self.connection);
         // SAFETY: the result was filled by the call that failed, and its error lives as long as it does.
         unsafe { error((connection.api().result_error)(&raw mut self.raw)) }
@@ -384,7 +385,7 @@ impl OpenConnection {
 
 /// # Safety
 /// It is null or an error of DuckDB's that nobody else frees.
-unsafe fn answer(api: &Api, mut said: *mut api::ErrorData) -> Result<(), Error> {
+unsafe fn answer(api: &Api, mut said: *mut api::ErrorData) -> Result<(), DuckDbError> {
     // SAFETY: as above; the text lives until the error is freed, and is copied before.
     unsafe {
         let is_error = !said.is_null() && (api.error_data_has_error)(said);
@@ -400,17 +401,18 @@ unsafe fn answer(api: &Api, mut said: *mut api::ErrorData) -> Result<(), Error> 
 
 /// # Safety
 /// It is null or a text that ends with a zero.
-unsafe fn error(said: *const c_char) -> Error {
+unsafe fn error(said: *const c_char) -> DuckDbError {
     if said.is_null() {
-        return Error("DuckDB does not say why".to_owned());
+        return DuckDbError("DuckDB does not say why".to_owned());
     }
     // SAFETY: as above.
     let text = unsafe { CStr::from_ptr(said) };
-    Error(text.to_string_lossy().into_owned())
+    DuckDbError(text.to_string_lossy().into_owned())
 }
 
-fn terminated(sql: &str) -> Result<CString, Error> {
-    CString::new(sql).map_err(|_| Error("Parser Error: there is a zero character in the text".to_owned()))
+fn terminated(sql: &str) -> Result<CString, DuckDbError> {
+    CString::new(sql)
+        .map_err(|_| DuckDbError("Parser Error: there is a zero character in the text".to_owned()))
 }
 
 impl Drop for OpenDatabase {

@@ -1,8 +1,8 @@
 //! DuckDB as a second engine over the same events: `axiom sql --engine duckdb`.
 //!
 //! Its library is found when a query asks for it ([`library`]). What is pinned is made into files where it is in none
-//! ([`place`]), and into tables ([`tables`]); DuckDB is told to read these files and nothing else, and runs one query
-//! ([`session`]). Its rows are an [`Answer`] like those of the other engine, and are written by the same code.
+//! (`place`), and into tables (`tables`); DuckDB is told to read these files and nothing else, and runs one query
+//! (`session`). Its rows are an [`Answer`] like those of the other engine, and are written by the same code.
 
 use std::convert::Infallible;
 use std::path::Path;

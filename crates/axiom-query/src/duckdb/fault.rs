@@ -1,11 +1,11 @@
 //! What DuckDB says went wrong, in the words of [`Fault`]: it begins with the sort of error and ends with the place.
 
-use axiom_duckdb::Error;
+use axiom_duckdb::DuckDbError;
 
 use crate::fault::{Code, Fault};
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Fault {
+impl From<DuckDbError> for Fault {
+    fn from(error: DuckDbError) -> Fault {
         let (sort, rest) = match error.0.split_once(" Error: ") {
             Some((sort, rest)) if !sort.contains('\n') => (sort, rest),
             _ => ("", error.0.as_str()),
@@ -92,17 +92,20 @@ mod tests {
     #[test]
     fn an_error_becomes_words_a_place_and_advice() {
         let said = "Binder Error: Referenced column \"kin\" not found in FROM clause!\nCandidate bindings: \"kind\"\n\nLINE 2:   kin\n          ^";
-        let fault = Fault::from(Error(said.to_owned()));
+        let fault = Fault::from(DuckDbError(said.to_owned()));
         assert_eq!(fault.code, Code::Query);
         assert_eq!(fault.at, Some((2, 3)));
         assert!(fault.message.starts_with("Referenced column"), "{fault}");
         assert!(!fault.message.contains("LINE"), "{fault}");
         let said = "Out of Memory Error: could not allocate block of size 1 MiB\n\nPossible solutions:\n* SET threads";
-        let fault = Fault::from(Error(said.to_owned()));
+        let fault = Fault::from(DuckDbError(said.to_owned()));
         assert_eq!(
             (fault.code, fault.message.as_str()),
             (Code::Memory, "could not allocate block of size 1 MiB")
         );
-        assert_eq!(Fault::from(Error("it ended".to_owned())).message, "it ended");
+        assert_eq!(
+            Fault::from(DuckDbError("it ended".to_owned())).message,
+            "it ended"
+        );
     }
 }

@@ -55,7 +55,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Makes files of what is pinned and not in files that DuckDB can read: hot events always, others as `makes` says. Blocks on the disk, and on the network for the latter, until `is_over`.
+    /// Makes files of what is pinned and not in files that DuckDB can read: hot events always, others as `makes` says. Blocks
+    /// on the disk and on the network, until `is_over`.
     ///
     /// # Errors
     /// When something of it cannot be read by DuckDB and so would be missing, or there is no room.

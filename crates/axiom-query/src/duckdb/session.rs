@@ -49,7 +49,7 @@ fn settings(limits: &Limits, folder: &Path) -> Result<String, Fault> {
 }
 
 /// A build of DuckDB without what is needed: Parquet, JSON and time zones are extensions that most builds have in them.
-fn unsuited(version: &str, error: &axiom_duckdb::Error) -> Fault {
+fn unsuited(version: &str, error: &axiom_duckdb::DuckDbError) -> Fault {
     Fault::new(
         Code::Absent,
         format!("this library of DuckDB {version} lacks something that is needed: {error}"),
