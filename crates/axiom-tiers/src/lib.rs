@@ -17,8 +17,8 @@ pub mod shelves;
 pub mod store;
 
 pub mod plan;
-mod standing;
 pub mod service;
+mod standing;
 pub mod workshop;
 
 pub use manifest::Snapshot;

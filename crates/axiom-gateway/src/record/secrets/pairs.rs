@@ -114,7 +114,11 @@ impl Search<'_> {
     fn string(&mut self, at: usize) -> usize {
         let end = string_end(self.raw, at);
         let colon_at = skip_space(self.raw, end);
-        let Some(open) = self.open.last_mut().filter(|_| self.raw.get(colon_at) == Some(&b':')) else {
+        let Some(open) = self
+            .open
+            .last_mut()
+            .filter(|_| self.raw.get(colon_at) == Some(&b':'))
+        else {
             return end;
         };
         let Some(key) = text(self.raw, span(at, end)) else {
