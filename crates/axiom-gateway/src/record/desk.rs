@@ -105,7 +105,7 @@ struct Drawer {
 struct Missing {
     /// It took no more.
     refused: u64,
-    /// They are larger than events may be.
+    /// They did not keep to the limits of an event.
     unfit: u64,
 }
 
@@ -413,7 +413,7 @@ impl Missing {
     fn tell(&mut self, mut post: impl FnMut(Batch) -> bool) {
         let reasons = [
             (&mut self.refused, "the log's queue was full"),
-            (&mut self.unfit, "they were larger than events may be"),
+            (&mut self.unfit, "they did not keep to the limits of an event"),
         ];
         for (lost, reason) in reasons {
             if *lost > 0 && post(gap(TENANT, *lost, reason)) {

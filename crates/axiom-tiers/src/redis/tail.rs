@@ -178,7 +178,9 @@ impl Tail {
         let ends_before = match &entry.content {
             Content::Gap(gap) => gap.end <= from,
             // What is no block may be the place that was asked for: it is refused there, and can be left out.
-            _ => (entry.block(&self.key, self.shard)).is_ok_and(|block| block.offsets().end <= from),
+            _ => entry
+                .block(&self.key, self.shard)
+                .is_ok_and(|block| block.offsets().end <= from),
         };
         let id = entry.id.clone();
         if !ends_before {

@@ -191,7 +191,7 @@ fn the_log_is_told_at_the_end_what_it_did_not_take_and_why() {
     close(recorder, &disk);
     let gaps = [
         r#"{"lost":1,"reason":"the log's queue was full"}"#,
-        r#"{"lost":1,"reason":"they were larger than events may be"}"#,
+        r#"{"lost":1,"reason":"they did not keep to the limits of an event"}"#,
     ];
     assert_eq!(recorded(folder.path()), (6, gaps.map(str::to_owned).to_vec()));
 }
