@@ -50,7 +50,7 @@ pub(crate) fn export(dir: &Path, filter: &str) -> Vec<Value> {
 /// Waits until so many events are on the disk that the filter wants, and shows them.
 pub(crate) fn recorded(dir: &Path, filter: &str, count: usize) -> Vec<Value> {
     let mut seen = 0;
-    let found = wait::within(std::time::Duration::from_secs(20), || {
+    let found = wait::within(wait::DEADLINE, || {
         let events = export(dir, filter);
         seen = events.len();
         (seen >= count).then_some(events)
