@@ -40,6 +40,14 @@ pub trait Shelf: fmt::Debug + Send + Sync {
     /// When they may be readable later. What is lost for good is no error but a gap.
     fn at(&self, piece: &Piece, offset: u64) -> Result<Found, ReadError>;
 
+    /// The event at an offset of a piece, alone: as [`Shelf::at`], where it is all that is wanted.
+    ///
+    /// # Errors
+    /// As [`Shelf::at`].
+    fn event(&self, piece: &Piece, offset: u64) -> Result<Found, ReadError> {
+        self.at(piece, offset)
+    }
+
     /// Events of a task with these offsets: the first, or the last, `count_max` of them.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ impl Hit {
 impl Reader {
     /// The event at this offset; `None` if there is none, or not any more.
     pub fn event(&self, offset: u64) -> Result<Option<Hit>, ReadError> {
-        Ok(match self.at(offset)? {
+        Ok(match self.at_alone(offset)? {
             Next::Block(block) => block.event(offset).is_some().then_some(Hit { block, offset }),
             Next::Gap(_) | Next::End => None,
         })

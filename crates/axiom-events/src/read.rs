@@ -188,6 +188,22 @@ impl Reader {
         }
     }
 
+    /// What is at this offset, for whoever wants nothing beside it: an older tier unpacks much less then.
+    pub(crate) fn at_alone(&self, offset: u64) -> Result<Next, ReadError> {
+        let shelf = self.shelf().filter(|shelf| offset < shelf.hot_from());
+        let is_unpacked = || self.unpacked(offset).is_some();
+        let Some(shelf) = shelf.filter(|_| offset < self.end() && !is_unpacked()) else {
+            return self.at(offset);
+        };
+        match piece_of(shelf.as_ref(), offset) {
+            Ok(at) => Ok(match shelf.event(&shelf.pieces()[at], offset)? {
+                Found::Block(block) => Next::Block(Arc::new(block)),
+                Found::Gap(gap, _) => Next::Gap(offset..gap.end),
+            }),
+            Err(_) => self.at(offset),
+        }
+    }
+
     /// The block at this offset as it lies on the disk, for whoever keeps a copy: see [`crate::replica`].
     ///
     /// # Errors

@@ -278,6 +278,14 @@ impl Shelf for Standing {
         Ok(found?)
     }
 
+    fn event(&self, piece: &Piece, offset: u64) -> Result<Found, ReadError> {
+        // What is not as it should be is looked into as a whole.
+        match self.files.event(self.object(piece), offset) {
+            Ok(found) => Ok(found),
+            Err(_) => self.at(piece, offset),
+        }
+    }
+
     fn task(
         &self,
         piece: &Piece,
@@ -375,6 +383,24 @@ impl Files {
     }
 
     /// What is around an offset. What is damaged is a gap; whether what is not there is one depends on where it should be.
+    /// One event, or why there is none.
+    fn event(&self, object: &Object, offset: u64) -> Result<Found, ObjectError> {
+        if let Some(lost) = object.lost.iter().find(|lost| lost.contains(&offset)) {
+            return Ok(Found::Gap(offset..lost.end, Missing::Lost));
+        }
+        let file = self.open(object)?;
+        let events = file.event(offset).map_err(|error| self.failed(object, error))?;
+        let alone = offset..offset.saturating_add(1);
+        if events.is_empty() {
+            return Ok(Found::Gap(alone, Missing::Retired));
+        }
+        let block = Block::gather(alone, events.iter()).map_err(|source| ObjectError::Unsound {
+            location: object.location.clone(),
+            source,
+        })?;
+        Ok(Found::Block(block))
+    }
+
     fn at(&self, object: &Object, offset: u64) -> Result<Found, ObjectError> {
         match self.look(object, offset) {
             Err(error) if error.is_final() && !matches!(error, ObjectError::Vanished { .. }) => {

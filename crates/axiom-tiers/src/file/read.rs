@@ -81,6 +81,7 @@ pub enum FileError {
 
 /// Of which events something is to be found.
 enum Wanted<'a> {
+    Offset(u64),
     Task { task: &'a str, offsets: Range<u64> },
     Stream { stream: &'a str, versions: Range<u64> },
 }
@@ -144,6 +145,14 @@ impl File {
         let rows = usize::try_from(group.rows).unwrap_or(usize::MAX);
         let parts = self.parts(index, std::slice::from_ref(&(0..rows)))?;
         Ok(Events::new(parts, Order::Ascending))
+    }
+
+    /// The event at this offset; none if it has none.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn event(&self, offset: u64) -> Result<Events, FileError> {
+        self.find(&Wanted::Offset(offset), 1, Order::Ascending)
     }
 
     /// Events of a task with these offsets: the first `count_max`, or the last in descending order.
@@ -224,13 +233,14 @@ impl File {
 
     /// Numbers of the wanted rows of a row group, by offset.
     fn rows_of(&self, index: usize, wanted: &Wanted<'_>) -> Result<Vec<usize>, FileError> {
-        let (name_column, name) = match wanted {
-            Wanted::Task { task, .. } => ("task", *task),
-            Wanted::Stream { stream, .. } => ("stream", *stream),
-        };
         if !self.may_overlap(index, wanted) {
             return Ok(Vec::new());
         }
+        let (name_column, name) = match wanted {
+            Wanted::Offset(offset) => return self.row_at(index, *offset),
+            Wanted::Task { task, .. } => ("task", *task),
+            Wanted::Stream { stream, .. } => ("stream", *stream),
+        };
         let candidates = self.pages(index, name_column, name.as_bytes());
         if candidates.is_empty() || !self.may_have(index, name_column, name)? {
             return Ok(Vec::new());
@@ -243,6 +253,7 @@ impl File {
             let versions = numbers(&batch, "version")?;
             for (at, row) in (0..batch.num_rows()).zip(&mut rows) {
                 let is_in = match wanted {
+                    Wanted::Offset(wanted) => *wanted == offsets.value(at),
                     Wanted::Task { offsets: range, .. } => range.contains(&offsets.value(at)),
                     Wanted::Stream { versions: range, .. } => range.contains(&versions.value(at)),
                 };
@@ -255,9 +266,28 @@ impl File {
         Ok(found.into_iter().map(|(_, row)| row).collect())
     }
 
+    /// The number of the row with this offset. Rows are in another order, so the whole column is read; it is a small one.
+    fn row_at(&self, index: usize, offset: u64) -> Result<Vec<usize>, FileError> {
+        let rows = usize::try_from(self.shared.groups[index].rows).unwrap_or(usize::MAX);
+        let mut before = 0;
+        for batch in self.batches(index, std::slice::from_ref(&(0..rows)), &["offset"])? {
+            let offsets = numbers(&batch, "offset")?.values();
+            if let Some(at) = offsets.iter().position(|there| *there == offset) {
+                return Ok(vec![before + at]);
+            }
+            before += batch.num_rows();
+        }
+        Ok(Vec::new())
+    }
+
     /// Whether a row group has any of the wanted offsets or versions.
     fn may_overlap(&self, index: usize, wanted: &Wanted<'_>) -> bool {
+        let at;
         let (wanted, there) = match wanted {
+            Wanted::Offset(offset) => {
+                at = *offset..offset.saturating_add(1);
+                (&at, Some(self.shared.groups[index].offsets.clone()))
+            }
             Wanted::Task { offsets, .. } => (offsets, Some(self.shared.groups[index].offsets.clone())),
             Wanted::Stream { versions, .. } => {
                 let group = self.shared.metadata.metadata().row_group(index);
