@@ -271,8 +271,8 @@ impl File {
         let rows = usize::try_from(self.shared.groups[index].rows).unwrap_or(usize::MAX);
         let mut before = 0;
         for batch in self.batches(index, std::slice::from_ref(&(0..rows)), &["offset"])? {
-            let offsets = numbers(&batch, "offset")?.values();
-            if let Some(at) = offsets.iter().position(|there| *there == offset) {
+            let offsets = numbers(&batch, "offset")?;
+            if let Some(at) = offsets.values().iter().position(|there| *there == offset) {
                 return Ok(vec![before + at]);
             }
             before += batch.num_rows();
