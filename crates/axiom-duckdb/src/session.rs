@@ -26,7 +26,8 @@ struct OpenDatabase {
     pointer: *mut api::Database,
 }
 
-/// A connection. Its queries run one after the other: a new one ends what still runs, and waits for that.
+/// A connection. Its queries run one after the other: a new one ends what still runs and waits for that, and from DuckDB 2.0 on
+/// is refused meanwhile.
 #[derive(Debug)]
 pub struct Connection(Arc<OpenConnection>);
 
