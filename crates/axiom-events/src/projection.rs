@@ -156,7 +156,8 @@ struct Shared<P: Projection> {
 /// How far a projection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct At {
-    /// The offset after the last event that its states have in them.
+    /// The offset after the last event that its states have in them. It goes back to what is committed where the states turn out
+    /// to be too large for one commit.
     pub position: u64,
     /// The same, of what is committed.
     pub committed: u64,
