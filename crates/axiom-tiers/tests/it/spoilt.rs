@@ -189,13 +189,10 @@ fn one_event_that_is_dated_to_come_holds_up_nothing() {
     world.append(1..EVENTS);
     seal(&world);
     let moment = Duration::from_millis(1);
-    let service = service(
-        &world,
-        only_warm(Limits {
-            age: Some(moment),
-            bytes: None,
-        }),
-    );
+    let service = world.service(only_warm(Limits {
+        age: Some(moment),
+        bytes: None,
+    }));
     wait_until("the first is cold", || tiers(&world)[..4] == [Tier::Cold; 4]);
     service.apply(Retention {
         delete: Deletion {
