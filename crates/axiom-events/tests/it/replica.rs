@@ -355,10 +355,10 @@ fn newest_of_copy(pieces: &[Vec<u8>]) -> (Sim, PathBuf, Vec<u8>) {
     replica.sync().expect("the disk is well");
     drop(replica);
     let files = copy.contents();
-    let segments = files
+    let mut segments = files
         .into_iter()
         .filter(|(path, _)| path.extension().is_some_and(|end| end == "seg"));
-    let (path, bytes) = segments.last().expect("there are some");
+    let (path, bytes) = segments.next_back().expect("there are some");
     (copy, path, bytes)
 }
 
