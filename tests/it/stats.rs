@@ -185,7 +185,7 @@ fn numbers_outlive_the_events_that_they_were_counted_from() {
 
     let gateway = Gateway::start_in(&folder);
     assert_eq!(numbers(&counted(&gateway, 20)), kept, "by the next one");
-    gateway.rewrite(&config("hot = \"1s\"\nwarm = \"2s\""));
+    gateway.rewrite(&config("hot = \"1s\"\ndelete = \"2s\""));
     wait::until("the calls themselves are gone", || {
         let calls = axiom(&[
             "events",

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::block::Block;
-use crate::digest::{Count, Digest};
+use crate::digest::{Cell, Count, Digest};
 use crate::index::{self, Index};
 use crate::segment::ReadError;
 
@@ -184,10 +184,11 @@ impl Summary {
         counts
     }
 
-    /// Whether all events are of this kind.
+    /// Whether there are events, and all of them are of this kind.
     pub fn is_all(&self, kind: &str) -> bool {
-        let mut cells = self.index.rollups.hours.keys();
-        cells.all(|cell| self.index.names.name(cell.kind) == kind)
+        let hours = &self.index.rollups.hours;
+        let is_of = |cell: &Cell| self.index.names.name(cell.kind) == kind;
+        !hours.is_empty() && hours.keys().all(is_of)
     }
 
     /// What it takes in memory, near enough for a limit.

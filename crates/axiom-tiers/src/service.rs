@@ -397,8 +397,18 @@ impl Shared {
             Verdict::Drop => true,
             Verdict::Thin(tenants) => tenants.contains(tenant),
         };
-        let summary = self.workshop.shelves().summary_of(object)?;
-        let standing = Standing::of(object, &summary, &self.log.reader().apart())?;
+        let summary = match self.workshop.shelves().summary_of(object) {
+            // Whatever is in it is lost already, and nobody asks that it be kept.
+            Err(error) if error.is_final() && verdict == Verdict::Drop && holds.is_empty() => Arc::default(),
+            summary => summary?,
+        };
+        let standing = match Standing::of(object, &summary, &self.log.reader().apart()) {
+            Ok(standing) => standing,
+            Err(error) => {
+                notes.retiring.wait(object, &error.into());
+                return Ok(false);
+            }
+        };
         if standing.is_all_of(object) {
             notes.held.add(object, verdict);
             return Ok(false);

@@ -450,14 +450,14 @@ fn versions(world: &World, stream: &str) -> Vec<u64> {
 /// State that changed long ago is as good as any other.
 #[test]
 fn the_newest_event_of_a_stream_of_state_outlives_retention() {
-    for limits in [
-        Limits {
+    for delete in [
+        Deletion {
             age: Some(DAY),
-            bytes: None,
+            ..Deletion::default()
         },
-        Limits {
-            age: None,
+        Deletion {
             bytes: Some(1),
+            ..Deletion::default()
         },
     ] {
         let folder = tempfile::tempdir().unwrap();
@@ -471,7 +471,7 @@ fn the_newest_event_of_a_stream_of_state_outlives_retention() {
         world.seal(usize::MAX).unwrap().unwrap();
         append_state(&world, &["$c"]);
         let retention = Retention {
-            warm: limits,
+            delete,
             hot: Limits::default(),
             ..Retention::default()
         };
