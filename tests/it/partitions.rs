@@ -176,10 +176,13 @@ fn a_call_in_progress_ends_with_a_partition() {
         // The calls of the rounds before still run.
         for (before, cut) in [Cut::Cable, Cut::Answers].into_iter().enumerate() {
             let session = stage.slow_session_at_b();
+            let in_flight = || stage.a.status("dual")["in_flight"].as_u64().unwrap_or_default();
+            // What opens a session is in flight for a moment, too.
+            wait::until("nothing else is", || (in_flight() == before as u64).then_some(()));
             let reply = std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| session.ask_as("9", "tools/call", r#"{"name":"test_slow"}"#));
                 wait::until("the call is at the server", || {
-                    (stage.a.status("dual")["in_flight"].as_u64() > Some(before as u64)).then_some(())
+                    (in_flight() > before as u64).then_some(())
                 });
                 stage.network.cut(cut);
                 let begun = Instant::now();
