@@ -107,23 +107,23 @@ async fn handle(
         let is_hop = matches!(door, Some((_, Door::Streamable | Door::SseMessage)))
             && replica::is_hop(&gateway.sealer, request.headers());
         if !is_hop {
-            return refused(request, *refusal).await;
+            return Box::pin(refused(request, *refusal)).await;
         }
     }
     let Some((base, door)) = door else {
         let peer = guard::caller(peer, request.version(), request.headers());
         if let Some(annex) = gateway.annex().filter(|annex| annex.has(path)) {
             if let Some(refusal) = blocks::stranger(peer, &plan.options) {
-                return refused(request, refusal).await;
+                return Box::pin(refused(request, refusal)).await;
             }
-            return annex.answer(request).await;
+            return Box::pin(annex.answer(request)).await;
         }
         let (head, body) = request.into_parts();
         // Nothing here takes a body, but there may be one.
-        server::discard(&head.headers, body).await;
+        Box::pin(server::discard(&head.headers, body)).await;
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         if let Some(path) = path.strip_prefix(blocks::PREFIX) {
-            return blocks::handle(gateway, peer, &head.method, path, query).await;
+            return Box::pin(blocks::handle(gateway, peer, &head.method, path, query)).await;
         }
         return Box::pin(admin::handle(gateway, peer, &head.method, path, query)).await;
     };
@@ -132,7 +132,7 @@ async fn handle(
             StatusCode::NOT_FOUND,
             format!("no endpoint {base}; see /api/v1/servers for what there is\n"),
         );
-        return refused(request, refusal).await;
+        return Box::pin(refused(request, refusal)).await;
     };
     match (door, request.method()) {
         (Door::Streamable, &Method::POST) => post::handle(gateway, endpoint, request).await,
@@ -147,11 +147,12 @@ async fn handle(
         (Door::Sse, &Method::GET) => sse::open(gateway, sse_clients, endpoint),
         (Door::SseMessage, &Method::POST) => sse::message(gateway, sse_clients, request).await,
         (Door::WebSocket, &Method::GET) => upgrade::websocket(gateway, endpoint, request),
-        (door, _) => refused(request, not_allowed(door, &endpoint)).await,
+        (door, _) => Box::pin(refused(request, not_allowed(door, &endpoint))).await,
     }
 }
 
-/// A refusal, for a client that may still be writing.
+/// A refusal, for a client that may still be writing. Whatever calls do not take is boxed here: every call's future would have room
+/// for it.
 async fn refused(request: Request<Incoming>, refusal: Response<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
     server::discard(&head.headers, body).await;

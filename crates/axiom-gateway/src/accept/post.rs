@@ -61,7 +61,7 @@ enum Taken {
 async fn take(gateway: &Arc<Gateway>, endpoint: &Arc<Endpoint>, request: Request<Incoming>) -> Taken {
     let (head, body) = request.into_parts();
     if let Some(refusal) = refuse_media(&head.headers) {
-        server::discard(&head.headers, body).await;
+        Box::pin(server::discard(&head.headers, body)).await;
         return Taken::Answered(refusal);
     }
     let (timeout, scan_limits) = {
