@@ -300,8 +300,8 @@ pub struct Snapshot {
     folder: PathBuf,
     state: State,
     read: Read,
-    /// `None` where the folder cannot be written.
-    pin: Option<Pin>,
+    /// `None` where the folder cannot be written: then what is shown may be gone when it is read.
+    _pin: Option<Pin>,
 }
 
 impl Snapshot {
@@ -327,7 +327,7 @@ impl Snapshot {
             folder: folder.to_owned(),
             state,
             read,
-            pin,
+            _pin: pin,
         })
     }
 
@@ -339,11 +339,6 @@ impl Snapshot {
     /// From this offset on events are in the log itself.
     pub fn hot_from(&self) -> u64 {
         self.state.hot_from
-    }
-
-    /// False where the folder cannot be written: then what it shows may be gone when it is read.
-    pub fn is_pinned(&self) -> bool {
-        self.pin.is_some()
     }
 
     pub fn state(&self) -> &State {
