@@ -314,6 +314,10 @@ fn notebooks_read_tables_and_rows_from_a_running_gateway() {
     };
     asked();
     ask_for_the_end_of_the_process(&gateway);
+    // One that is ending takes connections up to its last moment.
+    wait::until("another process answers", || {
+        (ask(&gateway, "SELECT 1").status == 200).then_some(())
+    });
     asked();
     gateway.stop();
     assert!(
