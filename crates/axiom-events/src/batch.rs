@@ -3,9 +3,8 @@
 //! A producer is where the work is parallel, so what can be done there is done there: names become numbers, and all bodies
 //! lie in a row. The log's writer then moves columns, not events.
 
-use std::collections::HashMap;
-
 use crate::event::{Event, EventId, Format, Level, TraceId, Unfit};
+use crate::names::Names;
 use crate::task_id::{self, TaskIds};
 
 /// Events that are appended together, in this order.
@@ -47,14 +46,6 @@ pub(crate) const EVENT_BYTES: usize = 96;
 
 /// In place of the number of a task's name: the task is a number itself.
 pub(crate) const BY_ID: u32 = u32::MAX;
-
-/// Distinct names, numbered in the order in which they came.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Names {
-    numbers: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
-    pub(crate) names: Vec<Box<str>>,
-    bytes: usize,
-}
 
 impl Batch {
     pub fn new() -> Batch {
@@ -106,7 +97,7 @@ impl Batch {
 
     /// What it takes in memory, near enough for limits: bodies, names, and a constant for each event.
     pub fn bytes(&self) -> usize {
-        self.bodies.len() + self.names.bytes + self.rows.len() * EVENT_BYTES
+        self.bodies.len() + self.names.bytes() + self.rows.len() * EVENT_BYTES
     }
 
     /// Makes it empty and keeps its memory.
@@ -171,42 +162,5 @@ impl Numbers {
         self.task_ids.clear();
         self.traces.clear();
         self.ids.clear();
-    }
-}
-
-impl Names {
-    /// The name's number. `guess` is a number that it may well have.
-    pub(crate) fn number(&mut self, name: &str, guess: Option<u32>) -> u32 {
-        if let Some(guess) = guess
-            && guess != BY_ID
-            && self.name(guess) == name
-        {
-            return guess;
-        }
-        if let Some(number) = self.numbers.get(name) {
-            return *number;
-        }
-        let number = u32::try_from(self.names.len()).expect("a batch holds fewer names than bytes");
-        self.numbers.insert(name.into(), number);
-        self.names.push(name.into());
-        self.bytes += 2 * (name.len() + size_of::<Box<str>>());
-        number
-    }
-
-    pub(crate) fn name(&self, number: u32) -> &str {
-        &self.names[number as usize]
-    }
-
-    /// The names by number; none are left.
-    pub(crate) fn take(&mut self) -> Vec<Box<str>> {
-        let names = std::mem::take(&mut self.names);
-        self.clear();
-        names
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.numbers.clear();
-        self.names.clear();
-        self.bytes = 0;
     }
 }

@@ -1,9 +1,13 @@
 //! What a block holds, in brief: whose events, how many, when. Taken while the writer has the block in its hands anyway.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+
+use hashbrown::HashTable;
 
 use crate::block::Block;
 use crate::event::Level;
+use crate::names::Names;
 use crate::sample::counter::{SAMPLED_KIND, Second, Skipped};
 use crate::task_id;
 use crate::writer::LOG_STREAM;
@@ -16,7 +20,7 @@ pub(crate) const HOUR: i64 = 60 * MINUTE;
 #[derive(Debug, Default)]
 pub(crate) struct Digest {
     pub(crate) first_offset: u64,
-    pub(crate) names: Vec<Box<str>>,
+    pub(crate) names: Names,
     /// Each task and how many events it has; in the order in which they came.
     pub(crate) tasks: Vec<(u32, u32)>,
     pub(crate) streams: Vec<Stretch>,
@@ -55,7 +59,7 @@ pub(crate) struct Stretch {
 }
 
 /// What is counted together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Cell {
     /// Seconds, minutes or hours since 1970.
     pub(crate) time: i64,
@@ -100,14 +104,14 @@ impl Digest {
     /// Of the events of a block, in order.
     pub(crate) fn new<'a>(
         first_offset: u64,
-        names: Vec<Box<str>>,
+        names: Names,
         events: impl Iterator<Item = Brief<'a>>,
     ) -> Digest {
         let mut tasks = Tally::new(names.len());
         let mut streams = Tally::new(names.len());
         let mut versions = vec![(0, 0); names.len()];
         let mut by_second = Cells::default();
-        let mut by_hour = Cells::default();
+        let mut by_hour = TaskCells::default();
         let mut counters = Counters::new(names);
         let mut alone = Vec::new();
         for event in events {
@@ -125,18 +129,17 @@ impl Digest {
                 level: event.level,
             };
             let Some((kind, seconds)) = counters.read(&event) else {
-                let hour = second.hour();
                 let body_bytes = u32::try_from(event.body.len()).unwrap_or(u32::MAX);
                 let count = Count::kept(u64::from(body_bytes));
-                by_second.add(second, count);
+                let place = by_second.add(second, count);
                 match event.task {
                     Task::Named(task) => {
                         tasks.add(task);
-                        by_hour.add(Cell { task, ..hour }, count);
+                        by_hour.add(task, place, second, count);
                     }
                     Task::Alone(id) => alone.push(Alone {
                         id,
-                        cell: hour,
+                        cell: second.hour(),
                         body_bytes,
                     }),
                 }
@@ -145,20 +148,14 @@ impl Digest {
             let task = match event.task {
                 Task::Named(task) => task,
                 // It stands for more than one event.
-                Task::Alone(id) => counters.name(task_id::name(id).into()),
+                Task::Alone(id) => counters.names.number(&task_id::name(id), None),
             };
             tasks.add(task);
             for skipped in seconds {
                 let time = skipped.second;
                 let (second, count) = (Cell { time, kind, ..second }, Count::skipped(skipped));
-                by_second.add(second, count);
-                by_hour.add(
-                    Cell {
-                        task,
-                        ..second.hour()
-                    },
-                    count,
-                );
+                let place = by_second.add(second, count);
+                by_hour.add(task, place, second, count);
             }
         }
         let names = counters.names;
@@ -176,10 +173,10 @@ impl Digest {
             // No task is no task.
             tasks: tasks
                 .found()
-                .filter(|(task, _)| !names[*task as usize].is_empty())
+                .filter(|(task, _)| !names.name(*task).is_empty())
                 .collect(),
             streams: streams.collect(),
-            by_second: by_second.found(),
+            by_second: by_second.found,
             by_hour: by_hour.found(),
             alone,
             names,
@@ -194,7 +191,7 @@ impl Digest {
 }
 
 /// The tasks of a block's events, of those whose tasks are numbers. One with several events gets a name.
-pub(crate) fn tasks(ids: &[u128], names: &mut Vec<Box<str>>) -> Vec<Task> {
+pub(crate) fn tasks(ids: &[u128], names: &mut Names) -> Vec<Task> {
     let mut first_places: HashMap<u128, usize, foldhash::fast::RandomState> = HashMap::default();
     first_places.reserve(ids.len());
     let mut tasks: Vec<Task> = Vec::with_capacity(ids.len());
@@ -205,9 +202,7 @@ pub(crate) fn tasks(ids: &[u128], names: &mut Vec<Box<str>>) -> Vec<Task> {
             continue;
         }
         if let Task::Alone(id) = tasks[first] {
-            let number = u32::try_from(names.len()).expect("a block holds fewer names than bytes");
-            names.push(task_id::name(id).into());
-            tasks[first] = Task::Named(number);
+            tasks[first] = Task::Named(names.push(&task_id::name(id)));
         }
         tasks.push(tasks[first]);
     }
@@ -217,22 +212,16 @@ pub(crate) fn tasks(ids: &[u128], names: &mut Vec<Box<str>>) -> Vec<Task> {
 /// Finds counters among events.
 struct Counters {
     /// The block's, and the kinds of events that were skipped.
-    names: Vec<Box<str>>,
+    names: Names,
     /// Number of the kind and of the stream that counters have, if there may be any.
     are: Option<(u32, u32)>,
-    kinds: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
 }
 
 impl Counters {
-    fn new(names: Vec<Box<str>>) -> Counters {
-        let number = |wanted: &str| {
-            let place = names.iter().position(|name| &**name == wanted)?;
-            u32::try_from(place).ok()
-        };
+    fn new(names: Names) -> Counters {
         Counters {
-            are: number(SAMPLED_KIND).zip(number(LOG_STREAM)),
+            are: names.get(SAMPLED_KIND).zip(names.get(LOG_STREAM)),
             names,
-            kinds: HashMap::default(),
         }
     }
 
@@ -242,22 +231,7 @@ impl Counters {
             return None;
         }
         let Skipped { kind, seconds, .. } = Skipped::read_body(event.time, event.body)?;
-        if let Some(number) = self.kinds.get(&*kind) {
-            return Some((*number, seconds));
-        }
-        let place = self.names.iter().position(|name| **name == *kind);
-        let number = match place {
-            Some(place) => u32::try_from(place).ok()?,
-            None => self.name(kind.as_ref().into()),
-        };
-        self.kinds.insert(kind.as_ref().into(), number);
-        Some((number, seconds))
-    }
-
-    /// Adds a name that the block does not have, and gives its number.
-    fn name(&mut self, name: Box<str>) -> u32 {
-        self.names.push(name);
-        u32::try_from(self.names.len() - 1).expect("a block holds fewer names than bytes")
+        Some((self.names.number(&kind, None), seconds))
     }
 }
 
@@ -296,28 +270,119 @@ impl Tally {
     }
 }
 
+/// Counts by hour with each task apart. Every task has few cells here, so each is found from its task on.
+#[derive(Default)]
+struct TaskCells {
+    /// For any task: what its cells are like.
+    hours: Cells,
+    /// By an event's place in the cells by second: its place in `hours`.
+    hours_of: Vec<Option<usize>>,
+    /// By a task's number: one more than the place of its latest cell. 0 if it has none.
+    latest: Vec<usize>,
+    cells: Vec<TaskCell>,
+}
+
+struct TaskCell {
+    task: u32,
+    /// Place in the hours.
+    hour: usize,
+    /// As in [`TaskCells::latest`], of the cell of the same task before this one.
+    before: usize,
+    count: Count,
+}
+
+impl TaskCells {
+    /// `place` is where `second` is among the cells by second.
+    fn add(&mut self, task: u32, place: usize, second: Cell, count: Count) {
+        if place >= self.hours_of.len() {
+            self.hours_of.resize(place + 1, None);
+        }
+        let hours = &mut self.hours;
+        let hour = *self.hours_of[place].get_or_insert_with(|| hours.add(second.hour(), Count::default()));
+        if task as usize >= self.latest.len() {
+            self.latest.resize(task as usize + 1, 0);
+        }
+        let latest = &mut self.latest[task as usize];
+        let mut next = *latest;
+        while let Some(cell) = next.checked_sub(1).map(|place| &mut self.cells[place]) {
+            if cell.hour == hour {
+                cell.count += count;
+                return;
+            }
+            next = cell.before;
+        }
+        self.cells.push(TaskCell {
+            task,
+            hour,
+            before: *latest,
+            count,
+        });
+        *latest = self.cells.len();
+    }
+
+    fn found(&self) -> Vec<(Cell, Count)> {
+        let cells = self.cells.iter().map(|cell| {
+            let (of_any, _) = self.hours.found[cell.hour];
+            (
+                Cell {
+                    task: cell.task,
+                    ..of_any
+                },
+                cell.count,
+            )
+        });
+        cells.collect()
+    }
+}
+
 /// Counts by cell. Neighbours are often in the same one.
 #[derive(Default)]
 struct Cells {
-    numbers: HashMap<Cell, usize, foldhash::fast::RandomState>,
+    hashing: foldhash::fast::RandomState,
+    /// Places in `found`.
+    places: HashTable<usize>,
     found: Vec<(Cell, Count)>,
     last: usize,
 }
 
 impl Cells {
-    fn add(&mut self, cell: Cell, count: Count) {
+    /// Says where the cell is among those that were found.
+    fn add(&mut self, cell: Cell, count: Count) -> usize {
         if self.found.get(self.last).is_none_or(|(last, _)| *last != cell) {
-            self.last = *self.numbers.entry(cell).or_insert_with(|| {
-                self.found.push((cell, Count::default()));
-                self.found.len() - 1
-            });
+            let Cells {
+                hashing,
+                places,
+                found,
+                last,
+            } = self;
+            let entry = places.entry(
+                hashing.hash_one(cell),
+                |place| found[*place].0 == cell,
+                |place| hashing.hash_one(found[*place].0),
+            );
+            *last = *entry.or_insert(found.len()).get();
+            if *last == found.len() {
+                found.push((cell, Count::default()));
+            }
         }
         let (_, sum) = &mut self.found[self.last];
         *sum += count;
+        self.last
     }
+}
 
-    fn found(self) -> Vec<(Cell, Count)> {
-        self.found
+/// In two steps in place of five: a block has thousands of cells.
+impl std::hash::Hash for Cell {
+    fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
+        let Cell {
+            time,
+            tenant,
+            task,
+            kind,
+            level,
+        } = *self;
+        hasher.write_u64(time.cast_unsigned() ^ u64::from(tenant) << 40 ^ (level as u64) << 60);
+        hasher.write_u64(u64::from(task) << 32 | u64::from(kind));
     }
 }
 

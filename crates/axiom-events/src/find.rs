@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,11 +11,30 @@ use crate::block::Block;
 use crate::block::columns::Column;
 use crate::digest::{ANY, Cell, Count, HOUR, MINUTE, SECOND};
 use crate::event::{Level, Recorded};
-use crate::index::{Index, Names};
+use crate::index::{Index, Posting};
+use crate::names::Names;
 use crate::read::{Next, Reader};
 use crate::segment::ReadError;
 use crate::segments::Placed;
 use crate::task_id;
+
+/// A task or a stream with fewer of a block's events than one in so many has them read alone. With more of them, somebody who
+/// reads on from where he stopped would unpack the same block again and again.
+const PART_OF_BLOCK: u64 = 16;
+
+/// Threads that unpack blocks for one question, and how many blocks are worth one of them.
+const THREADS_MAX: usize = 4;
+const PARTS_OF_THREAD: usize = 3;
+/// Parts that are read at once.
+const PARTS_MAX: usize = 64;
+
+/// What a task or a stream has of a block.
+struct Part {
+    first_offset: u64,
+    count: usize,
+    /// Next to the rest of the block.
+    is_small: bool,
+}
 
 /// An event that was found.
 #[derive(Debug, Clone)]
@@ -236,29 +256,60 @@ impl Reader {
             if placed.until().is_some_and(|until| until <= offsets.start) {
                 continue;
             }
-            let blocks = self.blocks_with(&placed, column, name)?;
+            let parts = self.parts(&placed, column, name)?;
             // The one before may reach into the offsets.
-            let from = blocks
-                .partition_point(|first| *first <= offsets.start)
+            let from = parts
+                .partition_point(|part| part.first_offset <= offsets.start)
                 .saturating_sub(1);
-            for first in &blocks[from..] {
-                if *first >= offsets.end || hits.len() >= count_max {
-                    hits.truncate(count_max);
-                    return Ok(hits);
+            let until = parts.partition_point(|part| part.first_offset < offsets.end);
+            let mut parts = parts.get(from..until).unwrap_or_default();
+            while !parts.is_empty() && hits.len() < count_max {
+                let (next, later) = enough(parts, count_max - hits.len());
+                parts = later;
+                for block in self.read_parts(next, column, name)? {
+                    let found = block.offsets_of(column, name).into_iter();
+                    let found = found.filter(|offset| offsets.contains(offset)).map(|offset| Hit {
+                        block: Arc::clone(&block),
+                        offset,
+                    });
+                    hits.extend(found.filter(|hit| is_wanted(&hit.recorded())));
                 }
-                let Next::Block(block) = self.at(*first)? else {
-                    continue;
-                };
-                let found = block.offsets_of(column, name).into_iter();
-                let found = found.filter(|offset| offsets.contains(offset)).map(|offset| Hit {
-                    block: Arc::clone(&block),
-                    offset,
-                });
-                hits.extend(found.filter(|hit| is_wanted(&hit.recorded())));
             }
         }
         hits.truncate(count_max);
         Ok(hits)
+    }
+
+    /// The blocks of these parts, in order, by several threads where there are many.
+    fn read_parts(&self, parts: &[Part], column: Column, name: &str) -> Result<Vec<Arc<Block>>, ReadError> {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
+        let each = parts.len().div_ceil(threads).max(PARTS_OF_THREAD);
+        let mut shares = parts.chunks(each);
+        let ours = shares.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let read = |share| self.read_share(share, column, name);
+            let others: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
+            let mut blocks = read(ours)?;
+            for other in others {
+                blocks.extend(other.join().map_err(|_| ReadError::Panicked)??);
+            }
+            Ok(blocks)
+        })
+    }
+
+    fn read_share(&self, parts: &[Part], column: Column, name: &str) -> Result<Vec<Arc<Block>>, ReadError> {
+        let mut room = Vec::new();
+        let mut blocks = Vec::new();
+        for part in parts {
+            let next = match part.is_small {
+                true => self.at_of(part.first_offset, column, name, &mut room)?,
+                false => self.at(part.first_offset)?,
+            };
+            if let Next::Block(block) = next {
+                blocks.push(block);
+            }
+        }
+        Ok(blocks)
     }
 
     /// The last `count` wanted events, in order. No block behind `last_block` has one.
@@ -274,7 +325,8 @@ impl Reader {
         let mut hits = Vec::new();
         let segments = self.segments.all();
         for placed in segments.iter().rev() {
-            let blocks = self.blocks_with(placed, column, name)?.into_iter().rev();
+            let parts = self.parts(placed, column, name)?.into_iter().rev();
+            let blocks = parts.map(|part| part.first_offset);
             for first in blocks.filter(|first| *first <= last_block) {
                 if hits.len() >= count {
                     break;
@@ -310,15 +362,27 @@ impl Reader {
         Ok(hits)
     }
 
-    /// First offsets of a segment's blocks in which there is something, ascending.
-    fn blocks_with(&self, placed: &Arc<Placed>, column: Column, name: &str) -> Result<Vec<u64>, ReadError> {
+    /// A segment's blocks in which there is something, ascending.
+    fn parts(&self, placed: &Arc<Placed>, column: Column, name: &str) -> Result<Vec<Part>, ReadError> {
         self.segments.with_index(placed, |index| {
             let postings = match column {
                 Column::Task => index.task(name),
                 Column::Stream => index.stream(name).map(Cow::Borrowed),
             };
             let postings = postings.iter().flat_map(|postings| postings.iter());
-            postings.map(|posting| index.first_offset(posting)).collect()
+            let part = |posting: Posting| {
+                let first_offset = index.first_offset(posting);
+                let events = match index.blocks.get(posting.block as usize + 1) {
+                    Some(next) => next.saturating_sub(first_offset),
+                    None => 0,
+                };
+                Part {
+                    first_offset,
+                    count: posting.count as usize,
+                    is_small: u64::from(posting.count) * PART_OF_BLOCK <= events,
+                }
+            };
+            postings.map(part).collect()
         })
     }
 
@@ -346,6 +410,17 @@ impl Reader {
     }
 }
 
+/// The first parts, as many as should have so many events, and the others.
+fn enough(parts: &[Part], count: usize) -> (&[Part], &[Part]) {
+    let mut sum = 0usize;
+    let before = parts.iter().take_while(|part| {
+        let is_needed = sum < count;
+        sum = sum.saturating_add(part.count);
+        is_needed
+    });
+    parts.split_at(before.count().min(PARTS_MAX))
+}
+
 fn all_of(block: Block) -> impl DoubleEndedIterator<Item = Hit> {
     let block = Arc::new(block);
     let offsets: Vec<u64> = block.events().map(|recorded| recorded.offset).collect();
@@ -357,7 +432,7 @@ fn all_of(block: Block) -> impl DoubleEndedIterator<Item = Hit> {
 
 /// Cells of one segment, and the names whose numbers they have.
 struct Cells {
-    names: Vec<Box<str>>,
+    names: Names,
     cells: Vec<(Cell, Count)>,
 }
 
@@ -406,7 +481,7 @@ impl Totals<'_> {
             _ => &index.rollups.seconds,
         };
         let none = Cells {
-            names: Vec::new(),
+            names: Names::default(),
             cells: Vec::new(),
         };
         let alone = if self.needs_tasks() {
@@ -415,7 +490,7 @@ impl Totals<'_> {
             Vec::new()
         };
         // Those have no number of their own: they are given the next ones.
-        let alone_from = index.names.list.len();
+        let alone_from = index.names.len();
         let task_of = |place: usize| u32::try_from(alone_from + place).unwrap_or(ANY);
         // A name that the segment does not know has no events in it.
         let number = |name: Option<&str>| name.map(|name| index.names.get(name));
@@ -460,9 +535,11 @@ impl Totals<'_> {
         if sums.is_empty() {
             return none;
         }
-        let mut names = index.names.list.clone();
+        let mut names = index.names.clone();
         if self.by.task {
-            names.extend(alone.iter().map(|(id, ..)| task_id::name(*id).into()));
+            for (id, ..) in &alone {
+                names.push(&task_id::name(*id));
+            }
         }
         Cells {
             names,
@@ -494,7 +571,7 @@ impl Sums {
         for (cell, count) in cells.cells {
             let mut ours = |number: u32| match number {
                 ANY => ANY,
-                number => self.names.number(&cells.names[number as usize]),
+                number => self.names.number_of(&cells.names, number),
             };
             let cell = Cell {
                 tenant: ours(cell.tenant),

@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::block::varint;
 use crate::digest::{ANY, Cell, Count, Digest, HOUR, MINUTE, SECOND};
+use crate::names::Names;
 use crate::task_id;
 
 use alone::Alone;
@@ -121,14 +122,6 @@ impl Postings {
     }
 }
 
-/// Distinct names and their numbers.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) struct Names {
-    numbers: HashMap<Box<str>, u32, foldhash::fast::FixedState>,
-    pub(crate) list: Vec<Box<str>>,
-    bytes: usize,
-}
-
 impl Index {
     /// Adds the segment's next block.
     pub(crate) fn add(&mut self, digest: &Digest) {
@@ -136,11 +129,11 @@ impl Index {
         self.blocks.push(digest.first_offset);
         // The numbers of tasks that are named here may have been alone before.
         for (task, _) in &digest.tasks {
-            if let Some(id) = task_id::read(&digest.names[*task as usize]) {
+            if let Some(id) = task_id::read(digest.names.name(*task)) {
                 self.name(id);
             }
         }
-        let ours: Vec<u32> = digest.names.iter().map(|name| self.names.number(name)).collect();
+        let ours: Vec<u32> = self.names.numbers_of(&digest.names).collect();
         let ours = |number: u32| if number == ANY { ANY } else { ours[number as usize] };
         for (task, count) in &digest.tasks {
             self.tasks.entry(ours(*task)).or_default().push(Posting {
@@ -185,7 +178,7 @@ impl Index {
 
     /// The name's number of a task that is a number and is alone no more.
     fn name(&mut self, id: u128) -> u32 {
-        let task = self.names.number(&task_id::name(id));
+        let task = self.names.number(&task_id::name(id), None);
         if self.named.insert(id)
             && let Some((block, cell, body_bytes)) = self.alone.remove(id)
         {
@@ -236,7 +229,7 @@ impl Index {
         let entries = self.tasks.len() + self.streams.len() + cells;
         let postings = self.tasks.values().chain(self.streams.values());
         let postings: usize = postings.map(|postings| postings.bytes.capacity()).sum();
-        self.names.bytes
+        self.names.bytes()
             + self.blocks.len() * 8
             + postings
             + entries * ENTRY_BYTES
@@ -267,26 +260,5 @@ impl Rollups {
             &mut self.hours,
             &mut self.task_hours,
         ]
-    }
-}
-
-impl Names {
-    pub(crate) fn number(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.numbers.get(name) {
-            return *number;
-        }
-        let number = u32::try_from(self.list.len()).expect("a segment holds fewer names than bytes");
-        self.numbers.insert(name.into(), number);
-        self.list.push(name.into());
-        self.bytes += 2 * (name.len() + size_of::<Box<str>>());
-        number
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<u32> {
-        self.numbers.get(name).copied()
-    }
-
-    pub(crate) fn name(&self, number: u32) -> &str {
-        &self.list[number as usize]
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod event;
 
+mod names;
 mod task_id;
 
 pub mod batch;

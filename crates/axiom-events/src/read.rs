@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::archive::{Archive, Found, Missing, Shelf};
+use crate::block::columns::Column;
 use crate::block::{Block, Hash, hash};
 use crate::disk::Disk;
 use crate::recover;
@@ -202,6 +203,27 @@ impl Reader {
             }),
             Err(_) => self.at(offset),
         }
+    }
+
+    /// What a task or a stream has in the block at this offset, for whoever wants a few of its events and no others. `room` is
+    /// for what is unpacked on the way.
+    pub(crate) fn at_of(
+        &self,
+        offset: u64,
+        column: Column,
+        name: &str,
+        room: &mut Vec<u8>,
+    ) -> Result<Next, ReadError> {
+        if offset >= self.end() || self.unpacked(offset).is_some() {
+            return self.at(offset);
+        }
+        let At::Block(found) = self.locate(offset)? else {
+            return self.at(offset);
+        };
+        Ok(match Block::pick(&found.bytes, column, name, room) {
+            Ok(block) => Next::Block(Arc::new(block)),
+            Err(_) => Next::Gap(offset..found.head.end_offset()),
+        })
     }
 
     /// The block at this offset as it lies on the disk, for whoever keeps a copy: see [`crate::replica`].

@@ -3,10 +3,10 @@
 //! Only the writer changes it, so two appends never see the same version.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::event::EventId;
+use crate::names::Names;
 
 /// Producers' own ids that are remembered. A producer that repeats an event must do so before this many others have come,
 /// with an id or without: after a start the log knows the ids among its last so many events. 24 MB at most.
@@ -38,8 +38,11 @@ pub struct Conflict {
 /// The streams of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    /// The next version of each.
-    next: HashMap<Arc<str>, u64, foldhash::fast::RandomState>,
+    names: Names,
+    /// By a stream's number: its next version. 0 as long as it has no event.
+    next: Vec<u64>,
+    /// Of the batch that is given its versions: numbers of its names here.
+    numbers: Vec<Option<usize>>,
     ids: HashMap<EventId, u64, foldhash::fast::RandomState>,
     /// In the order in which they came.
     ids_by_age: VecDeque<EventId>,
@@ -48,7 +51,8 @@ pub(crate) struct Streams {
 /// How things were before an append, to make it undone.
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
-    streams: Vec<(Arc<str>, Option<u64>)>,
+    /// Numbers of streams, and what was the next version.
+    streams: Vec<(usize, u64)>,
     ids: Vec<EventId>,
 }
 
@@ -83,27 +87,34 @@ impl Streams {
 
     /// The version of a stream's last event.
     pub(crate) fn last(&self, stream: &str) -> Option<u64> {
-        self.next.get(stream)?.checked_sub(1)
+        self.next[self.names.get(stream)? as usize].checked_sub(1)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.next.len()
+        self.iter().count()
     }
 
-    /// The next versions, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, u64)> {
-        self.next.iter().map(|(stream, next)| (stream, *next))
+    /// The next versions of streams that have events, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        let streams = self.names.iter().zip(self.next.iter().copied());
+        streams.filter(|(_, next)| *next > 0)
     }
 
     /// Takes over what a checkpoint or a recorded event says. A version that was given once is not given again, so the
     /// later one holds: an event from before the checkpoint may be all that damage left of its stream.
     pub(crate) fn set_next(&mut self, stream: &str, next: u64) {
-        match self.next.get_mut(stream) {
-            Some(known) => *known = next.max(*known),
-            None => {
-                self.next.insert(stream.into(), next);
-            }
+        let number = self.names.number(stream, None);
+        let known = self.next_of(number);
+        self.next[known] = next.max(self.next[known]);
+    }
+
+    /// The place of the next version of the stream with this number.
+    fn next_of(&mut self, number: u32) -> usize {
+        let place = number as usize;
+        if place >= self.next.len() {
+            self.next.resize(place + 1, 0);
         }
+        place
     }
 
     pub(crate) fn remember(&mut self, id: EventId, offset: u64) {
@@ -146,15 +157,20 @@ impl Streams {
         versions: &mut Vec<u64>,
         undo: &mut Undo,
     ) {
-        let names = &batch.names.names;
-        let mut next: Vec<Option<u64>> = vec![None; names.len()];
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.clear();
+        numbers.resize(batch.names.len(), None);
         let mut ids = batch.numbers.ids.iter().copied();
         for (row, offset) in batch.rows.iter().zip(first_offset..) {
-            let stream = row.stream as usize;
-            let version =
-                next[stream].unwrap_or_else(|| self.next.get(&*names[stream]).copied().unwrap_or(0));
-            versions.push(version);
-            next[stream] = Some(version.saturating_add(1));
+            let stream = *numbers[row.stream as usize].get_or_insert_with(|| {
+                let number = self.names.number_of(&batch.names, row.stream);
+                let stream = self.next_of(number);
+                undo.streams.push((stream, self.next[stream]));
+                stream
+            });
+            let next = &mut self.next[stream];
+            versions.push(*next);
+            *next = next.saturating_add(1);
             if row.has_id
                 && let Some(id) = ids.next()
             {
@@ -162,34 +178,13 @@ impl Streams {
                 undo.ids.push(id);
             }
         }
-        for (stream, next) in names.iter().zip(next) {
-            if let Some(next) = next {
-                self.advance(stream, next, undo);
-            }
-        }
-    }
-
-    fn advance(&mut self, stream: &str, next: u64, undo: &mut Undo) {
-        match self.next.get_key_value(stream) {
-            Some((name, before)) => {
-                undo.streams.push((Arc::clone(name), Some(*before)));
-                self.set_next(stream, next);
-            }
-            None => {
-                let name: Arc<str> = stream.into();
-                undo.streams.push((Arc::clone(&name), None));
-                self.next.insert(name, next);
-            }
-        }
+        self.numbers = numbers;
     }
 
     /// Takes appends back, of which this is the latest.
     pub(crate) fn undo(&mut self, undo: Undo) {
         for (stream, before) in undo.streams.into_iter().rev() {
-            match before {
-                Some(before) => self.next.insert(stream, before),
-                None => self.next.remove(&stream),
-            };
+            self.next[stream] = before;
         }
         for id in undo.ids.into_iter().rev() {
             self.ids.remove(&id);

@@ -15,14 +15,15 @@
 //! | 12 | the bodies, one after the other |
 //! | 13 | for each event whose task's name is 32 lower-case hex digits: the 128 bits that they are, as the signed difference to the one before, the first's to 0. Missing where there is none |
 //!
-//! Ids below 128 must be understood; a reader skips others that it does not know.
+//! Sections come in any order. Ids below 128 must be understood; a reader skips others that it does not know.
 
 use bytes::Bytes;
 
 use super::{Unsound, varint};
-use crate::batch::{BY_ID, Batch, Names, Numbers, Row};
+use crate::batch::{BY_ID, Batch, Numbers, Row};
 use crate::digest::{self, Brief, Digest, Task};
 use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, Recorded, TraceId};
+use crate::names::Names;
 use crate::task_id::{self, TaskIds};
 
 const NAMES: u8 = 1;
@@ -43,6 +44,8 @@ const KNOWN: usize = TASK_IDS as usize + 1;
 
 /// From here on a section may be skipped.
 const OPTIONAL: u8 = 128;
+/// Memory for columns that is kept from one block to the next.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 /// A byte of id and four of length.
 const SECTION_HEAD_BYTES: usize = 5;
 
@@ -56,7 +59,9 @@ pub(crate) struct Builder {
     names: Names,
     rows: Vec<Row>,
     versions: Vec<u64>,
-    bodies: Vec<u8>,
+    /// The columns, beginning with the bodies as they come: what is most of them is not copied once more.
+    plain: Vec<u8>,
+    bodies_bytes: usize,
     task_ids: Vec<u128>,
     traces: Vec<TraceId>,
     ids: Vec<EventId>,
@@ -69,9 +74,7 @@ impl Builder {
     pub(crate) fn add(&mut self, batch: &Batch, versions: &[u64]) {
         debug_assert_eq!(batch.rows.len(), versions.len());
         self.numbers.clear();
-        for name in &batch.names.names {
-            self.numbers.push(self.names.number(name, None));
-        }
+        self.numbers.extend(self.names.numbers_of(&batch.names));
         let ours = |number: u32| match number {
             BY_ID => BY_ID,
             number => self.numbers[number as usize],
@@ -84,7 +87,9 @@ impl Builder {
             ..*row
         }));
         self.versions.extend_from_slice(versions);
-        self.bodies.extend_from_slice(&batch.bodies);
+        self.keep_bodies_alone();
+        self.plain.extend_from_slice(&batch.bodies);
+        self.bodies_bytes += batch.bodies.len();
         let Numbers {
             task_ids,
             traces,
@@ -114,9 +119,9 @@ impl Builder {
 
     /// The block in brief. Its names are gone from here: it is for a block that was encoded.
     pub(crate) fn digest(&mut self, first_offset: u64) -> Digest {
-        let mut names = self.names.take();
+        let mut names = std::mem::take(&mut self.names);
         let mut by_id = digest::tasks(&self.task_ids, &mut names).into_iter();
-        let mut bodies = self.bodies.as_slice();
+        let mut bodies = self.plain.get(SECTION_HEAD_BYTES..).unwrap_or_default();
         let events = self.rows.iter().zip(&self.versions).map(|(row, version)| {
             let (body, rest) = bodies.split_at(row.body_len as usize);
             bodies = rest;
@@ -141,15 +146,35 @@ impl Builder {
         self.names.clear();
         self.rows.clear();
         self.versions.clear();
-        self.bodies.clear();
+        self.plain.clear();
+        self.bodies_bytes = 0;
         self.task_ids.clear();
         self.traces.clear();
         self.ids.clear();
+        if self.plain.capacity() > KEPT_BYTES_MAX {
+            self.plain = Vec::new();
+        }
     }
 
-    /// Appends the columns.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.reserve(self.bodies.len() + self.rows.len() * 16 + 4096);
+    /// Forgets the columns that were encoded behind the bodies.
+    fn keep_bodies_alone(&mut self) {
+        self.plain.resize(SECTION_HEAD_BYTES + self.bodies_bytes, 0);
+    }
+
+    /// The columns of what was added.
+    pub(crate) fn encode(&mut self) -> &[u8] {
+        self.keep_bodies_alone();
+        let mut plain = std::mem::take(&mut self.plain);
+        plain[0] = BODIES;
+        plain[1..SECTION_HEAD_BYTES].copy_from_slice(&section_bytes(self.bodies_bytes));
+        self.encode_others(&mut plain);
+        self.plain = plain;
+        &self.plain
+    }
+
+    /// Appends all but the bodies.
+    fn encode_others(&self, out: &mut Vec<u8>) {
+        out.reserve(self.rows.len() * 16 + 4096);
         section(out, NAMES, |out| self.encode_names(out));
         section(out, FLAGS, |out| out.extend(self.marks().map(|mark| mark.flags)));
         section(out, TIMES, |out| {
@@ -189,19 +214,18 @@ impl Builder {
                 varint::push(out, u64::from(row.body_len));
             }
         });
-        section(out, BODIES, |out| out.extend_from_slice(&self.bodies));
     }
 
     fn encode_names(&self, out: &mut Vec<u8>) {
-        varint::push(out, self.names.names.len() as u64);
-        for name in &self.names.names {
+        varint::push(out, self.names.len() as u64);
+        for name in self.names.iter() {
             varint::push(out, name.len() as u64);
             out.extend_from_slice(name.as_bytes());
         }
     }
 
     fn encode_tasks(&self, out: &mut Vec<u8>) {
-        let by_id = self.names.names.len() as u64;
+        let by_id = self.names.len() as u64;
         for row in &self.rows {
             varint::push(
                 out,
@@ -253,7 +277,7 @@ impl Builder {
     }
 
     fn encode_versions(&self, out: &mut Vec<u8>) {
-        let mut next = vec![0u64; self.names.names.len()];
+        let mut next = vec![0u64; self.names.len()];
         for (row, version) in self.rows.iter().zip(&self.versions) {
             let next = &mut next[row.stream as usize];
             varint::push_signed(out, version.wrapping_sub(*next).cast_signed());
@@ -272,8 +296,13 @@ fn section(out: &mut Vec<u8>, id: u8, write: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&[id, 0, 0, 0, 0]);
     let start = out.len();
     write(out);
-    let bytes = u32::try_from(out.len() - start).expect("columns are at most 32 MiB");
-    out[start - 4..start].copy_from_slice(&bytes.to_le_bytes());
+    let bytes = section_bytes(out.len() - start);
+    out[start - 4..start].copy_from_slice(&bytes);
+}
+
+fn section_bytes(bytes: usize) -> [u8; 4] {
+    let bytes = u32::try_from(bytes).expect("columns are at most 32 MiB");
+    bytes.to_le_bytes()
 }
 
 /// The columns of a block that was read, every number in them checked.
@@ -317,6 +346,55 @@ impl Columns {
         })
     }
 
+    /// Of the events of a task or a stream alone: they, and their rows. All there is was checked, as in [`Columns::decode`].
+    pub(super) fn pick(
+        plain: &[u8],
+        count: u32,
+        column: Column,
+        name: &str,
+    ) -> Result<(Columns, Vec<usize>), Unsound> {
+        let sections = Sections::find(plain)?;
+        let names = sections.names(count)?;
+        let bytes_of = |(start, end): (u32, u32)| &plain[start as usize..end as usize];
+        let text = |number: u32| {
+            std::str::from_utf8(bytes_of(names[number as usize])).expect("names were checked")
+        };
+        let number = names.iter().position(|place| bytes_of(*place) == name.as_bytes());
+        let (number, id) = (number.map(place_of), task_id::read(name));
+        let is_of = |place: &Place, task_id: Option<u128>| match (column, task_id) {
+            (Column::Task, Some(_)) => task_id == id,
+            (Column::Task, None) => Some(place.task) == number,
+            (Column::Stream, _) => Some(place.stream) == number,
+        };
+        let mut picked = Vec::new();
+        let mut cursor = Cursor::new(&sections, names.len(), count)?;
+        for row in 0..cursor.count {
+            let (place, task_id) = cursor.row(cursor.flags[row])?;
+            if is_of(&place, task_id) {
+                picked.push((row, place, task_id.map(task_id::name)));
+            }
+        }
+        cursor.end()?;
+        let events = picked.iter().map(|(row, place, task)| Recorded {
+            offset: *row as u64,
+            version: place.version,
+            event: Event {
+                time: place.time,
+                tenant: text(place.tenant),
+                stream: text(place.stream),
+                task: task.as_deref().unwrap_or_else(|| text(place.task)),
+                kind: text(place.kind),
+                level: place.level,
+                trace: place.trace,
+                id: place.id,
+                format: place.format,
+                body: bytes_of((place.body_start, place.body_end)),
+            },
+        });
+        let columns = Columns::gather(events)?;
+        Ok((columns, picked.into_iter().map(|(row, ..)| row).collect()))
+    }
+
     /// The columns of events that were kept elsewhere.
     pub(super) fn gather<'a>(events: impl Iterator<Item = Recorded<'a>>) -> Result<Columns, Unsound> {
         let mut names = Names::default();
@@ -351,8 +429,8 @@ impl Columns {
         }
         // Names stand behind the bodies, so that no body moves.
         let mut plain = bodies;
-        let mut places = Vec::with_capacity(names.names.len());
-        for name in names.take() {
+        let mut places = Vec::with_capacity(names.len());
+        for name in names.iter() {
             let start = place(plain.len())?;
             plain.extend_from_slice(name.as_bytes());
             places.push((start, place(plain.len())?));
@@ -392,9 +470,11 @@ impl Columns {
     }
 
     /// All names, and the events with their numbers.
-    pub(super) fn briefs(&self) -> (Vec<Box<str>>, impl Iterator<Item = Brief<'_>>) {
-        let names = (0..self.names.len()).map(|number| Box::from(self.name(place_of(number))));
-        let mut names: Vec<Box<str>> = names.collect();
+    pub(super) fn briefs(&self) -> (Names, impl Iterator<Item = Brief<'_>>) {
+        let mut names = Names::default();
+        for number in 0..self.names.len() {
+            names.push(self.name(place_of(number)));
+        }
         let by_id = digest::tasks(self.task_ids.all(), &mut names);
         let events = self.rows.iter().map(move |place| Brief {
             time: place.time,
@@ -599,29 +679,33 @@ impl<'a> Cursor<'a> {
     fn rows(mut self) -> Result<(Vec<Place>, TaskIds), Unsound> {
         let mut rows = Vec::with_capacity(self.count);
         for row in 0..self.count {
-            rows.push(self.row(self.flags[row])?);
+            rows.push(self.row(self.flags[row])?.0);
         }
+        self.end()?;
+        Ok((rows, self.task_ids_read))
+    }
+
+    /// After the last event nothing is left.
+    fn end(&self) -> Result<(), Unsound> {
         let columns = [self.times, self.traces, self.ids, self.versions, self.lengths];
-        for rest in columns.into_iter().chain([self.task_ids]) {
-            all_read(rest)?;
-        }
-        for rest in self.numbers {
+        for rest in columns.into_iter().chain([self.task_ids]).chain(self.numbers) {
             all_read(rest)?;
         }
         if !self.bodies.is_empty() {
             return Err(unsound("more bodies than events"));
         }
-        Ok((rows, self.task_ids_read))
+        Ok(())
     }
 
-    fn row(&mut self, flags: u8) -> Result<Place, Unsound> {
+    /// The next event, and its task if that is a number.
+    fn row(&mut self, flags: u8) -> Result<(Place, Option<u128>), Unsound> {
         let difference = varint::take_signed(&mut self.times).ok_or(unsound("a time is missing"))?;
         self.time = self.time.wrapping_add(difference);
         let [tenant, stream, kind] = [0, 1, 3].map(|column| self.number(column));
         let stream = stream?;
         let (task, task_id) = self.task()?;
         let (body_start, body_end) = self.body()?;
-        Ok(Place {
+        let place = Place {
             time: self.time,
             tenant: tenant?,
             stream,
@@ -638,7 +722,8 @@ impl<'a> Cursor<'a> {
             format: *Format::ALL
                 .get(usize::from(flags >> 3 & 0b11))
                 .ok_or(unsound("an unknown format"))?,
-        })
+        };
+        Ok((place, task_id))
     }
 
     fn number(&mut self, column: usize) -> Result<u32, Unsound> {

@@ -91,7 +91,7 @@ fn encode(made: &[Made]) -> Vec<u8> {
         builder.add(&batch, &[made.version]);
     }
     let mut bytes = Vec::new();
-    Encoder::new().unwrap().encode(&builder, PLACE, &mut bytes);
+    Encoder::new().unwrap().encode(&mut builder, PLACE, &mut bytes);
     bytes
 }
 
@@ -154,7 +154,11 @@ fn fix(bytes: &mut [u8]) {
 
 /// Whatever is decoded can be read from one end to the other, and takes no more memory than the limits allow.
 fn hold(bytes: &[u8]) {
-    let Ok(block) = Block::decode(bytes) else { return };
+    let mut room = Vec::new();
+    let Ok(block) = Block::decode(bytes) else {
+        assert!(Block::pick(bytes, Column::Task, "", &mut room).is_err());
+        return;
+    };
     let mut offset = block.offsets().start;
     for recorded in block.events() {
         assert_eq!(recorded.offset, offset);
@@ -163,6 +167,24 @@ fn hold(bytes: &[u8]) {
         offset += 1;
     }
     assert_eq!(offset, block.offsets().end);
+    let first = block.events().next().expect("there is one");
+    for (column, name) in [
+        (Column::Task, first.event.task),
+        (Column::Stream, first.event.stream),
+        (Column::Task, "none has this name"),
+    ] {
+        let picked = Block::pick(bytes, column, name, &mut room).expect("it is a block");
+        assert_eq!(picked.offsets(), block.offsets());
+        let is_of = |recorded: &Recorded<'_>| match column {
+            Column::Task => recorded.event.task == name,
+            Column::Stream => recorded.event.stream == name,
+        };
+        assert!(picked.events().eq(block.events().filter(is_of)));
+        assert_eq!(
+            picked.offsets_of(column, name),
+            block.offsets_of(column, name)
+        );
+    }
     let (names, briefs) = block.briefs();
     for brief in briefs {
         assert!((brief.kind.max(brief.stream) as usize) < names.len());
@@ -185,6 +207,7 @@ proptest! {
         let bytes = encode(&made);
         let block = Block::decode(&bytes).unwrap();
         prop_assert_eq!(block.offsets(), 1000..1000 + made.len() as u64);
+        hold(&bytes);
         for (recorded, one) in block.events().zip(&made) {
             prop_assert_eq!(recorded.event, one.event());
             prop_assert_eq!(recorded.version, one.version);
@@ -242,8 +265,7 @@ proptest! {
             batch.push(&made.event()).unwrap();
             builder.add(&batch, &[made.version]);
         }
-        let mut columns = Vec::new();
-        builder.encode(&mut columns);
+        let mut columns = builder.encode().to_vec();
         for (at, byte) in changes {
             let at = at.index(columns.len());
             columns[at] = byte;

@@ -29,11 +29,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::alone::Alone;
-use super::{Cells, Index, Names, Postings};
+use super::{Cells, Index, Postings};
 use crate::block::varint;
 use crate::digest::{ANY, Cell, Count};
 use crate::disk::{Access, Disk};
 use crate::event::Level;
+use crate::names::Names;
 use crate::task_id;
 
 const MAGIC: [u8; 4] = *b"AXI\x02";
@@ -111,8 +112,8 @@ pub(crate) fn decode_file(bytes: &[u8], offsets: std::ops::Range<u64>) -> Option
 
 fn encode(index: &Index) -> Vec<u8> {
     let mut out = Vec::new();
-    varint::push(&mut out, index.names.list.len() as u64);
-    for name in &index.names.list {
+    varint::push(&mut out, index.names.len() as u64);
+    for name in index.names.iter() {
         varint::push(&mut out, name.len() as u64);
         out.extend_from_slice(name.as_bytes());
     }
@@ -195,7 +196,7 @@ fn decode(plain: &[u8]) -> Option<Index> {
         offset = offset.checked_add(varint::take(&mut rest)?)?;
         index.blocks.push(offset);
     }
-    let (names, blocks) = (index.names.list.len(), index.blocks.len());
+    let (names, blocks) = (index.names.len(), index.blocks.len());
     for of in [&mut index.tasks, &mut index.streams] {
         for _ in 0..varint::take(&mut rest)? {
             let name = take_below(&mut rest, names)?;
@@ -248,7 +249,7 @@ fn take_names(rest: &mut &[u8]) -> Option<Names> {
     for _ in 0..varint::take(rest)? {
         let bytes = usize::try_from(varint::take(rest)?).ok()?;
         let (name, after) = rest.split_at_checked(bytes)?;
-        names.number(std::str::from_utf8(name).ok()?);
+        names.number(std::str::from_utf8(name).ok()?, None);
         *rest = after;
     }
     Some(names)
