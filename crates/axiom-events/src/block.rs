@@ -7,7 +7,7 @@
 //! | 0 | 4 | `AXB` and the version of this format, 1 |
 //! | 4 | 4 | CRC-32C of everything after it, the columns included |
 //! | 8 | 2 | shard |
-//! | 10 | 1 | codec of the columns: 0 as they are, 1 zstd |
+//! | 10 | 1 | codec of the columns: 0 as they are, 1 zstd, one [frame](frames) or several |
 //! | 11 | 1 | 0 |
 //! | 12 | 4 | how many events, 1 to 262,144 |
 //! | 16 | 8 | offset of the first; the others follow without a gap |
@@ -31,14 +31,16 @@
 pub(crate) mod columns;
 pub(crate) mod varint;
 
+mod frames;
+
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 
 use bytes::Bytes;
 
-use columns::{Column, Columns};
+use columns::{Column, Columns, Picked};
+use frames::{Frames, Packer};
 
 use crate::append::APPEND_BYTES_MAX;
 use crate::batch::EVENT_BYTES;
@@ -54,14 +56,10 @@ pub(crate) const COLUMNS_BYTES_MAX: usize = 32 << 20;
 /// Events that a block may have: an append of 16 MiB with nothing but events without a body has fewer.
 pub(crate) const EVENTS_MAX: u32 = 262_144;
 const _: () = assert!(APPEND_BYTES_MAX / EVENT_BYTES < EVENTS_MAX as usize);
-/// Memory for what columns are compressed to that the encoder keeps from one block to the next.
-const KEPT_BYTES_MAX: usize = 4 << 20;
 /// Masks that are tried. One in 256 at most does not do, for the largest block; and nobody knows beforehand which.
 const MASKS_MAX: u64 = 16;
 
 pub(crate) const MAGIC: [u8; 4] = *b"AXB\x01";
-/// zstd's fastest level: twice the level costs twice the time here and saves a tenth.
-const ZSTD_LEVEL: i32 = 1;
 
 /// BLAKE3 of a block, or zeros for "no block".
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -125,8 +123,9 @@ struct Gathered {
 
 /// Makes blocks, one after the other; keeps the compressor and its memory.
 pub(crate) struct Encoder {
-    compressor: zstd::bulk::Compressor<'static>,
-    stored: Vec<u8>,
+    packer: Packer,
+    /// All columns but the bodies.
+    front: Vec<u8>,
 }
 
 /// Where a block goes.
@@ -142,37 +141,44 @@ impl Encoder {
     /// # Errors
     /// When there is no memory for it.
     pub(crate) fn new() -> std::io::Result<Encoder> {
-        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
         Ok(Encoder {
-            compressor,
-            stored: Vec::new(),
+            packer: Packer::new()?,
+            front: Vec::new(),
         })
     }
 
     /// The block of these columns, appended to `out`, and its hash.
-    pub(crate) fn encode(
-        &mut self,
-        columns: &mut columns::Builder,
-        place: Place,
-        out: &mut Vec<u8>,
-    ) -> Hash {
-        let (time_min, time_max) = columns.times();
-        let count = columns.count();
-        let plain = columns.encode();
+    pub(crate) fn encode(&mut self, columns: &columns::Builder, place: Place, out: &mut Vec<u8>) -> Hash {
+        self.front.clear();
+        columns.encode(&mut self.front);
+        let (front, bodies) = (self.front.as_slice(), columns.bodies());
         let start = out.len();
-        let (codec, stored) = compress(&mut self.compressor, plain, &mut self.stored);
-        out.reserve_exact(HEAD_BYTES + stored.len());
-        out.resize(start + HEAD_BYTES, 0);
-        out.extend_from_slice(stored);
+        let codec = match self.packer.pack(front, bodies) {
+            Some(frames) => {
+                out.reserve_exact(HEAD_BYTES + frames.len());
+                out.resize(start + HEAD_BYTES, 0);
+                out.extend_from_slice(frames);
+                Codec::Zstd
+            }
+            // What does not get smaller stays as it is.
+            None => {
+                out.reserve_exact(HEAD_BYTES + front.len() + bodies.len());
+                out.resize(start + HEAD_BYTES, 0);
+                out.extend_from_slice(front);
+                out.extend_from_slice(bodies);
+                Codec::Plain
+            }
+        };
         let mask = mask(&mut out[start + HEAD_BYTES..]);
+        let (time_min, time_max) = columns.times();
         let head = Head {
             shard: place.shard,
             codec,
-            count,
+            count: columns.count(),
             first_offset: place.first_offset,
             time_min,
             time_max,
-            columns_bytes: length(plain.len()),
+            columns_bytes: length(front.len() + bodies.len()),
             stored_bytes: length(out.len() - start - HEAD_BYTES),
             before: place.before,
             durable: place.durable,
@@ -182,28 +188,7 @@ impl Encoder {
         head.write(&mut out[start..]);
         let crc = crc32c::crc32c(&out[start + 8..]);
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-        // Only the largest blocks need so much.
-        if self.stored.capacity() > KEPT_BYTES_MAX {
-            self.stored = Vec::new();
-        }
         hash(&out[start..])
-    }
-}
-
-/// What does not get smaller stays as it is. `room` keeps its length, so that it is not filled with zeros each time.
-fn compress<'a>(
-    compressor: &mut zstd::bulk::Compressor<'_>,
-    plain: &'a [u8],
-    room: &'a mut Vec<u8>,
-) -> (Codec, &'a [u8]) {
-    let bound = zstd::zstd_safe::compress_bound(plain.len());
-    if room.len() < bound {
-        room.resize(bound, 0);
-    }
-    match compressor.compress_to_buffer(plain, room.as_mut_slice()) {
-        Ok(bytes) if bytes < plain.len() => (Codec::Zstd, &room[..bytes]),
-        // The only error there is: it does not fit; then it is not smaller.
-        Ok(_) | Err(_) => (Codec::Plain, plain),
     }
 }
 
@@ -323,27 +308,30 @@ impl Head {
 }
 
 impl Head {
-    /// Checks a whole block, and puts its columns into `plain` in place of what is there.
-    fn unpack(&self, bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), Unsound> {
-        self.check(bytes)?;
+    /// The columns of a whole block as they were before it was masked.
+    fn stored<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let mut stored = Cow::Borrowed(&bytes[HEAD_BYTES..self.bytes()]);
         if self.mask != [0; 4] {
             combine(stored.to_mut(), self.mask);
         }
-        plain.clear();
-        match self.codec {
-            Codec::Plain => plain.extend_from_slice(&stored),
+        stored
+    }
+
+    /// The columns of a whole block.
+    fn unpack(&self, stored: Cow<'_, [u8]>) -> Result<Vec<u8>, Unsound> {
+        let plain = match self.codec {
+            Codec::Plain => stored.into_owned(),
             Codec::Zstd => {
-                plain.reserve(self.columns_bytes as usize);
-                let what = "they do not decompress";
-                decompress(&stored, plain).map_err(|_| Unsound::Columns { what })?;
+                let mut plain = Vec::with_capacity(self.columns_bytes as usize);
+                frames::unpack(&stored, &mut plain)?;
+                plain
             }
-        }
+        };
         if plain.len() != self.columns_bytes as usize {
             let what = "another length than the head says";
             return Err(Unsound::Columns { what });
         }
-        Ok(())
+        Ok(plain)
     }
 }
 
@@ -354,8 +342,8 @@ impl Block {
     /// When they are not a block as it was written.
     pub fn decode(bytes: &[u8]) -> Result<Block, Unsound> {
         let head = Head::read(bytes)?;
-        let mut plain = Vec::new();
-        head.unpack(bytes, &mut plain)?;
+        head.check(bytes)?;
+        let plain = head.unpack(head.stored(bytes))?;
         let columns = Columns::decode(Bytes::from(plain), head.count)?;
         Ok(Block {
             head,
@@ -364,8 +352,9 @@ impl Block {
         })
     }
 
-    /// Of the block that `bytes` begin with the events of a task or a stream alone, which takes half the time and next to
-    /// no memory. `room` is for its columns, and is kept for the next one.
+    /// Of the block that `bytes` begin with the events of a task or a stream alone: no more of it is unpacked than they need,
+    /// and the frames of other events' bodies are checked by the block's checksum only. `room` is for what is unpacked, and
+    /// is kept for the next one.
     ///
     /// # Errors
     /// When they are not a block as it was written.
@@ -376,8 +365,29 @@ impl Block {
         room: &mut Vec<u8>,
     ) -> Result<Block, Unsound> {
         let head = Head::read(bytes)?;
-        head.unpack(bytes, room)?;
-        let (columns, rows) = Columns::pick(room, head.count, column, name)?;
+        head.check(bytes)?;
+        let stored = head.stored(bytes);
+        let columns_bytes = head.columns_bytes as usize;
+        let find = |plain: &[u8]| Picked::find(plain, columns_bytes, head.count, column, name);
+        let frames = match head.codec {
+            Codec::Plain => None,
+            Codec::Zstd => Frames::find(&stored, columns_bytes),
+        };
+        let (columns, rows) = match frames {
+            None => {
+                let plain = head.unpack(stored)?;
+                find(&plain)?.gather(&plain)?
+            }
+            Some(mut frames) => {
+                room.resize(columns_bytes, 0);
+                frames.unpack(&(0..1), room)?;
+                let picked = find(&room[..frames.first_bytes()])?;
+                for body in picked.bodies() {
+                    frames.unpack(&body, room)?;
+                }
+                picked.gather(room)?
+            }
+        };
         let offsets = rows.into_iter().map(|row| head.first_offset + row as u64);
         Ok(Block {
             gathered: Some(Box::new(Gathered {
@@ -532,23 +542,6 @@ impl Block {
             .map_or(0, |gathered| gathered.offsets.len());
         self.columns.bytes_in_memory() + offsets * size_of::<u64>() + size_of::<Block>()
     }
-}
-
-thread_local! {
-    /// To make one takes as long as to unpack a small block.
-    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
-fn decompress(stored: &[u8], plain: &mut Vec<u8>) -> std::io::Result<usize> {
-    let kept = DECOMPRESSOR.try_with(RefCell::take).ok().flatten();
-    let mut decompressor = match kept {
-        Some(decompressor) => decompressor,
-        None => zstd::bulk::Decompressor::new()?,
-    };
-    let outcome = decompressor.decompress_to_buffer(stored, plain);
-    // A thread that is ending keeps none.
-    let _kept = DECOMPRESSOR.try_with(|kept| kept.replace(Some(decompressor))).is_ok();
-    outcome
 }
 
 /// Sees to it that no block seems to begin in these bytes, and says what they were combined with.

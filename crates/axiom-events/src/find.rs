@@ -282,7 +282,9 @@ impl Reader {
 
     /// The blocks of these parts, in order, by several threads where there are many.
     fn read_parts(&self, parts: &[Part], column: Column, name: &str) -> Result<Vec<Arc<Block>>, ReadError> {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
+        let threads = std::thread::available_parallelism()
+            .map_or(1, NonZero::get)
+            .min(THREADS_MAX);
         let each = parts.len().div_ceil(threads).max(PARTS_OF_THREAD);
         let mut shares = parts.chunks(each);
         let ours = shares.next().unwrap_or_default();

@@ -96,9 +96,8 @@ impl Names {
     }
 
     fn get_by(&self, name: &str, hash: u64) -> Option<u32> {
-        let is_it = |number: &u32| {
-            self.places[*number as usize].hash == hash && self.get_name(*number) == Some(name)
-        };
+        let is_it =
+            |number: &u32| self.places[*number as usize].hash == hash && self.get_name(*number) == Some(name);
         self.numbers.find(hash, is_it).copied()
     }
 

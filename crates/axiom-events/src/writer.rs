@@ -255,7 +255,7 @@ impl Writer {
             durable: self.segments.end(),
         };
         let mut bytes = Vec::new();
-        let hash = self.encoder.encode(&mut self.builder, place, &mut bytes);
+        let hash = self.encoder.encode(&self.builder, place, &mut bytes);
         let end_offset = self.next_offset + u64::from(self.builder.count());
         let active = self.active.as_mut().expect("there was room made");
         let mut written = Written {

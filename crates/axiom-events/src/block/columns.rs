@@ -44,7 +44,7 @@ const KNOWN: usize = TASK_IDS as usize + 1;
 
 /// From here on a section may be skipped.
 const OPTIONAL: u8 = 128;
-/// Memory for columns that is kept from one block to the next.
+/// Memory for bodies that is kept from one block to the next.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 /// A byte of id and four of length.
 const SECTION_HEAD_BYTES: usize = 5;
@@ -59,9 +59,7 @@ pub(crate) struct Builder {
     names: Names,
     rows: Vec<Row>,
     versions: Vec<u64>,
-    /// The columns, beginning with the bodies as they come: what is most of them is not copied once more.
-    plain: Vec<u8>,
-    bodies_bytes: usize,
+    bodies: Vec<u8>,
     task_ids: Vec<u128>,
     traces: Vec<TraceId>,
     ids: Vec<EventId>,
@@ -87,9 +85,7 @@ impl Builder {
             ..*row
         }));
         self.versions.extend_from_slice(versions);
-        self.keep_bodies_alone();
-        self.plain.extend_from_slice(&batch.bodies);
-        self.bodies_bytes += batch.bodies.len();
+        self.bodies.extend_from_slice(&batch.bodies);
         let Numbers {
             task_ids,
             traces,
@@ -121,7 +117,7 @@ impl Builder {
     pub(crate) fn digest(&mut self, first_offset: u64) -> Digest {
         let mut names = std::mem::take(&mut self.names);
         let mut by_id = digest::tasks(&self.task_ids, &mut names).into_iter();
-        let mut bodies = self.plain.get(SECTION_HEAD_BYTES..).unwrap_or_default();
+        let mut bodies = self.bodies.as_slice();
         let events = self.rows.iter().zip(&self.versions).map(|(row, version)| {
             let (body, rest) = bodies.split_at(row.body_len as usize);
             bodies = rest;
@@ -146,34 +142,22 @@ impl Builder {
         self.names.clear();
         self.rows.clear();
         self.versions.clear();
-        self.plain.clear();
-        self.bodies_bytes = 0;
+        self.bodies.clear();
         self.task_ids.clear();
         self.traces.clear();
         self.ids.clear();
-        if self.plain.capacity() > KEPT_BYTES_MAX {
-            self.plain = Vec::new();
+        if self.bodies.capacity() > KEPT_BYTES_MAX {
+            self.bodies = Vec::new();
         }
     }
 
-    /// Forgets the columns that were encoded behind the bodies.
-    fn keep_bodies_alone(&mut self) {
-        self.plain.resize(SECTION_HEAD_BYTES + self.bodies_bytes, 0);
+    /// The bodies of what was added, which are the end of the last section.
+    pub(crate) fn bodies(&self) -> &[u8] {
+        &self.bodies
     }
 
-    /// The columns of what was added.
-    pub(crate) fn encode(&mut self) -> &[u8] {
-        self.keep_bodies_alone();
-        let mut plain = std::mem::take(&mut self.plain);
-        plain[0] = BODIES;
-        plain[1..SECTION_HEAD_BYTES].copy_from_slice(&section_bytes(self.bodies_bytes));
-        self.encode_others(&mut plain);
-        self.plain = plain;
-        &self.plain
-    }
-
-    /// Appends all but the bodies.
-    fn encode_others(&self, out: &mut Vec<u8>) {
+    /// Appends the columns, without the bodies themselves: [`Builder::bodies`] comes behind them.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.rows.len() * 16 + 4096);
         section(out, NAMES, |out| self.encode_names(out));
         section(out, FLAGS, |out| out.extend(self.marks().map(|mark| mark.flags)));
@@ -214,6 +198,8 @@ impl Builder {
                 varint::push(out, u64::from(row.body_len));
             }
         });
+        out.push(BODIES);
+        out.extend_from_slice(&section_bytes(self.bodies.len()));
     }
 
     fn encode_names(&self, out: &mut Vec<u8>) {
@@ -335,7 +321,7 @@ struct Place {
 
 impl Columns {
     pub(super) fn decode(plain: Bytes, count: u32) -> Result<Columns, Unsound> {
-        let sections = Sections::find(&plain)?;
+        let sections = Sections::find(&plain, plain.len())?;
         let names = sections.names(count)?;
         let (rows, task_ids) = Cursor::new(&sections, names.len(), count)?.rows()?;
         Ok(Columns {
@@ -344,55 +330,6 @@ impl Columns {
             plain,
             task_ids: Box::new(task_ids),
         })
-    }
-
-    /// Of the events of a task or a stream alone: they, and their rows. All there is was checked, as in [`Columns::decode`].
-    pub(super) fn pick(
-        plain: &[u8],
-        count: u32,
-        column: Column,
-        name: &str,
-    ) -> Result<(Columns, Vec<usize>), Unsound> {
-        let sections = Sections::find(plain)?;
-        let names = sections.names(count)?;
-        let bytes_of = |(start, end): (u32, u32)| &plain[start as usize..end as usize];
-        let text = |number: u32| {
-            std::str::from_utf8(bytes_of(names[number as usize])).expect("names were checked")
-        };
-        let number = names.iter().position(|place| bytes_of(*place) == name.as_bytes());
-        let (number, id) = (number.map(place_of), task_id::read(name));
-        let is_of = |place: &Place, task_id: Option<u128>| match (column, task_id) {
-            (Column::Task, Some(_)) => task_id == id,
-            (Column::Task, None) => Some(place.task) == number,
-            (Column::Stream, _) => Some(place.stream) == number,
-        };
-        let mut picked = Vec::new();
-        let mut cursor = Cursor::new(&sections, names.len(), count)?;
-        for row in 0..cursor.count {
-            let (place, task_id) = cursor.row(cursor.flags[row])?;
-            if is_of(&place, task_id) {
-                picked.push((row, place, task_id.map(task_id::name)));
-            }
-        }
-        cursor.end()?;
-        let events = picked.iter().map(|(row, place, task)| Recorded {
-            offset: *row as u64,
-            version: place.version,
-            event: Event {
-                time: place.time,
-                tenant: text(place.tenant),
-                stream: text(place.stream),
-                task: task.as_deref().unwrap_or_else(|| text(place.task)),
-                kind: text(place.kind),
-                level: place.level,
-                trace: place.trace,
-                id: place.id,
-                format: place.format,
-                body: bytes_of((place.body_start, place.body_end)),
-            },
-        });
-        let columns = Columns::gather(events)?;
-        Ok((columns, picked.into_iter().map(|(row, ..)| row).collect()))
     }
 
     /// The columns of events that were kept elsewhere.
@@ -537,6 +474,87 @@ impl Columns {
     }
 }
 
+/// The events that a task or a stream has in a block.
+pub(super) struct Picked {
+    names: Vec<(u32, u32)>,
+    events: Vec<PickedEvent>,
+}
+
+struct PickedEvent {
+    row: usize,
+    place: Place,
+    /// The task's name where that is a number.
+    task: Option<String>,
+}
+
+impl Picked {
+    /// Looks through columns of so many bytes. `plain` is their beginning, and has all but the bodies. They are checked as in
+    /// [`Columns::decode`].
+    pub(super) fn find(
+        plain: &[u8],
+        bytes: usize,
+        count: u32,
+        column: Column,
+        name: &str,
+    ) -> Result<Picked, Unsound> {
+        let sections = Sections::find(plain, bytes)?;
+        let names = sections.names(count)?;
+        let is_it = |(start, end): &(u32, u32)| plain[*start as usize..*end as usize] == *name.as_bytes();
+        let (number, id) = (names.iter().position(is_it).map(place_of), task_id::read(name));
+        let is_of = |place: &Place, task_id: Option<u128>| match (column, task_id) {
+            (Column::Task, Some(_)) => task_id == id,
+            (Column::Task, None) => Some(place.task) == number,
+            (Column::Stream, _) => Some(place.stream) == number,
+        };
+        let mut events = Vec::new();
+        let mut cursor = Cursor::new(&sections, names.len(), count)?;
+        for row in 0..cursor.count {
+            let (place, task_id) = cursor.row(cursor.flags[row])?;
+            if is_of(&place, task_id) {
+                let task = task_id.map(task_id::name);
+                events.push(PickedEvent { row, place, task });
+            }
+        }
+        cursor.end()?;
+        Ok(Picked { names, events })
+    }
+
+    /// Where the bodies are, ascending.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let places = self.events.iter().map(|event| &event.place);
+        places.map(|place| place.body_start as usize..place.body_end as usize)
+    }
+
+    /// The columns of these events, and their rows. `plain` has their bodies as well.
+    pub(super) fn gather(&self, plain: &[u8]) -> Result<(Columns, Vec<usize>), Unsound> {
+        let name = |number: u32| {
+            let (start, end) = self.names[number as usize];
+            std::str::from_utf8(&plain[start as usize..end as usize]).expect("names were checked")
+        };
+        let events = self
+            .events
+            .iter()
+            .map(|PickedEvent { row, place, task }| Recorded {
+                offset: *row as u64,
+                version: place.version,
+                event: Event {
+                    time: place.time,
+                    tenant: name(place.tenant),
+                    stream: name(place.stream),
+                    task: task.as_deref().unwrap_or_else(|| name(place.task)),
+                    kind: name(place.kind),
+                    level: place.level,
+                    trace: place.trace,
+                    id: place.id,
+                    format: place.format,
+                    body: &plain[place.body_start as usize..place.body_end as usize],
+                },
+            });
+        let columns = Columns::gather(events)?;
+        Ok((columns, self.events.iter().map(|event| event.row).collect()))
+    }
+}
+
 /// Names are fewer than bytes, of which there are at most 32 Mi.
 fn place_of(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
@@ -556,16 +574,17 @@ struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
-    fn find(plain: &'a [u8]) -> Result<Sections<'a>, Unsound> {
+    /// In columns of so many bytes, of which `plain` is the beginning. The bodies need not be in it, where they come last.
+    fn find(plain: &'a [u8], bytes: usize) -> Result<Sections<'a>, Unsound> {
         let mut found = [const { None }; KNOWN];
         let mut at = 0;
         while let Some(&id) = plain.get(at) {
-            let bytes = plain[at + 1..]
+            let length = plain[at + 1..]
                 .first_chunk::<4>()
                 .ok_or(unsound("a section is cut short"))?;
             let start = at + SECTION_HEAD_BYTES;
-            at = start + u32::from_le_bytes(*bytes) as usize;
-            if at > plain.len() {
+            at = start + u32::from_le_bytes(*length) as usize;
+            if at > plain.len() && !(id == BODIES && at == bytes) {
                 return Err(unsound("a section is cut short"));
             }
             match found.get_mut(usize::from(id)) {

@@ -91,7 +91,7 @@ fn encode(made: &[Made]) -> Vec<u8> {
         builder.add(&batch, &[made.version]);
     }
     let mut bytes = Vec::new();
-    Encoder::new().unwrap().encode(&mut builder, PLACE, &mut bytes);
+    Encoder::new().unwrap().encode(&builder, PLACE, &mut bytes);
     bytes
 }
 
@@ -180,10 +180,7 @@ fn hold(bytes: &[u8]) {
             Column::Stream => recorded.event.stream == name,
         };
         assert!(picked.events().eq(block.events().filter(is_of)));
-        assert_eq!(
-            picked.offsets_of(column, name),
-            block.offsets_of(column, name)
-        );
+        assert_eq!(picked.offsets_of(column, name), block.offsets_of(column, name));
     }
     let (names, briefs) = block.briefs();
     for brief in briefs {
@@ -265,7 +262,9 @@ proptest! {
             batch.push(&made.event()).unwrap();
             builder.add(&batch, &[made.version]);
         }
-        let mut columns = builder.encode().to_vec();
+        let mut columns = Vec::new();
+        builder.encode(&mut columns);
+        columns.extend_from_slice(builder.bodies());
         for (at, byte) in changes {
             let at = at.index(columns.len());
             columns[at] = byte;
@@ -365,4 +364,55 @@ fn a_body_cannot_pass_for_a_block() {
     assert_eq!(memchr::memmem::find(&bytes[4..], &MAGIC), None);
     let block = Block::decode(&bytes).unwrap();
     assert_eq!(block.events().next().unwrap().event, whole.event());
+}
+
+/// Bodies of several frames, some of them larger than one.
+#[test]
+fn events_are_picked_out_of_any_frame() {
+    let mut batch = Batch::new();
+    for number in 0..3000u32 {
+        let mut body = format!("line {number} of {}", number.wrapping_mul(2_654_435_761));
+        if number % 500 == 7 {
+            body = body.repeat(5000);
+        }
+        let event = Event {
+            stream: ["s", "t"][number as usize % 2],
+            task: &format!("task-{}", number % 41),
+            kind: "k",
+            body: body.as_bytes(),
+            ..Event::default()
+        };
+        batch.push(&event).unwrap();
+    }
+    let mut builder = Builder::default();
+    builder.add(&batch, &(0..3000).collect::<Vec<u64>>());
+    let mut bytes = Vec::new();
+    Encoder::new().unwrap().encode(&builder, PLACE, &mut bytes);
+    let head = Head::read(&bytes).unwrap();
+    let stored = head.stored(&bytes);
+    let mut frames = Frames::find(&stored, head.columns_bytes as usize).unwrap();
+    assert!(frames.first_bytes() < frames::FRAME_BYTES);
+    let bodies = builder.bodies().len();
+    assert_eq!(head.columns_bytes as usize, frames.first_bytes() + bodies);
+    let mut room = vec![0; head.columns_bytes as usize];
+    let last = room.len() - 1;
+    frames.unpack(&(last..last + 1), &mut room).unwrap();
+    let (untouched, unpacked) =
+        room.split_at(frames.first_bytes() + bodies / frames::FRAME_BYTES * frames::FRAME_BYTES);
+    assert!(untouched.iter().all(|byte| *byte == 0), "one frame was asked for");
+    assert_eq!(unpacked, &builder.bodies()[bodies - unpacked.len()..]);
+    assert!(Frames::find(&stored, head.columns_bytes as usize + 1).is_none());
+    assert!(Frames::find(&stored[1..], head.columns_bytes as usize).is_none());
+    let block = Block::decode(&bytes).unwrap();
+    assert!(block.events().map(|recorded| recorded.event).eq(batch.events()));
+    hold(&bytes);
+    for task in 0..41 {
+        let task = format!("task-{task}");
+        let picked = Block::pick(&bytes, Column::Task, &task, &mut room).unwrap();
+        assert!(
+            picked
+                .events()
+                .eq(block.events().filter(|recorded| recorded.event.task == task))
+        );
+    }
 }

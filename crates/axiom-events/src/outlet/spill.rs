@@ -122,7 +122,7 @@ impl Spill {
             durable: 0,
         };
         let mut bytes = Vec::new();
-        self.encoder.encode(&mut self.builder, place, &mut bytes);
+        self.encoder.encode(&self.builder, place, &mut bytes);
         let used = self.state.put - self.state.taken;
         if used + bytes.len() as u64 > self.state.ring_bytes {
             return Err(SpillError::Full);
