@@ -290,10 +290,18 @@ impl Reader {
         let ours = shares.next().unwrap_or_default();
         std::thread::scope(|scope| {
             let read = |share| self.read_share(share, column, name);
-            let others: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
+            let start = |share| {
+                let thread = std::thread::Builder::new().name("events read".to_owned());
+                (share, thread.spawn_scoped(scope, move || read(share)))
+            };
+            let others: Vec<_> = shares.map(start).collect();
             let mut blocks = read(ours)?;
-            for other in others {
-                blocks.extend(other.join().map_err(|_| ReadError::Panicked)??);
+            for (share, thread) in others {
+                blocks.extend(match thread {
+                    Ok(thread) => thread.join().map_err(|_| ReadError::Panicked)??,
+                    // There are no more threads to be had.
+                    Err(_) => read(share)?,
+                });
             }
             Ok(blocks)
         })

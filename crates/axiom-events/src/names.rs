@@ -66,9 +66,9 @@ impl Names {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         let mut start = 0;
         self.places.iter().map(move |place| {
-            let name = &self.text[start..place.end];
+            let name = self.text.get(start..place.end);
             start = place.end;
-            name
+            name.expect("a name ends where the next one begins")
         })
     }
 
@@ -116,7 +116,7 @@ impl Names {
         let number = number as usize;
         let end = self.places.get(number)?.end;
         let start = number.checked_sub(1).map_or(0, |before| self.places[before].end);
-        Some(&self.text[start..end])
+        self.text.get(start..end)
     }
 }
 

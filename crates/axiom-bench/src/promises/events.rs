@@ -91,7 +91,10 @@ fn append_all(events: u64) -> anyhow::Result<f64> {
 }
 
 /// A batch of these events, one pushed after the other.
-#[allow(clippy::needless_pass_by_value, reason = "whoever has framed an event has it no more")]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "whoever has framed an event has it no more"
+)]
 fn framed(made: Batch) -> anyhow::Result<Batch> {
     let mut batch = Batch::new();
     for event in made.events() {

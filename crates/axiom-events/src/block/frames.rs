@@ -116,7 +116,8 @@ impl<'a> Frames<'a> {
             let end = at + zstd::zstd_safe::find_frame_compressed_size(rest).ok()?;
             let plain = zstd::zstd_safe::get_frame_content_size(rest).ok()??;
             let plain_end = plain_at.checked_add(usize::try_from(plain).ok()?)?;
-            if end <= at || plain_end > bytes {
+            // A block has a front, full frames and a last one.
+            if end <= at || plain_end > bytes || frames.len() > bytes / FRAME_BYTES + 2 {
                 return None;
             }
             frames.push(Frame {

@@ -329,3 +329,96 @@ proptest! {
         agrees(&open(), &all);
     }
 }
+
+/// Blocks in which each task has few of many events, in several frames: they are read in part, and several at once.
+#[test]
+fn few_events_of_many_blocks_are_found() {
+    const TASKS: u64 = 150;
+    const BLOCK: u64 = 1500;
+    const BLOCKS: u64 = 14;
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = Log::open(Options::new(folder.path()), Arc::new(Machine)).expect("it opens");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let task_of = |offset: u64| offset * 7 % TASKS;
+    let body_of = |offset: u64| {
+        format!(
+            "{offset} {}",
+            "x".repeat(usize::try_from(offset % 90).unwrap_or(0))
+        )
+    };
+    for block in 0..BLOCKS {
+        let mut batch = Batch::new();
+        for offset in block * BLOCK..(block + 1) * BLOCK {
+            let (task, stream) = (
+                format!("task-{}", task_of(offset)),
+                format!("stream-{}", task_of(offset)),
+            );
+            let body = body_of(offset);
+            let event = Event {
+                stream: &stream,
+                task: &task,
+                kind: "k",
+                body: body.as_bytes(),
+                ..Event::default()
+            };
+            batch.push(&event).expect("it keeps to the limits");
+        }
+        let append = Append {
+            batch,
+            ..Append::default()
+        };
+        runtime.block_on(log.append(append)).expect("it is recorded");
+    }
+    let all_of = |task: u64| (0..BLOCKS * BLOCK).filter(move |offset| task_of(*offset) == task);
+    let whole = |hits: &[Hit]| {
+        for hit in hits {
+            let recorded = hit.recorded();
+            assert_eq!(recorded.event.body, body_of(recorded.offset).as_bytes());
+        }
+        offsets(hits)
+    };
+    let check = |reader: &Reader| {
+        for task in (0..TASKS).step_by(7) {
+            let name = format!("task-{task}");
+            for (range, count) in [
+                (0..u64::MAX, 1000),
+                (2000..9000, 1000),
+                (700..u64::MAX, 33),
+                (5..6, 9),
+            ] {
+                let expected: Vec<u64> = all_of(task)
+                    .filter(|offset| range.contains(offset))
+                    .take(count)
+                    .collect();
+                let found = reader.task_range(&name, range, count).expect("the disk is well");
+                assert_eq!(whole(&found), expected);
+            }
+            let expected: Vec<u64> = all_of(task).skip(25).take(60).collect();
+            let found = reader.stream(&format!("stream-{task}"), 25, 60);
+            assert_eq!(whole(&found.expect("the disk is well")), expected);
+        }
+    };
+    check(&log.reader());
+    log.close();
+    let open = || Reader::open(Arc::new(Machine), folder.path()).expect("it opens");
+    check(&open());
+
+    let path = folder.path().join("00000000000000000000.seg");
+    let mut bytes = fs_err::read(&path).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(&path, bytes).expect("the disk is well");
+    let reader = open();
+    let mut damaged: Option<u64> = None;
+    for task in (0..TASKS).step_by(7) {
+        let found = reader.task_range(&format!("task-{task}"), 0..u64::MAX, 1000);
+        let found = whole(&found.expect("damage is no error"));
+        let missing: Vec<u64> = all_of(task).filter(|offset| !found.contains(offset)).collect();
+        assert_eq!(missing.len() as u64, BLOCK / TASKS, "one block's");
+        let block = missing[0] / BLOCK;
+        assert!(missing.iter().all(|offset| offset / BLOCK == block));
+        assert_eq!(*damaged.get_or_insert(block), block);
+    }
+}

@@ -1,13 +1,17 @@
 //! The W3C trace that a call belongs to: `traceparent` of the request's `_meta`, or of its head.
 
+use std::sync::LazyLock;
+
 use axiom_events::TraceId;
 use axiom_protocol::text::text;
 use axiom_protocol::walk;
 use http::{HeaderMap, HeaderName};
+use memchr::memmem::Finder;
 
 use crate::message::Message;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static FIND_TRACEPARENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"traceparent"));
 
 pub(super) fn of(message: &Message, headers: Option<&HeaderMap>) -> Option<TraceId> {
     in_meta(message).or_else(|| {
@@ -19,7 +23,7 @@ pub(super) fn of(message: &Message, headers: Option<&HeaderMap>) -> Option<Trace
 fn in_meta(message: &Message) -> Option<TraceId> {
     let meta = message.envelope.meta?;
     // Few clients trace: a search is cheaper than a walk through everything else that a client says there.
-    memchr::memmem::find(meta.of(&message.bytes), b"traceparent")?;
+    FIND_TRACEPARENT.find(meta.of(&message.bytes))?;
     let at = walk::get(&message.bytes, meta, "traceparent")?;
     parse(text(&message.bytes, at)?.as_bytes())
 }
