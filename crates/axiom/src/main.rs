@@ -8,10 +8,6 @@ use axiom::terminal::Terminal;
 use axiom::{commands, logging};
 use clap::Parser as _;
 
-/// A call allocates some forty times. Chosen by measurement: decision 0020.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
     let terminal = Terminal::new(cli.no_color);
