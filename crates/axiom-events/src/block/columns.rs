@@ -17,6 +17,8 @@
 //!
 //! Sections come in any order. Ids below 128 must be understood; a reader skips others that it does not know.
 
+mod picked;
+
 use bytes::Bytes;
 
 use super::{Unsound, varint};
@@ -25,6 +27,8 @@ use crate::digest::{self, Brief, Digest, Task};
 use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, Recorded, TraceId};
 use crate::names::Names;
 use crate::task_id::{self, TaskIds};
+
+pub(super) use picked::Picked;
 
 const NAMES: u8 = 1;
 const FLAGS: u8 = 2;
@@ -471,87 +475,6 @@ impl Columns {
             + self.names.len() * size_of::<(u32, u32)>()
             + self.rows.len() * size_of::<Place>()
             + self.task_ids.bytes_in_memory()
-    }
-}
-
-/// The events that a task or a stream has in a block.
-pub(super) struct Picked {
-    names: Vec<(u32, u32)>,
-    events: Vec<PickedEvent>,
-}
-
-struct PickedEvent {
-    row: usize,
-    place: Place,
-    /// The task's name where that is a number.
-    task: Option<String>,
-}
-
-impl Picked {
-    /// Looks through columns of so many bytes. `plain` is their beginning, and has all but the bodies. They are checked as in
-    /// [`Columns::decode`].
-    pub(super) fn find(
-        plain: &[u8],
-        bytes: usize,
-        count: u32,
-        column: Column,
-        name: &str,
-    ) -> Result<Picked, Unsound> {
-        let sections = Sections::find(plain, bytes)?;
-        let names = sections.names(count)?;
-        let is_it = |(start, end): &(u32, u32)| plain[*start as usize..*end as usize] == *name.as_bytes();
-        let (number, id) = (names.iter().position(is_it).map(place_of), task_id::read(name));
-        let is_of = |place: &Place, task_id: Option<u128>| match (column, task_id) {
-            (Column::Task, Some(_)) => task_id == id,
-            (Column::Task, None) => Some(place.task) == number,
-            (Column::Stream, _) => Some(place.stream) == number,
-        };
-        let mut events = Vec::new();
-        let mut cursor = Cursor::new(&sections, names.len(), count)?;
-        for row in 0..cursor.count {
-            let (place, task_id) = cursor.row(cursor.flags[row])?;
-            if is_of(&place, task_id) {
-                let task = task_id.map(task_id::name);
-                events.push(PickedEvent { row, place, task });
-            }
-        }
-        cursor.end()?;
-        Ok(Picked { names, events })
-    }
-
-    /// Where the bodies are, ascending.
-    pub(super) fn bodies(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let places = self.events.iter().map(|event| &event.place);
-        places.map(|place| place.body_start as usize..place.body_end as usize)
-    }
-
-    /// The columns of these events, and their rows. `plain` has their bodies as well.
-    pub(super) fn gather(&self, plain: &[u8]) -> Result<(Columns, Vec<usize>), Unsound> {
-        let name = |number: u32| {
-            let (start, end) = self.names[number as usize];
-            std::str::from_utf8(&plain[start as usize..end as usize]).expect("names were checked")
-        };
-        let events = self
-            .events
-            .iter()
-            .map(|PickedEvent { row, place, task }| Recorded {
-                offset: *row as u64,
-                version: place.version,
-                event: Event {
-                    time: place.time,
-                    tenant: name(place.tenant),
-                    stream: name(place.stream),
-                    task: task.as_deref().unwrap_or_else(|| name(place.task)),
-                    kind: name(place.kind),
-                    level: place.level,
-                    trace: place.trace,
-                    id: place.id,
-                    format: place.format,
-                    body: &plain[place.body_start as usize..place.body_end as usize],
-                },
-            });
-        let columns = Columns::gather(events)?;
-        Ok((columns, self.events.iter().map(|event| event.row).collect()))
     }
 }
 
