@@ -117,6 +117,7 @@ impl Batch {
         } = &*self.numbers;
         let numbers = traces.capacity() + ids.capacity();
         self.bodies.capacity()
+            + self.names.capacity_bytes()
             + self.rows.capacity() * size_of::<Row>()
             + task_ids.bytes_in_memory()
             + numbers * size_of::<u128>()

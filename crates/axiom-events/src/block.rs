@@ -188,6 +188,10 @@ impl Encoder {
         head.write(&mut out[start..]);
         let crc = crc32c::crc32c(&out[start + 8..]);
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+        self.packer.shrink();
+        if self.front.capacity() > frames::KEPT_BYTES_MAX {
+            self.front = Vec::new();
+        }
         hash(&out[start..])
     }
 }
@@ -305,9 +309,7 @@ impl Head {
         }
         Ok(())
     }
-}
 
-impl Head {
     /// The columns of a whole block as they were before it was masked.
     fn stored<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let mut stored = Cow::Borrowed(&bytes[HEAD_BYTES..self.bytes()]);

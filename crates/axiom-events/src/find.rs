@@ -22,8 +22,9 @@ use crate::task_id;
 /// reads on from where he stopped would unpack the same block again and again.
 const PART_OF_BLOCK: u64 = 16;
 
-/// Threads that unpack blocks for one question, and how many blocks are worth one of them.
+/// Threads that unpack blocks for one question.
 const THREADS_MAX: usize = 4;
+/// Blocks that are worth a thread.
 const PARTS_OF_THREAD: usize = 3;
 /// Parts that are read at once.
 const PARTS_MAX: usize = 64;

@@ -88,6 +88,12 @@ impl Names {
         self.text.len() + self.places.len() * NAME_BYTES
     }
 
+    /// The memory that they hold, used or not.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        let table = self.numbers.capacity() * 2 * size_of::<u32>();
+        self.text.capacity() + self.places.capacity() * size_of::<Place>() + table
+    }
+
     fn number_by(&mut self, name: &str, hash: u64) -> u32 {
         match self.get_by(name, hash) {
             Some(number) => number,

@@ -16,7 +16,7 @@ pub(super) const FRAME_BYTES: usize = 32 << 10;
 /// zstd's fastest level: twice the level costs twice the time here and saves a tenth.
 const ZSTD_LEVEL: i32 = 1;
 /// Memory that is kept from one block to the next.
-const KEPT_BYTES_MAX: usize = 4 << 20;
+pub(super) const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// Compresses columns; keeps the compressor and its memory.
 pub(super) struct Packer {
@@ -51,9 +51,6 @@ impl Packer {
             joined.extend_from_slice(bodies);
             (joined.as_slice(), &[][..])
         };
-        if room.capacity() > KEPT_BYTES_MAX {
-            *room = Vec::new();
-        }
         let mut used = 0;
         for frame in std::iter::once(first).chain(others.chunks(FRAME_BYTES)) {
             let until = used + zstd::zstd_safe::compress_bound(frame.len());
@@ -64,6 +61,13 @@ impl Packer {
             used += compressor.compress_to_buffer(frame, &mut room[used..]).ok()?;
         }
         (used < bytes).then(|| &room[..used])
+    }
+
+    /// Gives memory back that only the largest blocks need.
+    pub(super) fn shrink(&mut self) {
+        if self.room.capacity() > KEPT_BYTES_MAX {
+            self.room = Vec::new();
+        }
     }
 }
 

@@ -21,7 +21,7 @@ fn sorted(streams: &Streams) -> Vec<(String, u64)> {
 }
 
 fn some() -> impl Strategy<Value = Vec<(String, u64)>> {
-    let next = prop_oneof![1..3u64, Just(u64::MAX), 1..u64::MAX];
+    let next = prop_oneof![0..3u64, Just(u64::MAX), any::<u64>()];
     let name = prop_oneof![4 => "[a-d]{1,3}", 1 => Just("ü".repeat(127))];
     proptest::collection::btree_map(name, next, 0..20).prop_map(|all| all.into_iter().collect())
 }
@@ -32,7 +32,9 @@ proptest! {
         let bytes = encode(offset, &streams(&next));
         let mut loaded = Streams::default();
         prop_assert_eq!(decode(&bytes, offset, &mut loaded), Some(()));
-        prop_assert_eq!(sorted(&loaded), next);
+        // What has no event yet is no stream.
+        let expected: Vec<(String, u64)> = next.into_iter().filter(|(_, next)| *next > 0).collect();
+        prop_assert_eq!(sorted(&loaded), expected);
         prop_assert_eq!(decode(&bytes, offset.wrapping_add(1), &mut Streams::default()), None);
     }
 
