@@ -3,7 +3,7 @@
 //! A producer is where the work is parallel, so what can be done there is done there: names become numbers, and all bodies
 //! lie in a row. The log's writer then moves columns, not events.
 
-use crate::event::{Event, EventId, Format, Level, TraceId, Unfit};
+use crate::event::{self, Event, EventId, Format, Level, TraceId, Unfit};
 use crate::names::Names;
 use crate::task_id::{self, TaskIds};
 
@@ -57,11 +57,38 @@ impl Batch {
     /// # Errors
     /// When the event exceeds a limit; the batch is as it was.
     pub fn push(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
+        self.push_written(event, task_id::read(event.task), |bodies| {
+            bodies.extend_from_slice(event.body);
+        })
+    }
+
+    /// As [`Batch::push`], of an event whose body is not there yet: it is what `write` appends to the bytes that it is given.
+    /// Where there is a `task_id`, the event's task is that number in 32 hex digits. What the event says of either is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// When the event exceeds a limit; the batch is as it was.
+    ///
+    /// # Panics
+    /// If `write` takes away from what it is given.
+    pub fn push_written(
+        &mut self,
+        event: &Event<'_>,
+        task_id: Option<u128>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Unfit> {
         event.fit()?;
+        let start = self.bodies.len();
+        write(&mut self.bodies);
+        let body = self.bodies.get(start..).expect("a body comes behind the others");
+        if let Err(unfit) = event::fit_body(body) {
+            self.bodies.truncate(start);
+            return Err(unfit);
+        }
+        let body_len = u32::try_from(body.len()).unwrap_or(u32::MAX);
         // The event before is often of the same stream.
         let last = self.rows.last().copied();
         let mut number = |name: &str, before: Option<u32>| self.names.number(name, before);
-        let task_id = task_id::read(event.task);
         let row = Row {
             time: event.time,
             tenant: number(event.tenant, last.map(|row| row.tenant)),
@@ -71,7 +98,7 @@ impl Batch {
                 None => number(event.task, last.map(|row| row.task)),
             },
             kind: number(event.kind, last.map(|row| row.kind)),
-            body_len: u32::try_from(event.body.len()).unwrap_or(u32::MAX),
+            body_len,
             level: event.level,
             format: event.format,
             has_trace: event.trace.is_some(),
@@ -83,7 +110,6 @@ impl Batch {
         }
         self.numbers.traces.extend(event.trace);
         self.numbers.ids.extend(event.id);
-        self.bodies.extend_from_slice(event.body);
         Ok(())
     }
 
@@ -163,5 +189,38 @@ impl Numbers {
         self.task_ids.clear();
         self.traces.clear();
         self.ids.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::BODY_BYTES_MAX;
+
+    #[test]
+    fn a_body_that_is_written_there_is_as_one_that_was_there() {
+        let event = Event {
+            stream: "s",
+            kind: "k",
+            ..Event::default()
+        };
+        let mut written = Batch::new();
+        let mut refused = |bytes: usize| {
+            let write = |bodies: &mut Vec<u8>| bodies.resize(bodies.len() + bytes, b'x');
+            written.push_written(&event, Some(0xab), write)
+        };
+        refused(3).unwrap();
+        let too_long = Unfit::BodyTooLong {
+            bytes: BODY_BYTES_MAX + 1,
+        };
+        assert_eq!(refused(BODY_BYTES_MAX + 1), Err(too_long));
+        refused(2).unwrap();
+        let mut pushed = Batch::new();
+        let task = "000000000000000000000000000000ab";
+        for body in [&b"xxx"[..], b"xx"] {
+            pushed.push(&Event { task, body, ..event }).unwrap();
+        }
+        assert!(written.events().eq(pushed.events()));
+        assert_eq!((written.len(), written.bodies.len()), (2, 5));
     }
 }

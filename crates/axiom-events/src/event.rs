@@ -100,11 +100,14 @@ impl Event<'_> {
                 return Err(Unfit::NameTooLong { field, bytes });
             }
         }
-        let bytes = self.body.len();
-        if bytes > BODY_BYTES_MAX {
-            return Err(Unfit::BodyTooLong { bytes });
-        }
-        Ok(())
+        fit_body(self.body)
+    }
+}
+
+pub(crate) fn fit_body(body: &[u8]) -> Result<(), Unfit> {
+    match body.len() {
+        bytes if bytes > BODY_BYTES_MAX => Err(Unfit::BodyTooLong { bytes }),
+        _ => Ok(()),
     }
 }
 

@@ -87,7 +87,7 @@ fn hello_of(endpoint: &Endpoint, message: &Message) -> Result<Hello, Fault> {
         revision: Revision::parse(&asked)
             .filter(|revision| revision.era() == Era::Legacy)
             .unwrap_or(Revision::LATEST_LEGACY),
-        endpoint: endpoint.path.clone(),
+        endpoint: endpoint.path.to_string(),
         capabilities: object(param.capabilities).ok_or_else(|| {
             Fault::InvalidParams("initialize needs params.capabilities, an object".to_owned())
         })?,

@@ -120,6 +120,6 @@ pub(crate) fn session_of(
         .to_str()
         .ok()
         .and_then(|token| sessions.find(token))
-        .filter(|session| session.hello.endpoint == endpoint.path)
+        .filter(|session| session.hello.endpoint == *endpoint.path)
         .ok_or(Fault::SessionUnknown)
 }

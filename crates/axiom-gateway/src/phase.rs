@@ -137,7 +137,7 @@ async fn attempt(
 ) -> Result<Reply, Fault> {
     let id = message.id().unwrap_or(b"null");
     tracing::debug!(
-        endpoint = endpoint.path,
+        endpoint = &*endpoint.path,
         method = %message.method_text(),
         session = caller.session().map(|session| session.short()),
         "request"
@@ -353,7 +353,7 @@ pub(crate) fn notification(endpoint: &Endpoint, caller: &Caller, message: &Messa
 /// there as it is. Where there are several servers nobody can tell whose it is, and an older one would not know it.
 fn pass_on(endpoint: &Endpoint, message: &Message) {
     let Scope::One(upstream) = &endpoint.scope else {
-        tracing::debug!(endpoint = endpoint.path, method = %message.method_text(),
+        tracing::debug!(endpoint = &*endpoint.path, method = %message.method_text(),
             "a notification for no server in particular was dropped");
         return;
     };

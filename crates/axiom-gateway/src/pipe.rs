@@ -83,7 +83,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Arc<Endpoint>, pipe: 
     let writer = spawn("write client", write(rx, pipe.tx));
     let mut conversation = Conversation {
         gateway: Arc::clone(&gateway),
-        path: endpoint.path.clone(),
+        path: endpoint.path.to_string(),
         outbox,
         session: None,
         calls: Arc::new(Calls::new()),

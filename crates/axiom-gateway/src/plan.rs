@@ -24,7 +24,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// The Streamable HTTP path, which also names the endpoint: `/mcp`, `/s/<server>/mcp`, `/v/<view>/mcp`.
-    pub path: String,
+    pub path: Arc<str>,
     pub scope: Scope,
 }
 
@@ -62,7 +62,11 @@ impl Plan {
             .collect();
         let mut endpoints = HashMap::new();
         let mut add = |path: String, scope: Scope| {
-            endpoints.insert(path.clone(), Arc::new(Endpoint { path, scope }));
+            let endpoint = Endpoint {
+                path: path.as_str().into(),
+                scope,
+            };
+            endpoints.insert(path, Arc::new(endpoint));
         };
         let members: Vec<Arc<Upstream>> = upstreams.values().cloned().collect();
         add(

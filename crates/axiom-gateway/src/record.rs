@@ -8,9 +8,9 @@
 //! call's id, and its body:
 //!
 //! ```json
-//! {"method":"tools/call","name":"demo__add","endpoint":"/mcp","transport":"http","client_revision":"2025-11-25",
-//!  "session":"5c07f1d29e3a4b60","request_bytes":118,"server":"demo","server_revision":"2025-11-25",
-//!  "outcome":"result","code":-32000,"response_bytes":97,"duration_us":312,"request":{},"response":{}}
+//! {"method":"tools/call","name":"demo__add","server":"demo","outcome":"result","request_bytes":118,"response_bytes":97,
+//!  "duration_us":312,"code":-32000,"endpoint":"/mcp","transport":"http","client_revision":"2025-11-25",
+//!  "server_revision":"2025-11-25","session":"5c07f1d29e3a4b60","request":{},"response":{}}
 //! ```
 //!
 //! What does not apply is left out: `code` is there with errors and faults, bodies only where the policy says so. A body
@@ -24,8 +24,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axiom_core::time;
 use axiom_events::{Level, TraceId};
 use axiom_protocol::envelope::Kind;
-use axiom_protocol::method::Method;
-use axiom_protocol::text::push_quoted;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
@@ -37,14 +35,18 @@ use crate::plan::Endpoint;
 use crate::upstream::Link;
 
 use answer::{Look, Seen, response};
-use desk::{Desk, Draft};
-use secrets::{Cut, Policy};
+use desk::{CALL_KIND, Desk};
+use known::{Ended, Known, is_plain, quoted};
+use members::cut;
+use secrets::Policy;
 
 pub(crate) use desk::Recorder;
 pub(crate) use states::{ServerState, SessionState};
 
 mod answer;
 mod desk;
+mod known;
+mod members;
 mod secrets;
 mod states;
 mod trace;
@@ -99,14 +101,11 @@ struct Open {
     began: time::Instant,
     id: u128,
     trace: TraceId,
-    method: Method,
     /// How bodies are recorded, if they are.
     bodies: Option<Arc<Policy>>,
     /// Of an answer whose rest is on its way, as much as is recorded of a body.
     pieces: VecDeque<Bytes>,
-    /// The event's body, as far as it is known.
-    draft: Draft,
-    response_bytes: u64,
+    known: Known,
     given_up: Option<GivenUp>,
     /// Of an answer whose rest is on its way.
     look: Option<Look>,
@@ -167,48 +166,59 @@ impl Recorder {
             return Record::default();
         }
         let id = desk.next_call();
-        let mut draft = Draft::new();
-        match message.method().as_str() {
-            "" => draft.text("method", &message.method_text(), NAME_BYTES_MAX),
-            method => draft.word("method", method),
-        }
-        let param = &message.envelope.param;
-        let name = param.name.or(param.reference_name);
-        if message
-            .raw(name)
-            .is_some_and(|raw| draft.plain("name", raw, NAME_BYTES_MAX))
-        {
-            // Most names are what they look like.
-        } else if let Some(name) = message.text(name) {
-            draft.text("name", &name, NAME_BYTES_MAX);
-        } else if let Some(uri) = message.text(param.uri.or(param.reference_uri)) {
-            // Where addresses carry secrets, they do so in whatever form; this is recorded whether bodies are or not.
-            draft.text("name", &self.masked(&uri), NAME_BYTES_MAX);
-        }
-        draft.text("endpoint", &endpoint.path, NAME_BYTES_MAX);
-        draft.word("transport", via.name());
-        draft.number("request_bytes", message.bytes.len() as u64);
-        if let Some(of) = headers.and_then(|headers| replay_of(headers)) {
-            draft.word("replay_of", of);
-        }
+        let method = message.method();
+        let is_ours = !method.as_str().is_empty();
         let bodies = self.bodies();
-        if let (Some(policy), Some(params)) = (&bodies, message.raw(message.envelope.params)) {
-            draft.body("request", policy.copy(params, true));
-        }
+        let params = message.raw(message.envelope.params);
+        let known = Known {
+            method,
+            method_name: (!is_ours).then(|| message.method_text().into()),
+            name: self.name_of(message),
+            endpoint: Arc::clone(&endpoint.path),
+            via,
+            client_revision: None,
+            session: None,
+            server: None,
+            server_revision: None,
+            replay_of: headers.and_then(replay_of).map(Box::from),
+            request_bytes: message.bytes.len() as u64,
+            response_bytes: 0,
+            request: bodies
+                .as_ref()
+                .zip(params)
+                .map(|(policy, params)| policy.copy(params, true)),
+            response: None,
+        };
         Record(Some(Box::new(Open {
             trace: trace::of(message, headers).unwrap_or(TraceId(id.to_be_bytes())),
             desk,
             began: time::now(),
             id,
-            method: message.method(),
             bodies,
             pieces: VecDeque::new(),
-            draft,
-            response_bytes: 0,
+            known,
             given_up: None,
             look: None,
             is_whole: false,
         })))
+    }
+
+    /// The name or the address of what a request is about, as JSON; empty where it says neither.
+    fn name_of(&self, message: &Message) -> Vec<u8> {
+        let param = &message.envelope.param;
+        let name = param.name.or(param.reference_name);
+        if let Some(raw) = message.raw(name)
+            && is_plain(raw, NAME_BYTES_MAX)
+        {
+            raw.to_vec()
+        } else if let Some(name) = message.text(name) {
+            quoted(cut(&name, NAME_BYTES_MAX))
+        } else if let Some(uri) = message.text(param.uri.or(param.reference_uri)) {
+            // Where addresses carry secrets, they do so in whatever form; this is recorded whether bodies are or not.
+            quoted(cut(&self.masked(&uri), NAME_BYTES_MAX))
+        } else {
+            Vec::new()
+        }
     }
 }
 
@@ -216,17 +226,18 @@ impl Record {
     /// Notes who calls.
     pub(crate) fn by(&mut self, caller: &Caller) {
         let Some(open) = &mut self.0 else { return };
-        open.draft.word("client_revision", caller.revision().as_str());
-        if let Some(session) = caller.session() {
-            open.draft.hex("session", session.fingerprint);
-        }
+        open.known.client_revision = Some(caller.revision().as_str());
+        open.known.session = caller.session().map(|session| session.fingerprint);
     }
 
     /// Notes which server has it.
     pub(crate) fn at(&mut self, link: &Link) {
         let Some(open) = &mut self.0 else { return };
-        open.draft.server(&link.upstream.name);
-        open.draft.word("server_revision", link.revision.as_str());
+        let known = &mut open.known;
+        known
+            .server
+            .get_or_insert_with(|| Arc::clone(&link.upstream.name));
+        known.server_revision = Some(link.revision.as_str());
     }
 
     /// Notes that the call's task may be ended from outside, and where to see whether its client wanted that.
@@ -246,12 +257,12 @@ impl Record {
 
     pub(crate) fn answered(&mut self, answer: &mut Final) {
         let Some(open) = &mut self.0 else { return };
-        open.response_bytes = answer.parts.iter().map(|part| part.len() as u64).sum();
+        open.known.response_bytes = answer.parts.iter().map(|part| part.len() as u64).sum();
         let seen = answer::judge(
             &answer.parts,
             answer.is_result,
             answer.rest.is_some(),
-            open.method,
+            open.known.method,
         );
         match &mut answer.rest {
             None => {
@@ -271,7 +282,7 @@ impl Record {
     pub(crate) fn failed(&mut self, fault: &Fault) {
         let Some(open) = &mut self.0 else { return };
         if let Some(server) = fault.server() {
-            open.draft.server(server);
+            open.known.server.get_or_insert_with(|| server.into());
         }
         match fault {
             Fault::Cancelled => self.end(Outcome::Cancelled, None),
@@ -292,13 +303,13 @@ impl Record {
     /// A piece of an answer's rest.
     pub(crate) fn passed(&mut self, piece: &Bytes) {
         let Some(open) = &mut self.0 else { return };
-        open.response_bytes += piece.len() as u64;
+        open.known.response_bytes += piece.len() as u64;
         if let Some(look) = &mut open.look {
             look.at(piece);
         }
         // The rest of what is too long is not needed.
         if let Some(policy) = &open.bodies
-            && open.response_bytes <= (policy.bytes_max() + piece.len()) as u64
+            && open.known.response_bytes <= (policy.bytes_max() + piece.len()) as u64
         {
             open.pieces.push_back(piece.clone());
         }
@@ -322,19 +333,21 @@ impl Record {
         if !open.pieces.is_empty() {
             let pieces = std::mem::take(&mut open.pieces);
             let bytes: usize = pieces.iter().map(Bytes::len).sum();
-            open.keep(&pieces, open.is_whole && bytes as u64 == open.response_bytes);
+            open.keep(
+                &pieces,
+                open.is_whole && bytes as u64 == open.known.response_bytes,
+            );
         }
-        open.draft.word("outcome", outcome.name());
-        if let Some(code) = code {
-            open.draft.signed("code", code);
-        }
-        if open.response_bytes > 0 {
-            open.draft.number("response_bytes", open.response_bytes);
-        }
-        let micros = u64::try_from(open.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        open.draft.number("duration_us", micros);
-        open.desk
-            .put_call(open.id, open.trace, outcome.level(), open.draft);
+        let ended = Ended {
+            outcome,
+            code,
+            duration_us: u64::try_from(open.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        };
+        let (known, call) = (open.known, Some((open.id, open.trace)));
+        let server = known.server.as_deref();
+        open.desk.put(CALL_KIND, outcome.level(), call, server, |body| {
+            known.write(ended, body);
+        });
     }
 }
 
@@ -359,7 +372,7 @@ impl Open {
         let Some(policy) = &self.bodies else { return };
         let joined = answer::joined(parts);
         let body = response(&joined);
-        self.draft.body("response", policy.copy(body, is_whole));
+        self.known.response = Some(policy.copy(body, is_whole));
     }
 }
 
@@ -368,19 +381,6 @@ fn replay_of(headers: &HeaderMap) -> Option<&str> {
     let of = headers.get(REPLAY_OF)?.to_str().ok()?;
     let is_id = of.len() == 32 && of.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     is_id.then_some(of)
-}
-
-impl Draft {
-    fn body(&mut self, key: &str, copied: Cut) {
-        match copied {
-            Cut::Whole(json) => self.raw(key, &json),
-            Cut::Part(text) => {
-                let mut quoted = Vec::with_capacity(text.len() + 64);
-                push_quoted(&mut quoted, &text);
-                self.raw(&format!("{key}_cut"), &quoted);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

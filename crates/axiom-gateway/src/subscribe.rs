@@ -67,7 +67,7 @@ pub(crate) async fn listen(
     // It listens before any server is asked for what it shares with others, so that nothing falls in between.
     let inbox = Arc::new(Inbox::default());
     let key = gateway.hub.listen(Listener {
-        endpoint: endpoint.path.clone(),
+        endpoint: endpoint.path.to_string(),
         wants: wants.clone(),
         inbox: Arc::clone(&inbox),
     });

@@ -194,8 +194,6 @@ impl Engine {
             .with_information_schema(true);
         let options = config.options_mut();
         options.sql_parser.collect_spans = true;
-        options.execution.parquet.pushdown_filters = true;
-        options.execution.parquet.reorder_filters = true;
         let mut context = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime));
         context.register_expr_planner(Arc::new(json::Arrows))?;
         json::functions().for_each(|function| context.register_udf(function));

@@ -105,7 +105,7 @@ fn error_code(raw: &[u8]) -> Option<i64> {
 }
 
 /// Whether one of the two words is there. Most answers come in three pieces, of which the middle one is the client's id;
-/// they are not put together for this.
+/// they are put together only if a word may lie across the end of one.
 fn may_say_more(parts: &VecDeque<Bytes>, may_fail: bool) -> bool {
     let says_more = |bytes: &[u8]| {
         FIND_EITHER.find_iter(bytes).any(|at| {
@@ -113,8 +113,20 @@ fn may_say_more(parts: &VecDeque<Bytes>, may_fail: bool) -> bool {
             here.starts_with(INPUT_REQUIRED) || (may_fail && here.starts_with(IS_ERROR))
         })
     };
-    let mut seam = Seam::default();
-    parts.iter().any(|part| seam.pass(part, says_more))
+    let mut fronts = parts.iter().take(parts.len().saturating_sub(1));
+    parts.iter().any(|part| says_more(part))
+        || (fronts.any(|part| ends_in_a_word(part)) && says_more(&joined(parts)))
+}
+
+/// Whether one of the two words may begin at the end of this, and go on behind it.
+fn ends_in_a_word(bytes: &[u8]) -> bool {
+    let end = &bytes[bytes.len().saturating_sub(INPUT_REQUIRED.len() - 1)..];
+    let mut begins = (0..end.len()).filter(|at| end[*at] == b'"');
+    begins.any(|at| {
+        [IS_ERROR, INPUT_REQUIRED]
+            .iter()
+            .any(|word| word.starts_with(&end[at..]))
+    })
 }
 
 impl Default for Seam {

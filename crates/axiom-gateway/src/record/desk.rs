@@ -14,8 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axiom_core::{spawn, time};
 use axiom_events::sample::{Policy, Sampler};
-use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId, gap};
-use axiom_protocol::text::push_quoted;
+use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId, event::Unfit, gap};
 use tokio::runtime::Handle;
 
 use crate::options::{Bodies, Options};
@@ -25,7 +24,7 @@ use super::secrets::Policy as Secrecy;
 /// Whose events these are, as long as clients are not asked who they are.
 const TENANT: &str = "default";
 /// What a call's event is.
-const CALL_KIND: &str = "gateway.call";
+pub(super) const CALL_KIND: &str = "gateway.call";
 /// The stream of what concerns no server.
 const STREAM: &str = "gateway";
 
@@ -35,8 +34,6 @@ const POST_PAUSE: Duration = Duration::from_millis(50);
 /// Events and bytes at which a desk is emptied at once. A desk of a busy gateway does not come to half of it in a pause.
 const POST_EVENTS: usize = 4096;
 const POST_BYTES: usize = 1 << 20;
-/// What a member of an object has beside its key and its value, and most values.
-const ROOM_BYTES: usize = 48;
 /// How long the log may take at the end to make room for what is still on the desks, in all.
 const CLOSE_PAUSE: Duration = Duration::from_millis(20);
 const CLOSE_PAUSES: u32 = 500;
@@ -120,6 +117,8 @@ struct Sampling {
     sampler: Sampler,
     /// When it told last what it skipped.
     told: time::Instant,
+    /// Memory for a body: whether it is kept depends on it.
+    body: Vec<u8>,
 }
 
 thread_local! {
@@ -225,6 +224,7 @@ impl Book {
             Box::new(Sampling {
                 sampler: Sampler::new(policy.clone()),
                 told: time::now(),
+                body: Vec::new(),
             })
         });
         let desk = Arc::new(Desk {
@@ -251,23 +251,16 @@ impl Desk {
         u128::from(self.run) << 64 | u128::from(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(super) fn put_call(self: &Arc<Self>, id: u128, trace: TraceId, level: Level, draft: Draft) {
-        self.put(Some(id), Some(trace), CALL_KIND, level, draft);
-    }
-
-    pub(super) fn put_state(self: &Arc<Self>, kind: &str, level: Level, draft: Draft) {
-        self.put(None, None, kind, level, draft);
-    }
-
-    fn put(
+    /// Puts an event down, whose body `write` appends to what it is given. A call's task is its id; an event without a server is
+    /// the gateway's own.
+    pub(super) fn put(
         self: &Arc<Self>,
-        call: Option<u128>,
-        trace: Option<TraceId>,
         kind: &str,
         level: Level,
-        mut draft: Draft,
+        call: Option<(u128, TraceId)>,
+        server: Option<&str>,
+        write: impl FnOnce(&mut Vec<u8>),
     ) {
-        draft.close();
         let mut drawer = self.lock();
         let Drawer {
             batch,
@@ -278,26 +271,24 @@ impl Desk {
         } = &mut *drawer;
         stream.clear();
         stream.push_str(STREAM);
-        if let Some(server) = draft.server_name() {
+        if let Some(server) = server {
             stream.push('.');
             stream.push_str(server);
         }
-        let task = call.map(|id| hex::<32>(id.to_be_bytes().into_iter()));
         let event = Event {
             time: time::unix_nanos(),
             tenant: TENANT,
             stream,
-            task: task.as_ref().map_or("", ascii),
             kind,
             level,
-            trace,
-            id: None,
+            trace: call.map(|(_, trace)| trace),
             format: Format::Json,
-            body: &draft.json,
+            ..Event::default()
         };
+        let task = call.map(|(id, _)| id);
         let pushed = match sampling {
-            None => batch.push(&event),
-            Some(sampling) => sampling.sampler.push_as(batch, &event, SAMPLED_AS).map(drop),
+            None => batch.push_written(&event, task, write),
+            Some(sampling) => sampling.push(batch, event, task, write),
         };
         if let Err(unfit) = pushed {
             tracing::error!(%unfit, "an event is missing from the log");
@@ -404,6 +395,26 @@ impl Drawer {
     }
 }
 
+impl Sampling {
+    fn push(
+        &mut self,
+        batch: &mut Batch,
+        event: Event<'_>,
+        task: Option<u128>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Unfit> {
+        self.body.clear();
+        write(&mut self.body);
+        let task = task.map(|id| format!("{id:032x}"));
+        let event = Event {
+            task: task.as_deref().unwrap_or_default(),
+            body: &self.body,
+            ..event
+        };
+        self.sampler.push_as(batch, &event, SAMPLED_AS).map(drop)
+    }
+}
+
 impl Missing {
     fn events(&self) -> u64 {
         self.refused + self.unfit
@@ -506,127 +517,6 @@ fn run() -> u64 {
     use std::hash::BuildHasher as _;
     let chance = std::hash::RandomState::new().hash_one(time::unix_nanos());
     time::unix_seconds() << 32 | (chance >> 32)
-}
-
-/// A JSON object on its way to be an event's body.
-#[derive(Debug)]
-pub(super) struct Draft {
-    json: Vec<u8>,
-    /// Where the server's name stands.
-    server: Option<(usize, usize)>,
-}
-
-impl Draft {
-    pub(super) fn new() -> Draft {
-        Draft {
-            json: Vec::with_capacity(384),
-            server: None,
-        }
-    }
-
-    /// The first one's comma becomes the object's brace. Inlined, what stands around a key is a few stores.
-    #[inline(always)]
-    fn key(&mut self, key: &str) {
-        self.json.reserve(key.len() + ROOM_BYTES);
-        self.json.extend_from_slice(b",\"");
-        self.json.extend_from_slice(key.as_bytes());
-        self.json.extend_from_slice(b"\":");
-    }
-
-    /// Nothing comes any more.
-    fn close(&mut self) {
-        match self.json.first_mut() {
-            Some(comma) => *comma = b'{',
-            None => self.json.push(b'{'),
-        }
-        self.json.push(b'}');
-    }
-
-    /// A value that is JSON.
-    #[inline]
-    pub(super) fn raw(&mut self, key: &str, json: &[u8]) {
-        self.key(key);
-        self.json.extend_from_slice(json);
-    }
-
-    /// A text as it stands in some JSON, with its quotes. False, and nothing is noted, if it has escapes or is longer than
-    /// `bytes_max`: then it has to be read first.
-    pub(super) fn plain(&mut self, key: &str, quoted: &[u8], bytes_max: usize) -> bool {
-        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
-        // Every byte is looked at, which goes faster than to stop at the first.
-        let odd = quoted.iter().filter(|byte| !is_plain(byte)).count();
-        let fits = odd == 0 && quoted.len() <= bytes_max + 2 && quoted.starts_with(b"\"");
-        if fits {
-            self.raw(key, quoted);
-        }
-        fits
-    }
-
-    /// Any text, at most `bytes_max` bytes of it.
-    pub(super) fn text(&mut self, key: &str, text: &str, bytes_max: usize) {
-        self.key(key);
-        push_quoted(&mut self.json, cut(text, bytes_max));
-    }
-
-    /// A text that needs no escapes.
-    #[inline]
-    pub(super) fn word(&mut self, key: &str, word: &str) {
-        self.key(key);
-        self.json.push(b'"');
-        self.json.extend_from_slice(word.as_bytes());
-        self.json.push(b'"');
-    }
-
-    #[inline]
-    pub(super) fn number(&mut self, key: &str, number: u64) {
-        self.raw(key, itoa::Buffer::new().format(number).as_bytes());
-    }
-
-    pub(super) fn signed(&mut self, key: &str, number: i64) {
-        self.raw(key, itoa::Buffer::new().format(number).as_bytes());
-    }
-
-    pub(super) fn hex(&mut self, key: &str, number: u64) {
-        self.word(key, ascii(&hex::<16>(number.to_be_bytes().into_iter())));
-    }
-
-    /// The server that the event is about. The first one that is named stays.
-    pub(super) fn server(&mut self, name: &str) {
-        if self.server.is_some() {
-            return;
-        }
-        self.word("server", name);
-        let end = self.json.len() - 1;
-        self.server = Some((end - name.len(), end));
-    }
-
-    fn server_name(&self) -> Option<&str> {
-        let (from, to) = self.server?;
-        std::str::from_utf8(self.json.get(from..to)?).ok()
-    }
-}
-
-/// Two digits for each byte.
-fn hex<const DIGITS: usize>(bytes: impl Iterator<Item = u8>) -> [u8; DIGITS] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = [b'0'; DIGITS];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-    }
-    digits
-}
-
-fn ascii<const BYTES: usize>(bytes: &[u8; BYTES]) -> &str {
-    std::str::from_utf8(bytes).unwrap_or_default()
-}
-
-/// The first `bytes_max` bytes of a text, or fewer where that would cut a character.
-pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use axiom_events::Level;
 use axiom_protocol::text::text;
 use axiom_protocol::walk;
 
-use super::desk::{Draft, Recorder};
+use super::desk::Recorder;
+use super::members::Members;
 use super::{NAME_BYTES_MAX, Via};
 use crate::session::Session;
 use crate::upstream::{Link, whole};
@@ -31,45 +32,46 @@ pub(crate) enum SessionState {
 impl Recorder {
     /// A server was reached.
     pub(crate) fn server_up(&self, link: &Link, state: ServerState) {
-        self.state("gateway.server", Level::Info, |draft| {
-            draft.server(&link.upstream.name);
-            draft.word("state", state.name());
-            draft.word("server_revision", link.revision.as_str());
+        let server = &*link.upstream.name;
+        self.state("gateway.server", Level::Info, Some(server), |members| {
+            members.word("server", server);
+            members.word("state", state.name());
+            members.word("server_revision", link.revision.as_str());
             if let Some(pid) = link.pid() {
-                draft.number("pid", u64::from(pid));
+                members.number("pid", u64::from(pid));
             }
-            draft.word("connection", connection(link.private_to.is_some()));
+            members.word("connection", connection(link.private_to.is_some()));
         });
     }
 
     /// A server could not be reached, or a connection to it has ended by itself.
     pub(crate) fn server_down(&self, server: &str, reason: &str, is_private: bool) {
-        self.state("gateway.server", Level::Error, |draft| {
-            draft.server(server);
-            draft.word("state", ServerState::Down.name());
-            draft.text("reason", &self.masked(reason), REASON_BYTES_MAX);
-            draft.word("connection", connection(is_private));
+        self.state("gateway.server", Level::Error, Some(server), |members| {
+            members.word("server", server);
+            members.word("state", ServerState::Down.name());
+            members.text("reason", &self.masked(reason), REASON_BYTES_MAX);
+            members.word("connection", connection(is_private));
         });
     }
 
     pub(crate) fn session(&self, session: &Session, state: SessionState, via: Option<Via>) {
-        self.state("gateway.session", Level::Info, |draft| {
+        self.state("gateway.session", Level::Info, None, |members| {
             let state = match state {
                 SessionState::Begun => "begun",
                 SessionState::Ended => "ended",
             };
-            draft.word("state", state);
-            draft.hex("session", session.fingerprint);
-            draft.text("endpoint", &session.hello.endpoint, NAME_BYTES_MAX);
+            members.word("state", state);
+            members.hex("session", session.fingerprint);
+            members.text("endpoint", &session.hello.endpoint, NAME_BYTES_MAX);
             if let Some(via) = via {
-                draft.word("transport", via.name());
+                members.word("transport", via.name());
             }
-            draft.word("client_revision", session.revision().as_str());
+            members.word("client_revision", session.revision().as_str());
             let said = &session.hello.client_info[..];
             for (key, name) in [("client_name", "name"), ("client_version", "version")] {
                 let value = walk::get(said, whole(said), name).and_then(|at| text(said, at));
                 if let Some(value) = value {
-                    draft.text(key, &value, NAME_BYTES_MAX);
+                    members.text(key, &value, NAME_BYTES_MAX);
                 }
             }
         });
@@ -77,18 +79,20 @@ impl Recorder {
 
     /// The configuration was read again. Names alone: values may be secrets.
     pub(crate) fn reloaded(&self, come: &[&str], gone: &[&str]) {
-        self.state("gateway.config", Level::Info, |draft| {
-            draft.word("state", "reloaded");
-            draft.raw("servers_started", &names(come));
-            draft.raw("servers_ended", &names(gone));
+        self.state("gateway.config", Level::Info, None, |members| {
+            members.word("state", "reloaded");
+            members.raw("servers_started", &names(come));
+            members.raw("servers_ended", &names(gone));
         });
     }
 
-    fn state(&self, kind: &str, level: Level, fill: impl FnOnce(&mut Draft)) {
+    fn state(&self, kind: &str, level: Level, server: Option<&str>, fill: impl FnOnce(&mut Members<'_>)) {
         let Some(desk) = self.desk() else { return };
-        let mut draft = Draft::new();
-        fill(&mut draft);
-        desk.put_state(kind, level, draft);
+        desk.put(kind, level, None, server, |body| {
+            let mut members = Members::of(body);
+            fill(&mut members);
+            members.close();
+        });
     }
 }
 

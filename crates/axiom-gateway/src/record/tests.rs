@@ -1,5 +1,7 @@
 //! What an answer comes to, in whatever pieces it arrives.
 
+use axiom_protocol::method::Method;
+
 use super::*;
 
 fn judged(parts: &[&str], is_result: bool, method: Method) -> Seen {

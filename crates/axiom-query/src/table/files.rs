@@ -1,8 +1,9 @@
 //! The warm and the cold tier: Parquet files, [proved](super::proved), read by DataFusion's own source, and made into the table's
 //! columns.
 //!
-//! Conditions go through to the files: statistics, page indexes and bloom filters leave out what they can, and rows are
-//! filtered before the other columns are unpacked. Bodies are put together only where a query takes them.
+//! Conditions go through to the files: statistics, page indexes and bloom filters leave out what they can. Bodies are put
+//! together only where a query takes them, and then only of rows that the conditions on other columns leave. Where it takes
+//! none, rows are filtered behind the scan: to unpack a few narrow columns whole is quicker than to pick rows out of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,10 +96,13 @@ fn scan(
             }
         }
     }
+    let has_bodies = [BODY, BODY_BYTES]
+        .iter()
+        .any(|name| schema.index_of(name).is_ok());
     let source = ParquetSource::new(theirs)
         .with_table_parquet_options(state.default_table_options().parquet)
-        .with_pushdown_filters(true)
-        .with_reorder_filters(true)
+        .with_pushdown_filters(has_bodies)
+        .with_reorder_filters(has_bodies)
         .with_enable_page_index(true)
         .with_bloom_filter_on_read(true)
         .with_parquet_file_reader_factory(Arc::new(proved));

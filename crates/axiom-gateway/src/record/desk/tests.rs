@@ -8,6 +8,7 @@ use axiom_events::disk::{Access, Disk, File, Machine};
 use axiom_events::{Next, writer::GAP_KIND};
 
 use super::*;
+use crate::record::members::Members;
 
 /// The machine's disk, on which nothing gets durable while it is held up.
 #[derive(Debug, Clone, Default)]
@@ -126,10 +127,12 @@ fn full_log(folder: &Path, disk: &Slow) -> Log {
 }
 
 fn put(desk: &Arc<Desk>, number: u64, bytes: usize) {
-    let mut draft = Draft::new();
-    draft.number("number", number);
-    draft.text("filler", &"x".repeat(bytes), bytes);
-    desk.put_state("gateway.config", Level::Info, draft);
+    desk.put("gateway.config", Level::Info, None, None, |body| {
+        let mut members = Members::of(body);
+        members.number("number", number);
+        members.text("filler", &"x".repeat(bytes), bytes);
+        members.close();
+    });
 }
 
 /// Closes while the log takes nothing, and lets the disk go on only then.
