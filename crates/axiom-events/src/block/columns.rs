@@ -299,7 +299,9 @@ fn section_bytes(bytes: usize) -> [u8; 4] {
 #[derive(Debug)]
 pub(crate) struct Columns {
     plain: Bytes,
-    /// Start and end of each name in `plain`.
+    /// All names, one after the other, so that no reader of an event checks them again.
+    text: String,
+    /// Start and end of each name in `text`.
     names: Vec<(u32, u32)>,
     rows: Vec<Place>,
     task_ids: Box<TaskIds>,
@@ -326,10 +328,18 @@ struct Place {
 impl Columns {
     pub(super) fn decode(plain: Bytes, count: u32) -> Result<Columns, Unsound> {
         let sections = Sections::find(&plain, plain.len())?;
-        let names = sections.names(count)?;
+        let mut names = sections.names(count)?;
         let (rows, task_ids) = Cursor::new(&sections, names.len(), count)?.rows()?;
+        let mut text = String::new();
+        for name in &mut names {
+            let bytes = &plain[name.0 as usize..name.1 as usize];
+            let start = place(text.len())?;
+            text.push_str(std::str::from_utf8(bytes).expect("names were checked"));
+            *name = (start, place(text.len())?);
+        }
         Ok(Columns {
             rows,
+            text,
             names,
             plain,
             task_ids: Box::new(task_ids),
@@ -368,13 +378,12 @@ impl Columns {
             });
             bodies.extend_from_slice(event.body);
         }
-        // Names stand behind the bodies, so that no body moves.
-        let mut plain = bodies;
+        let mut text = String::new();
         let mut places = Vec::with_capacity(names.len());
         for name in names.iter() {
-            let start = place(plain.len())?;
-            plain.extend_from_slice(name.as_bytes());
-            places.push((start, place(plain.len())?));
+            let start = place(text.len())?;
+            text.push_str(name);
+            places.push((start, place(text.len())?));
         }
         // Numbers of tasks come behind the names, which are all known only now.
         let by_id = rows.iter_mut().filter(|row| row.task == BY_ID);
@@ -382,7 +391,8 @@ impl Columns {
             row.task = place(at)?;
         }
         Ok(Columns {
-            plain: Bytes::from(plain),
+            plain: Bytes::from(bodies),
+            text,
             names: places,
             rows,
             task_ids: Box::new(task_ids),
@@ -467,11 +477,13 @@ impl Columns {
 
     fn name(&self, number: u32) -> &str {
         let (start, end) = self.names[number as usize];
-        std::str::from_utf8(&self.plain[start as usize..end as usize]).expect("names were checked")
+        let name = self.text.get(start as usize..end as usize);
+        name.expect("a name begins and ends where one does")
     }
 
     pub(super) fn bytes_in_memory(&self) -> usize {
         self.plain.len()
+            + self.text.len()
             + self.names.len() * size_of::<(u32, u32)>()
             + self.rows.len() * size_of::<Place>()
             + self.task_ids.bytes_in_memory()

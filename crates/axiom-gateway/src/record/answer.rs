@@ -121,7 +121,8 @@ fn may_say_more(parts: &VecDeque<Bytes>, may_fail: bool) -> bool {
 /// Whether one of the two words may begin at the end of this, and go on behind it.
 fn ends_in_a_word(bytes: &[u8]) -> bool {
     let end = &bytes[bytes.len().saturating_sub(INPUT_REQUIRED.len() - 1)..];
-    let mut begins = (0..end.len()).filter(|at| end[*at] == b'"');
+    let mut begins =
+        (0..end.len()).filter(|at| end[*at] == b'"' && matches!(end.get(at + 1), None | Some(b'i')));
     begins.any(|at| {
         [IS_ERROR, INPUT_REQUIRED]
             .iter()
