@@ -1,0 +1,4 @@
+//! A thousand tasks at once: admitted, queued, placed, supervised, multiplexed, steered and recorded.
+
+pub mod mux;
+pub mod schedule;

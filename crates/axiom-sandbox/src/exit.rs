@@ -1,0 +1,83 @@
+//! How a task ended, as it stands in its folder.
+
+use std::io;
+use std::path::Path;
+
+use rustix::process::WaitIdStatus;
+use serde::{Deserialize, Serialize};
+
+/// The end of a task. There is exactly one: whoever finds it in the task's folder need not ask anybody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    pub how: How,
+    /// When its command was started and when it had ended, nanoseconds since 1970.
+    pub started: i64,
+    pub ended: i64,
+    /// Bytes and frames of its output.
+    pub output_bytes: u64,
+    pub output_frames: u64,
+}
+
+/// In what way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// By itself.
+    Code(i32),
+    /// By a signal that none of ours sent.
+    Signal(i32),
+    /// It went beyond one of its limits: which, and what that was.
+    Limit { limit: String, value: String },
+    /// Somebody wanted it.
+    Killed { why: String },
+    /// Its command could not be started.
+    NotStarted { why: String },
+}
+
+impl How {
+    pub(crate) fn of(status: &WaitIdStatus) -> How {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => How::Code(code),
+            (None, signal) => How::Signal(signal.unwrap_or_default()),
+        }
+    }
+
+    /// What a shell would say: the code, or 128 and the signal.
+    pub fn code(&self) -> u8 {
+        let code = match self {
+            How::Code(code) => *code,
+            How::Signal(signal) => 128 + signal,
+            How::Limit { .. } | How::Killed { .. } => 137,
+            How::NotStarted { .. } => 127,
+        };
+        u8::try_from(code & 0xff).unwrap_or(1)
+    }
+}
+
+impl Exit {
+    /// `None` if the task has not ended, or its shim died before it could say so.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn read(path: &Path) -> io::Result<Option<Exit>> {
+        let bytes = match fs_err::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let exit = serde_json::from_slice(&bytes).map_err(|error| {
+            let text = format!("{} does not say how a task ended: {error}", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })?;
+        Ok(Some(exit))
+    }
+
+    /// Puts it there, all of it or nothing.
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let aside = path.with_extension("new");
+        let json = serde_json::to_vec(self).map_err(io::Error::other)?;
+        fs_err::write(&aside, json)?;
+        fs_err::File::open(&aside)?.sync_all()?;
+        fs_err::rename(&aside, path)
+    }
+}

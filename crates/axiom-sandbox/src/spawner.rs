@@ -1,0 +1,156 @@
+//! Where tasks' shims come from: a small process with one thread, which forks when it is told to.
+//!
+//! The gateway itself is never forked: it has many threads, and much memory to copy the tables of. Shims do not depend on the
+//! spawner: it ends when whoever started it is gone, and they go on.
+//!
+//! It is told the folder of a task, as a line; the new shim answers with a line of JSON, as soon as the task's command runs
+//! or cannot be run.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use axiom_core::time;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Exit, How};
+use crate::output::Writer;
+use crate::raw::{self, Disposition, Forked};
+use crate::shim::{self, EXIT, OUTPUT, SOCKET, SPEC};
+use crate::spec::Spec;
+
+use walls::Ground;
+
+pub(crate) mod start;
+pub(crate) mod walls;
+
+/// What a shim answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    pub folder: PathBuf,
+    pub outcome: Result<Running, NotStarted>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    pub shim: i32,
+    pub command: i32,
+}
+
+/// Why a task's command does not run. Nothing of it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{why}")]
+pub struct NotStarted {
+    pub why: String,
+    pub hint: Option<String>,
+}
+
+impl NotStarted {
+    fn new(why: impl Into<String>) -> NotStarted {
+        NotStarted {
+            why: why.into(),
+            hint: None,
+        }
+    }
+}
+
+/// Forks a shim for each task that it is told, until nobody is there to tell it; returns in each shim as well, when its task
+/// has ended. Whatever it returns, the process should end.
+///
+/// # Errors
+/// When this process has more than one thread, or the system has no room for another process.
+pub fn serve(teller: UnixStream) -> io::Result<()> {
+    // Nobody waits for shims: they leave nothing behind.
+    raw::dispose(&[Signal::CHILD], Disposition::Ignore);
+    // Looked at once: each task would have to look for itself.
+    let ground = Ground::find();
+    let mut lines = BufReader::new(teller);
+    loop {
+        let mut line = Vec::new();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let folder = line.strip_suffix(b"\n").unwrap_or(&line);
+        let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
+        match raw::fork() {
+            Ok(Forked::Parent) => {}
+            Ok(Forked::Child) => return run(folder, lines.into_inner(), &ground),
+            Err(error) => {
+                let why = format!("the system starts no more processes: {error}");
+                let outcome = Err(NotStarted::new(why));
+                answer(lines.get_ref(), folder, outcome)?;
+            }
+        }
+    }
+}
+
+fn answer(mut teller: &UnixStream, folder: &Path, outcome: Result<Running, NotStarted>) -> io::Result<()> {
+    let answer = Answer {
+        folder: folder.to_owned(),
+        outcome,
+    };
+    let mut line = serde_json::to_vec(&answer).map_err(io::Error::other)?;
+    line.push(b'\n');
+    // In one piece: other shims write here too.
+    teller.write_all(&line)
+}
+
+/// The life of a shim.
+fn run(folder: &Path, teller: UnixStream, ground: &Ground) -> io::Result<()> {
+    raw::dispose(&[Signal::CHILD], Disposition::Default);
+    raw::dispose(&raw::IGNORED, Disposition::Ignore);
+    rustix::process::setsid()?;
+    // Whoever reads what our starter says waits for its end, not for the task's.
+    let nothing = fs_err::OpenOptions::new().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&nothing)?;
+    rustix::stdio::dup2_stderr(&nothing)?;
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+    match begin(folder, ground) {
+        Ok((spec, file, listener, started)) => {
+            let running = Running {
+                shim: rustix::process::getpid().as_raw_pid(),
+                command: started.pid.as_raw_pid(),
+            };
+            // If nobody is there any more, they find it by its folder.
+            answer(&teller, folder, Ok(running)).ok();
+            drop(teller);
+            shim::run(folder, spec, file, listener, started).map(drop)
+        }
+        Err(not_started) => {
+            let now = time::unix_nanos();
+            let exit = Exit {
+                how: How::NotStarted {
+                    why: not_started.to_string(),
+                },
+                started: now,
+                ended: now,
+                output_bytes: 0,
+                output_frames: 0,
+            };
+            let written = exit.write(&folder.join(EXIT));
+            answer(&teller, folder, Err(not_started)).ok();
+            written
+        }
+    }
+}
+
+fn begin(folder: &Path, ground: &Ground) -> Result<(Spec, Writer, UnixListener, shim::Started), NotStarted> {
+    let in_folder = |name: &str, error: &dyn std::fmt::Display| {
+        NotStarted::new(format!("the task's folder has no {name}: {error}"))
+    };
+    let path = folder.join(SPEC);
+    let json = fs_err::read(&path).map_err(|error| in_folder(SPEC, &error))?;
+    let spec: Spec = serde_json::from_slice(&json).map_err(|error| in_folder(SPEC, &error))?;
+    spec.check().map_err(|bad| NotStarted {
+        why: bad.to_string(),
+        hint: bad.hint,
+    })?;
+    let file = Writer::create(&folder.join(OUTPUT)).map_err(|error| in_folder(OUTPUT, &error))?;
+    // By its short name: the path of a socket has 107 bytes at most.
+    std::env::set_current_dir(folder).map_err(|error| in_folder(".", &error))?;
+    let listener = UnixListener::bind(SOCKET).map_err(|error| in_folder(SOCKET, &error))?;
+    let started = start::start(&spec, ground)?;
+    Ok((spec, file, listener, started))
+}
