@@ -74,6 +74,15 @@ pub fn built(program: &str) -> PathBuf {
     path
 }
 
+/// Where the machine's own Python is installed, if that is not with its other programs.
+pub fn python_home() -> String {
+    let output = std::process::Command::new("python3")
+        .args(["-c", "import sys; print(sys.base_prefix)"])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 /// A folder of this test's own, made empty.
 pub fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);

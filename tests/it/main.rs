@@ -44,4 +44,6 @@ mod stalled;
 mod stats;
 mod tiers;
 
+mod running;
+
 mod conformance;

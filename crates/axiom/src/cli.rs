@@ -11,6 +11,12 @@ use crate::events::{Filter, Place};
 use crate::outcome::EXIT_CODES;
 use crate::replay::Ignored;
 
+#[cfg(target_os = "linux")]
+pub use tasks::{Kill, Logs, Ps, Rm, Run, TasksCommand, TasksFolder};
+
+#[cfg(target_os = "linux")]
+mod tasks;
+
 /// Puts many MCP servers behind one endpoint.
 ///
 /// Without a command, `axiom` is `axiom up`: it serves the servers of ./axiom.toml, else ./axiom.json, else ./.mcp.json,
@@ -52,6 +58,9 @@ pub enum Command {
     /// Ask what was recorded, in SQL
     #[command(after_help = SQL_HELP)]
     Sql(Sql),
+    #[cfg(target_os = "linux")]
+    #[command(flatten)]
+    Tasks(TasksCommand),
     /// Take over servers from another program's configuration
     Import(Import),
     /// Check the configuration, or print its schema

@@ -10,5 +10,7 @@ pub mod servers;
 pub mod sql;
 pub mod stats;
 pub mod stdio;
+#[cfg(target_os = "linux")]
+pub mod tasks;
 pub mod tools;
 pub mod up;

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
+use axiom::cli::TasksCommand;
 use axiom::cli::{Cli, Command, EventsCommand, with_default_command};
 use axiom::outcome::{Exit, Failed};
 use axiom::terminal::Terminal;
@@ -10,9 +12,14 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
+    // Before anything could start a thread.
+    #[cfg(target_os = "linux")]
+    if let Some(Command::Tasks(TasksCommand::TaskSpawner)) = cli.command {
+        return commands::tasks::spawner::run();
+    }
     let terminal = Terminal::new(cli.no_color);
     match run(cli, terminal) {
-        Ok(exit) => exit.into(),
+        Ok(code) => code,
         Err(failed) => {
             failed.tell(&terminal);
             failed.exit.into()
@@ -20,10 +27,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
+fn run(cli: Cli, terminal: Terminal) -> Result<ExitCode, Failed> {
     let command = cli.command.unwrap_or_else(|| Command::Up(Default::default()));
     logging::start(cli.log.as_deref(), usual_log(&command), terminal)?;
-    match command {
+    let exit = match command {
         // These only read and write files.
         Command::Import(import) => commands::import::run(&import, &terminal),
         Command::Config(config) => commands::config::run(&config, &terminal),
@@ -34,17 +41,24 @@ fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Events(EventsCommand::Tiers(tiers)) => commands::events::tiers::run(&tiers, &terminal),
         Command::Events(EventsCommand::Hold(hold)) => commands::events::hold::run(&hold, &terminal),
         Command::Sql(sql) => commands::sql::run(&sql, &terminal),
-        // The others speak to servers, or wait for something. Worker threads are made by whoever serves; here one thread is enough.
-        command => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            let exit = runtime.block_on(speak(command, terminal));
-            // What still runs is waiting for something that no longer matters.
-            runtime.shutdown_background();
-            exit
-        }
-    }
+        // Their code may be that of a task.
+        #[cfg(target_os = "linux")]
+        Command::Tasks(command) => return wait(commands::tasks::run(command, terminal)),
+        // The others speak to servers, or wait for something.
+        command => wait(speak(command, terminal)),
+    };
+    exit.map(ExitCode::from)
+}
+
+/// Worker threads are made by whoever serves; here one thread is enough.
+fn wait<T>(command: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(command);
+    // What still runs is waiting for something that no longer matters.
+    runtime.shutdown_background();
+    done
 }
 
 /// What is logged when nobody says anything else: what the command does not tell anyway.
@@ -74,5 +88,7 @@ async fn speak(command: Command, terminal: Terminal) -> Result<Exit, Failed> {
         Command::Import(_) | Command::Config(_) | Command::Key(_) | Command::Events(_) | Command::Sql(_) => {
             unreachable!("handled before the runtime was made")
         }
+        #[cfg(target_os = "linux")]
+        Command::Tasks(_) => unreachable!("waited for by itself"),
     }
 }

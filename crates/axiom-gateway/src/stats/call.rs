@@ -75,10 +75,10 @@ impl<'a> Head<'a> {
     fn number(&mut self, before: &[u8]) -> Option<u64> {
         let rest = self.0.strip_prefix(before)?;
         let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
-        let digits = rest[..end].iter();
+        let mut digits = rest[..end].iter();
         // That of the gateway's own fits; another goes to the parser.
-        let number = digits.fold(Some(0u64), |number, digit| {
-            number?.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        let number = digits.try_fold(0u64, |number, digit| {
+            number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
         })?;
         self.0 = (end > 0 && matches!(rest[end], b',' | b'}')).then(|| &rest[end..])?;
         Some(number)

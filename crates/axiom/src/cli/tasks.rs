@@ -1,0 +1,296 @@
+//! The commands about tasks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axiom_sandbox::limits::Limits;
+use axiom_sandbox::spec::{Executor, Network};
+use clap::{Args, Subcommand};
+
+const RUN_HELP: &str = "Examples:
+  axiom run -- make test
+  axiom run --count 8 --limit wall=10m -- sh -c 'sleep 1; echo $AXIOM_TASK_NUMBER'
+  axiom run --executor sandbox --limit memory=256MiB --limit pids=64 -- python3 untrusted.py
+  axiom run --detach -- ./server        prints the task's id; then: axiom logs -f ID
+
+Each line is shown as `[task] line`. The command sees its own number, from 0, as AXIOM_TASK_NUMBER, and its id as AXIOM_TASK_ID.
+Tasks go on if this program is killed: `axiom ps` shows them. Interrupted once, it interrupts them; twice, it kills them.
+The exit code is the highest of all tasks: 128 and a signal's number, 137 if it was killed, 127 if it could not be started.";
+
+#[derive(Debug, Subcommand)]
+pub enum TasksCommand {
+    /// Run a command, many times at once if wanted, and show what all of them say
+    #[command(after_help = RUN_HELP)]
+    Run(Run),
+    /// Show the tasks
+    Ps(Ps),
+    /// Show what tasks have said
+    Logs(Logs),
+    /// End tasks, or send them a signal
+    Kill(Kill),
+    /// Forget tasks that have ended, and what they said
+    Rm(Rm),
+    /// The process that starts tasks. Told by its standard input.
+    #[command(hide = true)]
+    TaskSpawner,
+}
+
+/// Where tasks are.
+#[derive(Debug, Args)]
+pub struct TasksFolder {
+    /// Where tasks are kept [default: $XDG_STATE_HOME/axiom/tasks, else ~/.local/state/axiom/tasks]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// How many times at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+
+    /// What keeps it apart: `process` nothing, `sandbox` namespaces, a root of its own, Landlock and a filter of system calls
+    #[arg(long, value_name = "NAME", default_value = "process", value_parser = parse_executor)]
+    pub executor: Executor,
+
+    /// A limit: wall=30s, output=100MB, and in a sandbox memory=256MiB, cpu=1.5, pids=64, files=256. May be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
+    pub limit: Vec<Limit>,
+
+    /// Whom a task in a sandbox can reach: `none`, `loopback` (itself), `host`
+    #[arg(long, value_name = "WHOM", default_value = "none", value_parser = parse_network)]
+    pub network: Network,
+
+    /// A file or folder that a task in a sandbox may read and run. May be given several times
+    #[arg(long, value_name = "PATH")]
+    pub read: Vec<PathBuf>,
+
+    /// One that it may change as well
+    #[arg(long, value_name = "PATH")]
+    pub write: Vec<PathBuf>,
+
+    /// Give each a terminal of its own
+    #[arg(long)]
+    pub terminal: bool,
+
+    /// Print the ids and leave them alone
+    #[arg(long)]
+    pub detach: bool,
+
+    #[command(flatten)]
+    pub folder: TasksFolder,
+
+    /// The command
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Ps {
+    #[command(flatten)]
+    pub folder: TasksFolder,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Tasks, by the beginnings of their ids; all if none is named
+    #[arg(value_name = "TASK")]
+    pub tasks: Vec<String>,
+
+    /// Go on as they say more, until they have ended
+    #[arg(short, long)]
+    pub follow: bool,
+
+    #[command(flatten)]
+    pub folder: TasksFolder,
+}
+
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// Tasks, by the beginnings of their ids
+    #[arg(required = true, value_name = "TASK")]
+    pub tasks: Vec<String>,
+
+    /// Send this signal, by its number, instead of ending all processes of the task
+    #[arg(long, value_name = "NUMBER")]
+    pub signal: Option<i32>,
+
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT", default_value = "axiom kill")]
+    pub why: String,
+
+    #[command(flatten)]
+    pub folder: TasksFolder,
+}
+
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Tasks, by the beginnings of their ids; all that have ended if none is named
+    #[arg(value_name = "TASK")]
+    pub tasks: Vec<String>,
+
+    #[command(flatten)]
+    pub folder: TasksFolder,
+}
+
+/// One limit of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Limit {
+    Wall(Duration),
+    Output(u64),
+    Memory(u64),
+    CpuMillis(u32),
+    Pids(u32),
+    Files(u32),
+}
+
+impl Run {
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        for limit in &self.limit {
+            match limit {
+                Limit::Wall(wall) => limits.wall = Some(*wall),
+                Limit::Output(bytes) => limits.output_bytes = Some(*bytes),
+                Limit::Memory(bytes) => limits.memory_bytes = Some(*bytes),
+                Limit::CpuMillis(millis) => limits.cpu_millis = Some(*millis),
+                Limit::Pids(pids) => limits.pids = Some(*pids),
+                Limit::Files(files) => limits.open_files = Some(*files),
+            }
+        }
+        limits
+    }
+}
+
+fn parse_limit(text: &str) -> Result<Limit, String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("a limit is NAME=VALUE, for example wall=30s")?;
+    match name {
+        "wall" => parse_duration(value).map(Limit::Wall),
+        "output" => parse_bytes(value).map(Limit::Output),
+        "memory" => parse_bytes(value).map(Limit::Memory),
+        "cpu" => parse_cpus(value).map(Limit::CpuMillis),
+        "pids" => parse_count(value).map(Limit::Pids),
+        "files" => parse_count(value).map(Limit::Files),
+        _ => Err(format!(
+            "there is no limit {name:?}; there are wall, output, memory, cpu, pids and files"
+        )),
+    }
+}
+
+fn parse_executor(text: &str) -> Result<Executor, String> {
+    match text {
+        "process" => Ok(Executor::Process),
+        "sandbox" => Ok(Executor::Sandbox),
+        _ => Err("there are `process` and `sandbox`".to_owned()),
+    }
+}
+
+fn parse_network(text: &str) -> Result<Network, String> {
+    match text {
+        "none" => Ok(Network::None),
+        "loopback" => Ok(Network::Loopback),
+        "host" => Ok(Network::Host),
+        _ => Err("there are `none`, `loopback` and `host`".to_owned()),
+    }
+}
+
+/// A number of CPUs with three decimals at most, as thousandths.
+fn parse_cpus(text: &str) -> Result<u32, String> {
+    let wrong = || format!("{text:?} is no number of CPUs; those are like 2, 0.5, 1.25");
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let are_digits = [whole, part].iter().all(|digits| {
+        !digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    if !are_digits || part.len() > 3 {
+        return Err(wrong());
+    }
+    let number = |digits: &str| digits.parse::<u32>().map_err(|_| wrong());
+    number(whole)?
+        .checked_mul(1000)
+        .and_then(|millis| millis.checked_add(number(&format!("{part:0<3}")).ok()?))
+        .ok_or_else(wrong)
+}
+
+fn parse_count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("{text:?} is no whole number"))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let units = [
+        ("ms", 1),
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", 3_600_000),
+        ("d", 86_400_000),
+    ];
+    let millis = with_unit(text, &units)
+        .ok_or_else(|| format!("{text:?} is no time; times are like 500ms, 30s, 10m, 2h"))?;
+    Ok(Duration::from_millis(millis))
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let units = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+    ];
+    with_unit(text, &units).ok_or_else(|| format!("{text:?} is no size; sizes are like 64KiB, 100MB, 2GB"))
+}
+
+/// A whole number with one of these units behind it.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    units.iter().find_map(|(unit, factor)| {
+        let number = text.strip_suffix(unit)?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| number.parse::<u64>().ok()?.checked_mul(*factor))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_have_units() {
+        let check =
+            |text: &str, expected: Option<Limit>| assert_eq!(parse_limit(text).ok(), expected, "{text}");
+        check("wall=30s", Some(Limit::Wall(Duration::from_secs(30))));
+        check("wall=500ms", Some(Limit::Wall(Duration::from_millis(500))));
+        check("wall=2h", Some(Limit::Wall(Duration::from_secs(7200))));
+        check("output=100MB", Some(Limit::Output(100_000_000)));
+        check("output=64KiB", Some(Limit::Output(65_536)));
+        check("output=7B", Some(Limit::Output(7)));
+        check("memory=256MiB", Some(Limit::Memory(256 << 20)));
+        check("cpu=2", Some(Limit::CpuMillis(2000)));
+        check("cpu=0.25", Some(Limit::CpuMillis(250)));
+        check("cpu=1.5", Some(Limit::CpuMillis(1500)));
+        check("pids=64", Some(Limit::Pids(64)));
+        check("files=256", Some(Limit::Files(256)));
+        for bad in [
+            "wall",
+            "wall=",
+            "wall=3",
+            "wall=-3s",
+            "wall=s",
+            "output=1.5MB",
+            "output=99999999999GiB",
+            "speed=1B",
+            "cpu=1.2345",
+            "cpu=.5",
+            "cpu=x",
+            "cpu=9999999",
+            "pids=-1",
+        ] {
+            check(bad, None);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! `axiom run`: starts tasks, shows what they say, and ends as they do.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use axiom_core::channel::{self, Receiver, Sender};
+use axiom_core::spawn;
+use axiom_sandbox::handle::{Attached, End, Event, Spawner, SpawnerOptions, StartError};
+use axiom_sandbox::output::Source;
+use axiom_sandbox::spec::{Grants, Size, Spec};
+use axiom_sandbox::wire::Request;
+use tokio::sync::watch;
+
+use crate::cli::Run;
+use crate::outcome::{Exit, Failed};
+use crate::signals::Signals;
+use crate::terminal::Terminal;
+
+use super::print::Printer;
+
+/// Pieces of output on their way to the printer. It is slow only if whoever reads us is; then tasks wait as well.
+const PIECES_MAX: usize = 64;
+/// A task's output may lie unread on the disk up to this before the task waits.
+const SPOOL_BYTES: u64 = 64 << 20;
+/// Input that we read at once.
+const INPUT_BYTES: usize = 16 << 10;
+/// The size of a terminal that nobody has told us.
+const SIZE: Size = Size {
+    columns: 80,
+    rows: 24,
+};
+
+/// What a task that is watched tells.
+struct News {
+    task: usize,
+    what: What,
+}
+
+enum What {
+    Output(Source, Vec<u8>),
+    Damaged(String),
+    Ended(End),
+    Failed(std::io::Error),
+}
+
+/// What all tasks are to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Run,
+    Interrupt,
+    Kill,
+}
+
+/// # Errors
+/// When nothing could be started, or what tasks say cannot be shown.
+pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Failed> {
+    let tasks = run.folder.path()?;
+    let ids: Vec<String> = (0..run.count).map(|_| new_id()).collect();
+    let mut signals = Signals::listen()?;
+    let spawner = Spawner::new(SpawnerOptions {
+        program: std::env::current_exe()?,
+        arguments: vec!["task-spawner".to_owned()],
+    });
+    let mut codes = Vec::new();
+    let mut started = Vec::new();
+    for (number, id) in ids.iter().enumerate() {
+        match spawner.start(&tasks, &spec(run, id, number)?).await {
+            Ok(_) => started.push(id.clone()),
+            Err(StartError::NotStarted(not_started)) => {
+                terminal.say(format_args!("[{id}] not started: {not_started}"));
+                if let Some(hint) = &not_started.hint {
+                    terminal.say(format_args!("hint: {hint}"));
+                }
+                codes.push(127);
+                // Nothing of it ever ran, and why was said.
+                fs_err::remove_dir_all(tasks.join(id))?;
+                // The others are the same command.
+                break;
+            }
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+    if run.detach {
+        started.iter().try_for_each(|id| terminal.data(id))?;
+    } else {
+        let is_alone = run.count == 1;
+        codes.extend(show(&tasks, &started, is_alone, terminal, &mut signals).await?);
+    }
+    Ok(ExitCode::from(codes.into_iter().max().unwrap_or_default()))
+}
+
+fn failed(error: &StartError) -> Failed {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let message = format!("{error}{}", cause.unwrap_or_default());
+    let failed = Failed::new(
+        match error {
+            StartError::Spec(_) => Exit::Usage,
+            _ => Exit::Failure,
+        },
+        message,
+    );
+    match error.hint() {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
+fn spec(run: &Run, id: &str, number: usize) -> Result<Spec, Failed> {
+    // A variable that is no text cannot be written down; it is left out.
+    let inherited = std::env::vars_os().filter_map(|(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        Some((name, value))
+    });
+    let mut env: BTreeMap<String, String> = inherited.collect();
+    env.insert("AXIOM_TASK_ID".to_owned(), id.to_owned());
+    env.insert("AXIOM_TASK_NUMBER".to_owned(), number.to_string());
+    Ok(Spec {
+        id: id.to_owned(),
+        argv: run.command.clone(),
+        env,
+        folder: fs_err::canonicalize(std::env::current_dir()?)?,
+        terminal: run.terminal.then_some(SIZE),
+        limits: run.limits(),
+        executor: run.executor,
+        grants: Grants {
+            network: run.network,
+            read: absolute(&run.read)?,
+            write: absolute(&run.write)?,
+        },
+        spool_bytes: SPOOL_BYTES,
+    })
+}
+
+/// Where they really are: a sandbox follows no link on the way.
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failed> {
+    paths.iter().map(|path| Ok(fs_err::canonicalize(path)?)).collect()
+}
+
+/// Twelve digits, chosen by chance: the first eight tell tasks apart.
+fn new_id() -> String {
+    let chance = RandomState::new().hash_one(axiom_core::time::unix_nanos());
+    format!("{:012x}", chance >> 16)
+}
+
+/// Shows what tasks say until all have ended, and forgets them then: everything was shown. Gives their codes.
+async fn show(
+    tasks: &Path,
+    ids: &[String],
+    is_alone: bool,
+    terminal: &Terminal,
+    signals: &mut Signals,
+) -> Result<Vec<u8>, Failed> {
+    let (wish, wishes) = watch::channel(Wish::Run);
+    let (news_tx, mut news): (Sender<News>, Receiver<News>) = channel::bounded(PIECES_MAX);
+    for (task, id) in ids.iter().enumerate() {
+        let watcher = Watcher {
+            task,
+            folder: tasks.join(id),
+            news: news_tx.clone(),
+            wishes: wishes.clone(),
+            has_input: is_alone,
+        };
+        spawn("watch a task", watcher.watch());
+    }
+    drop(news_tx);
+    let mut printer = Printer::new(terminal, ids);
+    let mut codes = Vec::new();
+    loop {
+        let told = tokio::select! {
+            // cancel-safe: a signal that came is kept.
+            () = signals.interrupted() => {
+                wish.send_modify(|wish| *wish = if *wish == Wish::Run { Wish::Interrupt } else { Wish::Kill });
+                continue;
+            }
+            // cancel-safe: what was not received stays in the channel.
+            told = news.recv() => told,
+        };
+        let Some(News { task, what }) = told else { break };
+        let id = &ids[task];
+        match what {
+            What::Output(source, bytes) => printer.put(id, source, &bytes)?,
+            What::Damaged(why) => {
+                printer.say(id, &format!("some of what it said was lost on the disk: {why}"))
+            }
+            What::Failed(error) => return Err(Failed::new(Exit::Failure, format!("task {id}: {error}"))),
+            What::Ended(end) => {
+                printer.finish(id)?;
+                let code = match &end {
+                    End::Exit(exit) => exit.how.code(),
+                    End::Lost => 1,
+                };
+                if code != 0 {
+                    printer.say(id, &super::told(&end));
+                }
+                codes.push(code);
+                fs_err::remove_dir_all(tasks.join(id))?;
+            }
+        }
+        if printer.is_unread() && *wish.borrow() == Wish::Run {
+            // As a program of a pipeline whose reader has had enough.
+            wish.send_replace(Wish::Kill);
+        }
+    }
+    Ok(codes)
+}
+
+/// Watches one task.
+struct Watcher {
+    task: usize,
+    folder: PathBuf,
+    news: Sender<News>,
+    wishes: watch::Receiver<Wish>,
+    /// It reads what we read.
+    has_input: bool,
+}
+
+impl Watcher {
+    async fn watch(mut self) {
+        if let Err(error) = self.follow().await {
+            self.tell(What::Failed(error)).await;
+        }
+    }
+
+    async fn tell(&self, what: What) -> bool {
+        let task = self.task;
+        self.news.send(News { task, what }).await.is_ok()
+    }
+
+    async fn follow(&mut self) -> std::io::Result<()> {
+        let mut attached = Attached::open(&self.folder).await?;
+        let mut input = match self.has_input {
+            true => Some(read_input()),
+            false => {
+                attached.ask(Request::EndInput).ok();
+                None
+            }
+        };
+        // What there was no room for.
+        let mut kept: Option<Vec<u8>> = None;
+        loop {
+            let event = tokio::select! {
+                // cancel-safe: what was not returned comes with the next call.
+                event = attached.next() => event?,
+                // cancel-safe: a wish that was not seen is seen by the next call.
+                Ok(()) = self.wishes.changed() => {
+                    let wish = *self.wishes.borrow_and_update();
+                    let request = match wish {
+                        Wish::Kill => Request::Kill {
+                            why: "axiom run was interrupted twice, or nobody reads it".to_owned(),
+                        },
+                        _ => Request::Signal(2),
+                    };
+                    attached.ask(request).ok();
+                    continue;
+                }
+                // cancel-safe: what was not received stays in the channel.
+                piece = next_input(&mut input), if kept.is_none() => {
+                    match piece {
+                        Some(bytes) => kept = (!attached.put(&bytes)).then_some(bytes),
+                        None => {
+                            input = None;
+                            attached.ask(Request::EndInput).ok();
+                        }
+                    }
+                    continue;
+                }
+            };
+            match event {
+                Event::Output { source, bytes, .. } => {
+                    if !self.tell(What::Output(source, bytes)).await {
+                        return Ok(());
+                    }
+                    // The printer has it, or will: the task may go on.
+                    attached.ask(Request::Taken(attached.position())).ok();
+                }
+                Event::Room => {
+                    kept = kept.filter(|bytes| !attached.put(bytes));
+                }
+                Event::Reply(_) => {}
+                Event::Damaged { at, why } => {
+                    self.tell(What::Damaged(format!("at byte {at}, {why}"))).await;
+                }
+                Event::Ended(end) => {
+                    self.tell(What::Ended(end)).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// What we are given to read, piece by piece. The thread that reads it may wait for ever; nobody waits for the thread.
+fn read_input() -> Receiver<Vec<u8>> {
+    use std::io::Read as _;
+    let (tx, rx) = channel::bounded(1);
+    let reading = spawn::thread("read input", move || {
+        let mut buffer = vec![0; INPUT_BYTES];
+        while let Ok(count @ 1..) = std::io::stdin().lock().read(&mut buffer) {
+            if tx.blocking_send(buffer[..count].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    if let Err(error) = reading {
+        tracing::warn!(%error, "no thread reads the input; the task gets none");
+    }
+    rx
+}
+
+/// `None` when it is over. Without any, never.
+async fn next_input(input: &mut Option<Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+    match input {
+        Some(input) => input.recv().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,28 @@
+//! `axiom task-spawner`: the process that starts tasks, and every task's shim.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use axiom_sandbox::spawner;
+
+use crate::terminal::Terminal;
+
+pub fn run() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            Terminal::new(true).say(format_args!("axiom task-spawner: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let teller = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Tasks do not inherit it: whoever reads its other end waits for its end.
+    let nothing = fs_err::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    spawner::serve(teller)
+}
