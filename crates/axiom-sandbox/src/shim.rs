@@ -275,6 +275,8 @@ impl Shim {
             .command
             .ended
             .as_ref()
+            // What waits for a disk waits for as long as that takes.
+            .filter(|_| self.disk.error.is_none())
             .map(|(_, _, since)| *since + DRAIN_TIME);
         [
             wall.map(|wall| self.command.began + wall),
@@ -358,8 +360,12 @@ impl Shim {
         if self.end.is_none() && self.command.ended.is_none() {
             self.end = Some(why);
             rustix::process::kill_process(self.command.pid, Signal::KILL).ok();
-            if let Held::Below = self.command.held {
-                tree::kill(Some(self.command.pid));
+            match &self.command.held {
+                Held::Below => tree::kill(Some(self.command.pid)),
+                // Its first process takes the others along.
+                Held::Apart(None) => {}
+                // What is frozen would not hear of it.
+                Held::Apart(Some(group)) => drop(group.kill_all()),
             }
         }
     }

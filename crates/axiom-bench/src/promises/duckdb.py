@@ -34,6 +34,8 @@ def load(request):
 def insert(request):
     global database
     database = duckdb.connect(request["insert"])
+    # It would be drawn on stdout, among the answers.
+    database.execute("SET enable_progress_bar = false")
     names = loaded[0].column_names
     columns = ", ".join(f'"{name}" {TYPES.get(name, "VARCHAR")}' for name in names)
     database.execute(f"CREATE TABLE events ({columns})")
@@ -45,6 +47,8 @@ def insert(request):
 def open_files(request):
     global database
     database = duckdb.connect()
+    # It would be drawn on stdout, among the answers.
+    database.execute("SET enable_progress_bar = false")
     database.execute(f"SET threads = {request['threads']}")
     database.execute("SET TimeZone = 'UTC'")
     files = ", ".join("'" + file.replace("'", "''") + "'" for file in request["open"])

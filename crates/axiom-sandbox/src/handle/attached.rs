@@ -268,3 +268,41 @@ async fn connect(folder: &Path) -> io::Result<UnixStream> {
     let folder = fs_err::File::open(folder)?;
     UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd())).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::output::Writer;
+
+    /// A task whose shim has died, with a request under way.
+    #[tokio::test]
+    async fn a_shim_that_is_gone_is_noticed_while_something_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = Writer::create(&folder.path().join(OUTPUT)).unwrap();
+        let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
+        let mut attached = Attached::open(folder.path()).await.unwrap();
+        let (shim, _) = listener.accept().unwrap();
+        attached.ask(Request::Status).unwrap();
+        output.append(Source::Stdout, 7, b"last words").unwrap();
+        drop(shim);
+        // This cannot be sent any more.
+        attached.ask(Request::Status).unwrap();
+        let said = attached.next().await.unwrap();
+        let bytes = b"last words".to_vec();
+        let expected = Event::Output {
+            seq: 0,
+            time: 7,
+            source: Source::Stdout,
+            bytes,
+        };
+        assert_eq!(said, expected);
+        for _ in 0..2 {
+            assert_eq!(attached.next().await.unwrap(), Event::Ended(End::Lost));
+        }
+        // Nobody is there to answer, and nobody waits for an answer.
+        attached.ask(Request::Status).unwrap();
+        assert_eq!(attached.reply().await.unwrap(), None);
+    }
+}
