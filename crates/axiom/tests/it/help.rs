@@ -27,6 +27,11 @@ fn the_whole() {
       events   Look at what was recorded: calls, and changes of servers, sessions and the configuration
       replay   Make recorded calls again and show how their answers differ
       sql      Ask what was recorded, in SQL
+      run      Run a command, many times at once if wanted, and show what all of them say
+      ps       Show the tasks
+      logs     Show what tasks have said
+      kill     End tasks, or send them a signal
+      rm       Forget tasks that have ended, and what they said
       import   Take over servers from another program's configuration
       config   Check the configuration, or print its schema
       key      Make a key that replicas share
