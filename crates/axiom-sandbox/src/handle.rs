@@ -83,6 +83,9 @@ pub enum StartError {
     },
     #[error(transparent)]
     NotStarted(#[from] NotStarted),
+    /// It may run or not: its folder must stay, for whoever looks.
+    #[error("nobody knows whether task {id} was started: {why}")]
+    Unheard { id: String, why: String },
 }
 
 impl StartError {
@@ -92,6 +95,7 @@ impl StartError {
             StartError::NotStarted(not_started) => not_started.hint.as_deref(),
             StartError::Folder { .. } => Some("is there room on the disk, and may we write there?"),
             StartError::Spawner { .. } => None,
+            StartError::Unheard { .. } => Some("look whether it is there, and end it if nobody wants it"),
         }
     }
 }
@@ -105,7 +109,8 @@ impl Spawner {
         }
     }
 
-    /// Makes the task's folder below `tasks` and starts its command. When it returns, the command runs or nothing of it does.
+    /// Makes the task's folder below `tasks` and starts its command. When it returns, the command runs or nothing of it does, but for
+    /// [`StartError::Unheard`].
     ///
     /// # Errors
     /// When there is such a task already, or the command cannot be started. What stays in the folder says the same.
@@ -122,21 +127,16 @@ impl Spawner {
             program: self.options.program.display().to_string(),
             error,
         })?;
-        let gone = || NotStarted {
-            why: "the process that starts tasks has ended, and nobody knows whether it started this one"
-                .to_owned(),
-            hint: Some("look whether it is there".to_owned()),
+        let unheard = |why: String| StartError::Unheard {
+            id: spec.id.clone(),
+            why,
         };
         match time::timeout(START_TIME, started).await {
             Ok(Ok(outcome)) => Ok(outcome?),
-            Ok(Err(_)) => Err(gone().into()),
+            Ok(Err(_)) => Err(unheard("the process that starts tasks has ended".to_owned())),
             Err(_) => {
                 self.waiting.starts().by_folder.remove(&folder);
-                Err(NotStarted {
-                    why: format!("nothing was heard of it within {START_TIME:?}"),
-                    hint: Some("the machine may be overloaded; look whether it is there".to_owned()),
-                }
-                .into())
+                Err(unheard(format!("nothing was heard of it within {START_TIME:?}")))
             }
         }
     }

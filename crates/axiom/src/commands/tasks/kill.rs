@@ -21,7 +21,15 @@ pub(super) async fn run(kill: &Kill, terminal: &Terminal) -> Result<Exit, Failed
     let tasks = kill.folder.path()?;
     let mut exit = Exit::Ok;
     for id in named(&tasks, &kill.tasks)? {
-        let mut attached = Attached::open(&tasks.join(&id)).await?;
+        let mut attached = match Attached::open(&tasks.join(&id)).await {
+            Ok(attached) => attached,
+            // One that cannot be reached does not keep the others alive.
+            Err(error) => {
+                terminal.say(format_args!("[{id}] cannot be reached: {error}"));
+                exit = Exit::Failure;
+                continue;
+            }
+        };
         if let Some(end) = attached.end() {
             terminal.say(format_args!("[{id}] had ended: {}", told(end)));
             continue;
@@ -46,7 +54,10 @@ pub(super) async fn run(kill: &Kill, terminal: &Terminal) -> Result<Exit, Failed
                 exit = Exit::Failure;
             }
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(Err(error)) => {
+                terminal.say(format_args!("[{id}] {error}"));
+                exit = Exit::Failure;
+            }
             Err(_) => {
                 terminal.say(format_args!("[{id}] is not gone after {END_TIME:?}"));
                 exit = Exit::Unavailable;

@@ -79,14 +79,23 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
                 // The others are the same command.
                 break;
             }
-            Err(error) => return Err(failed(&error)),
+            Err(error) if started.is_empty() => return Err(failed(&error)),
+            // Those that run are not left alone for the sake of one that does not.
+            Err(error) => {
+                failed(&error).tell(terminal);
+                codes.push(1);
+                break;
+            }
         }
     }
     if run.detach {
         started.iter().try_for_each(|id| terminal.data(id))?;
     } else {
         let is_alone = run.count == 1;
-        codes.extend(show(&tasks, &started, is_alone, terminal, &mut signals).await?);
+        let shown = show(&tasks, &started, is_alone, terminal, &mut signals).await;
+        codes.extend(
+            shown.map_err(|failed| failed.hint("tasks that have not ended go on; `axiom ps` shows them"))?,
+        );
     }
     Ok(ExitCode::from(codes.into_iter().max().unwrap_or_default()))
 }
@@ -184,7 +193,11 @@ async fn show(
             What::Damaged(why) => {
                 printer.say(id, &format!("some of what it said was lost on the disk: {why}"))
             }
-            What::Failed(error) => return Err(Failed::new(Exit::Failure, format!("task {id}: {error}"))),
+            What::Failed(error) => {
+                // The others are shown all the same, and this one's folder stays.
+                printer.say(id, &format!("cannot be watched any more: {error}"));
+                codes.push(1);
+            }
             What::Ended(end) => {
                 printer.finish(id)?;
                 let code = match &end {
