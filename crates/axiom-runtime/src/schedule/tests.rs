@@ -6,7 +6,6 @@ mod life;
 mod model;
 mod order;
 mod random;
-mod speed;
 mod trouble;
 
 use std::collections::BTreeMap;
