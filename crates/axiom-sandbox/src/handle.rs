@@ -276,3 +276,37 @@ pub fn found(tasks: &Path) -> io::Result<Vec<String>> {
     }
     Ok(ids)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Executor, Grants};
+
+    /// Whatever starts tasks ends before it has said anything: the folder of the task stays, since nobody knows.
+    #[tokio::test]
+    async fn a_start_that_nobody_hears_of_is_told_and_keeps_its_folder() {
+        let tasks = tempfile::tempdir().unwrap();
+        let spawner = Spawner::new(SpawnerOptions {
+            program: "true".into(),
+            arguments: Vec::new(),
+        });
+        let spec = Spec {
+            id: "a1".to_owned(),
+            argv: vec!["true".to_owned()],
+            env: Default::default(),
+            folder: "/".into(),
+            terminal: None,
+            limits: Default::default(),
+            executor: Executor::Process,
+            grants: Grants::default(),
+            spool_bytes: 1,
+        };
+        let error = spawner.start(tasks.path(), &spec).await.unwrap_err();
+        // It depends on whether it had ended before it was told.
+        let is_told = matches!(error, StartError::Unheard { .. } | StartError::Spawner { .. });
+        assert!(is_told, "{error:?}");
+        assert_eq!(found(tasks.path()).unwrap(), ["a1"]);
+        let again = spawner.start(tasks.path(), &spec).await.unwrap_err();
+        assert!(matches!(again, StartError::Folder { .. }), "{again:?}");
+    }
+}
