@@ -1,0 +1,297 @@
+//! One start of one task, from its place to its end; and what comes after.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_core::time;
+use axiom_sandbox::exit::How;
+use axiom_sandbox::handle::StartError;
+use axiom_sandbox::spec::Spec;
+
+use super::ledger::{LedgerPage, Stored, attempt_name};
+use super::view::{Ending, Phase};
+use super::{Shared, follow, places};
+use crate::schedule::{Cancelled, Lease, Outcome};
+
+/// How an attempt ended, and what that says about whoever runs it.
+pub(super) struct Over {
+    /// `None`: nobody knows.
+    pub(super) how: Option<How>,
+    pub(super) outcome: Outcome,
+}
+
+pub(super) async fn run(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attempt: u32) {
+    let over = match begin(&shared, &id, lease, attempt).await {
+        Ok(()) => match follow::run(&shared, &id, attempt).await {
+            Some(over) => over,
+            // The supervisor is being closed. The task goes on.
+            None => return,
+        },
+        Err(over) => over,
+    };
+    shared.attempt_over(&id, lease, over);
+}
+
+/// A task that was found running or ended, and not all of it told.
+pub(super) async fn go_on(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attempt: u32) {
+    if let Some(over) = follow::run(&shared, &id, attempt).await {
+        shared.attempt_over(&id, lease, over);
+    }
+}
+
+async fn begin(shared: &Arc<Shared>, id: &Arc<str>, lease: Lease, attempt: u32) -> Result<(), Over> {
+    let order = {
+        let table = shared.table();
+        let Some(entry) = table.tasks.get(id) else {
+            return Err(stopped("it was forgotten".to_owned()));
+        };
+        if let Some(why) = &entry.killed {
+            return Err(stopped(why.clone()));
+        }
+        Arc::clone(&entry.order)
+    };
+    let spec = Spec {
+        id: attempt_name(id, attempt),
+        ..order.spec.clone()
+    };
+    let began = time::now();
+    let started = shared.spawner.start(shared.ledger.tasks(), &spec).await;
+    let took = began.elapsed();
+    let pid = match started {
+        Ok(running) => Some(running.command),
+        Err(error) => match unstarted(&error) {
+            Some(over) => return Err(over),
+            None => None,
+        },
+    };
+    let mut table = shared.table();
+    if let Err(stale) = table.scheduler.started(shared.now(), lease, took) {
+        tracing::error!(task = %id, %stale, "a task was started that has no place");
+    }
+    let now = time::unix_nanos();
+    if let Some(entry) = table.tasks.get_mut(id) {
+        entry.phase = Phase::Running;
+        entry.started = Some(now);
+        entry.pid = pid;
+        entry.is_frozen = false;
+    }
+    drop(table);
+    shared.notes.started(id, &order, attempt, pid, now);
+    // One more may be starting now.
+    shared.look.notify_one();
+    Ok(())
+}
+
+fn stopped(why: String) -> Over {
+    Over {
+        how: Some(How::Killed { why }),
+        outcome: Outcome::Stopped,
+    }
+}
+
+/// Why nothing runs; `None` if nobody knows whether it does.
+fn unstarted(error: &StartError) -> Option<Over> {
+    let outcome = match error {
+        StartError::Unheard { .. } => return None,
+        // The command is to blame, or what was asked for it.
+        StartError::Spec(_) | StartError::NotStarted(_) => Outcome::Done,
+        StartError::Folder { .. } | StartError::Spawner { .. } => Outcome::BackendFailed,
+    };
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let hint = error.hint().map(|hint| format!("; {hint}"));
+    let why = format!("{error}{}{}", cause.unwrap_or_default(), hint.unwrap_or_default());
+    Some(Over {
+        how: Some(How::NotStarted { why }),
+        outcome,
+    })
+}
+
+/// What becomes of a task whose attempt is over.
+enum Then {
+    End,
+    Rest { pause: Duration, page: LedgerPage },
+}
+
+impl Shared {
+    /// An attempt is over and all of it recorded: the task is started again, or has ended.
+    fn attempt_over(self: &Arc<Self>, id: &Arc<str>, lease: Lease, over: Over) {
+        let Over { how, outcome } = over;
+        let is_failure = how != Some(How::Code(0));
+        let then = {
+            let mut table = self.table();
+            if let Err(stale) = table.scheduler.ended(self.now(), lease, outcome) {
+                tracing::error!(task = %id, %stale, "a task ended that has no place");
+            }
+            let Some(entry) = table.tasks.get_mut(id) else {
+                return;
+            };
+            (entry.lease, entry.steering, entry.pid) = (None, None, None);
+            let now = time::unix_nanos();
+            let restart = entry.order.restart;
+            let window = i64::try_from(restart.window.0.as_nanos()).unwrap_or(i64::MAX);
+            entry.restarts.retain(|at| now.saturating_sub(*at) < window);
+            let restarts = u32::try_from(entry.restarts.len()).unwrap_or(u32::MAX);
+            let pause = restart.pause_before(restarts, is_failure, spread());
+            match pause.filter(|_| entry.killed.is_none()) {
+                None => Then::End,
+                Some(pause) => {
+                    entry.phase = Phase::Resting;
+                    entry.restarts.push(now);
+                    let page = entry.page(None);
+                    Then::Rest { pause, page }
+                }
+            }
+        };
+        self.look.notify_one();
+        match then {
+            Then::End => self.settle(id, how),
+            Then::Rest { pause, page } => {
+                self.notes.ended(id, &page.order, how.as_ref(), Some(pause));
+                self.write_page(id, &page);
+                self.also("a task that rests", rest(Arc::clone(self), Arc::clone(id), pause));
+            }
+        }
+    }
+
+    /// It has ended for good.
+    pub(super) fn settle(&self, id: &Arc<str>, how: Option<How>) {
+        let page = {
+            let mut table = self.table();
+            let Some(entry) = table.tasks.get_mut(id) else {
+                return;
+            };
+            let ended = time::unix_nanos();
+            let ending = Ending { how, ended };
+            entry.phase = Phase::Ended;
+            entry.ticket = None;
+            let page = entry.page(Some(ending.clone()));
+            entry.ended.send_replace(Some(ending));
+            page
+        };
+        let how = page.ending.as_ref().and_then(|ending| ending.how.as_ref());
+        self.notes.ended(id, &page.order, how, None);
+        self.write_page(id, &page);
+        self.prune();
+    }
+
+    pub(super) fn write_page(&self, id: &str, page: &LedgerPage) {
+        if let Err(error) = self.ledger.write(id, page) {
+            // The folder of its last attempt says the same, so the next supervisor finds out again.
+            tracing::error!(task = id, %error, "how a task ended cannot be written down");
+        }
+    }
+
+    /// Forgets tasks that ended long ago, and the oldest of too many.
+    pub(super) fn prune(&self) {
+        let oldest = time::unix_nanos()
+            .saturating_sub(i64::try_from(self.options.kept_for.as_nanos()).unwrap_or(i64::MAX));
+        let mut ended: Vec<(i64, Arc<str>)> = {
+            let table = self.table();
+            let all = table.tasks.values();
+            all.filter_map(|entry| {
+                let ended = entry.ended.borrow().as_ref()?.ended;
+                Some((ended, Arc::clone(&entry.id)))
+            })
+            .collect()
+        };
+        let too_many = ended.len().saturating_sub(self.options.kept_tasks);
+        if too_many == 0 && ended.iter().all(|(at, _)| *at >= oldest) {
+            return;
+        }
+        ended.sort();
+        let old = ended.iter().enumerate();
+        for (_, (_, id)) in old.filter(|(nth, (at, _))| *nth < too_many || *at < oldest) {
+            match self.remove(id) {
+                Ok(()) => self.notes.forgotten(id),
+                Err(error) => tracing::warn!(task = %id, %error, "a task that ended long ago stays"),
+            }
+        }
+    }
+}
+
+/// Waits until it is time for a new start, or somebody wants no more of it.
+async fn rest(shared: Arc<Shared>, id: Arc<str>, pause: Duration) {
+    let woken = {
+        let table = shared.table();
+        table.tasks.get(&id).map(|entry| Arc::clone(&entry.woken))
+    };
+    let Some(woken) = woken else { return };
+    let mut closing = shared.closing.subscribe();
+    tokio::select! {
+        // cancel-safe: a timer.
+        () = time::sleep(pause) => {}
+        // cancel-safe: a permit that was given stays.
+        () = woken.notified() => {}
+        // cancel-safe: the value stays.
+        _ = closing.wait_for(|is_closing| *is_closing) => return,
+    }
+    queue_again(&shared, &id);
+}
+
+/// Lets a task wait for its next start.
+pub(super) fn queue_again(shared: &Arc<Shared>, id: &Arc<str>) {
+    let refused = {
+        let mut table = shared.table();
+        let Some(entry) = table.tasks.get(id) else {
+            return;
+        };
+        match &entry.killed {
+            Some(why) => Some(How::Killed { why: why.clone() }),
+            None => {
+                let job = places::job(shared, id, &Arc::clone(&entry.order));
+                let submitted = table.scheduler.submit(shared.now(), job);
+                match (submitted, table.tasks.get_mut(id)) {
+                    (Ok(ticket), Some(entry)) => {
+                        entry.phase = Phase::Queued;
+                        entry.ticket = Some(ticket);
+                        None
+                    }
+                    (Ok(ticket), None) => {
+                        let _: Cancelled<_> = table.scheduler.cancel(shared.now(), ticket);
+                        return;
+                    }
+                    (Err(refused), _) => Some(How::NotStarted {
+                        why: refused.why.to_string(),
+                    }),
+                }
+            }
+        }
+    };
+    match refused {
+        None => shared.look.notify_one(),
+        Some(how) => shared.settle(id, Some(how)),
+    }
+}
+
+impl super::table::Entry {
+    fn page(&self, ending: Option<Ending>) -> LedgerPage {
+        LedgerPage {
+            created: self.created,
+            order: Arc::clone(&self.order),
+            restarts: self.restarts.clone(),
+            ending,
+        }
+    }
+
+    /// A new attempt begins: nothing of it is recorded yet.
+    pub(super) fn begin_attempt(&self, attempt: u32) -> Stored {
+        self.stored.send_if_modified(|stored| {
+            let is_new = stored.attempt != attempt;
+            if is_new {
+                *stored = Stored {
+                    attempt,
+                    lines: stored.lines,
+                    ..Stored::default()
+                };
+            }
+            is_new
+        });
+        *self.stored.borrow()
+    }
+}
+
+fn spread() -> u8 {
+    // By chance: many that failed together are not to start together.
+    RandomState::new().hash_one(0).to_le_bytes()[0]
+}

@@ -1,0 +1,65 @@
+//! What can be chosen about a supervisor.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axiom_events::Log;
+use axiom_events::sample::Policy;
+use axiom_sandbox::handle::SpawnerOptions;
+
+use crate::{mux, schedule};
+
+/// See each of them.
+#[derive(Debug)]
+pub struct Options {
+    /// Where tasks are kept: one folder for each start of each task, and the orders.
+    pub dir: PathBuf,
+    pub spawner: SpawnerOptions,
+    /// Its backends are filled in: one for each executor.
+    pub schedule: schedule::Options,
+    /// Of the budget of memory, what a task without a limit of its own counts as.
+    pub task_memory_bytes: u64,
+    pub mux: mux::Options,
+    /// `None`: nothing is recorded.
+    pub recording: Option<Recording>,
+    /// Tasks that have ended are forgotten when they ended so long ago, or when there are more of them, the oldest first.
+    pub kept_for: Duration,
+    pub kept_tasks: usize,
+}
+
+/// Where what happens to tasks is recorded.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    pub log: Log,
+    /// What of many lines that are alike is kept.
+    pub sample: Policy,
+    /// Whether lines are recorded, too, or only what happens to tasks.
+    pub lines: bool,
+}
+
+impl Options {
+    pub fn new(dir: PathBuf, spawner: SpawnerOptions) -> Options {
+        Options {
+            dir,
+            spawner,
+            schedule: schedule::Options::default(),
+            task_memory_bytes: 64 << 20,
+            mux: mux::Options::default(),
+            recording: None,
+            kept_for: Duration::from_secs(7 * 24 * 3600),
+            kept_tasks: 10_000,
+        }
+    }
+
+    pub(super) fn scheduler(&self) -> schedule::Options {
+        use axiom_sandbox::spec::Executor;
+        let backends = [Executor::Process, Executor::Sandbox].map(|executor| schedule::BackendOptions {
+            running_max: self.schedule.budget.tasks,
+            ..schedule::BackendOptions::new(executor.name())
+        });
+        schedule::Options {
+            backends: backends.into(),
+            ..self.schedule.clone()
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Steering: what is said to a task that runs, and its end with all that it wanted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axiom_core::channel::TrySendError;
+use axiom_core::time;
+use axiom_sandbox::exit::How;
+use axiom_sandbox::spec::Size;
+use serde_json::{Value as Json, json};
+use tokio::sync::oneshot;
+
+use super::view::Phase;
+use super::{Shared, Unknown};
+use crate::order::Who;
+use crate::schedule::Cancelled;
+
+/// A task reads what it is sent when it wants to. Who sends waits so long for it to have room.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// Bytes of input of which a record shows the beginning.
+const SHOWN_BYTES: usize = 200;
+
+/// What may be done to a task that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Steer {
+    /// Something for it to read.
+    Input(Vec<u8>),
+    /// There is nothing more to read.
+    EndInput,
+    /// As ctrl-C does.
+    Interrupt,
+    Signal(i32),
+    Resize(Size),
+    /// It stands still until it is thawed.
+    Freeze,
+    Thaw,
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum SteerError {
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    #[error("task {id} does not run: it is {}", phase.name())]
+    NotRunning { id: Arc<str>, phase: Phase },
+    #[error("task {id} did not take it: {why}")]
+    Refused { id: Arc<str>, why: String },
+    /// It may still come to it.
+    #[error("task {id} has not taken it within {ANSWER_TIME:?}: it does not read")]
+    Late { id: Arc<str> },
+}
+
+/// Something for whoever watches the task.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) what: Steer,
+    pub(super) answer: oneshot::Sender<Result<(), String>>,
+}
+
+impl Steer {
+    /// For the record. Of input it has the beginning only.
+    fn record(&self) -> Json {
+        match self {
+            Steer::Input(bytes) => {
+                let shown = bytes.get(..SHOWN_BYTES).unwrap_or(bytes);
+                json!({"input": String::from_utf8_lossy(shown), "bytes": bytes.len()})
+            }
+            Steer::EndInput => json!("end of input"),
+            Steer::Interrupt => json!("interrupt"),
+            Steer::Signal(signal) => json!({"signal": signal}),
+            Steer::Resize(size) => json!({"columns": size.columns, "rows": size.rows}),
+            Steer::Freeze => json!("freeze"),
+            Steer::Thaw => json!("thaw"),
+        }
+    }
+}
+
+pub(super) async fn steer(shared: &Shared, id: &str, what: Steer, by: &Who) -> Result<(), SteerError> {
+    let (id, tenant, steering) = {
+        let table = shared.table();
+        let entry = table.entry(id)?;
+        let id = Arc::clone(&entry.id);
+        let tenant = entry.order.owner.tenant.clone();
+        let Some(steering) = entry.steering.clone().filter(|_| entry.phase == Phase::Running) else {
+            let phase = entry.phase;
+            return Err(SteerError::NotRunning { id, phase });
+        };
+        (id, tenant, steering)
+    };
+    let (answer, answered) = oneshot::channel();
+    let record = what.record();
+    let frozen = match what {
+        Steer::Freeze => Some(true),
+        Steer::Thaw => Some(false),
+        _ => None,
+    };
+    let refused = |why: &str| SteerError::Refused {
+        id: Arc::clone(&id),
+        why: why.to_owned(),
+    };
+    let outcome = match steering.try_send(Said { what, answer }) {
+        Err(TrySendError::Full(_)) => Err(refused("too much waits for it already")),
+        Err(TrySendError::Closed(_)) => Err(refused("it has just ended")),
+        Ok(()) => match time::timeout(ANSWER_TIME, answered).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(why))) => Err(refused(&why)),
+            Ok(Err(_)) => Err(refused("it has just ended")),
+            Err(_) => Err(SteerError::Late { id: Arc::clone(&id) }),
+        },
+    };
+    let why = outcome.as_ref().err().map(ToString::to_string);
+    shared
+        .notes
+        .steered(&id, &tenant, &record, by, why.as_deref().map_or(Ok(()), Err));
+    if let (Ok(()), Some(is_frozen)) = (&outcome, frozen)
+        && let Some(entry) = shared.table().tasks.get_mut(&id)
+    {
+        entry.is_frozen = is_frozen;
+    }
+    outcome
+}
+
+pub(super) fn kill(shared: &Shared, id: &str, by: &Who) -> Result<Vec<Arc<str>>, Unknown> {
+    let why = match (by.who.as_str(), by.why.as_str()) {
+        (who, "") => who.to_owned(),
+        ("", why) => why.to_owned(),
+        (who, why) => format!("{why} ({who})"),
+    };
+    let mut killed = Vec::new();
+    let mut gone = Vec::new();
+    {
+        let mut table = shared.table();
+        let id = Arc::clone(&table.entry(id)?.id);
+        for each in table.tree(&id) {
+            let Some(entry) = table.tasks.get_mut(&each) else {
+                continue;
+            };
+            if entry.ended.borrow().is_some() {
+                continue;
+            }
+            // Who came first has said why.
+            entry.killed.get_or_insert_with(|| why.clone());
+            entry.woken.notify_one();
+            shared.notes.killed(&each, &entry.order.owner.tenant, &id, by);
+            let ticket = entry.ticket.or(entry.lease.map(|lease| lease.ticket));
+            if let Some(ticket) = ticket
+                && let Cancelled::Queued(_) = table.scheduler.cancel(shared.now(), ticket)
+            {
+                gone.push(Arc::clone(&each));
+            }
+            killed.push(each);
+        }
+    }
+    for id in gone {
+        shared.settle(&id, Some(How::Killed { why: why.clone() }));
+    }
+    shared.look.notify_one();
+    Ok(killed)
+}
