@@ -117,6 +117,14 @@ impl Writer {
         self.put(stream, 0, 0, |splitter, out| splitter.finish(out));
     }
 
+    /// Whoever writes is going, and the task is not: lines without an end are kept back. Another writer, which begins with
+    /// their first byte, gives them out whole.
+    pub fn leave(mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.put(stream, 0, 0, |splitter, _| splitter.finish(|_| ()));
+        }
+    }
+
     /// The number that the next line gets.
     pub fn next_sequence(&self) -> u64 {
         lock(&self.task.state).next_sequence

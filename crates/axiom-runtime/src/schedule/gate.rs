@@ -32,8 +32,10 @@ impl Default for GateOptions {
             close_at: PerClass {
                 // A person who waits for a slow machine is better off than one who waits for nothing.
                 critical: at(f64::INFINITY, f64::INFINITY),
-                high: at(40.0, 90.0),
-                normal: at(20.0, 75.0),
+                // A CPU that is short is shared: one task more makes each of them slower and none of them stall. So it shuts out
+                // only what nobody has asked for.
+                high: at(40.0, f64::INFINITY),
+                normal: at(20.0, f64::INFINITY),
                 low: at(10.0, 50.0),
             },
             open_at_part: 0.5,
@@ -107,7 +109,7 @@ mod tests {
             &[(0.0, 0.0), (9.9, 49.9), (10.0, 0.0), (20.0, 0.0), (99.0, 0.0)],
             "4 4 3 2 1",
         );
-        check(&[(0.0, 50.0), (0.0, 75.0), (0.0, 100.0)], "3 2 1");
+        check(&[(0.0, 49.0), (0.0, 50.0), (0.0, 100.0)], "4 3 3");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::ledger::LedgerPage;
+use super::ledger::{LedgerPage, Pages};
 use super::view::Phase;
 use super::{Shared, attempt, places};
 use crate::schedule::Refused;
 
-pub(super) fn all(shared: &Arc<Shared>, pages: Vec<(Arc<str>, LedgerPage)>) {
+pub(super) fn all(shared: &Arc<Shared>, pages: Pages) {
     for (id, page) in pages {
         one(shared, &id, page);
     }

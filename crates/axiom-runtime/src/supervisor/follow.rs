@@ -23,6 +23,9 @@ use super::steer::{Said, Steer};
 use crate::mux::{Stream, Writer};
 use crate::schedule::Outcome;
 
+/// Who waits for what becomes of something that was said to a task.
+type Answer = oneshot::Sender<Result<(), String>>;
+
 /// What is said to a task and waits for it to listen.
 const SAID_MAX: usize = 64;
 /// Input that waits for a task to read what it has.
@@ -55,6 +58,7 @@ async fn follow(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, attached: Att
         Ok(end) => end,
         Err(error) => {
             tracing::error!(task = %id, %error, "a task cannot be watched any more");
+            follower.writer = None;
             return lost(format!("it cannot be watched any more: {error}"));
         }
     };
@@ -134,8 +138,8 @@ struct Follower {
     stored: watch::Receiver<Stored>,
     said: Receiver<Said>,
     /// Those who wait for an answer of the shim's, in the order of their requests.
-    asked: VecDeque<Option<oneshot::Sender<Result<(), String>>>>,
-    input: VecDeque<(Vec<u8>, oneshot::Sender<Result<(), String>>)>,
+    asked: VecDeque<Option<Answer>>,
+    input: VecDeque<(Vec<u8>, Answer)>,
     input_bytes: usize,
     woken: Arc<Notify>,
     kill: Kill,
@@ -317,11 +321,7 @@ impl Follower {
     }
 
     /// Asks something of the shim; whoever waits is given back if that is not possible now.
-    fn ask(
-        &mut self,
-        request: Request,
-        answer: Option<oneshot::Sender<Result<(), String>>>,
-    ) -> Result<(), Option<oneshot::Sender<Result<(), String>>>> {
+    fn ask(&mut self, request: Request, answer: Option<Answer>) -> Result<(), Option<Answer>> {
         match self.attached.ask(request) {
             Ok(()) => {
                 self.asked.push_back(answer);
@@ -383,5 +383,14 @@ impl Follower {
         let is_all = |stored: &Stored| stored.stdout >= out && stored.stderr >= err;
         // The sender is in the table as long as the task is.
         self.stored.wait_for(is_all).await.ok();
+    }
+}
+
+/// The supervisor is going: what the task has said of a line is left to the next one.
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.leave();
+        }
     }
 }

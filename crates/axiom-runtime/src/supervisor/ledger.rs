@@ -35,6 +35,9 @@ pub(super) struct Ledger {
     _lock: fs_err::File,
 }
 
+/// Pages with the ids of their tasks.
+pub(super) type Pages = Vec<(Arc<str>, LedgerPage)>;
+
 /// A task, as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LedgerPage {
@@ -86,8 +89,8 @@ pub(super) fn attempt_name(id: &str, attempt: u32) -> String {
 }
 
 impl Ledger {
-    /// Opens it, with all its pages. What is no page is told and left alone.
-    pub(super) fn open(tasks: &Path) -> Result<(Ledger, Vec<(Arc<str>, LedgerPage)>), OpenError> {
+    /// Opens it, with all its pages in the order in which their tasks came. What is no page is told and left alone.
+    pub(super) fn open(tasks: &Path) -> Result<(Ledger, Pages), OpenError> {
         let failed = |error| OpenError::Folder {
             dir: tasks.to_owned(),
             error,
@@ -119,7 +122,7 @@ impl Ledger {
         Ok((ledger, pages))
     }
 
-    fn pages(&self) -> io::Result<Vec<(Arc<str>, LedgerPage)>> {
+    fn pages(&self) -> io::Result<Pages> {
         let mut pages = Vec::new();
         for entry in fs_err::read_dir(&self.folder)? {
             let path = entry?.path();
