@@ -2,3 +2,8 @@
 
 pub mod mux;
 pub mod schedule;
+
+pub mod pattern;
+
+pub mod agent;
+pub mod rules;
