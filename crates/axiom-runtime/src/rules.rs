@@ -49,7 +49,7 @@ pub use crate::mux::Stream;
 
 pub use self::budget::{Budget, TASK_BUDGET, UsedUp};
 pub use self::rule::{Action, Amount, BadRule, Rule, Scope, Streams, Trigger};
-pub use self::watch::{Act, LINE_BYTES_MAX, Watch, What};
+pub use self::watch::{Act, LINE_BYTES_MAX, TYPED_LINES_MAX, Watch, What};
 
 /// More would make each line of each task slow.
 pub const RULES_MAX: usize = 256;

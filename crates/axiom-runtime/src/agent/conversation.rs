@@ -357,7 +357,8 @@ impl Conversation {
                     self.go(State::Ready, steps);
                 }
             }
-            State::Working if self.is_idle() => self.go(State::Idle, steps),
+            // Nothing more can be said to one that has read all of its input; it ends by itself.
+            State::Working if self.profile.has_terminal() && self.is_idle() => self.go(State::Idle, steps),
             State::Idle if !self.stays_idle() => self.go(State::Working, steps),
             _ => {}
         }

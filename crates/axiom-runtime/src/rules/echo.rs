@@ -22,11 +22,22 @@ pub(super) struct Echo {
 
 impl Echo {
     pub(super) fn typed(&mut self, text: &str) {
-        let lines = text.split(['\n', '\r']).map(str::trim);
-        for line in lines.filter(|line| !line.is_empty()) {
-            if !self.typed.iter().any(|known| known == line) {
-                self.typed.push(line.to_owned());
-            }
+        for line in lines(text) {
+            self.add(line);
+        }
+    }
+
+    /// Only what is long, and nothing beyond so many lines.
+    pub(super) fn typed_by_others(&mut self, text: &str, lines_max: usize) {
+        let room = lines_max.saturating_sub(self.typed.len());
+        for line in lines(text).filter(|line| is_long(line)).take(room) {
+            self.add(line);
+        }
+    }
+
+    fn add(&mut self, line: &str) {
+        if !self.typed.iter().any(|known| known == line) {
+            self.typed.push(line.to_owned());
         }
     }
 
@@ -45,6 +56,11 @@ impl Echo {
     pub(super) fn is_all(line: &str, own: &str) -> bool {
         own.len() < line.len() && !own.contains(char::is_alphanumeric)
     }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.split(['\n', '\r']).map(str::trim);
+    lines.filter(|line| !line.is_empty())
 }
 
 /// `None` if the line has nothing of it.

@@ -110,6 +110,12 @@ impl BadRule {
 }
 
 impl Rule {
+    /// What most programs call an error, for [`Trigger::Repeated`].
+    pub fn errors() -> Pattern {
+        Pattern::new(r"(?i)\b(error|errors|failed|failure|fatal|panic|panicked|exception|cannot|denied)\b")
+            .expect("it is a pattern")
+    }
+
     pub(super) fn check(&self) -> Result<(), BadRule> {
         let bad =
             |field: &str, problem: String, hint: &str| Err(BadRule::new(&self.name, field, problem, hint));

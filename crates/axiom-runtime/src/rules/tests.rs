@@ -204,6 +204,19 @@ fn rules_are_for_those_that_they_are_for() {
 }
 
 #[test]
+fn most_errors_are_known_for_some() {
+    for line in [
+        "error[E0308]: x",
+        "FATAL: no",
+        "thread 'a' panicked at b",
+        "ls: cannot open c",
+    ] {
+        assert!(Rule::errors().is_in(line), "{line}");
+    }
+    assert!(!Rule::errors().is_in("0 failures, terror"));
+}
+
+#[test]
 fn what_is_no_rule_names_its_field() {
     let check = |field: &str, change: fn(&mut Rule)| {
         let mut rule = rule(says("x"), Action::Kill, Budget::default());

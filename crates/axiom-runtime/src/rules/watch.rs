@@ -8,6 +8,9 @@ use super::echo::Echo;
 use super::trigger::{Heard, Seen};
 use super::{Action, Rule, Stream, Trigger};
 
+/// Lines that are looked for in what a terminal shows, besides the rules' own.
+pub const TYPED_LINES_MAX: usize = 256;
+
 /// Of a longer line the rest is not looked at.
 pub const LINE_BYTES_MAX: usize = 4096;
 
@@ -84,6 +87,13 @@ impl Watch {
             spent: Spending::new(TASK_BUDGET),
             is_over: false,
         }
+    }
+
+    /// Somebody else types this, a person or a profile: a terminal shows it, and it is not the task's word. Short lines, as of
+    /// answers, are not looked for, since a task says the same by chance; and of more than [`TYPED_LINES_MAX`] the rest is not
+    /// known.
+    pub fn typed(&mut self, text: &str) {
+        self.echo.typed_by_others(text, TYPED_LINES_MAX);
     }
 
     /// The task said a line, which is `text` as a person would see it: cleaned, without its end.
