@@ -15,7 +15,7 @@ use axiom_tiers::{Service, Store, StoreOptions, Workshop};
 
 use crate::cli::ConfigFile;
 use crate::config::load::{LoadError, Loaded, Source, discover, load};
-use crate::config::{Config, Tiers, render};
+use crate::config::{Agents, Config, Tiers, render};
 use crate::demo::{self, Demo};
 use crate::outcome::{Exit, Failed};
 use crate::signals;
@@ -77,6 +77,7 @@ fn demo_config() -> Config {
         disabled: Vec::new(),
         tiers: Tiers::default(),
         key_file: None,
+        agents: Agents::default(),
     }
 }
 

@@ -21,6 +21,11 @@ mod servers;
 mod tiers;
 mod views;
 
+#[cfg(target_os = "linux")]
+mod agents;
+#[cfg(target_os = "linux")]
+mod rules;
+
 mod address;
 
 pub mod load;
@@ -29,6 +34,8 @@ pub mod schema;
 use axiom_gateway::options::{Options, Secrets};
 
 pub use address::listen_of;
+#[cfg(target_os = "linux")]
+pub use agents::{Agent, Agents};
 pub(crate) use decoder::did_you_mean;
 pub use gateway::parse_listen;
 pub use keys::KeyFile;
@@ -57,7 +64,14 @@ pub struct Config {
     pub tiers: Tiers,
     /// The file that `options.keys` come from. Decoding does not read it.
     pub key_file: Option<KeyFile>,
+    /// How tasks are started from a profile, and what is done about them.
+    pub agents: Agents,
 }
+
+/// Tasks are processes of Linux: elsewhere their sections are passed over.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Clone, Default)]
+pub struct Agents;
 
 /// What came out of a text.
 #[derive(Debug)]
@@ -127,13 +141,20 @@ pub fn is_variable_name(name: &str) -> bool {
 }
 
 /// The keys of the file's top level.
-pub(crate) const TOP_KEYS: &[&str] = &["gateway", "servers", "views", "events", "$schema"];
+pub(crate) const TOP_KEYS: &[&str] = &[
+    "gateway", "servers", "views", "events", "agents", "rules", "$schema",
+];
 
 fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     let mut options = Options::default();
     let mut disabled = Vec::new();
     let mut key_file = None;
     let mut tiers = Tiers::default();
+    #[cfg_attr(
+        not(target_os = "linux"),
+        allow(unused_mut, reason = "nothing is read into it")
+    )]
+    let mut agents = Agents::default();
     for entry in decoder.table(root, "the file") {
         match entry.key.as_str() {
             "gateway" => gateway::decode(decoder, &entry.node, &mut options, &mut key_file),
@@ -143,6 +164,12 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
                 options.events = events::decode(decoder, &entry.node);
                 tiers = tiers::decode(decoder, &entry.node);
             }
+            #[cfg(target_os = "linux")]
+            "agents" => agents.profiles = agents::decode(decoder, &entry.node),
+            #[cfg(target_os = "linux")]
+            "rules" => agents.rules = rules::decode(decoder, &entry.node, root.get("agents")),
+            #[cfg(not(target_os = "linux"))]
+            "agents" | "rules" => {}
             // For editors; means nothing to us.
             "$schema" => {}
             _ => decoder.unknown_key(entry, "the file", TOP_KEYS),
@@ -168,6 +195,7 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
         disabled,
         tiers,
         key_file,
+        agents,
     }
 }
 

@@ -7,11 +7,14 @@ use axiom_sandbox::limits::Limits;
 use axiom_sandbox::spec::{Executor, Network};
 use clap::{Args, Subcommand};
 
+use super::ConfigFile;
+
 const RUN_HELP: &str = "Examples:
   axiom run -- make test
   axiom run --count 8 --limit wall=10m -- sh -c 'sleep 1; echo $AXIOM_TASK_NUMBER'
   axiom run --executor sandbox --limit memory=256MiB --limit pids=64 -- python3 untrusted.py
   axiom run --detach -- ./server        prints the task's id; then: axiom logs -f ID
+  axiom run --agent claude 'make the tests pass'
 
 Each line is shown as `[task] line`. The command sees its own number, from 0, as AXIOM_TASK_NUMBER, and its id as AXIOM_TASK_ID.
 Tasks go on if this program is killed: `axiom ps` shows them. Interrupted once, it interrupts them; twice, it kills them.
@@ -77,11 +80,27 @@ pub struct Run {
     #[arg(long)]
     pub detach: bool,
 
+    /// Start this agent of the configuration, give it the prompt, and answer and steer it as the configuration says
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "prompt",
+        conflicts_with_all = ["count", "executor", "network", "read", "write", "terminal", "detach", "command"]
+    )]
+    pub agent: Option<String>,
+
+    /// What the agent is to do
+    #[arg(value_name = "PROMPT", requires = "agent")]
+    pub prompt: Option<String>,
+
+    #[command(flatten)]
+    pub file: ConfigFile,
+
     #[command(flatten)]
     pub folder: TasksFolder,
 
     /// The command
-    #[arg(required = true, last = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "agent", last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 
@@ -151,6 +170,12 @@ pub enum Limit {
 impl Run {
     pub fn limits(&self) -> Limits {
         let mut limits = Limits::default();
+        self.limit_more(&mut limits);
+        limits
+    }
+
+    /// Sets those that were given, and leaves the others as they are.
+    pub fn limit_more(&self, limits: &mut Limits) {
         for limit in &self.limit {
             match limit {
                 Limit::Wall(wall) => limits.wall = Some(*wall),
@@ -161,7 +186,6 @@ impl Run {
                 Limit::Files(files) => limits.open_files = Some(*files),
             }
         }
-        limits
     }
 }
 
@@ -200,7 +224,7 @@ fn parse_network(text: &str) -> Result<Network, String> {
 }
 
 /// A number of CPUs with three decimals at most, as thousandths.
-fn parse_cpus(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_cpus(text: &str) -> Result<u32, String> {
     let wrong = || format!("{text:?} is no number of CPUs; those are like 2, 0.5, 1.25");
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let are_digits = [whole, part].iter().all(|digits| {

@@ -62,7 +62,7 @@ fn stdio(decoder: &mut Decoder<'_>, path: &str, command: &Entry, section: &Secti
     })
 }
 
-fn command_line(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> Option<Vec<String>> {
+pub(super) fn command_line(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> Option<Vec<String>> {
     if let Some(line) = node.as_str() {
         let words: Vec<String> = line.split_whitespace().map(|word| format!("{word:?}")).collect();
         let help = format!(
@@ -87,7 +87,11 @@ fn command_line(decoder: &mut Decoder<'_>, key: &str, node: &Node) -> Option<Vec
     Some(command)
 }
 
-fn environment(decoder: &mut Decoder<'_>, path: &str, env: &Entry) -> Option<BTreeMap<String, String>> {
+pub(super) fn environment(
+    decoder: &mut Decoder<'_>,
+    path: &str,
+    env: &Entry,
+) -> Option<BTreeMap<String, String>> {
     let values = strings(decoder, &format!("{path}.env"), env)?;
     let mut whole = true;
     for (entry, value) in &values {

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde_json::Value as Json;
 
+use agents::{Agent, Rule};
+
+mod agents;
+
 /// Configuration of the Axiom gateway: `axiom.toml`, or `axiom.json` with the same keys.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "axiom")]
@@ -23,6 +27,11 @@ pub struct File {
     pub views: Option<BTreeMap<String, View>>,
     /// Where what happens is recorded. Without this section nothing is.
     pub events: Option<Events>,
+    /// Coding agents that `axiom run --agent NAME` starts, each under a name of 1 to 32 letters, digits, `_` and `-`, without `__`.
+    #[schemars(extend("propertyNames" = {"pattern": "^(?!.*__)[A-Za-z0-9_-]{1,32}$"}))]
+    pub agents: Option<BTreeMap<String, Agent>>,
+    /// What is done about tasks without a person.
+    pub rules: Option<Vec<Rule>>,
 }
 
 /// The endpoint that clients connect to.

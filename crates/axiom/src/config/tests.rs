@@ -34,6 +34,14 @@ fn schema_and_decoder_agree() {
         ("StayTable", tiers::LIMIT_KEYS),
         ("DeleteTable", tiers::DELETION_KEYS),
         ("Sample", events::SAMPLE_KEYS),
+        #[cfg(target_os = "linux")]
+        ("Agent", agents::KEYS),
+        #[cfg(target_os = "linux")]
+        ("Approve", agents::APPROVE_KEYS),
+        #[cfg(target_os = "linux")]
+        ("AgentLimits", agents::LIMIT_KEYS),
+        #[cfg(target_os = "linux")]
+        ("Rule", rules::KEYS),
     ] {
         assert_eq!(
             names_of(&schema["$defs"][definition]["properties"]),

@@ -18,6 +18,7 @@ use crate::outcome::{Exit, Failed};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 
+use super::agent;
 use super::print::Printer;
 
 /// Pieces of output on their way to the printer. It is slow only if whoever reads us is; then tasks wait as well.
@@ -27,7 +28,7 @@ const SPOOL_BYTES: u64 = 64 << 20;
 /// Input that we read at once.
 const INPUT_BYTES: usize = 16 << 10;
 /// The size of a terminal that nobody has told us.
-const SIZE: Size = Size {
+pub(super) const SIZE: Size = Size {
     columns: 80,
     rows: 24,
 };
@@ -56,6 +57,9 @@ enum Wish {
 /// # Errors
 /// When nothing could be started, or what tasks say cannot be shown.
 pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Failed> {
+    if let (Some(name), Some(prompt)) = (&run.agent, &run.prompt) {
+        return agent::run(run, name, prompt, terminal).await;
+    }
     let tasks = run.folder.path()?;
     let ids: Vec<String> = (0..run.count).map(|_| new_id()).collect();
     let mut signals = Signals::listen()?;
@@ -100,7 +104,7 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
     Ok(ExitCode::from(codes.into_iter().max().unwrap_or_default()))
 }
 
-fn failed(error: &StartError) -> Failed {
+pub(super) fn failed(error: &StartError) -> Failed {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     let message = format!("{error}{}", cause.unwrap_or_default());
     let failed = Failed::new(
@@ -116,7 +120,7 @@ fn failed(error: &StartError) -> Failed {
     }
 }
 
-fn spec(run: &Run, id: &str, number: usize) -> Result<Spec, Failed> {
+pub(super) fn spec(run: &Run, id: &str, number: usize) -> Result<Spec, Failed> {
     // A variable that is no text cannot be written down; it is left out.
     let inherited = std::env::vars_os().filter_map(|(name, value)| {
         let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
@@ -143,12 +147,12 @@ fn spec(run: &Run, id: &str, number: usize) -> Result<Spec, Failed> {
 }
 
 /// Where they really are: a sandbox follows no link on the way.
-fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failed> {
+pub(super) fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failed> {
     paths.iter().map(|path| Ok(fs_err::canonicalize(path)?)).collect()
 }
 
 /// Twelve digits, chosen by chance: the first eight tell tasks apart.
-fn new_id() -> String {
+pub(super) fn new_id() -> String {
     let chance = RandomState::new().hash_one(axiom_core::time::unix_nanos());
     format!("{:012x}", chance >> 16)
 }
@@ -305,7 +309,7 @@ impl Watcher {
 }
 
 /// What we are given to read, piece by piece. The thread that reads it may wait for ever; nobody waits for the thread.
-fn read_input() -> Receiver<Vec<u8>> {
+pub(super) fn read_input() -> Receiver<Vec<u8>> {
     use std::io::Read as _;
     let (tx, rx) = channel::bounded(1);
     let reading = spawn::thread("read input", move || {
@@ -323,7 +327,7 @@ fn read_input() -> Receiver<Vec<u8>> {
 }
 
 /// `None` when it is over. Without any, never.
-async fn next_input(input: &mut Option<Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+pub(super) async fn next_input(input: &mut Option<Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
     match input {
         Some(input) => input.recv().await,
         None => std::future::pending().await,
