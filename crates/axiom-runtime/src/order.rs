@@ -25,6 +25,11 @@ pub struct Order {
     pub class: Urgency,
     #[serde(default)]
     pub owner: OwnerNames,
+    /// Its profile, if it is a coding agent: then the prompt is delivered as that says, and it runs in a terminal if that needs one.
+    #[serde(default)]
+    pub agent: Option<String>,
+    #[serde(default)]
+    pub prompt: String,
     /// The task that wanted it. Who kills that one kills this one as well.
     #[serde(default)]
     pub parent: Option<String>,
@@ -115,6 +120,8 @@ impl Order {
             name: String::new(),
             class: Urgency::default(),
             owner: OwnerNames::default(),
+            agent: None,
+            prompt: String::new(),
             parent: None,
             restart: Restart::default(),
             start_within: None,

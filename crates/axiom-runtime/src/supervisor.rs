@@ -54,7 +54,7 @@ use crate::schedule::{BadOptions, Scheduler, Snapshot, Why};
 pub use options::{Options, Recording};
 pub use pages::{From, Page, PageError, PageLine};
 pub use steer::{Steer, SteerError};
-pub use view::{Ending, Phase, View};
+pub use view::{AgentView, Ending, Phase, View};
 
 use ledger::Ledger;
 use record::Notes;
@@ -101,6 +101,8 @@ pub enum OpenError {
 pub enum SubmitError {
     #[error(transparent)]
     Spec(#[from] BadSpec),
+    #[error("there is no agent {agent:?} in the configuration")]
+    NoAgent { agent: String },
     #[error("there is no task {parent} that could be its parent")]
     NoParent { parent: String },
     #[error("its parent {parent} is being ended")]

@@ -89,6 +89,11 @@ impl Watch {
         }
     }
 
+    /// Whether no rule is for it.
+    pub fn is_empty(&self) -> bool {
+        self.armed.is_empty()
+    }
+
     /// Somebody else types this, a person or a profile: a terminal shows it, and it is not the task's word. Short lines, as of
     /// answers, are not looked for, since a task says the same by chance; and of more than [`TYPED_LINES_MAX`] the rest is not
     /// known.

@@ -9,9 +9,10 @@ use axiom_sandbox::exit::How;
 use axiom_sandbox::handle::StartError;
 use axiom_sandbox::spec::Spec;
 
+use super::follow::{self, Since, driven};
 use super::ledger::{LedgerPage, Stored, attempt_name};
 use super::view::{Ending, Phase};
-use super::{Shared, follow, places};
+use super::{Shared, places};
 use crate::schedule::{Cancelled, Lease, Outcome};
 
 /// How an attempt ended, and what that says about whoever runs it.
@@ -23,7 +24,7 @@ pub(super) struct Over {
 
 pub(super) async fn run(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attempt: u32) {
     let over = match begin(&shared, &id, lease, attempt).await {
-        Ok(()) => match follow::run(&shared, &id, attempt).await {
+        Ok(()) => match follow::run(&shared, &id, attempt, Since::Start).await {
             Some(over) => over,
             // The supervisor is being closed. The task goes on.
             None => return,
@@ -35,7 +36,7 @@ pub(super) async fn run(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attempt
 
 /// A task that was found running or ended, and not all of it told.
 pub(super) async fn go_on(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attempt: u32) {
-    if let Some(over) = follow::run(&shared, &id, attempt).await {
+    if let Some(over) = follow::run(&shared, &id, attempt, Since::Later).await {
         shared.attempt_over(&id, lease, over);
     }
 }
@@ -51,10 +52,11 @@ async fn begin(shared: &Arc<Shared>, id: &Arc<str>, lease: Lease, attempt: u32) 
         }
         Arc::clone(&entry.order)
     };
-    let spec = Spec {
+    let mut spec = Spec {
         id: attempt_name(id, attempt),
         ..order.spec.clone()
     };
+    driven::prepare(shared, &order, &mut spec);
     let began = time::now();
     let started = shared.spawner.start(shared.ledger.tasks(), &spec).await;
     let took = began.elapsed();
@@ -126,7 +128,7 @@ impl Shared {
             let Some(entry) = table.tasks.get_mut(id) else {
                 return;
             };
-            (entry.lease, entry.steering, entry.pid) = (None, None, None);
+            (entry.lease, entry.steering, entry.pid, entry.agent) = (None, None, None, None);
             let now = time::unix_nanos();
             let restart = entry.order.restart;
             let window = i64::try_from(restart.window.0.as_nanos()).unwrap_or(i64::MAX);

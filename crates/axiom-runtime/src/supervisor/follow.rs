@@ -1,6 +1,8 @@
 //! Watches one attempt: its output goes to the multiplexer as fast as that takes it, what is said to it goes in, and when it is
 //! over and all of it is recorded, that is its end.
 
+pub(super) mod driven;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -22,6 +24,7 @@ use super::ledger::Stored;
 use super::steer::{Said, Steer};
 use crate::mux::{Stream, Writer};
 use crate::schedule::Outcome;
+use driven::Driven;
 
 /// Who waits for what becomes of something that was said to a task.
 type Answer = oneshot::Sender<Result<(), String>>;
@@ -36,7 +39,7 @@ const EXIT: &str = "exit.json";
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// Watches it to its end. `None` if the supervisor is closed before.
-pub(super) async fn run(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32) -> Option<Over> {
+pub(super) async fn run(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, since: Since) -> Option<Over> {
     let folder = shared.ledger.attempt(id, attempt);
     let attached = match Attached::open(&folder).await {
         Ok(attached) => attached,
@@ -46,12 +49,12 @@ pub(super) async fn run(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32) -> Op
     tokio::select! {
         // The supervisor was closed: what is not recorded is read again by the next. Not cancel-safe otherwise.
         _ = closing.wait_for(|is_closing| *is_closing) => None,
-        over = follow(shared, id, attempt, attached) => Some(over),
+        over = follow(shared, id, attempt, attached, since) => Some(over),
     }
 }
 
-async fn follow(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, attached: Attached) -> Over {
-    let Some(mut follower) = Follower::new(shared, id, attempt, attached) else {
+async fn follow(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, attached: Attached, since: Since) -> Over {
+    let Some(mut follower) = Follower::new(shared, id, attempt, attached, since) else {
         return lost("somebody else watches it".to_owned());
     };
     let end = match follower.watch().await {
@@ -114,6 +117,14 @@ struct Mark {
     position: u64,
 }
 
+/// Since when it is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    Start,
+    /// An earlier supervisor has begun with it.
+    Later,
+}
+
 /// Whether its end was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kill {
@@ -139,11 +150,13 @@ struct Follower {
     said: Receiver<Said>,
     /// Those who wait for an answer of the shim's, in the order of their requests.
     asked: VecDeque<Option<Answer>>,
-    input: VecDeque<(Vec<u8>, Answer)>,
+    input: VecDeque<(Vec<u8>, Option<Answer>)>,
     input_bytes: usize,
     woken: Arc<Notify>,
     kill: Kill,
     read_bytes: Arc<std::sync::atomic::AtomicU64>,
+    /// `None`: no rule is for it, and it is no agent.
+    driven: Option<Box<Driven>>,
 }
 
 /// What happens next; while there is a piece that nobody takes, only answers.
@@ -159,7 +172,13 @@ async fn hear(attached: &mut Attached, has_piece: bool) -> io::Result<Event> {
 }
 
 impl Follower {
-    fn new(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, attached: Attached) -> Option<Follower> {
+    fn new(
+        shared: &Arc<Shared>,
+        id: &Arc<str>,
+        attempt: u32,
+        attached: Attached,
+        since: Since,
+    ) -> Option<Follower> {
         let (said_tx, said) = channel::bounded(SAID_MAX);
         let mut table = shared.table();
         let entry = table.tasks.get_mut(id)?;
@@ -168,6 +187,7 @@ impl Follower {
         let writer = writer
             .inspect_err(|error| tracing::error!(task = %id, %error, "a task is not read"))
             .ok()?;
+        let driven = Driven::new(shared, entry, since);
         entry.steering = Some(said_tx);
         entry.read_bytes.store(0, Relaxed);
         Some(Follower {
@@ -187,6 +207,7 @@ impl Follower {
             woken: Arc::clone(&entry.woken),
             kill: Kill::Unwanted,
             read_bytes: Arc::clone(&entry.read_bytes),
+            driven,
         })
     }
 
@@ -194,6 +215,7 @@ impl Follower {
     async fn watch(&mut self) -> io::Result<End> {
         // It may have been wanted before anybody could be told.
         self.kill_if_wanted();
+        self.begin();
         loop {
             self.give();
             let has_piece = self.piece.is_some();
@@ -216,6 +238,8 @@ impl Follower {
                 () = self.woken.notified() => self.kill_if_wanted(),
                 // cancel-safe: a timer.
                 () = time::sleep(AGAIN), if wants_again => self.kill_if_wanted(),
+                // cancel-safe: a timer, or a look whose outcome stays.
+                woken = driven::wake(&mut self.driven) => self.driven_woken(woken),
             }
         }
     }
@@ -250,7 +274,10 @@ impl Follower {
                 self.shared.notes.damaged(&self.id, at, why);
                 tracing::error!(task = %self.id, at, why, "some of a task's output was lost on the disk");
             }
-            Event::Ended(end) => return Some(end),
+            Event::Ended(end) => {
+                self.drive(|drive, now| drive.ended(now));
+                return Some(end);
+            }
         }
         None
     }
@@ -266,6 +293,7 @@ impl Follower {
         let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(bytes.len());
         *skip -= known as u64;
         bytes.drain(..known);
+        self.drive(|drive, now| drive.output(now, source, &bytes));
         self.piece = Some(Piece {
             stream,
             time,
@@ -303,20 +331,32 @@ impl Follower {
                 return;
             }
             Steer::Input(bytes) => {
-                self.input_bytes += bytes.len();
-                self.input.push_back((bytes, answer));
-                return self.put();
+                if let Some(driven) = &mut self.driven {
+                    driven.drive.typed(&String::from_utf8_lossy(&bytes));
+                }
+                return self.put_in(bytes, Some(answer));
+            }
+            Steer::Say(_) | Steer::Redirect(_) | Steer::Answer(_) | Steer::Interrupt => {
+                return self.converse(what, answer);
             }
             Steer::EndInput => Request::EndInput,
-            Steer::Interrupt => Request::Signal(2),
             Steer::Signal(signal) => Request::Signal(signal),
             Steer::Resize(size) => Request::Resize(size),
             Steer::Freeze => Request::Freeze,
             Steer::Thaw => Request::Thaw,
         };
-        if let Err(Some(answer)) = self.ask(request, Some(answer)) {
-            let why = "it has not answered what was asked of it before".to_owned();
-            answer.send(Err(why)).ok();
+        let frozen = match request {
+            Request::Freeze => Some(true),
+            Request::Thaw => Some(false),
+            _ => None,
+        };
+        match (self.ask(request, Some(answer)), frozen) {
+            (Ok(()), Some(is_frozen)) => self.set_frozen(is_frozen),
+            (Err(Some(answer)), _) => {
+                let why = "it has not answered what was asked of it before".to_owned();
+                answer.send(Err(why)).ok();
+            }
+            _ => {}
         }
     }
 
@@ -344,6 +384,12 @@ impl Follower {
         }
     }
 
+    fn put_in(&mut self, bytes: Vec<u8>, answer: Option<Answer>) {
+        self.input_bytes += bytes.len();
+        self.input.push_back((bytes, answer));
+        self.put();
+    }
+
     /// Puts in what there is room for.
     fn put(&mut self) {
         while let Some((bytes, _)) = self.input.front() {
@@ -352,7 +398,10 @@ impl Follower {
             }
             if let Some((bytes, answer)) = self.input.pop_front() {
                 self.input_bytes -= bytes.len();
-                answer.send(Ok(())).ok();
+                if let Some(answer) = answer {
+                    // Whoever sent it may have given up.
+                    answer.send(Ok(())).ok();
+                }
             }
         }
     }

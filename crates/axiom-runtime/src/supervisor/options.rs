@@ -1,12 +1,16 @@
 //! What can be chosen about a supervisor.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_events::Log;
 use axiom_events::sample::Policy;
 use axiom_sandbox::handle::SpawnerOptions;
 
+use crate::agent::Profile;
+use crate::rules::Rules;
 use crate::{mux, schedule};
 
 /// See each of them.
@@ -22,6 +26,10 @@ pub struct Options {
     pub mux: mux::Options,
     /// `None`: nothing is recorded.
     pub recording: Option<Recording>,
+    /// What is done about tasks without a person.
+    pub rules: Rules,
+    /// Profiles of coding agents, by their names.
+    pub agents: BTreeMap<String, Arc<Profile>>,
     /// Tasks that have ended are forgotten when they ended so long ago, or when there are more of them, the oldest first.
     pub kept_for: Duration,
     pub kept_tasks: usize,
@@ -46,6 +54,8 @@ impl Options {
             task_memory_bytes: 64 << 20,
             mux: mux::Options::default(),
             recording: None,
+            rules: Rules::default(),
+            agents: BTreeMap::new(),
             kept_for: Duration::from_secs(7 * 24 * 3600),
             kept_tasks: 10_000,
         }

@@ -25,6 +25,12 @@ pub(super) fn submit(shared: &Arc<Shared>, mut order: Order) -> Result<Arc<str>,
         return Err(SubmitError::Closed);
     }
     order.check()?;
+    if let Some(agent) = &order.agent
+        && !shared.options.agents.contains_key(agent)
+    {
+        let agent = agent.clone();
+        return Err(SubmitError::NoAgent { agent });
+    }
     if let Some(id) = known(&shared.table(), &order)? {
         return Ok(id);
     }

@@ -5,6 +5,8 @@
 //! | `task.queued` | `task.ID` | name, program, executor, class, parent, who and why |
 //! | `task.started` | `task.ID` | attempt, process |
 //! | `task.steered` | `task.ID` | what was done, who, why, and what came of it |
+//! | `task.rule` | `task.ID` | a rule's name, what it does about the task, and why |
+//! | `task.agent` | `task.ID` | what an agent asked, and what the profile answered |
 //! | `task.killed` | `task.ID` | who, why, and the task at which it began |
 //! | `task.damaged` | `task.ID` | where some of its output was lost on the disk |
 //! | `task.ended` | `task.ID` | how, and whether it is started again |
@@ -29,6 +31,7 @@ use tokio::sync::Notify;
 use super::ledger::Stored;
 use super::options::Recording;
 use super::{Shared, lock};
+use crate::drive::Word;
 use crate::mux::{self, DurableReader, Stream};
 use crate::order::{Order, Who};
 
@@ -206,7 +209,7 @@ impl Recorder {
 }
 
 impl Shared {
-    fn tenant(&self, id: &str) -> String {
+    pub(super) fn tenant(&self, id: &str) -> String {
         let table = self.table();
         table
             .tasks
@@ -276,6 +279,24 @@ impl Notes {
         ];
         add(&mut body, words);
         self.put(id, tenant, "task.steered", Level::Info, time::unix_nanos(), &body);
+    }
+
+    pub(super) fn word(&self, id: &str, tenant: &str, word: &Word) {
+        let (kind, level, body) = match word {
+            Word::Rule { rule, does, why } => (
+                "task.rule",
+                Level::Warn,
+                json!({"rule": rule, "does": does, "why": why}),
+            ),
+            Word::Answered { question, answer } => (
+                "task.agent",
+                Level::Info,
+                json!({"question": question, "answer": answer}),
+            ),
+            Word::Asked { question } => ("task.agent", Level::Warn, json!({"asks": question})),
+            Word::Withdrawn { why } => ("task.agent", Level::Info, json!({"withdrawn": why})),
+        };
+        self.put(id, tenant, kind, level, time::unix_nanos(), &body);
     }
 
     pub(super) fn killed(&self, id: &str, tenant: &str, root: &str, by: &Who) {

@@ -25,9 +25,15 @@ const SHOWN_BYTES: usize = 200;
 pub enum Steer {
     /// Something for it to read.
     Input(Vec<u8>),
+    /// A text and the end of a line. An agent gets it typed, as its profile says.
+    Say(String),
+    /// It is stopped in what it does, and given this to do.
+    Redirect(String),
+    /// What an agent asks a person: yes or no.
+    Answer(bool),
     /// There is nothing more to read.
     EndInput,
-    /// As ctrl-C does.
+    /// As ctrl-C does; an agent is stopped as its profile says.
     Interrupt,
     Signal(i32),
     Resize(Size),
@@ -65,6 +71,11 @@ impl Steer {
                 let shown = bytes.get(..SHOWN_BYTES).unwrap_or(bytes);
                 json!({"input": String::from_utf8_lossy(shown), "bytes": bytes.len()})
             }
+            Steer::Say(text) => json!({"said": text.chars().take(SHOWN_BYTES).collect::<String>()}),
+            Steer::Redirect(prompt) => {
+                json!({"redirect": prompt.chars().take(SHOWN_BYTES).collect::<String>()})
+            }
+            Steer::Answer(is_yes) => json!({"answer": is_yes}),
             Steer::EndInput => json!("end of input"),
             Steer::Interrupt => json!("interrupt"),
             Steer::Signal(signal) => json!({"signal": signal}),
@@ -89,11 +100,6 @@ pub(super) async fn steer(shared: &Shared, id: &str, what: Steer, by: &Who) -> R
     };
     let (answer, answered) = oneshot::channel();
     let record = what.record();
-    let frozen = match what {
-        Steer::Freeze => Some(true),
-        Steer::Thaw => Some(false),
-        _ => None,
-    };
     let refused = |why: &str| SteerError::Refused {
         id: Arc::clone(&id),
         why: why.to_owned(),
@@ -112,11 +118,6 @@ pub(super) async fn steer(shared: &Shared, id: &str, what: Steer, by: &Who) -> R
     shared
         .notes
         .steered(&id, &tenant, &record, by, why.as_deref().map_or(Ok(()), Err));
-    if let (Ok(()), Some(is_frozen)) = (&outcome, frozen)
-        && let Some(entry) = shared.table().tasks.get_mut(&id)
-    {
-        entry.is_frozen = is_frozen;
-    }
     outcome
 }
 

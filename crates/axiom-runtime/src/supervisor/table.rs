@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::Unknown;
 use super::ledger::Stored;
 use super::steer::Said;
-use super::view::{Ending, Phase};
+use super::view::{AgentView, Ending, Phase};
 use crate::order::{Order, OwnerNames};
 use crate::schedule::{Lease, Scheduler, Ticket};
 
@@ -44,6 +44,7 @@ pub(super) struct Entry {
     /// Of its present or last attempt.
     pub(super) read_bytes: Arc<AtomicU64>,
     pub(super) is_frozen: bool,
+    pub(super) agent: Option<AgentView>,
     /// To whoever watches it, while it runs.
     pub(super) steering: Option<Sender<Said>>,
     /// Somebody wants its end: who and why.
@@ -104,6 +105,7 @@ impl Table {
             pid: None,
             read_bytes: Arc::default(),
             is_frozen: false,
+            agent: None,
             steering: None,
             killed: None,
             woken: Arc::new(Notify::new()),

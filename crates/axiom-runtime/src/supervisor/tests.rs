@@ -1,6 +1,7 @@
 //! A real supervisor with real processes. What starts them is an example of this crate, since tests have too many threads.
 
 mod crowd;
+mod driven;
 mod life;
 mod restarts;
 mod steering;

@@ -8,6 +8,7 @@ use axiom_sandbox::exit::How;
 use serde::{Deserialize, Serialize};
 
 use super::table::{Entry, Table};
+use crate::agent::State;
 use crate::order::Order;
 
 /// A task at one moment. Times are nanoseconds since 1970.
@@ -27,8 +28,17 @@ pub struct View {
     /// Bytes of output of the present or last attempt that were read.
     pub output_bytes: u64,
     pub is_frozen: bool,
+    /// Of a coding agent that runs.
+    pub agent: Option<AgentView>,
     pub children: Vec<Arc<str>>,
     pub ending: Option<Ending>,
+}
+
+/// What a coding agent is doing, and what it asks a person, if it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentView {
+    pub state: State,
+    pub question: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +104,7 @@ impl View {
             lines: entry.stored.borrow().lines,
             output_bytes: entry.read_bytes.load(Relaxed),
             is_frozen: entry.is_frozen,
+            agent: entry.agent.clone(),
             children: table.children(&entry.id),
             ending: entry.ended.borrow().clone(),
         }

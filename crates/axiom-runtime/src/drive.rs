@@ -1,0 +1,369 @@
+//! What is done about one task while it runs, without a person or with one: its rules, and for a coding agent the conversation with
+//! it. Pure but for [`files`]: what the task writes goes in with the time, and what is to be done comes out.
+//!
+//! Times are since a start that the caller chose.
+
+pub mod files;
+mod lines;
+
+use std::time::Duration;
+
+use axiom_sandbox::output::Source;
+
+use crate::agent::{Conversation, SETTLE, State, Step};
+use crate::mux::Stream;
+use crate::rules::{Act, Watch, What};
+use lines::Lines;
+
+/// Drives one task.
+#[derive(Debug)]
+pub struct Drive {
+    watch: Watch,
+    conversation: Option<Conversation>,
+    lines: Lines,
+    question: Option<Question>,
+    is_frozen: bool,
+    /// When it last said something; what it has not finished is looked at when this is a while ago.
+    heard: Duration,
+    /// That was done.
+    has_looked: bool,
+}
+
+/// What the agent asks a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Question {
+    id: u64,
+    text: String,
+}
+
+/// Something to do with the task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Do {
+    /// Put this in.
+    Type(Vec<u8>),
+    Signal(i32),
+    Freeze,
+    Kill {
+        why: String,
+    },
+    /// Find out when a file below its folder was last changed ([`files::look`]), and say so with [`Drive::files`].
+    Look,
+    /// Nothing but a word, for the record and for whoever looks on.
+    Tell(Word),
+}
+
+/// Why something is done, or what there is to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// A rule acts: its name, what it does, and what the task did.
+    Rule { rule: String, does: String, why: String },
+    /// The profile has answered the agent.
+    Answered { question: String, answer: String },
+    /// A person is to answer: see [`Drive::answer`].
+    Asked { question: String },
+    /// No answer is needed any more.
+    Withdrawn { why: String },
+}
+
+impl Drive {
+    /// For a task that is started now; without a conversation it is any command, with one it is an agent.
+    pub fn new(watch: Watch, conversation: Option<Conversation>) -> Drive {
+        Drive {
+            watch,
+            conversation,
+            lines: Lines::default(),
+            question: None,
+            is_frozen: false,
+            heard: Duration::ZERO,
+            has_looked: true,
+        }
+    }
+
+    /// What the agent is doing; `None` for a task that is no agent.
+    pub fn state(&self) -> Option<State> {
+        self.conversation.as_ref().map(Conversation::state)
+    }
+
+    /// What it asks a person.
+    pub fn question(&self) -> Option<&str> {
+        self.question.as_ref().map(|question| question.text.as_str())
+    }
+
+    /// It has written this.
+    pub fn output(&mut self, now: Duration, source: Source, bytes: &[u8]) -> Vec<Do> {
+        (self.heard, self.has_looked) = (now, false);
+        let stream = match source {
+            Source::Stderr => Stream::Stderr,
+            Source::Stdout | Source::Terminal => Stream::Stdout,
+        };
+        let mut acts = Vec::new();
+        let watch = &mut self.watch;
+        self.lines
+            .split(source, bytes, |line| acts.extend(watch.line(now, stream, line)));
+        let mut todo = Vec::new();
+        if let Some(conversation) = &mut self.conversation {
+            let steps = conversation.output(now, bytes);
+            self.follow(steps, &mut todo);
+        }
+        self.act(now, acts, &mut todo);
+        todo
+    }
+
+    /// It is time. See [`Drive::wake_at`].
+    pub fn tick(&mut self, now: Duration) -> Vec<Do> {
+        let mut todo = Vec::new();
+        if self.is_frozen {
+            return todo;
+        }
+        if let Some(conversation) = &mut self.conversation {
+            let steps = conversation.tick(now);
+            self.follow(steps, &mut todo);
+        }
+        let mut acts = self.watch.tick(now);
+        if !self.has_looked && now >= self.heard + SETTLE {
+            self.has_looked = true;
+            if let Some(conversation) = &self.conversation
+                && self.lines.is_open(Source::Terminal)
+            {
+                let line = conversation.screen().cursor_text();
+                acts.extend(self.watch.unfinished(now, Stream::Stdout, &line));
+            }
+        }
+        self.act(now, acts, &mut todo);
+        todo
+    }
+
+    /// When there may be something to do although it writes nothing.
+    pub fn wake_at(&self) -> Option<Duration> {
+        if self.is_frozen {
+            return None;
+        }
+        let unfinished = (!self.has_looked).then_some(self.heard + SETTLE);
+        let talk = self.conversation.as_ref().and_then(Conversation::wake_at);
+        [self.watch.wake_at(), unfinished, talk]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A file below its folder was last changed so long ago; `None` if nobody knows, which counts as just now.
+    pub fn files(&mut self, now: Duration, age: Option<Duration>) -> Vec<Do> {
+        let acts = self.watch.files(now, now.saturating_sub(age.unwrap_or_default()));
+        let mut todo = Vec::new();
+        self.act(now, acts, &mut todo);
+        todo
+    }
+
+    /// Somebody else puts this in: a terminal shows it, and it is not the task's word.
+    pub fn typed(&mut self, text: &str) {
+        self.watch.typed(text);
+    }
+
+    /// Stops it in what it does.
+    pub fn interrupt(&mut self, now: Duration) -> Vec<Do> {
+        self.done(|drive, todo| drive.stop(now, todo))
+    }
+
+    /// Stops it and gives it something else to do.
+    pub fn redirect(&mut self, now: Duration, prompt: &str) -> Vec<Do> {
+        self.done(|drive, todo| drive.turn(now, prompt, todo))
+    }
+
+    /// A text for it, and Enter behind it.
+    pub fn say(&mut self, now: Duration, text: &str) -> Vec<Do> {
+        self.done(|drive, todo| drive.put(now, text, true, todo))
+    }
+
+    /// The answer to what it asks; `None` if it asks nothing.
+    pub fn answer(&mut self, now: Duration, is_yes: bool) -> Option<Vec<Do>> {
+        let question = self.question.take()?;
+        let steps = self.conversation.as_mut()?.answer(now, question.id, is_yes);
+        Some(self.done(|drive, todo| drive.follow(steps, todo)))
+    }
+
+    /// It stands still, or goes on.
+    pub fn set_frozen(&mut self, is_frozen: bool) {
+        self.is_frozen = is_frozen;
+    }
+
+    /// It has ended.
+    pub fn ended(&mut self, now: Duration) -> Vec<Do> {
+        let steps = self
+            .conversation
+            .as_mut()
+            .map(|conversation| conversation.ended(now));
+        self.done(|drive, todo| drive.follow(steps.unwrap_or_default(), todo))
+    }
+
+    fn done(&mut self, act: impl FnOnce(&mut Drive, &mut Vec<Do>)) -> Vec<Do> {
+        let mut todo = Vec::new();
+        act(self, &mut todo);
+        todo
+    }
+
+    fn stop(&mut self, now: Duration, todo: &mut Vec<Do>) {
+        match &mut self.conversation {
+            Some(conversation) => {
+                let steps = conversation.interrupt(now);
+                self.follow(steps, todo);
+            }
+            None => todo.push(Do::Signal(2)),
+        }
+    }
+
+    fn turn(&mut self, now: Duration, prompt: &str, todo: &mut Vec<Do>) {
+        match &mut self.conversation {
+            Some(conversation) => {
+                let steps = conversation.redirect(now, prompt);
+                self.follow(steps, todo);
+            }
+            None => {
+                todo.push(Do::Signal(2));
+                self.put(now, prompt, true, todo);
+            }
+        }
+    }
+
+    fn put(&mut self, now: Duration, text: &str, enter: bool, todo: &mut Vec<Do>) {
+        match &mut self.conversation {
+            Some(conversation) => {
+                let steps = conversation.put(now, text, enter);
+                self.follow(steps, todo);
+            }
+            None => {
+                let end = if enter { "\n" } else { "" };
+                todo.push(Do::Type(format!("{text}{end}").into_bytes()));
+            }
+        }
+    }
+
+    /// What the conversation asks for.
+    fn follow(&mut self, steps: Vec<Step>, todo: &mut Vec<Do>) {
+        for step in steps {
+            todo.push(match step {
+                Step::Type(text) => {
+                    self.watch.typed(&text);
+                    Do::Type(text.into_bytes())
+                }
+                Step::Signal(signal) => Do::Signal(signal),
+                Step::Answered { question, answer } => Do::Tell(Word::Answered { question, answer }),
+                Step::Ask { id, question } => {
+                    self.question = Some(Question {
+                        id,
+                        text: question.clone(),
+                    });
+                    Do::Tell(Word::Asked { question })
+                }
+                Step::Withdraw { id, why } => {
+                    if self.question.take_if(|asked| asked.id == id).is_none() {
+                        continue;
+                    }
+                    Do::Tell(Word::Withdrawn { why: why.to_string() })
+                }
+                // It is asked for: see `state`.
+                Step::Told(_) => continue,
+                Step::GiveUp { why } => Do::Kill { why },
+            });
+        }
+    }
+
+    /// What the rules ask for.
+    fn act(&mut self, now: Duration, acts: Vec<Act>, todo: &mut Vec<Do>) {
+        for Act { rule, why, what } in acts {
+            let does = match &what {
+                What::Look => {
+                    todo.push(Do::Look);
+                    continue;
+                }
+                What::Type { text, .. } => format!("types {text:?}"),
+                What::Interrupt => "interrupts it".to_owned(),
+                What::Redirect { prompt } => format!("gives it another prompt: {prompt:?}"),
+                What::Notify { message } => message.clone(),
+                What::Freeze { note } => format!("froze it: {note}"),
+                What::Kill { .. } => "kills it".to_owned(),
+                What::UsedUp(used_up) => format!("does nothing more for now: {used_up}"),
+            };
+            todo.push(Do::Tell(Word::Rule { rule, does, why }));
+            match what {
+                What::Type { text, enter } => self.put(now, &text, enter, todo),
+                What::Interrupt => self.stop(now, todo),
+                What::Redirect { prompt } => self.turn(now, &prompt, todo),
+                What::Freeze { .. } => {
+                    self.is_frozen = true;
+                    todo.push(Do::Freeze);
+                }
+                What::Kill { why } => todo.push(Do::Kill { why }),
+                What::Notify { .. } | What::Look | What::UsedUp(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pattern::Pattern;
+    use crate::rules::{Action, Budget, Rule, Rules, Scope, Streams, Trigger, Whom};
+
+    fn drive(trigger: Trigger, action: Action) -> Drive {
+        let rule = Rule {
+            name: "r".to_owned(),
+            scope: Scope::default(),
+            trigger,
+            action,
+            budget: Budget::default(),
+        };
+        let rules = Rules::new(vec![rule]).unwrap();
+        let whom = Whom {
+            agent: None,
+            task: "a",
+        };
+        Drive::new(rules.watch(Duration::ZERO, whom), None)
+    }
+
+    #[test]
+    fn a_rule_steers_a_task_that_is_no_agent() {
+        let pattern = Trigger::Pattern {
+            pattern: Pattern::new("stuck").unwrap(),
+            streams: Streams::Both,
+        };
+        let prompt = "start anew".to_owned();
+        let mut drive = drive(pattern, Action::Redirect { prompt });
+        let now = Duration::from_secs(1);
+        assert!(drive.output(now, Source::Stdout, b"well\nstu").is_empty());
+        let todo = drive.output(now, Source::Stdout, b"ck here\n");
+        assert!(
+            matches!(&todo[0], Do::Tell(Word::Rule { rule, .. }) if rule == "r"),
+            "{todo:?}"
+        );
+        assert_eq!(todo[1..], [Do::Signal(2), Do::Type(b"start anew\n".to_vec())]);
+        assert_eq!(drive.answer(now, true), None);
+        assert_eq!((drive.state(), drive.question()), (None, None));
+    }
+
+    #[test]
+    fn silence_ends_it_when_nothing_comes() {
+        let silence = Trigger::Silence {
+            time: Duration::from_secs(5),
+        };
+        let mut drive = drive(silence, Action::Kill);
+        drive.output(Duration::from_secs(1), Source::Stdout, b"a\n");
+        let mut now = Duration::from_secs(1);
+        let mut todo = Vec::new();
+        while todo.is_empty() {
+            now = drive.wake_at().expect("silence comes at some time");
+            todo = drive.tick(now);
+        }
+        assert!(
+            now >= Duration::from_secs(6) && now < Duration::from_secs(8),
+            "{now:?}"
+        );
+        assert!(
+            matches!(todo.last(), Some(Do::Kill { why }) if why.contains('r')),
+            "{todo:?}"
+        );
+        // While it stands still, its silence is ours.
+        drive.set_frozen(true);
+        assert_eq!(drive.wake_at(), None);
+    }
+}

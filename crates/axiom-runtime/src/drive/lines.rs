@@ -1,0 +1,88 @@
+//! A task's output as lines for rules.
+
+use crate::mux::clean::{Cleaner, Colours};
+use crate::mux::lines::{End, Splitter};
+use axiom_sandbox::output::Source;
+
+/// Rules look at less of it.
+const LINE_BYTES_MAX: usize = 8 << 10;
+
+#[derive(Debug)]
+pub(super) struct Lines {
+    streams: [Stream; 3],
+}
+
+#[derive(Debug)]
+struct Stream {
+    splitter: Splitter,
+    cleaner: Cleaner,
+    /// Of the state of a line that is drawn again and again, what is no decoration.
+    drawn: String,
+}
+
+impl Default for Lines {
+    fn default() -> Lines {
+        Lines {
+            streams: std::array::from_fn(|_| Stream {
+                splitter: Splitter::new(LINE_BYTES_MAX),
+                cleaner: Cleaner::new(Colours::Strip),
+                drawn: String::new(),
+            }),
+        }
+    }
+}
+
+impl Lines {
+    /// Gives out the lines that these bytes end, cleaned. A line that is drawn again, with nothing else in it than before but
+    /// a mark that turns, is no new line: an agent that only turns its mark is silent.
+    pub(super) fn split(&mut self, source: Source, bytes: &[u8], mut out: impl FnMut(&str)) {
+        let Stream {
+            splitter,
+            cleaner,
+            drawn,
+        } = self.stream(source);
+        splitter.feed(bytes, |line| {
+            let text = cleaner.clean(line);
+            let words: String = text.chars().filter(|c| c.is_alphabetic()).collect();
+            let is_drawn_again = line.end == End::Cr && (words.is_empty() || words == *drawn);
+            if line.end == End::Cr {
+                *drawn = words;
+            }
+            if !is_drawn_again {
+                out(&text);
+            }
+        });
+    }
+
+    /// Whether a line was begun and not ended.
+    pub(super) fn is_open(&mut self, source: Source) -> bool {
+        self.stream(source).splitter.is_open()
+    }
+
+    fn stream(&mut self, source: Source) -> &mut Stream {
+        let [stdout, stderr, terminal] = &mut self.streams;
+        match source {
+            Source::Stdout => stdout,
+            Source::Stderr => stderr,
+            Source::Terminal => terminal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_that_turns_says_nothing() {
+        let mut lines = Lines::default();
+        let mut said = Vec::new();
+        let written = "a\r\n| work\r/ work\r- work\r\x1b[K- done\rb\r\n| work\r";
+        lines.split(Source::Terminal, written.as_bytes(), |line| {
+            said.push(line.to_owned())
+        });
+        lines.split(Source::Terminal, b"x", |line| said.push(line.to_owned()));
+        assert_eq!(said, ["a", "| work", "- done", "b", "| work"]);
+        assert!(lines.is_open(Source::Terminal) && !lines.is_open(Source::Stderr));
+    }
+}
