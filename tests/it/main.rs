@@ -44,6 +44,7 @@ mod stalled;
 mod stats;
 mod tiers;
 
+mod agents;
 mod running;
 
 mod conformance;
