@@ -45,6 +45,7 @@ mod stats;
 mod tiers;
 
 mod abuse;
+mod agents;
 mod running;
 
 mod conformance;

@@ -67,6 +67,8 @@ enum Key {
 
 struct Screen {
     keys: VecDeque<u8>,
+    /// What was typed while it worked, for the next prompt.
+    ahead: VecDeque<Key>,
     is_interactive: bool,
     before: Option<Termios>,
 }
@@ -85,6 +87,7 @@ impl FakeAgent {
             io::stdin().read_to_string(&mut prompt)?;
             let mut screen = Screen {
                 keys: VecDeque::new(),
+                ahead: VecDeque::new(),
                 is_interactive: false,
                 before: None,
             };
@@ -130,6 +133,7 @@ impl Screen {
         tcsetattr(&stdin, OptionalActions::Now, &raw)?;
         Ok(Screen {
             keys: VecDeque::new(),
+            ahead: VecDeque::new(),
             is_interactive: true,
             before: Some(before),
         })
@@ -146,7 +150,11 @@ impl Screen {
         let mut line = Vec::new();
         self.show("\x1b[1m>\x1b[0m ")?;
         loop {
-            match self.key(None)? {
+            let key = match self.ahead.pop_front() {
+                Some(key) => Some(key),
+                None => self.key(None)?,
+            };
+            match key {
                 Some(Key::Enter) => {
                     self.show("\r\n")?;
                     let line = String::from_utf8_lossy(&line).into_owned();
@@ -211,8 +219,9 @@ impl Screen {
                 let frame = frames.next().unwrap_or(&"");
                 self.show(&format!("\r\x1b[2K\x1b[36m{frame}\x1b[0m working"))?;
             }
-            if is_stop(self.key(Some(left.min(FRAME)))?) {
-                return Ok(Went::Interrupted);
+            match self.key(Some(left.min(FRAME)))? {
+                key if is_stop(key.clone()) => return Ok(Went::Interrupted),
+                key => self.ahead.extend(key),
             }
         }
     }

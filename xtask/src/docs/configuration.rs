@@ -16,6 +16,9 @@ pub(crate) fn page(schema: &Value) -> String {
     page
 }
 
+/// Behind a path there may be many tables of.
+const LIST: &str = "[]";
+
 /// The whole schema, in which `$ref` is looked up.
 #[derive(Clone, Copy)]
 struct Schema<'a> {
@@ -30,7 +33,11 @@ impl<'a> Schema<'a> {
             return;
         };
         if !path.is_empty() {
-            page.push_str(&format!("\n## `[{path}]`\n"));
+            let heading = match path.strip_suffix(LIST) {
+                Some(path) => format!("[[{path}]]"),
+                None => format!("[{path}]"),
+            };
+            page.push_str(&format!("\n## `{heading}`\n"));
         }
         if let Some(description) = schema.get("description").and_then(Value::as_str) {
             page.push_str(&format!("\n{description}\n"));
@@ -86,8 +93,11 @@ impl<'a> Schema<'a> {
         if schema.get("properties").is_some() {
             return Some(("", schema));
         }
-        let values = self.resolved(schema.get("additionalProperties")?);
-        values.get("properties").map(|_| (".<name>", values))
+        let below = [("additionalProperties", ".<name>"), ("items", LIST)];
+        below.into_iter().find_map(|(key, suffix)| {
+            let values = self.resolved(schema.get(key)?);
+            values.get("properties").map(|_| (suffix, values))
+        })
     }
 
     fn kind(self, property: &'a Value) -> String {
@@ -211,6 +221,7 @@ mod tests {
             "properties": {
                 "gateway": { "$ref": "#/$defs/Gateway" },
                 "servers": { "additionalProperties": { "$ref": "#/$defs/Server" }, "type": "object" },
+                "rules": { "items": { "$ref": "#/$defs/Rule" }, "type": "array" },
             },
             "$defs": {
                 "Gateway": { "properties": {
@@ -219,6 +230,7 @@ mod tests {
                 } },
                 "Prefix": { "oneOf": [
                     { "const": "always", "description": "Always." }, { "const": "never", "description": "Never." } ] },
+                "Rule": { "properties": { "name": { "type": "string", "description": "Its own." } } },
                 "Server": { "required": ["url"], "properties": {
                     "url": { "type": "string" },
                     "command": { "type": ["array", "null"], "items": { "type": "string" } },
@@ -232,6 +244,8 @@ mod tests {
             "## `[gateway]`\n",
             "| `listen` | string | `\"127.0.0.1:3000\"` | Where. Port 0 picks. |\n",
             "| `prefix` | `\"always\"` or `\"never\"` | `\"always\"` | `\"always\"`: Always. `\"never\"`: Never. |\n",
+            "## `[[rules]]`\n",
+            "| `name` | string |  | Its own. |\n",
             "## `[servers.<name>]`\n",
             "| `url` | string | required |  |\n",
             "| `command` | list of string |  |  |\n",

@@ -94,6 +94,7 @@ pub(super) async fn run(
         is_interrupted: false,
         heard: Duration::ZERO,
         folder: spec.folder.clone(),
+        tasks: fs_err::canonicalize(&tasks)?,
         id,
     };
     session.begin(agent, prompt);
@@ -138,6 +139,8 @@ struct Session {
     id: String,
     /// Where it works.
     folder: PathBuf,
+    /// Where tasks are, in which there is what it says.
+    tasks: PathBuf,
     attached: Attached,
     conversation: Conversation,
     watch: Watch,
@@ -381,14 +384,14 @@ impl Session {
             let now = self.now();
             let told = match &what {
                 What::Look => {
-                    self.look = Some(files::look(self.folder.clone()));
+                    self.look = Some(files::look(self.folder.clone(), self.tasks.clone()));
                     continue;
                 }
                 What::Type { text, .. } => format!("types {text:?}"),
                 What::Interrupt => "interrupts it".to_owned(),
                 What::Redirect { prompt } => format!("gives it another prompt: {prompt:?}"),
                 What::Notify { message } => message.clone(),
-                What::Freeze { note } => format!("froze it: {note}"),
+                What::Freeze { note } => format!("freezes it: {note}"),
                 What::Kill { .. } => "kills it".to_owned(),
                 What::UsedUp(used_up) => format!("does nothing more for now: {used_up}"),
             };
