@@ -96,5 +96,6 @@ fn told(end: &End) -> String {
         How::Limit { limit, value } => format!("killed: beyond its limit {limit} of {value}"),
         How::Killed { why } => format!("killed: {why}"),
         How::NotStarted { why } => format!("not started: {why}"),
+        How::Broken { why } => format!("broken: {why}"),
     }
 }

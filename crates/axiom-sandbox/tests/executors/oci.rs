@@ -1,0 +1,3 @@
+//! Containers.
+use crate::cases::Case;
+pub(crate) const CASES: &[(&str, Case)] = &[];
