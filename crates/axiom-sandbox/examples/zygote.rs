@@ -50,11 +50,10 @@ fn main() -> Result<()> {
 async fn measure(python: &str, rounds: u32) -> Result<()> {
     let tasks = tempfile::tempdir()?;
     let tree = Tree::find(&Options {
-        name: "measure".to_owned(),
+        name: format!("measure-{}", std::process::id()),
         parent: None,
     })?;
     let (mut cold, mut forked) = (Side::new(&tree, "cold")?, Side::new(&tree, "forked")?);
-    let own = group(&tree, "own")?;
     let zygotes = Zygotes::new(tasks.path(), ZygoteOptions::new(python, environment()));
     let this = rustix::process::getpid();
     // A group has whatever is started in it, so this program is in it for as long as it starts something.
@@ -63,7 +62,9 @@ async fn measure(python: &str, rounds: u32) -> Result<()> {
     forked.group.add(this)?;
     let executor = zygotes.place(&forked.spawner).await?;
     forked.run(tasks.path(), python, executor).await?;
-    own.add(this)?;
+    // In none of them it has an own one, which ends with it.
+    let own = Side::new(&tree, "own")?;
+    own.group.add(this)?;
     let before = (cold.cpu()?, forked.cpu()?);
     cold.times.clear();
     forked.times.clear();
@@ -154,8 +155,7 @@ impl Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        // What is left is only what was measured.
-        self.group.kill_all().ok();
+        // We may be in it ourselves, and then it stays until we have ended.
         self.group.remove().ok();
     }
 }

@@ -8,10 +8,12 @@
 //! ```
 //!
 //! Whatever the container leaves behind becomes ours, as we are its sub-reaper, so a kill finds it as in any process; then the runtime
-//! is told to delete what it has made, with a deadline. The command is the container's first process, which does not end
+//! is told to delete what it has made, with a deadline. A container would outlive us if we were killed, so a shell waits for that and has
+//! it deleted. The command is the container's first process, which does not end
 //! by signals that it has no handler for, except when it is killed.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -51,7 +53,14 @@ struct Written<'a> {
 struct Container {
     child: Child,
     runtime: Runtime,
+    _guard: Guard,
     is_paused: bool,
+}
+
+/// A shell that waits until we are gone.
+#[derive(Debug)]
+struct Guard {
+    shell: std::process::Child,
 }
 
 /// The command line of a runtime for one container.
@@ -87,15 +96,21 @@ impl Executor for Oci<'_> {
 impl Slot for Written<'_> {
     fn start(self: Box<Self>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Held>, NotStarted> {
         let Written { spec, runtime } = *self;
+        let guard = runtime.guard().map_err(|error| {
+            let why = format!("nothing ends its container if its shim is killed: /bin/sh: {error}");
+            NotStarted::new(why).hint("the executor `sandbox` needs no shell")
+        })?;
         let mut command = runtime.command();
         command.args(["run", "--bundle"]).arg(&runtime.bundle).arg(&runtime.id);
         match Child::start(command, spec.terminal.is_some(), stdio) {
             Ok(child) => Ok(Box::new(Container {
                 child,
                 runtime,
+                _guard: guard,
                 is_paused: false,
             })),
             Err(error) => {
+                drop(guard);
                 runtime.forget();
                 Err(NotStarted {
                     hint: Some(
@@ -119,6 +134,22 @@ impl Runtime {
             .arg(self.bundle.join("log"))
             .args(["--log-format", "json"]);
         command
+    }
+
+    /// It reads from us until nobody can write any more.
+    fn guard(&self) -> std::io::Result<Guard> {
+        let command = self.command();
+        let shell = Command::new("/bin/sh")
+            .args(["-c", r#"read -r _ || exec "$0" "$@""#])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .args(["delete", "--force", &self.id])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        Ok(Guard { shell })
     }
 
     /// Tells it something about its container, and waits for it; not for ever.
@@ -181,6 +212,14 @@ impl Runtime {
             return;
         }
         fs_err::remove_dir_all(&self.bundle).ok();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // It may have gone already, with all else that was below us.
+        self.shell.kill().ok();
+        self.shell.wait().ok();
     }
 }
 

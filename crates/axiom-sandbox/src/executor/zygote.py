@@ -2,185 +2,209 @@
 
     zygote.py SOCKET IDLE_SECONDS JOBS_MAX [MODULE]...
 
-For each connection to SOCKET (a socket of packets) two processes are forked. The first, the job's keeper, takes the job: a packet
-with four descriptors, its stdin, stdout and stderr, and JSON with `argv`, `env` and `folder`. The second becomes the job. Everything
-that a job leaves behind becomes the keeper's child, so whoever wants to end the job finds all of it below its keeper.
+Whoever connects to SOCKET (a socket of packets) sends one job: a packet with four descriptors, its stdin, stdout and stderr, and a
+file with texts, each with a NUL behind it: its folder, the number of its arguments, these, and `NAME=VALUE` of its environment. What is said in return, a packet each: the zygote `forked`, with a pidfd of the job, and the job
+`started`, in any order, or either `failed WHY`; then the zygote `code N` or `signal N`, when nothing is left of the job. Who has said it is known from the packet's credentials. When the other side
+closes the connection, the job is killed.
 
-What is said over the connection, one JSON object a packet: the keeper {"kept": true}, with a pidfd of the job, and the job
-{"started": true}, in any order, or either {"failed": WHY}; the keeper {"ended": {"code": N}} or {"ended": {"signal": N}}, with {"left": true} if the job has left processes behind.
-Who has said it is known from the packet's credentials. When the other side closes the connection, the keeper ends all that is left
-of the job, and itself.
+Jobs are the zygote's children, and each is the reaper of what it starts: what a job leaves behind stays below it as long as it runs,
+and comes to the zygote when it ends. So whatever is below the zygote and is no running job has been left by one that has ended,
+and is killed.
 
-Zygotes take JOBS_MAX jobs, or none for IDLE_SECONDS, and end when the last has ended.
+A zygote takes JOBS_MAX jobs, or none for IDLE_SECONDS, and ends when the last has ended.
 """
 
+# Only what is needed: each module is memory that each fork has to set up.
 import atexit
 import builtins
 import ctypes
-import fcntl
 import gc
-import importlib
-import io
-import json
 import os
-import runpy
 import select
 import signal
 import socket
 import sys
-import termios
-import threading
-import types
 
 SET_PARENT_DEATH_SIGNAL = 1
 SET_CHILD_SUBREAPER = 36
-# How long whoever has connected may take to say what the job is.
-JOB_SECONDS = 10
+# How soon those that were killed are looked at again, milliseconds. They are gone at once, unless the kernel is busy with them.
+SWEEP_MS = 1
+# What is longer is no job.
+PACKET_BYTES = 16
+JOB_FDS = 4
 
 prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
-def main(path, idle_seconds, jobs_max, modules):
-    """Returns in each job as well, with what it is to run; `None` in the zygote, when it is over."""
-    for module in modules:
-        importlib.import_module(module)
-    if len(os.listdir("/proc/self/task")) != 1:
-        sys.exit(f"a module among {', '.join(modules)} has started threads, which a fork does not have")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(path + ".new")
-    listener.listen(128)
-    # Whoever finds it may connect.
-    os.rename(path + ".new", path)
-    # Keepers leave nothing behind that somebody would have to wait for.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    # What is here now is never looked at again, so it stays in memory that all share.
-    gc.collect()
-    gc.disable()
-    gc.freeze()
-    print("ready", flush=True)
-    poller = select.poll()
-    poller.register(listener, select.POLLIN)
-    jobs = 0
-    while jobs < jobs_max:
-        if not poller.poll(idle_seconds * 1000):
-            if has_no_children():
-                break
-            continue
-        link, _ = listener.accept()
-        try:
-            is_keeper = os.fork() == 0
-        except OSError as error:
-            link.send(say(failed=f"the system starts no more processes: {error}"))
-            continue
-        if is_keeper:
-            listener.close()
-            return keep(link)
-        link.close()
-        jobs += 1
-    os.unlink(path)
-    listener.close()
+def tell(link, words):
     try:
-        # Since nobody waits for keepers, this waits for all of them.
-        os.waitpid(-1, 0)
-    except ChildProcessError:
-        pass
-    return None
-
-
-def has_no_children():
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return True
-    return False
-
-
-def say(**what):
-    return json.dumps(what).encode()
-
-
-def keep(link):
-    """The life of a keeper. Returns in the job."""
-    prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    prctl(SET_CHILD_SUBREAPER, 1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    link.settimeout(JOB_SECONDS)
-    try:
-        _, fds, _, _ = socket.recv_fds(link, 16, 4)
-        if len(fds) != 4:
-            os._exit(1)
-        job = os.fork()
-    except OSError as error:
-        tell_last(link, f"it cannot be forked: {error}")
-        os._exit(1)
-    if job == 0:
-        return link, fds
-    for fd in fds:
-        os.close(fd)
-    watch(link, job)
-    os._exit(0)
-
-
-def tell_last(link, why):
-    try:
-        link.send(say(failed=why))
+        link.send(words.encode(errors="replace"))
     except OSError:
+        # Whoever is gone is missed where it is read from.
         pass
 
 
-def watch(link, job):
-    """Until nobody is interested in the job any more."""
-    poller = select.poll()
-    poller.register(link, select.POLLIN)
-    pidfd = os.pidfd_open(job)
-    poller.register(pidfd, select.POLLIN)
-    socket.send_fds(link, [say(kept=True)], [pidfd])
-    has_ended = False
-    while True:
-        ready = [fd for fd, _ in poller.poll(1000)]
-        # Orphans too, which nobody else waits for.
-        status, has_children = reap(job)
-        if status is not None:
-            has_ended = True
-            poller.unregister(pidfd)
-            os.close(pidfd)
-            code = os.waitstatus_to_exitcode(status)
-            ended = {"code": code} if code >= 0 else {"signal": -code}
-            # From now on each is gone as soon as it ends.
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-            try:
-                link.send(say(ended=ended, left=has_children))
-            except OSError:
+class Zygote:
+    def __init__(self, path, idle_seconds, jobs_max):
+        self.path = path
+        self.idle_ms = idle_seconds * 1000
+        self.jobs_left = jobs_max
+        self.poller = select.poll()
+        # Connections without a job yet, by their descriptors.
+        self.callers = {}
+        # Running jobs by their process's number: (link, pidfd).
+        self.jobs = {}
+        # The numbers of those that somebody still wants, by their link's descriptor.
+        self.links = {}
+        # How ended jobs are told of, once nothing is left of them.
+        self.ended = []
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(path + ".new")
+        self.listener.listen(128)
+        # Whoever finds it may connect.
+        os.rename(path + ".new", path)
+        self.poller.register(self.listener, select.POLLIN)
+
+    def run(self):
+        """Returns in each job as well, with its connection and its descriptors; `None` in the zygote, when it is over."""
+        has_orphans = False
+        while self.jobs or self.callers or self.ended or self.jobs_left > 0:
+            wait_ms = self.idle_ms if not (self.jobs or self.ended) else None
+            ready = self.poller.poll(SWEEP_MS if has_orphans else wait_ms)
+            if not ready and wait_ms is not None:
                 break
-        elif link.fileno() in ready:
-            break
-    if not has_ended:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    # Those below a killed one become ours.
-    while not has_no_children():
-        for pid in children():
+            for fd, _ in ready:
+                if self.jobs_left > 0 and fd == self.listener.fileno():
+                    self.accept()
+                elif fd in self.callers:
+                    job = self.start(self.callers.pop(fd))
+                    if job is not None:
+                        return job
+                elif fd in self.links:
+                    # Nobody wants it any more; nothing else is said there.
+                    self.poller.unregister(fd)
+                    os.kill(self.links.pop(fd), signal.SIGKILL)
+            has_orphans = self.reap() and self.sweep()
+            if self.ended and not has_orphans:
+                for link, ended in self.ended:
+                    tell(link, ended)
+                    link.close()
+                self.ended.clear()
+        if self.jobs_left > 0:
+            self.close()
+        return None
+
+    def close(self):
+        """No more jobs are taken."""
+        os.unlink(self.path)
+        self.poller.unregister(self.listener)
+        self.listener.close()
+
+    def accept(self):
+        link, _ = self.listener.accept()
+        link.setblocking(False)
+        self.call(link)
+        self.jobs_left -= 1
+        if self.jobs_left == 0:
+            self.close()
+
+    def call(self, link):
+        """Has it among those of whom a job may come."""
+        self.callers[link.fileno()] = link
+        self.poller.register(link, select.POLLIN)
+
+    def start(self, link):
+        """Forks, if a job has come. Returns something in the job only."""
+        self.poller.unregister(link)
+        try:
+            _, fds, _, _ = socket.recv_fds(link, PACKET_BYTES, JOB_FDS)
+        except BlockingIOError:
+            # It was another connection that had something to say, and this has its number now.
+            self.call(link)
+            return None
+        except OSError:
+            fds = []
+        if len(fds) != JOB_FDS:
+            link.close()
+            for fd in fds:
+                os.close(fd)
+            return None
+        try:
+            job = os.fork()
+        except OSError as error:
+            tell(link, f"failed the system starts no more processes: {error}")
+            link.close()
+            job = None
+        if job == 0:
+            self.leave()
+            return link, fds
+        for fd in fds:
+            os.close(fd)
+        if job is not None:
+            pidfd = os.pidfd_open(job)
+            self.jobs[job] = (link, pidfd)
+            self.links[link.fileno()] = job
+            self.poller.register(link, select.POLLIN)
+            self.poller.register(pidfd, select.POLLIN)
+            try:
+                socket.send_fds(link, [b"forked"], [pidfd])
+            except OSError:
+                # Then the link says so as well.
+                pass
+        return None
+
+    def leave(self):
+        """In a job: what is the zygote's is none of the job's."""
+        if self.listener.fileno() >= 0:
+            self.listener.close()
+        for link in self.callers.values():
+            link.close()
+        for link, _ in self.ended:
+            link.close()
+        for link, pidfd in self.jobs.values():
+            link.close()
+            os.close(pidfd)
+
+    def reap(self):
+        """Takes note of all that have ended. Says whether there are children left that may be nobody's."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                break
+            if pid in self.jobs:
+                link, pidfd = self.jobs.pop(pid)
+                self.poller.unregister(pidfd)
+                os.close(pidfd)
+                if self.links.pop(link.fileno(), None) is not None:
+                    self.poller.unregister(link)
+                code = os.waitstatus_to_exitcode(status)
+                self.ended.append((link, f"code {code}" if code >= 0 else f"signal {-code}"))
+        return True
+
+    def sweep(self):
+        """Kills all below us that is no job's. Says whether there was something."""
+        orphans = [pid for pid in children() if pid not in self.jobs]
+        for pid in orphans:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        select.select([], [], [], 0.001)
-
-
-def reap(job):
-    """The job's status, if it has ended; and whether there are children left."""
-    status = None
-    try:
-        while True:
-            pid, ended = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return status, True
-            if pid == job:
-                status = ended
-    except ChildProcessError:
-        return status, False
+        return bool(orphans)
 
 
 def children():
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb", 0) as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        # A kernel without that file.
+        return list(children_of_all())
+
+
+def children_of_all():
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
@@ -191,36 +215,60 @@ def children():
                 pass
 
 
+def main(path, idle_seconds, jobs_max, modules):
+    for module in modules:
+        __import__(module)
+    if len(os.listdir("/proc/self/task")) != 1:
+        sys.exit(f"a module among {', '.join(modules)} has started threads, which a fork does not have")
+    prctl(SET_CHILD_SUBREAPER, 1)
+    zygote = Zygote(path, idle_seconds, jobs_max)
+    # What is here now is never looked at again, so it stays in memory that all share.
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    print("ready", flush=True)
+    return zygote.run()
+
+
 def become(link, fds):
     """Has this process look like one that was started for the job. Gives what it is to run."""
     try:
         prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        with open(fds[3], "rb") as file:
-            job = json.load(file)
+        prctl(SET_CHILD_SUBREAPER, 1)
+        folder, count, *texts = os.fsdecode(os.pread(fds[3], os.fstat(fds[3]).st_size, 0)).split("\0")
+        argv, env = texts[: int(count)], texts[int(count) : -1]
+        os.close(fds[3])
         for nth in range(3):
             os.dup2(fds[nth], nth)
             os.close(fds[nth])
         os.setsid()
-        is_terminal = os.isatty(0)
-        if is_terminal:
+        if os.isatty(0):
+            import fcntl
+            import termios
+
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        os.environ.clear()
-        os.environ.update(job["env"])
-        os.chdir(job["folder"])
+        # Mostly it is what we have already, and what is not written is shared.
+        env = dict(variable.split("=", 1) for variable in env)
+        for name in [name for name in os.environ if name not in env]:
+            del os.environ[name]
+        for name, value in env.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+        os.chdir(folder)
         sys.stdout.reconfigure(line_buffering=os.isatty(1))
         gc.enable()
-        link.send(say(started=True))
-    except (OSError, ValueError, KeyError) as error:
-        tell_last(link, str(error))
+        link.send(b"started")
+    except (OSError, ValueError) as error:
+        tell(link, f"failed {error}")
         os._exit(1)
     # What the job runs has no way to speak for it.
     link.close()
-    return job["argv"]
+    return argv
 
 
 def run(argv):
     """As `python ARGV[1]...` would. Gives the exit code."""
-    global_names = types.ModuleType("__main__")
+    global_names = type(sys)("__main__")
     global_names.__builtins__ = builtins
     global_names.__annotations__ = {}
     sys.modules["__main__"] = global_names
@@ -229,6 +277,8 @@ def run(argv):
         if kind == "-m":
             sys.argv = [kind, *argv[3:]]
             first_path(os.getcwd())
+            import runpy
+
             runpy._run_module_as_main(argv[2])
             return 0
         if kind == "-c":
@@ -242,7 +292,7 @@ def run(argv):
             global_names.__file__ = path
             global_names.__cached__ = None
             try:
-                with io.open_code(path) as file:
+                with open(path, "rb") as file:
                     text = file.read()
             except OSError as error:
                 print(
@@ -274,7 +324,8 @@ def first_path(folder):
 def finish(code):
     """Ends as an interpreter does, but for taking every object apart."""
     try:
-        threading._shutdown()
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
         atexit._run_exitfuncs()
     finally:
         for stream in (sys.stdout, sys.stderr):

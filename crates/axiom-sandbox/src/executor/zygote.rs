@@ -1,25 +1,25 @@
 //! A job of a zygote: Python that runs already forks itself for it. What is said to the zygote, and by it, stands in `zygote.py`;
 //! who starts zygotes and ends them is the [pool](crate::pool).
 //!
-//! The job is no child of ours but of its *keeper*, a fork of the zygote that is there for this job alone. What the job starts and
-//! leaves behind becomes the keeper's, so all of it is found below the keeper, and the keeper ends it if we are killed. What holds
-//! zygote and jobs apart is what holds processes of one user apart: nothing. A job that kills its keeper ends as broken; what it
-//! has left behind then ends with the zygote.
+//! The job is no child of ours but the zygote's, which ends what the job leaves behind, and the job if we are killed. What holds
+//! a zygote and its jobs apart is what holds processes of one user apart: nothing. Jobs that kill their zygote end as broken, with
+//! what they have started, since all of it is below the zygote's own shim.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::sockopt::{Timeout, set_socket_passcred, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg,
-    socket_with,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg,
+    sendmsg, shutdown, socket_with,
 };
 use rustix::process::{Pid, Signal, pidfd_send_signal};
-use serde::{Deserialize, Serialize};
 
 use crate::exit::How;
 use crate::spawner::NotStarted;
@@ -28,7 +28,7 @@ use crate::spec::{self, Spec};
 
 use super::{Executor, Held, Slot, tree};
 
-/// A zygote forks twice and answers: some milliseconds, unless the machine is very busy.
+/// A zygote forks and answers: some milliseconds, unless the machine is very busy.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// A packet says a few words, or why something failed.
 const PACKET_BYTES_MAX: usize = 4096;
@@ -40,45 +40,29 @@ pub(crate) struct Zygote<'a> {
     pub(super) pool: &'a spec::Zygote,
 }
 
-/// A zygote that is connected, and has a keeper for us.
+/// A zygote that is connected.
 struct Connected<'a> {
     spec: &'a Spec,
     link: OwnedFd,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Forked {
     link: OwnedFd,
+    zygote: Pid,
     job: Pid,
     pidfd: OwnedFd,
-    keeper: Pid,
-    /// There may be processes that the job has left.
-    left: bool,
 }
 
-/// What a job is, for the zygote.
-#[derive(Debug, Serialize)]
-struct Job<'a> {
-    argv: &'a [String],
-    env: &'a std::collections::BTreeMap<String, String>,
-    folder: &'a std::path::Path,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Said {
-    kept: bool,
-    started: bool,
-    failed: Option<String>,
-    ended: Option<Ended>,
-    left: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Ended {
-    Code(i32),
-    Signal(i32),
+/// What a zygote or a job says.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Forked,
+    Started,
+    Failed(String),
+    Ended(How),
+    /// What nobody understands.
+    Garbled(String),
 }
 
 impl Executor for Zygote<'_> {
@@ -122,46 +106,32 @@ impl Slot for Connected<'_> {
         self.send(&stdio).map_err(|error| refused(&error))?;
         // The job keeps its ends as long as it lives; ours have to go, or the output never ends.
         drop(stdio);
-        let (mut keeper, mut job) = (None, None);
+        let (mut zygote, mut job) = (None, None);
         // Which of them comes first is theirs to settle.
-        while keeper.is_none() || job.is_none() {
-            match self.hear()? {
-                Packet {
-                    said: Said { kept: true, .. },
-                    from,
-                    fd: Some(pidfd),
-                } => keeper = Some((from, pidfd)),
-                Packet {
-                    said: Said { started: true, .. },
-                    from,
-                    ..
-                } => job = Some(from),
-                Packet { said, .. } => return Err(refused(&format!("it says {said:?}"))),
+        while zygote.is_none() || job.is_none() {
+            let Packet { said, from, fd } = self.hear()?;
+            match (said, fd) {
+                (Said::Forked, Some(pidfd)) => zygote = Some((from, pidfd)),
+                (Said::Started, _) => job = Some(from),
+                (Said::Failed(why), _) => return Err(refused(&why)),
+                (said, _) => return Err(refused(&format_args!("it says {said:?}"))),
             }
         }
-        let ((keeper, pidfd), job) = keeper.zip(job).expect("both were waited for");
-        Ok(Box::new(Kept {
+        let ((zygote, pidfd), job) = zygote.zip(job).expect("both were waited for");
+        Ok(Box::new(Forked {
             link: self.link,
+            zygote,
             job,
             pidfd,
-            keeper,
-            left: true,
         }))
     }
 }
 
 impl Connected<'_> {
     fn send(&self, stdio: &[OwnedFd; 3]) -> io::Result<()> {
-        let job = Job {
-            argv: &self.spec.argv,
-            env: &self.spec.env,
-            folder: &self.spec.folder,
-        };
         // More than a packet can be.
-        let file = memfd_create("job", MemfdFlags::CLOEXEC)?;
-        let mut file = std::fs::File::from(file);
-        serde_json::to_writer(&mut file, &job)?;
-        seek(&file, SeekFrom::Start(0))?;
+        let mut file = std::fs::File::from(memfd_create("job", MemfdFlags::CLOEXEC)?);
+        file.write_all(&job(self.spec))?;
         let [stdin, stdout, stderr] = stdio;
         let fds = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd(), file.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
@@ -180,10 +150,7 @@ impl Connected<'_> {
     /// What it says next of the job that it is to start.
     fn hear(&self) -> Result<Packet, NotStarted> {
         match hear(&self.link, RecvFlags::empty()) {
-            Ok(Some(packet)) => match packet.said.failed {
-                Some(why) => Err(refused(&why)),
-                None => Ok(packet),
-            },
+            Ok(Some(packet)) => Ok(packet),
             Ok(None) => Err(refused(&"it has ended")),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Err(refused(&format_args!("no answer within {ANSWER_TIME:?}")))
@@ -191,6 +158,20 @@ impl Connected<'_> {
             Err(error) => Err(refused(&error)),
         }
     }
+}
+
+/// Its folder, its arguments and its environment: texts, each with a NUL behind it, which none has in it.
+fn job(spec: &Spec) -> Vec<u8> {
+    let mut texts = spec.folder.as_os_str().as_bytes().to_vec();
+    texts.push(0);
+    let count = spec.argv.len().to_string();
+    let arguments = spec.argv.iter().cloned();
+    let variables = spec.env.iter().map(|(name, value)| format!("{name}={value}"));
+    for text in std::iter::once(count).chain(arguments).chain(variables) {
+        texts.extend_from_slice(text.as_bytes());
+        texts.push(0);
+    }
+    texts
 }
 
 fn refused(why: &dyn std::fmt::Display) -> NotStarted {
@@ -203,6 +184,21 @@ struct Packet {
     said: Said,
     from: Pid,
     fd: Option<OwnedFd>,
+}
+
+impl Said {
+    fn read(bytes: &[u8]) -> Said {
+        let text = String::from_utf8_lossy(bytes);
+        let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        match (word, rest.parse()) {
+            ("forked", _) => Said::Forked,
+            ("started", _) => Said::Started,
+            ("failed", _) => Said::Failed(rest.to_owned()),
+            ("code", Ok(code)) => Said::Ended(How::Code(code)),
+            ("signal", Ok(signal)) => Said::Ended(How::Signal(signal)),
+            _ => Said::Garbled(text.into_owned()),
+        }
+    }
 }
 
 /// `None` if there will be none.
@@ -230,11 +226,11 @@ fn hear(link: &OwnedFd, flags: RecvFlags) -> io::Result<Option<Packet>> {
         }
     }
     let from = from.ok_or_else(|| io::Error::other("a packet of nobody"))?;
-    let said = serde_json::from_slice(&bytes[..count])?;
+    let said = Said::read(&bytes[..count]);
     Ok(Some(Packet { said, from, fd }))
 }
 
-impl Held for Kept {
+impl Held for Forked {
     fn pid(&self) -> Pid {
         self.job
     }
@@ -244,38 +240,30 @@ impl Held for Kept {
     }
 
     fn ended(&mut self, _: &Spec) -> io::Result<Option<How>> {
-        let said = match hear(&self.link, RecvFlags::DONTWAIT) {
+        let why = match hear(&self.link, RecvFlags::DONTWAIT) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            said => said,
-        };
-        let why = match said {
-            Ok(Some(Packet {
-                said:
-                    Said {
-                        ended: Some(ended),
-                        left,
-                        ..
-                    },
-                from,
-                ..
-            })) if from == self.keeper => {
-                self.left = left;
-                return Ok(Some(match ended {
-                    Ended::Code(code) => How::Code(code),
-                    Ended::Signal(signal) => How::Signal(signal),
-                }));
-            }
-            Ok(Some(packet)) => format!("its zygote says what was not asked: {:?}", packet.said),
+            Ok(Some(packet)) => match packet.said {
+                Said::Ended(how) if packet.from == self.zygote => return Ok(Some(how)),
+                said => format!("its zygote says what was not asked: {said:?}"),
+            },
             Ok(None) => "its zygote was ended before it".to_owned(),
             Err(error) => format!("its zygote cannot be heard: {error}"),
         };
-        self.kill();
+        // Nobody else does, it may be.
+        pidfd_send_signal(&self.pidfd, Signal::KILL).ok();
+        tree::kill_below(&[self.job]);
         Ok(Some(How::Broken { why }))
     }
 
+    /// What it has started comes to the zygote, which ends it before it tells of the end. One that is stopped itself does not;
+    /// then that is all that can be done.
     fn kill(&mut self) {
         pidfd_send_signal(&self.pidfd, Signal::KILL).ok();
-        tree::kill_below(&[self.keeper, self.job]);
+        let mut told = [PollFd::new(&self.link, PollFlags::IN)];
+        let wait = Timespec::try_from(ANSWER_TIME).unwrap_or_default();
+        if !matches!(poll(&mut told, Some(&wait)), Ok(1..)) {
+            shutdown(&self.link, Shutdown::Both).ok();
+        }
     }
 
     fn signal(&self, signal: Signal) -> Result<(), String> {
@@ -284,18 +272,33 @@ impl Held for Kept {
             .map_err(|error| format!("its processes take no signal: {error}"))
     }
 
-    /// Each process is stopped, which they can see. The keeper is not.
+    /// Each process is stopped, which they can see.
     fn freeze(&mut self, freeze: bool) -> Result<(), String> {
         let signal = if freeze { Signal::STOP } else { Signal::CONT };
-        tree::signal_below(&[self.keeper], signal);
+        pidfd_send_signal(&self.pidfd, signal)
+            .map_err(|error| format!("its processes take no signal: {error}"))?;
+        tree::signal_below(&[self.job], signal);
         Ok(())
     }
 
-    fn clear(&mut self, _: bool) {
-        if self.left {
-            tree::kill_below(&[self.keeper]);
+    /// The zygote has told of the end only when nothing was left.
+    fn clear(&mut self, _: bool) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_understood() {
+        let check = |text: &str, expected: Said| assert_eq!(Said::read(text.as_bytes()), expected);
+        check("forked", Said::Forked);
+        check("started", Said::Started);
+        check("failed no folder", Said::Failed("no folder".to_owned()));
+        check("code 3", Said::Ended(How::Code(3)));
+        check("signal 9", Said::Ended(How::Signal(9)));
+        for garbled in ["", "code", "code x", "coded 3"] {
+            check(garbled, Said::Garbled(garbled.to_owned()));
         }
-        // Whatever is left then is left to the keeper, which ends when it hears this.
-        rustix::net::shutdown(&self.link, rustix::net::Shutdown::Both).ok();
     }
 }

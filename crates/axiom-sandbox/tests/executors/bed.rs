@@ -77,11 +77,18 @@ impl Bed {
     pub(crate) async fn start(&self, spec: &Spec) -> Task {
         let running = self.spawner.start(self.tasks.path(), spec).await;
         let running = running.unwrap_or_else(|error| panic!("{error} {:?}", error.hint()));
-        let folder = self.tasks.path().join(&spec.id);
         Task {
-            attached: Attached::open(&folder).await.unwrap(),
-            output: String::new(),
             shim: running.shim,
+            ..self.found(&spec.id).await
+        }
+    }
+
+    /// One that was started.
+    pub(crate) async fn found(&self, id: &str) -> Task {
+        Task {
+            attached: Attached::open(&self.tasks.path().join(id)).await.unwrap(),
+            output: String::new(),
+            shim: 0,
         }
     }
 

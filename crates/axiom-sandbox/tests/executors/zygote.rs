@@ -238,7 +238,7 @@ async fn terminal(bed: Bed, zygotes: Zygotes) {
 }
 
 async fn dying(bed: Bed, zygotes: Zygotes) {
-    let code = format!("{DAEMON}\nprint('zygote', os.popen('ps -o ppid= -p %d' % os.getppid()).read().strip(), flush=True)\ntime.sleep(1000)");
+    let code = format!("{DAEMON}\nprint('zygote', os.getppid(), flush=True)\ntime.sleep(1000)");
     let mut task = bed.start(&job(&bed, &zygotes, &code).await).await;
     let said = task.until("zygote ").await.to_owned();
     let daemon = said.lines().next().unwrap();

@@ -41,6 +41,9 @@ fn config(spec: &Spec, oci: &Oci, root: &Path, mounts: Vec<Value>) -> Value {
     let files = spec.limits.open_files;
     let rlimits = files.map(|files| json!({"type": "RLIMIT_NOFILE", "hard": files, "soft": files}));
     let nothing: [&str; 0] = [];
+    let size = spec
+        .terminal
+        .map(|size| json!({"width": size.columns, "height": size.rows}));
     let mut linux = json!({
         "namespaces": namespaces(spec),
         "maskedPaths": proc_hidden().collect::<Vec<PathBuf>>(),
@@ -55,6 +58,7 @@ fn config(spec: &Spec, oci: &Oci, root: &Path, mounts: Vec<Value>) -> Value {
         "hostname": "task",
         "process": {
             "terminal": spec.terminal.is_some(),
+            "consoleSize": size,
             "user": {
                 "uid": rustix::process::getuid().as_raw(),
                 "gid": rustix::process::getgid().as_raw(),
