@@ -24,6 +24,16 @@ use axiom_sandbox::limits::Limits;
 use axiom_sandbox::pool::{ZygoteOptions, Zygotes};
 use axiom_sandbox::spec::{Executor, Grants, Spec};
 
+/// What is run: nothing at all, and what many small programs begin with.
+const PROGRAMS: [(&str, &str, &[&str]); 2] = [
+    ("nothing", "pass", &[]),
+    (
+        "imports",
+        "import argparse, asyncio, json, logging, urllib.request",
+        &["argparse", "asyncio", "json", "logging", "urllib.request"],
+    ),
+];
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// One way to run the same program.
@@ -54,14 +64,16 @@ async fn measure(python: &str, rounds: u32) -> Result<()> {
         parent: None,
     })?;
     let (mut cold, mut forked) = (Side::new(&tree, "cold")?, Side::new(&tree, "forked")?);
-    let zygotes = Zygotes::new(tasks.path(), ZygoteOptions::new(python, environment()));
+    let mut options = ZygoteOptions::new(python, environment());
+    options.modules = modules.iter().map(|module| (*module).to_owned()).collect();
+    let zygotes = Zygotes::new(tasks.path(), options);
     let this = rustix::process::getpid();
     // A group has whatever is started in it, so this program is in it for as long as it starts something.
     cold.group.add(this)?;
-    cold.run(tasks.path(), python, Executor::Process).await?;
+    cold.run(tasks.path(), [python, "-c", code], Executor::Process).await?;
     forked.group.add(this)?;
     let executor = zygotes.place(&forked.spawner).await?;
-    forked.run(tasks.path(), python, executor).await?;
+    forked.run(tasks.path(), [python, "-c", code], executor).await?;
     // In none of them it has an own one, which ends with it.
     let own = Side::new(&tree, "own")?;
     own.group.add(this)?;
@@ -69,23 +81,21 @@ async fn measure(python: &str, rounds: u32) -> Result<()> {
     cold.times.clear();
     forked.times.clear();
     for _ in 0..rounds {
-        cold.run(tasks.path(), python, Executor::Process).await?;
+        cold.run(tasks.path(), [python, "-c", code], Executor::Process).await?;
         let executor = zygotes.place(&forked.spawner).await?;
-        forked.run(tasks.path(), python, executor).await?;
+        forked.run(tasks.path(), [python, "-c", code], executor).await?;
     }
     let cpu = ((cold.cpu()? - before.0) / rounds, (forked.cpu()? - before.1) / rounds);
     let times = (cold.median(), forked.median());
     zygotes.end().await;
-    println!("{rounds} rounds of {python}, each a task");
-    println!("          cold        zygote      zygote : cold");
-    say("CPU", cpu);
-    say("median", times);
+    say(name, "CPU", cpu);
+    say(name, "median", times);
     Ok(())
 }
 
-fn say(what: &str, (cold, forked): (Duration, Duration)) {
+fn say(name: &str, what: &str, (cold, forked): (Duration, Duration)) {
     let ratio = forked.as_secs_f64() / cold.as_secs_f64();
-    println!("{what:<8}  {cold:<10.2?}  {forked:<10.2?}  {ratio:.3}");
+    println!("{name:<8}  {what:<8}  {cold:<10.2?}  {forked:<10.2?}  {ratio:.3}");
 }
 
 fn group(tree: &Tree, name: &str) -> Result<Group> {
@@ -114,10 +124,10 @@ impl Side {
     }
 
     /// From before the start until the end is heard of.
-    async fn run(&mut self, tasks: &Path, python: &str, executor: Executor) -> Result<()> {
+    async fn run(&mut self, tasks: &Path, argv: [&str; 3], executor: Executor) -> Result<()> {
         let spec = Spec {
             id: "job".to_owned(),
-            argv: [python, "-c", "pass"].map(str::to_owned).to_vec(),
+            argv: argv.map(str::to_owned).to_vec(),
             env: environment(),
             folder: "/".into(),
             terminal: None,

@@ -109,6 +109,8 @@ impl Zygotes {
     pub async fn end(&self) {
         if let Some(current) = self.current.lock().await.take() {
             current.member.end("nobody needs it any more").await;
+            // If there is no other.
+            fs_err::remove_dir(&self.folder).ok();
         }
     }
 

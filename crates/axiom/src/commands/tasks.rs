@@ -12,6 +12,7 @@ use crate::cli::{TasksCommand, TasksFolder};
 use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
+mod executor;
 mod kill;
 mod logs;
 mod print;
