@@ -20,6 +20,7 @@ pub(crate) mod oci;
 pub(crate) mod process;
 pub(crate) mod sandbox;
 pub(crate) mod tree;
+pub(crate) mod worker;
 pub(crate) mod zygote;
 
 /// Runs commands of one kind.
@@ -62,6 +63,7 @@ pub(crate) fn of(executor: &spec::Executor) -> Box<dyn Executor + '_> {
         spec::Executor::Process => Box::new(process::Process),
         spec::Executor::Sandbox => Box::new(sandbox::Sandbox),
         spec::Executor::Zygote(pool) => Box::new(zygote::Zygote { pool }),
+        spec::Executor::Worker(settings) => Box::new(worker::Worker { settings }),
         spec::Executor::Oci(settings) => Box::new(oci::Oci { settings }),
     }
 }
@@ -104,6 +106,12 @@ pub(crate) fn keeps(executor: &spec::Executor) -> Keeps {
             walls: false,
             terminal: true,
             because: "whose jobs have whatever limits their zygote has, all together",
+        },
+        spec::Executor::Worker(_) => Keeps {
+            limits: &[],
+            walls: false,
+            terminal: false,
+            because: "whose requests have whatever limits their worker has, all together",
         },
         spec::Executor::Oci(oci) if oci.has_groups() => Keeps {
             limits: &["memory_bytes", "cpu_millis", "pids", "open_files"],

@@ -19,8 +19,10 @@ use crate::output::Source;
 use crate::spec::Spec;
 use crate::wire::Request;
 
+pub use workers::{Lease, WorkerOptions, Workers};
 pub use zygotes::{ZygoteOptions, Zygotes};
 
+mod workers;
 mod zygotes;
 
 /// How long a process of a pool may take until it takes work. Some modules of Python need seconds.
@@ -96,7 +98,7 @@ impl Place {
 }
 
 impl Member {
-    /// Starts it and waits until it says `ready` on a line of its own.
+    /// Starts it. When this returns, its command runs.
     async fn start(spawner: &Spawner, place: Place, spec: &Spec, what: &str) -> Result<Member, PoolError> {
         let running = match spawner.start(&place.folder, spec).await {
             Ok(running) => running,
@@ -111,10 +113,14 @@ impl Member {
         };
         let pid = Pid::from_raw(running.command);
         let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        let member = Member { place, pidfd };
-        let ready = time::timeout(READY_TIME, member.ready()).await;
+        Ok(Member { place, pidfd })
+    }
+
+    /// Waits until it says `ready` on a line of its own; else it is ended.
+    async fn when_ready(self, what: &str) -> Result<Member, PoolError> {
+        let ready = time::timeout(READY_TIME, self.ready()).await;
         let why = match ready {
-            Ok(Ok(None)) => return Ok(member),
+            Ok(Ok(None)) => return Ok(self),
             Ok(Ok(Some(why))) => PoolError::Ended {
                 what: what.to_owned(),
                 why,
@@ -124,7 +130,7 @@ impl Member {
                 what: what.to_owned(),
             },
         };
-        member.end("it was not ready").await;
+        self.end("it was not ready").await;
         Err(why)
     }
 

@@ -69,6 +69,8 @@ struct Shim {
     taken: u64,
     disk: Disk,
     clients: Clients,
+    /// Since when nobody has been attached.
+    alone_since: Option<time::Instant>,
     /// Why it is being killed.
     end: Option<How>,
     is_frozen: bool,
@@ -174,6 +176,7 @@ impl Shim {
             file,
             disk: Disk::default(),
             clients: Clients::new(listener)?,
+            alone_since: Some(time::now()),
             end: None,
             is_frozen: false,
         })
@@ -202,6 +205,10 @@ impl Shim {
         }
         self.clients.tell_read(self.input.gone());
         self.clients.drop_gone();
+        self.alone_since = match self.clients.is_empty() {
+            true => self.alone_since.or_else(|| Some(time::now())),
+            false => None,
+        };
         if self.disk.again.is_some_and(|again| again <= time::now()) {
             self.disk.again = None;
             (0..self.outputs.len()).for_each(|nth| self.keep(nth));
@@ -250,11 +257,10 @@ impl Shim {
 
     /// When something is due.
     fn until(&self) -> Option<time::Instant> {
-        let wall = self
-            .spec
-            .limits
-            .wall
-            .filter(|_| self.end.is_none() && self.command.ended.is_none());
+        let runs = self.end.is_none() && self.command.ended.is_none();
+        let limits = &self.spec.limits;
+        let wall = limits.wall.filter(|_| runs);
+        let alone = self.alone_since.filter(|_| runs).zip(limits.unattended);
         let drained = self
             .command
             .ended
@@ -264,6 +270,7 @@ impl Shim {
             .map(|(_, _, since)| *since + DRAIN_TIME);
         [
             wall.map(|wall| self.command.began + wall),
+            alone.map(|(since, limit)| since + limit),
             drained,
             self.disk.again,
         ]
@@ -332,6 +339,10 @@ impl Shim {
             && self.command.began.elapsed() >= wall
         {
             self.kill(reached("wall", format!("{wall:?}")));
+        } else if let Some((since, limit)) = self.alone_since.zip(limits.unattended)
+            && since.elapsed() >= limit
+        {
+            self.kill(reached("unattended", format!("{limit:?}")));
         } else if let Some(bytes) = limits.output_bytes
             && self.file.payload() > bytes
         {

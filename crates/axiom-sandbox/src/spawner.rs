@@ -82,7 +82,7 @@ pub fn serve(teller: UnixStream) -> io::Result<()> {
         let folder = line.strip_suffix(b"\n").unwrap_or(&line);
         let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
         match raw::fork() {
-            Ok(Forked::Parent) => {}
+            Ok(Forked::Parent(_)) => {}
             Ok(Forked::Child) => return run(folder, lines.into_inner(), &ground),
             Err(error) => {
                 let why = format!("the system starts no more processes: {error}");

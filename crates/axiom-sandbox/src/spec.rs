@@ -52,6 +52,8 @@ pub enum Executor {
     Sandbox,
     /// A fork of a Python that runs already. It is apart from others as a `process` is: not at all, unless its zygote is.
     Zygote(Zygote),
+    /// A request to a process that has started already; its answer is the output.
+    Worker(Worker),
     /// A container: an OCI bundle is written for it, and a runtime runs that. It has what a `sandbox` has.
     Oci(Oci),
 }
@@ -62,6 +64,25 @@ pub enum Executor {
 pub struct Zygote {
     /// Where a zygote takes jobs, absolute; from a [pool](crate::pool).
     pub socket: PathBuf,
+}
+
+/// Who is asked. The request is `argv[0]`, and there is nothing else in `argv` and `env`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// Its own folder as a task, absolute; from a [pool](crate::pool).
+    pub folder: PathBuf,
+    pub protocol: Protocol,
+}
+
+/// How a worker talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A request is a JSON object on a line, and so is its answer.
+    Lines,
+    /// A request is commands of SMT-LIB, as `z3 -in` reads them. Each begins anew, with `(reset)`; its answer is all that they print.
+    Smt,
 }
 
 /// Which runtime, and what it is to know.
@@ -125,6 +146,7 @@ impl Executor {
             Executor::Process => "process",
             Executor::Sandbox => "sandbox",
             Executor::Zygote(_) => "zygote",
+            Executor::Worker(_) => "worker",
             Executor::Oci(_) => "oci",
         }
     }
@@ -196,6 +218,10 @@ impl Spec {
                     .hint("options of the interpreter need one of its own: the executor `process`")),
                 }
             }
+            Executor::Worker(worker) => {
+                is_absolute("executor.worker.folder", &worker.folder)?;
+                self.check_request(worker.protocol)
+            }
             Executor::Oci(oci) => {
                 if oci.runtime.is_empty() {
                     return Err(BadSpec::new("executor.oci.runtime", "names no program")
@@ -205,6 +231,25 @@ impl Spec {
                     .iter()
                     .try_for_each(|root| is_absolute("executor.oci.root", root))
             }
+        }
+    }
+
+    fn check_request(&self, protocol: Protocol) -> Result<(), BadSpec> {
+        if self.argv.len() != 1 {
+            return Err(BadSpec::new("argv", "has more than the request to a worker")
+                .hint("a worker was started with its own arguments"));
+        }
+        if !self.env.is_empty() {
+            return Err(BadSpec::new("env", "cannot be given to a worker that has started")
+                .hint("its pool has the environment of its workers"));
+        }
+        let request = self.argv.first().map_or("", String::as_str);
+        let is_line = !request.contains('\n')
+            && serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(request).is_ok();
+        match protocol {
+            Protocol::Lines if !is_line => Err(BadSpec::new("argv[0]", "is no JSON object on one line")
+                .hint("a request is one line; what belongs together goes into one object")),
+            Protocol::Lines | Protocol::Smt => Ok(()),
         }
     }
 
@@ -255,6 +300,7 @@ impl Spec {
             ("cpu_millis", limits.cpu_millis == Some(0)),
             ("pids", limits.pids == Some(0)),
             ("wall", limits.wall.is_some_and(|wall| wall.is_zero())),
+            ("unattended", limits.unattended.is_some_and(|time| time.is_zero())),
             ("disk_bytes", limits.disk_bytes == Some(0)),
             ("disk_io_bytes_s", limits.disk_io_bytes_s == Some(0)),
             // Three are open from the beginning.

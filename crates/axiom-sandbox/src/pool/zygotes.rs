@@ -138,6 +138,7 @@ impl Zygotes {
         };
         let what = format!("a zygote of {}", options.interpreter);
         let member = Member::start(spawner, place, &spec, &what).await?;
+        let member = member.when_ready(&what).await?;
         Ok(Current {
             member,
             socket,

@@ -12,6 +12,7 @@
 mod bed;
 mod cases;
 mod oci;
+mod worker;
 mod zygote;
 
 fn main() -> std::process::ExitCode {
