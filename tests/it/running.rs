@@ -467,7 +467,16 @@ fn zygotes_tasks_are_tasks_like_others() {
     let tasks = Tasks::new("zygotes");
     let code = "import os, sys; print(os.environ['AXIOM_TASK_NUMBER'], os.getppid()); sys.exit(3)";
     let arguments = [
-        "--executor", "zygote", "--preload", "json", "--count", "5", "--", python, "-c", code,
+        "--executor",
+        "zygote",
+        "--preload",
+        "json",
+        "--count",
+        "5",
+        "--",
+        python,
+        "-c",
+        code,
     ];
     let said = tasks.say("run", &arguments);
     assert_eq!(said.code, Some(3), "{}", said.talk);
@@ -482,10 +491,21 @@ fn zygotes_tasks_are_tasks_like_others() {
     assert!(is_empty(&tasks.dir));
     let refused = tasks.say(
         "run",
-        &["--executor", "zygote", "--limit", "memory=1GiB", "--", python, "-c", "1"],
+        &[
+            "--executor",
+            "zygote",
+            "--limit",
+            "memory=1GiB",
+            "--",
+            python,
+            "-c",
+            "1",
+        ],
     );
     assert!(
-        refused.talk.contains("limits.memory_bytes cannot be kept by the executor `zygote`")
+        refused
+            .talk
+            .contains("limits.memory_bytes cannot be kept by the executor `zygote`")
             && refused.talk.contains("hint: the executor `sandbox` keeps it"),
         "{}",
         refused.talk
@@ -493,7 +513,10 @@ fn zygotes_tasks_are_tasks_like_others() {
     assert_eq!(refused.code, Some(2));
     // One that nobody waits for goes on when we are gone, and its zygote ends by itself.
     let slow = "import time; print('ready', flush=True); time.sleep(1000)";
-    let detached = tasks.say("run", &["--executor", "zygote", "--detach", "--", python, "-c", slow]);
+    let detached = tasks.say(
+        "run",
+        &["--executor", "zygote", "--detach", "--", python, "-c", slow],
+    );
     let id = &detached.data[0];
     tasks.until_state(id, "running");
     assert_eq!(tasks.say("kill", &[id]).code, Some(0));
@@ -506,7 +529,16 @@ fn containers_are_tasks_like_others() {
     let script = "echo $AXIOM_TASK_NUMBER; echo $$; exit 4";
     for runtime in ["runc", "crun"] {
         let arguments = [
-            "--executor", "oci", "--runtime", runtime, "--limit", "wall=30s", "--", "sh", "-c", script,
+            "--executor",
+            "oci",
+            "--runtime",
+            runtime,
+            "--limit",
+            "wall=30s",
+            "--",
+            "sh",
+            "-c",
+            script,
         ];
         let said = tasks.say("run", &arguments);
         if said.code == Some(127) {
@@ -521,5 +553,9 @@ fn containers_are_tasks_like_others() {
         assert!(is_empty(&tasks.dir));
     }
     let useless = tasks.say("run", &["--root", "/", "--", "true"]);
-    assert!(useless.talk.contains("--root is for the executor `oci`"), "{}", useless.talk);
+    assert!(
+        useless.talk.contains("--root is for the executor `oci`"),
+        "{}",
+        useless.talk
+    );
 }

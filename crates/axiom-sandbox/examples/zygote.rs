@@ -24,14 +24,26 @@ use axiom_sandbox::limits::Limits;
 use axiom_sandbox::pool::{ZygoteOptions, Zygotes};
 use axiom_sandbox::spec::{Executor, Grants, Spec};
 
-/// What is run: nothing at all, and what many small programs begin with.
-const PROGRAMS: [(&str, &str, &[&str]); 2] = [
-    ("nothing", "pass", &[]),
-    (
-        "imports",
-        "import argparse, asyncio, json, logging, urllib.request",
-        &["argparse", "asyncio", "json", "logging", "urllib.request"],
-    ),
+/// What is run.
+struct Program {
+    name: &'static str,
+    code: &'static str,
+    /// What the zygote has imported already.
+    modules: &'static [&'static str],
+}
+
+/// Nothing at all, and what many small programs begin with.
+const PROGRAMS: [Program; 2] = [
+    Program {
+        name: "nothing",
+        code: "pass",
+        modules: &[],
+    },
+    Program {
+        name: "imports",
+        code: "import argparse, asyncio, json, logging, urllib.request",
+        modules: &["argparse", "asyncio", "json", "logging", "urllib.request"],
+    },
 ];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -54,13 +66,19 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(measure(python, rounds))
+    println!("{rounds} rounds of {python}, each a task");
+    println!("program   of        cold        zygote      zygote : cold");
+    for program in &PROGRAMS {
+        runtime.block_on(measure(python, rounds, program))?;
+    }
+    Ok(())
 }
 
-async fn measure(python: &str, rounds: u32) -> Result<()> {
+async fn measure(python: &str, rounds: u32, program: &Program) -> Result<()> {
+    let Program { name, code, modules } = program;
     let tasks = tempfile::tempdir()?;
     let tree = Tree::find(&Options {
-        name: format!("measure-{}", std::process::id()),
+        name: format!("measure-{}-{name}", std::process::id()),
         parent: None,
     })?;
     let (mut cold, mut forked) = (Side::new(&tree, "cold")?, Side::new(&tree, "forked")?);
@@ -70,7 +88,8 @@ async fn measure(python: &str, rounds: u32) -> Result<()> {
     let this = rustix::process::getpid();
     // A group has whatever is started in it, so this program is in it for as long as it starts something.
     cold.group.add(this)?;
-    cold.run(tasks.path(), [python, "-c", code], Executor::Process).await?;
+    cold.run(tasks.path(), [python, "-c", code], Executor::Process)
+        .await?;
     forked.group.add(this)?;
     let executor = zygotes.place(&forked.spawner).await?;
     forked.run(tasks.path(), [python, "-c", code], executor).await?;
@@ -81,11 +100,15 @@ async fn measure(python: &str, rounds: u32) -> Result<()> {
     cold.times.clear();
     forked.times.clear();
     for _ in 0..rounds {
-        cold.run(tasks.path(), [python, "-c", code], Executor::Process).await?;
+        cold.run(tasks.path(), [python, "-c", code], Executor::Process)
+            .await?;
         let executor = zygotes.place(&forked.spawner).await?;
         forked.run(tasks.path(), [python, "-c", code], executor).await?;
     }
-    let cpu = ((cold.cpu()? - before.0) / rounds, (forked.cpu()? - before.1) / rounds);
+    let cpu = (
+        (cold.cpu()? - before.0) / rounds,
+        (forked.cpu()? - before.1) / rounds,
+    );
     let times = (cold.median(), forked.median());
     zygotes.end().await;
     say(name, "CPU", cpu);

@@ -27,6 +27,8 @@ mod zygotes;
 
 /// How long a process of a pool may take until it takes work. Some modules of Python need seconds.
 const READY_TIME: Duration = Duration::from_secs(60);
+/// A shim answers within a millisecond. One that does not is as good as none.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long one that is told to end may take; its shim goes on to end it.
 const END_TIME: Duration = Duration::from_secs(10);
 /// Of what one says before it is ready, so much is kept for the reader of an error.
@@ -134,6 +136,14 @@ impl Member {
         Err(why)
     }
 
+    /// What it has said, if it ends soon.
+    async fn last_words(&self) -> String {
+        match time::timeout(ANSWER_TIME, self.ready()).await {
+            Ok(Ok(Some(words))) => words,
+            _ => "it does not answer".to_owned(),
+        }
+    }
+
     /// Waits for the word; gives what it said instead if it ends.
     async fn ready(&self) -> io::Result<Option<String>> {
         let mut attached = Attached::open(&self.place.task()).await?;
@@ -172,6 +182,17 @@ impl Member {
         };
         let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
         matches!(poll(&mut ended, Some(&Timespec::default())), Ok(0))
+    }
+
+    /// Attaches to it, so that it is not idle; `None` if it has ended or is about to.
+    async fn attend(&self) -> Option<Attached> {
+        let answered = time::timeout(ANSWER_TIME, async {
+            let mut attached = Attached::open(&self.place.task()).await.ok()?;
+            attached.ask(Request::Status).ok()?;
+            attached.reply().await.ok()??;
+            Some(attached)
+        });
+        answered.await.ok().flatten()
     }
 
     /// Ends it with all that it has started, and removes its folder.

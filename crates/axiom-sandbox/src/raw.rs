@@ -30,7 +30,9 @@ pub(crate) fn fork() -> io::Result<Forked> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
-        pid => Ok(Forked::Parent(Pid::from_raw(pid).expect("a child's pid is positive"))),
+        pid => Ok(Forked::Parent(
+            Pid::from_raw(pid).expect("a child's pid is positive"),
+        )),
     }
 }
 

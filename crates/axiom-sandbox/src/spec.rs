@@ -240,8 +240,10 @@ impl Spec {
                 .hint("a worker was started with its own arguments"));
         }
         if !self.env.is_empty() {
-            return Err(BadSpec::new("env", "cannot be given to a worker that has started")
-                .hint("its pool has the environment of its workers"));
+            return Err(
+                BadSpec::new("env", "cannot be given to a worker that has started")
+                    .hint("its pool has the environment of its workers"),
+            );
         }
         let request = self.argv.first().map_or("", String::as_str);
         let is_line = !request.contains('\n')

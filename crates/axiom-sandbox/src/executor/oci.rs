@@ -101,7 +101,10 @@ impl Slot for Written<'_> {
             NotStarted::new(why).hint("the executor `sandbox` needs no shell")
         })?;
         let mut command = runtime.command();
-        command.args(["run", "--bundle"]).arg(&runtime.bundle).arg(&runtime.id);
+        command
+            .args(["run", "--bundle"])
+            .arg(&runtime.bundle)
+            .arg(&runtime.id);
         match Child::start(command, spec.terminal.is_some(), stdio) {
             Ok(child) => Ok(Box::new(Container {
                 child,
@@ -165,9 +168,7 @@ impl Runtime {
             .stderr(Stdio::null())
             .spawn();
         let mut child = child.map_err(|error| failed(&error))?;
-        let ended = wait::until(RUNTIME_TIME, || {
-            child.try_wait().map(|status| status.is_some())
-        });
+        let ended = wait::until(RUNTIME_TIME, || child.try_wait().map(|status| status.is_some()));
         match ended {
             Ok(true) => {
                 let status = child.wait().map_err(|error| failed(&error))?;
@@ -200,7 +201,7 @@ impl Runtime {
             .lines()
             .filter_map(|line| serde_json::from_str::<Line>(line).ok());
         let errors = lines.filter(|line| line.level == "error" || line.level == "fatal");
-        errors.map(|line| line.msg).last()
+        errors.map(|line| line.msg).next_back()
     }
 
     /// Whatever it has made of the container goes, and the bundle with it. A bundle that stays costs nothing.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::exit::How;
@@ -24,6 +25,7 @@ use crate::shim::{OUTPUT, SOCKET};
 use crate::spawner::NotStarted;
 use crate::spawner::walls::Ground;
 use crate::spec::{self, Protocol, Spec};
+use crate::wait;
 use crate::wire::{Message, Reply, Request};
 
 use super::process::reaped;
@@ -40,6 +42,8 @@ pub(crate) const BUSY: &str = "busy";
 const BROKEN: i32 = 70;
 /// A shim ends its task within milliseconds.
 const END_TIME: Duration = Duration::from_secs(5);
+/// The relay of a shim that was killed holds the lock for a moment longer.
+const LEASE_TIME: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 16 << 10;
 const HINT: &str = "a pool has another worker for the next task";
 
@@ -60,8 +64,8 @@ struct Leased<'a> {
 #[derive(Debug)]
 struct Mine {
     folder: PathBuf,
-    /// Locked as long as it is open.
-    _lease: File,
+    /// Locked.
+    lease: File,
 }
 
 /// A request under way.
@@ -86,12 +90,20 @@ impl Executor for Worker<'_> {
             .write(true)
             .open(folder.join(LEASE))
             .map_err(gone)?;
-        flock(&lease, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            NotStarted::new(format!("the worker at {} has another task", folder.display())).hint(HINT)
-        })?;
+        let locked = wait::until(LEASE_TIME, || {
+            match flock(&lease, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(true),
+                Err(Errno::WOULDBLOCK) => Ok(false),
+                Err(error) => Err(gone(error.into())),
+            }
+        });
+        if !locked? {
+            let why = format!("the worker at {} has another task", folder.display());
+            return Err(NotStarted::new(why).hint(HINT));
+        }
         let worker = Mine {
             folder: folder.clone(),
-            _lease: lease,
+            lease,
         };
         if folder.join(BUSY).exists() {
             worker.end("it was left in the middle of an answer");
@@ -289,5 +301,7 @@ impl Held for Asked {
         if !is_well || fs_err::remove_file(self.worker.folder.join(BUSY)).is_err() {
             self.worker.end("a task of it did not end well");
         }
+        // Before anybody hears of the end and asks it again.
+        flock(&self.worker.lease, FlockOperation::Unlock).ok();
     }
 }

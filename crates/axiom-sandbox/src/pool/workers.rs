@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::executor::worker::BUSY;
-use crate::handle::Spawner;
+use crate::handle::{Attached, Spawner};
 use crate::limits::Limits;
 use crate::spec::{Executor, Grants, Protocol, Spec, Worker};
 
@@ -71,6 +71,8 @@ struct Ready {
 #[derive(Debug)]
 pub struct Lease {
     ready: Option<Ready>,
+    /// As long as we are attached to it, it is not idle.
+    _attached: Attached,
     shared: Arc<Shared>,
     protocol: Protocol,
     _place: OwnedSemaphorePermit,
@@ -90,6 +92,10 @@ impl WorkerOptions {
             requests_max: 1_000,
             idle: Duration::from_secs(60),
         }
+    }
+
+    fn what(&self) -> String {
+        format!("a worker of {}", self.argv.first().map_or("", String::as_str))
     }
 }
 
@@ -118,16 +124,30 @@ impl Workers {
     pub async fn lease(&self, spawner: &Spawner) -> Result<Lease, PoolError> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.expect("nobody closes it");
-        let (ready, over) = self.shared.state().take();
-        for gone in over {
-            gone.member.end("it has had its requests, or ended").await;
-        }
-        let ready = match ready {
-            Some(ready) => ready,
-            None => self.shared.start(spawner).await?,
+        let (ready, attached) = loop {
+            let (ready, over) = self.shared.state().take();
+            for gone in over {
+                gone.member.end("it has had its requests, or ended").await;
+            }
+            let (ready, is_new) = match ready {
+                Some(ready) => (ready, false),
+                None => (self.shared.start(spawner).await?, true),
+            };
+            match ready.member.attend().await {
+                Some(attached) => break (ready, attached),
+                None if is_new => {
+                    let what = self.shared.options.what();
+                    let why = ready.member.last_words().await;
+                    ready.member.end("it does not answer").await;
+                    return Err(PoolError::Ended { what, why });
+                }
+                // It was idle for too long just now.
+                None => ready.member.end("it does not answer").await,
+            }
         };
         Ok(Lease {
             ready: Some(ready),
+            _attached: attached,
             shared: Arc::clone(&self.shared),
             protocol: self.shared.options.protocol,
             _place: place,
@@ -220,8 +240,7 @@ impl Shared {
             grants: options.grants.clone(),
             spool_bytes: SPOOL_BYTES,
         };
-        let what = format!("a worker of {}", options.argv.first().map_or("", String::as_str));
-        let member = Member::start(spawner, place, &spec, &what).await?;
+        let member = Member::start(spawner, place, &spec, &options.what()).await?;
         Ok(Ready {
             member,
             requests_left: options.requests_max.max(1),

@@ -139,7 +139,8 @@ impl Task {
         }
     }
 
-    pub(crate) async fn is_lost(mut self) {
+    /// Until its shim is gone, without an end.
+    pub(crate) async fn lost(mut self) {
         loop {
             match self.event().await {
                 Some(End::Lost) => return,

@@ -74,7 +74,9 @@ fn spec(bed: &Bed, executor: &Executor, script: &str) -> Spec {
 }
 
 async fn output_and_code(bed: Bed, executor: Executor) {
-    let mut task = bed.start(&spec(&bed, &executor, "cat; echo err >&2; exit 7")).await;
+    let mut task = bed
+        .start(&spec(&bed, &executor, "cat; echo err >&2; exit 7"))
+        .await;
     task.put("in\n");
     let (how, output) = task.end().await;
     assert_eq!(how, How::Code(7));
@@ -96,10 +98,17 @@ async fn view(bed: Bed, executor: Executor) {
     let lines: Vec<&str> = output.lines().collect();
     // No /root, and only the loopback device behind two lines of heading.
     assert_eq!(lines[..4], [work.to_str().unwrap(), "0", "0", "3"], "{output}");
-    assert!(output.contains("CapEff:\t0000000000000000\nNoNewPrivs:\t1\n"), "{output}");
+    assert!(
+        output.contains("CapEff:\t0000000000000000\nNoNewPrivs:\t1\n"),
+        "{output}"
+    );
     assert!(output.contains("Read-only file system"), "{output}");
     assert!(!output.contains("/proc/100"), "{output}");
-    let mut spec = spec(&bed, &executor, "ls /proc/self/ns; readlink /proc/self/ns/net; cat /granted/file; echo more > /granted/file");
+    let mut spec = spec(
+        &bed,
+        &executor,
+        "ls /proc/self/ns; readlink /proc/self/ns/net; cat /granted/file; echo more > /granted/file",
+    );
     spec.grants.network = Network::Host;
     let granted = tempfile::tempdir().unwrap();
     write(granted.path(), "file", "granted\n");
@@ -108,7 +117,10 @@ async fn view(bed: Bed, executor: Executor) {
     spec.grants.read = vec![path.clone()];
     let (how, output) = bed.start(&spec).await.end().await;
     let network = std::fs::read_link("/proc/self/ns/net").unwrap();
-    assert!(output.contains(network.to_str().unwrap()) && output.contains("granted\n"), "{output}");
+    assert!(
+        output.contains(network.to_str().unwrap()) && output.contains("granted\n"),
+        "{output}"
+    );
     assert_ne!(how, How::Code(0), "it was read-only");
     spec.id.push('w');
     spec.grants = axiom_sandbox::spec::Grants {
@@ -145,7 +157,10 @@ async fn root(bed: Bed, executor: Executor) {
         .filter(|path| !path.is_symlink())
         .collect();
     let (how, output) = bed.start(&spec).await.end().await;
-    assert!(output.starts_with("of this root\n") && output.contains("Read-only"), "{output}");
+    assert!(
+        output.starts_with("of this root\n") && output.contains("Read-only"),
+        "{output}"
+    );
     assert_ne!(how, How::Code(0));
 }
 
@@ -167,7 +182,8 @@ fn alive(mark: &str) -> Vec<String> {
 
 async fn killed(bed: Bed, executor: Executor) {
     let mark = mark(11);
-    let script = format!("setsid sleep {mark} & (setsid sh -c 'sleep {mark} & wait' &); echo ready; sleep {mark}");
+    let script =
+        format!("setsid sleep {mark} & (setsid sh -c 'sleep {mark} & wait' &); echo ready; sleep {mark}");
     let mut task = bed.start(&spec(&bed, &executor, &script)).await;
     task.until("ready").await;
     eventually("all are there", || alive(&mark).len() >= 4);
@@ -188,8 +204,15 @@ async fn limits(bed: Bed, executor: Executor) {
         limit: "wall".to_owned(),
         value: "2s".to_owned(),
     };
-    assert_eq!(bed.start(&bounded).await.end().await, (limit, "begun\n".to_owned()));
-    let mut bounded = spec(&bed, &executor, "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done 2>&1; ulimit -n");
+    assert_eq!(
+        bed.start(&bounded).await.end().await,
+        (limit, "begun\n".to_owned())
+    );
+    let mut bounded = spec(
+        &bed,
+        &executor,
+        "for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done 2>&1; ulimit -n",
+    );
     bounded.limits.pids = Some(5);
     bounded.limits.open_files = Some(77);
     let (_, output) = bed.start(&bounded).await.end().await;
@@ -204,7 +227,10 @@ async fn limits(bed: Bed, executor: Executor) {
     let mut bounded = spec(&bed, &executor, "true");
     bounded.limits.disk_io_bytes_s = Some(1 << 20);
     let why = bed.refused(&bounded).await;
-    assert!(why.contains("limits.disk_io_bytes_s cannot be kept by the executor `oci`"), "{why}");
+    assert!(
+        why.contains("limits.disk_io_bytes_s cannot be kept by the executor `oci`"),
+        "{why}"
+    );
     let Executor::Oci(oci) = executor else { panic!() };
     let blind = Executor::Oci(Oci {
         arguments: vec!["--ignore-cgroups".to_owned()],
@@ -273,12 +299,16 @@ async fn shim_killed(bed: Bed, executor: Executor) {
     let mut task = bed.start(&spec(&bed, &executor, &script)).await;
     task.until("ready").await;
     kill_process(Pid::from_raw(task.shim).unwrap(), Signal::KILL).unwrap();
-    task.is_lost().await;
+    task.lost().await;
     eventually("it ends", || alive(&mark).is_empty());
 }
 
 async fn refused(bed: Bed, executor: Executor) {
-    let (how, _) = bed.start(&bed.spec(executor.clone(), &["no-such-program"])).await.end().await;
+    let (how, _) = bed
+        .start(&bed.spec(executor.clone(), &["no-such-program"]))
+        .await
+        .end()
+        .await;
     assert!(
         matches!(&how, How::NotStarted { why } if why.contains("no-such-program")),
         "{how:?}"
@@ -289,5 +319,8 @@ async fn refused(bed: Bed, executor: Executor) {
         ..oci
     });
     let why = bed.refused(&bed.spec(missing, &["true"])).await;
-    assert!(why.contains("no-such-runtime cannot be started") && why.contains("is the runtime installed"), "{why}");
+    assert!(
+        why.contains("no-such-runtime cannot be started") && why.contains("is the runtime installed"),
+        "{why}"
+    );
 }

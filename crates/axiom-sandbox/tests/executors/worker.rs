@@ -14,7 +14,9 @@ use crate::cases::{Case, Done};
 pub(crate) const CASES: &[(&str, Case)] = &[
     ("worker_answers_one_line_for_one", || node(answers)),
     ("worker_that_breaks_its_word_is_replaced", || node(broken)),
-    ("worker_that_hangs_is_killed_with_all_it_has_started", || node(hangs)),
+    ("worker_that_hangs_is_killed_with_all_it_has_started", || {
+        node(hangs)
+    }),
     ("worker_has_one_request_at_a_time", || node(one_at_a_time)),
     ("worker_is_ended_if_its_requests_shim_was", || node(shim_killed)),
     ("worker_that_nobody_needs_ends", || node(idle)),
@@ -70,7 +72,9 @@ fn pool(bed: &Bed, change: impl FnOnce(&mut WorkerOptions)) -> Workers {
     write(bed.work.path(), "worker.js", SCRIPT);
     let argv = ["node", "worker.js"].map(str::to_owned).to_vec();
     let mut options = WorkerOptions::new(argv, environment(), Protocol::Lines);
-    options.env.insert("PATH".to_owned(), std::env::var("PATH").unwrap());
+    options
+        .env
+        .insert("PATH".to_owned(), std::env::var("PATH").unwrap());
     options.folder = Some(bed.work.path().canonicalize().unwrap());
     options.workers_max = 2;
     change(&mut options);
@@ -118,7 +122,10 @@ async fn broken(bed: Bed, workers: Workers) {
     ] {
         let (_, pid) = told(&ask(&bed, &workers, &say("hello")).await.1);
         let (how, _) = ask(&bed, &workers, &say(word)).await;
-        assert!(matches!(&how, How::Broken { why: told } if told.contains(why)), "{how:?}");
+        assert!(
+            matches!(&how, How::Broken { why: told } if told.contains(why)),
+            "{how:?}"
+        );
         assert!(!is_alive(&pid));
     }
     assert_eq!(told(&ask(&bed, &workers, &say("hello")).await.1).0, 1);
@@ -131,8 +138,14 @@ async fn hangs(bed: Bed, workers: Workers) {
     let mut spec = request(&bed, &lease, &say("hang"));
     spec.limits.wall = Some(Duration::from_secs(2));
     let (how, output) = bed.start(&spec).await.end().await;
-    assert!(matches!(&how, How::Limit { limit, .. } if limit == "wall"), "{how:?}");
-    let daemon = output.trim().strip_prefix("daemon ").unwrap_or_else(|| panic!("{output}"));
+    assert!(
+        matches!(&how, How::Limit { limit, .. } if limit == "wall"),
+        "{how:?}"
+    );
+    let daemon = output
+        .trim()
+        .strip_prefix("daemon ")
+        .unwrap_or_else(|| panic!("{output}"));
     assert!(!is_alive(&pid) && !is_alive(daemon));
     drop(lease);
     let lease = workers.lease(&bed.spawner).await.unwrap();
@@ -149,7 +162,7 @@ async fn hangs(bed: Bed, workers: Workers) {
 }
 
 async fn one_at_a_time(bed: Bed, workers: Workers) {
-    let slow = r#"{"say":"slow","wait":300}"#;
+    let slow = r#"{"say":"slow","wait":3000}"#;
     let lease = workers.lease(&bed.spawner).await.unwrap();
     let other = workers.lease(&bed.spawner).await.unwrap();
     let first = bed.start(&request(&bed, &lease, slow)).await;
@@ -159,7 +172,7 @@ async fn one_at_a_time(bed: Bed, workers: Workers) {
     let second = bed.start(&request(&bed, &other, slow)).await;
     // There are two, and both are taken.
     let third = axiom_core::time::timeout(Duration::from_millis(50), workers.lease(&bed.spawner)).await;
-    assert!(third.is_err());
+    third.unwrap_err();
     let pids = [first.end().await.1, second.end().await.1].map(|output| told(&output).1);
     assert_ne!(pids[0], pids[1]);
     drop((lease, other));
@@ -173,7 +186,7 @@ async fn shim_killed(bed: Bed, workers: Workers) {
     let mut task = bed.start(&request(&bed, &lease, &say("hang"))).await;
     task.until("daemon").await;
     kill_process(Pid::from_raw(task.shim).unwrap(), Signal::KILL).unwrap();
-    task.is_lost().await;
+    task.lost().await;
     // Who finds it next does not take it for one that waits, nor does its pool.
     let why = bed.refused(&request(&bed, &lease, &say("hello"))).await;
     assert!(why.contains("left in the middle of an answer"), "{why}");
@@ -185,15 +198,18 @@ async fn shim_killed(bed: Bed, workers: Workers) {
 
 async fn idle(bed: Bed, _: Workers) {
     let workers = pool(&bed, |options| {
-        options.idle = Duration::from_millis(1500);
+        options.idle = Duration::from_secs(3);
         options.requests_max = 2;
     });
     // As long as it has a request it is needed.
-    let slow = r#"{"say":"slow","wait":2500}"#;
+    let slow = r#"{"say":"slow","wait":4000}"#;
     let (how, output) = ask(&bed, &workers, slow).await;
     assert_eq!(how, How::Code(0), "{output}");
     let (_, pid) = told(&output);
-    assert_eq!(told(&ask(&bed, &workers, &say("second")).await.1), (2, pid.clone()));
+    assert_eq!(
+        told(&ask(&bed, &workers, &say("second")).await.1),
+        (2, pid.clone())
+    );
     let (count, other) = told(&ask(&bed, &workers, &say("third")).await.1);
     assert_eq!(count, 1);
     assert!(!is_alive(&pid));
@@ -210,11 +226,29 @@ async fn refused(bed: Bed, workers: Workers) {
         let why = bed.refused(&spec).await;
         assert!(why.contains(expected) && !why.ends_with("hint: "), "{why}");
     };
-    check(|spec| spec.limits.memory_bytes = Some(1 << 30), "limits.memory_bytes").await;
-    check(|spec| drop(spec.env.insert("A".into(), "b".into())), "env cannot be given").await;
-    check(|spec| spec.argv = vec!["no object".into()], "argv[0] is no JSON object").await;
+    check(
+        |spec| spec.limits.memory_bytes = Some(1 << 30),
+        "limits.memory_bytes",
+    )
+    .await;
+    check(
+        |spec| drop(spec.env.insert("A".into(), "b".into())),
+        "env cannot be given",
+    )
+    .await;
+    check(
+        |spec| spec.argv = vec!["no object".into()],
+        "argv[0] is no JSON object",
+    )
+    .await;
     check(|spec| spec.argv = vec!["{\n}".into()], "argv[0]").await;
     check(|spec| spec.argv.push("{}".into()), "argv has more").await;
+    let missing = pool(&bed, |options| options.argv = vec!["false".to_owned()]);
+    let asked = missing.lease(&bed.spawner).await;
+    // It may be asked before it has ended; then its task says so.
+    if let Err(error) = asked {
+        assert!(error.to_string().contains("a worker of false ended"), "{error}");
+    }
     check(
         |spec| {
             spec.executor = Executor::Worker(Worker {
@@ -234,7 +268,12 @@ async fn begins_anew(bed: Bed, workers: Workers) {
     let (how, output) = ask(&bed, &workers, first).await;
     assert_eq!((how, output.as_str()), (How::Code(0), "sat\n((x 3))\n"));
     // It knows no x any more.
-    let (how, output) = ask(&bed, &workers, "(declare-const x Bool)(assert (and x (not x)))(check-sat)").await;
+    let (how, output) = ask(
+        &bed,
+        &workers,
+        "(declare-const x Bool)(assert (and x (not x)))(check-sat)",
+    )
+    .await;
     assert_eq!((how, output.as_str()), (How::Code(0), "unsat\n"));
     let (how, _) = ask(&bed, &workers, "(exit)").await;
     assert!(matches!(&how, How::Broken { .. }), "{how:?}");

@@ -16,9 +16,15 @@ pub(crate) const CASES: &[(&str, Case)] = &[
     ("zygote_code_ends_as_python_ends_it", || case(ends)),
     ("zygote_jobs_read_their_input", || case(input)),
     ("zygote_jobs_are_alike_a_cold_start", || case(alike)),
-    ("zygote_jobs_share_what_was_imported_and_nothing_else", || case(shared)),
-    ("zygote_killing_a_job_leaves_nothing_and_no_other_job", || case(killed)),
-    ("zygote_what_a_job_leaves_behind_ends_with_it", || case(left_behind)),
+    ("zygote_jobs_share_what_was_imported_and_nothing_else", || {
+        case(shared)
+    }),
+    ("zygote_killing_a_job_leaves_nothing_and_no_other_job", || {
+        case(killed)
+    }),
+    ("zygote_what_a_job_leaves_behind_ends_with_it", || {
+        case(left_behind)
+    }),
     ("zygote_jobs_have_limits_of_time_and_output", || case(limits)),
     ("zygote_jobs_freeze_and_thaw_and_take_signals", || case(frozen)),
     ("zygote_jobs_have_terminals", || case(terminal)),
@@ -72,7 +78,11 @@ async fn output_and_code(bed: Bed, zygotes: Zygotes) {
 async fn ends(bed: Bed, zygotes: Zygotes) {
     let check = async |code: &str, expected: How, words: &str| {
         let (how, output) = run(&bed, &zygotes, code).await;
-        assert_eq!((&how, output.contains(words)), (&expected, true), "{code}: {output}");
+        assert_eq!(
+            (&how, output.contains(words)),
+            (&expected, true),
+            "{code}: {output}"
+        );
     };
     check("pass", How::Code(0), "").await;
     check("raise SystemExit('words')", How::Code(1), "words\n").await;
@@ -80,9 +90,24 @@ async fn ends(bed: Bed, zygotes: Zygotes) {
     check("import os; os.kill(os.getpid(), 9)", How::Signal(9), "").await;
     check("raise KeyboardInterrupt", How::Signal(2), "KeyboardInterrupt").await;
     check("1 +", How::Code(1), "SyntaxError").await;
-    check("import atexit; atexit.register(print, 'late')", How::Code(0), "late\n").await;
-    check("import threading; threading.Thread(target=print, args=['thread']).start()", How::Code(0), "thread\n").await;
-    check("import os; os.execvp('sh', ['sh', '-c', 'echo shell; exit 5'])", How::Code(5), "shell\n").await;
+    check(
+        "import atexit; atexit.register(print, 'late')",
+        How::Code(0),
+        "late\n",
+    )
+    .await;
+    check(
+        "import threading; threading.Thread(target=print, args=['thread']).start()",
+        How::Code(0),
+        "thread\n",
+    )
+    .await;
+    check(
+        "import os; os.execvp('sh', ['sh', '-c', 'echo shell; exit 5'])",
+        How::Code(5),
+        "shell\n",
+    )
+    .await;
     let (how, output) = run(&bed, &zygotes, "1 / 0").await;
     let expected = "Traceback (most recent call last):\n  File \"<string>\", line 1, in <module>\nZeroDivisionError: division by zero\n";
     assert_eq!((how, output.as_str()), (How::Code(1), expected));
@@ -129,7 +154,11 @@ async fn alike(bed: Bed, zygotes: Zygotes) {
 }
 
 async fn shared(bed: Bed, _: Zygotes) {
-    write(bed.work.path(), "slow.py", "import os\nloaded_by = os.getpid()\nseen = []\n");
+    write(
+        bed.work.path(),
+        "slow.py",
+        "import os\nloaded_by = os.getpid()\nseen = []\n",
+    );
     let folder = bed.work.path().to_str().unwrap().to_owned();
     let zygotes = pool(&bed, |options| {
         options.env.insert("PYTHONPATH".to_owned(), folder);
@@ -137,13 +166,24 @@ async fn shared(bed: Bed, _: Zygotes) {
     });
     let code = "import slow, os, random\n\
                 slow.seen.append(1); print(slow.loaded_by != os.getpid(), len(slow.seen), random.random())";
-    let (first, second) = (run(&bed, &zygotes, code).await.1, run(&bed, &zygotes, code).await.1);
-    assert!(first.starts_with("True 1 ") && second.starts_with("True 1 "), "{first}{second}");
+    let (first, second) = (
+        run(&bed, &zygotes, code).await.1,
+        run(&bed, &zygotes, code).await.1,
+    );
+    assert!(
+        first.starts_with("True 1 ") && second.starts_with("True 1 "),
+        "{first}{second}"
+    );
     assert_ne!(first, second, "the same chance for both");
     zygotes.end().await;
-    let zygotes = pool(&bed, |options| options.modules = vec!["no_such_module".to_owned()]);
+    let zygotes = pool(&bed, |options| {
+        options.modules = vec!["no_such_module".to_owned()]
+    });
     let error = zygotes.place(&bed.spawner).await.unwrap_err().to_string();
-    assert!(error.contains("ModuleNotFoundError: No module named 'no_such_module'"), "{error}");
+    assert!(
+        error.contains("ModuleNotFoundError: No module named 'no_such_module'"),
+        "{error}"
+    );
 }
 
 async fn killed(bed: Bed, zygotes: Zygotes) {
@@ -171,7 +211,12 @@ async fn left_behind(bed: Bed, zygotes: Zygotes) {
 }
 
 async fn limits(bed: Bed, zygotes: Zygotes) {
-    let mut spec = job(&bed, &zygotes, "import time; print('begun', flush=True); time.sleep(1000)").await;
+    let mut spec = job(
+        &bed,
+        &zygotes,
+        "import time; print('begun', flush=True); time.sleep(1000)",
+    )
+    .await;
     spec.limits.wall = Some(Duration::from_millis(500));
     let (how, output) = bed.start(&spec).await.end().await;
     let limit = |limit: &str, value: &str| How::Limit {
@@ -181,7 +226,10 @@ async fn limits(bed: Bed, zygotes: Zygotes) {
     assert_eq!((how, output.as_str()), (limit("wall", "500ms"), "begun\n"));
     let mut spec = job(&bed, &zygotes, "while True: print('x' * 1000)").await;
     spec.limits.output_bytes = Some(100_000);
-    assert_eq!(bed.start(&spec).await.end().await.0, limit("output_bytes", "100000 B"));
+    assert_eq!(
+        bed.start(&spec).await.end().await.0,
+        limit("output_bytes", "100000 B")
+    );
     zygotes.end().await;
 }
 
@@ -247,10 +295,16 @@ async fn dying(bed: Bed, zygotes: Zygotes) {
     let zygote: i32 = line.strip_prefix("zygote ").unwrap().parse().unwrap();
     kill_process(Pid::from_raw(zygote).unwrap(), Signal::KILL).unwrap();
     let (how, _) = task.end().await;
-    assert!(matches!(&how, How::Broken { why } if why.contains("zygote")), "{how:?}");
+    assert!(
+        matches!(&how, How::Broken { why } if why.contains("zygote")),
+        "{how:?}"
+    );
     eventually("its daemon ends", || !is_alive(daemon));
     // The next job has another.
-    assert_eq!(run(&bed, &zygotes, "print(1)").await, (How::Code(0), "1\n".to_owned()));
+    assert_eq!(
+        run(&bed, &zygotes, "print(1)").await,
+        (How::Code(0), "1\n".to_owned())
+    );
     zygotes.end().await;
 }
 
@@ -281,7 +335,10 @@ async fn idle(bed: Bed, _: Zygotes) {
     let zygotes = pool(&bed, |options| options.idle = Duration::from_secs(1));
     let spec = job(&bed, &zygotes, "import time; time.sleep(1.5); print('done')").await;
     // One that has a job has none to wait for.
-    assert_eq!(bed.start(&spec).await.end().await, (How::Code(0), "done\n".to_owned()));
+    assert_eq!(
+        bed.start(&spec).await.end().await,
+        (How::Code(0), "done\n".to_owned())
+    );
     let Executor::Zygote(Zygote { socket }) = &spec.executor else {
         panic!("{spec:?}");
     };
@@ -299,7 +356,7 @@ async fn shim_killed(bed: Bed, zygotes: Zygotes) {
     let job = output.lines().last().unwrap().strip_prefix("job ").unwrap();
     assert!(is_alive(daemon) && is_alive(job));
     kill_process(Pid::from_raw(task.shim).unwrap(), Signal::KILL).unwrap();
-    task.is_lost().await;
+    task.lost().await;
     eventually("all of it ends", || !is_alive(job) && !is_alive(daemon));
     assert_eq!(run(&bed, &zygotes, "print(1)").await.0, How::Code(0));
     zygotes.end().await;
@@ -313,7 +370,11 @@ async fn refused(bed: Bed, zygotes: Zygotes) {
         let why = bed.refused(&spec).await;
         assert!(why.contains(expected) && !why.ends_with("hint: "), "{why}");
     };
-    check(|spec| spec.limits.memory_bytes = Some(1 << 30), "limits.memory_bytes cannot be kept by the executor `zygote`").await;
+    check(
+        |spec| spec.limits.memory_bytes = Some(1 << 30),
+        "limits.memory_bytes cannot be kept by the executor `zygote`",
+    )
+    .await;
     check(|spec| spec.limits.pids = Some(9), "limits.pids").await;
     check(|spec| spec.limits.open_files = Some(9), "limits.open_files").await;
     check(|spec| spec.grants.network = Network::Host, "grants").await;
@@ -338,7 +399,9 @@ async fn walls(bed: Bed, _: Zygotes) {
             ..Grants::default()
         };
     });
-    let code = format!("{DAEMON}\nprint(os.getuid(), os.path.exists('/root'), os.getpid() < 100, flush=True)\ntime.sleep(1000)");
+    let code = format!(
+        "{DAEMON}\nprint(os.getuid(), os.path.exists('/root'), os.getpid() < 100, flush=True)\ntime.sleep(1000)"
+    );
     let mut task = bed.start(&job(&bed, &zygotes, &code).await).await;
     task.until("0 False True").await;
     let mut other = bed.start(&job(&bed, &zygotes, "print(1); input()").await).await;
