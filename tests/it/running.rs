@@ -452,3 +452,110 @@ fn a_sandbox_that_is_killed_leaves_no_process() {
     assert_eq!(sleepers(), 0);
     assert_eq!(tasks.states()[&id], "killed: axiom kill");
 }
+
+/// With a Python that can be a zygote: the machine's own, since a wrapper starts another one each time.
+#[test]
+fn zygotes_tasks_are_tasks_like_others() {
+    let python = "/usr/bin/python3";
+    let version = Command::new(python)
+        .args(["-c", "import sys; sys.exit(sys.version_info < (3, 9))"])
+        .status();
+    if !version.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no Python 3.9 at {python}");
+        return;
+    }
+    let tasks = Tasks::new("zygotes");
+    let code = "import os, sys; print(os.environ['AXIOM_TASK_NUMBER'], os.getppid()); sys.exit(3)";
+    let arguments = [
+        "--executor",
+        "zygote",
+        "--preload",
+        "json",
+        "--count",
+        "5",
+        "--",
+        python,
+        "-c",
+        code,
+    ];
+    let said = tasks.say("run", &arguments);
+    assert_eq!(said.code, Some(3), "{}", said.talk);
+    let (mut numbers, mut parents): (Vec<&str>, Vec<&str>) = said
+        .data
+        .iter()
+        .map(|line| text(line).split_once(' ').unwrap())
+        .unzip();
+    numbers.sort_unstable();
+    parents.dedup();
+    assert_eq!((numbers, parents.len()), (vec!["0", "1", "2", "3", "4"], 1));
+    assert!(is_empty(&tasks.dir));
+    let refused = tasks.say(
+        "run",
+        &[
+            "--executor",
+            "zygote",
+            "--limit",
+            "memory=1GiB",
+            "--",
+            python,
+            "-c",
+            "1",
+        ],
+    );
+    assert!(
+        refused
+            .talk
+            .contains("limits.memory_bytes cannot be kept by the executor `zygote`")
+            && refused.talk.contains("hint: the executor `sandbox` keeps it"),
+        "{}",
+        refused.talk
+    );
+    assert_eq!(refused.code, Some(2));
+    // One that nobody waits for goes on when we are gone, and its zygote ends by itself.
+    let slow = "import time; print('ready', flush=True); time.sleep(1000)";
+    let detached = tasks.say(
+        "run",
+        &["--executor", "zygote", "--detach", "--", python, "-c", slow],
+    );
+    let id = &detached.data[0];
+    tasks.until_state(id, "running");
+    assert_eq!(tasks.say("kill", &[id]).code, Some(0));
+    tasks.until_state(id, "ended");
+}
+
+#[test]
+fn containers_are_tasks_like_others() {
+    let tasks = Tasks::new("containers");
+    let script = "echo $AXIOM_TASK_NUMBER; echo $$; exit 4";
+    for runtime in ["runc", "crun"] {
+        let arguments = [
+            "--executor",
+            "oci",
+            "--runtime",
+            runtime,
+            "--limit",
+            "wall=30s",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
+        let said = tasks.say("run", &arguments);
+        if said.code == Some(127) {
+            // Not there, not allowed, or it knows no control groups like these.
+            eprintln!("skipped: {runtime}: {}", said.talk);
+            continue;
+        }
+        assert_eq!(said.code, Some(4), "{}", said.talk);
+        let lines: Vec<&str> = said.data.iter().map(|line| text(line)).collect();
+        // It is the first process there is.
+        assert_eq!(lines, ["0", "1"]);
+        assert!(is_empty(&tasks.dir));
+    }
+    let useless = tasks.say("run", &["--root", "/", "--", "true"]);
+    assert!(
+        useless.talk.contains("--root is for the executor `oci`"),
+        "{}",
+        useless.talk
+    );
+}

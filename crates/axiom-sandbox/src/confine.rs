@@ -36,6 +36,8 @@ pub use seccomp::Profile;
 pub use system::System;
 pub use view::{Mount, RootView};
 
+pub(crate) use system::{proc_hidden, proc_read_only, standard_paths};
+
 use error::{Fault, RECORD_BYTES};
 use prepared::Prepared;
 use raw::Forked;

@@ -32,6 +32,8 @@ pub enum How {
     Killed { why: String },
     /// Its command could not be started.
     NotStarted { why: String },
+    /// What ran it is gone, or does not do what it is for. Its command is ended as well.
+    Broken { why: String },
 }
 
 impl How {
@@ -47,7 +49,7 @@ impl How {
         let code = match self {
             How::Code(code) => *code,
             How::Signal(signal) => 128 + signal,
-            How::Limit { .. } | How::Killed { .. } => 137,
+            How::Limit { .. } | How::Killed { .. } | How::Broken { .. } => 137,
             How::NotStarted { .. } => 127,
         };
         u8::try_from(code & 0xff).unwrap_or(1)

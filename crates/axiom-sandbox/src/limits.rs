@@ -24,6 +24,8 @@ pub struct Limits {
     pub disk_io_bytes_s: Option<u64>,
     /// Open files of each of its processes. Beyond it `open` fails.
     pub open_files: Option<u32>,
+    /// With nobody attached to it. Beyond it the task is killed: a worker that nobody needs ends so.
+    pub unattended: Option<Duration>,
     /// Bytes of output. Beyond it the task is killed.
     pub output_bytes: Option<u64>,
 }

@@ -5,12 +5,12 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 /// On which side of a fork we are.
 #[derive(Debug)]
 pub(crate) enum Forked {
-    Parent,
+    Parent(Pid),
     Child,
 }
 
@@ -30,8 +30,16 @@ pub(crate) fn fork() -> io::Result<Forked> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
-        _ => Ok(Forked::Parent),
+        pid => Ok(Forked::Parent(
+            Pid::from_raw(pid).expect("a child's pid is positive"),
+        )),
     }
+}
+
+/// Ends a fork of ours, and nothing of what we would do at our own end.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: it does not return, and runs nothing.
+    unsafe { libc::_exit(code) }
 }
 
 /// What becomes of a signal.

@@ -21,9 +21,9 @@ use std::time::Duration;
 
 use axiom_core::time;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::Signal;
 
-use crate::cgroup::{EndedBy, Group};
+use crate::executor::Held;
 use crate::exit::{Exit, How};
 use crate::output::{PAYLOAD_BYTES_MAX, Source, Writer};
 use crate::spec::Spec;
@@ -34,7 +34,6 @@ use input::Input;
 
 mod clients;
 mod input;
-mod tree;
 
 pub(crate) const SPEC: &str = "spec.json";
 pub(crate) const OUTPUT: &str = "output";
@@ -51,22 +50,12 @@ const READS_AT_ONCE: usize = 4;
 /// A command that runs.
 #[derive(Debug)]
 pub(crate) struct Started {
-    pub pid: Pid,
     /// What it reads; `None` if it reads nothing.
     pub input: Option<OwnedFd>,
     pub outputs: Vec<(Source, OwnedFd)>,
     /// The master's end of its terminal, if it has one.
     pub terminal: Option<OwnedFd>,
-    pub held: Held,
-}
-
-/// What holds all processes of a task together.
-#[derive(Debug)]
-pub(crate) enum Held {
-    /// That they are all below us.
-    Below,
-    /// A namespace whose first process ends them all, and a group if they have limits.
-    Apart(Option<Group>),
+    pub held: Box<dyn Held>,
 }
 
 #[derive(Debug)]
@@ -80,6 +69,8 @@ struct Shim {
     taken: u64,
     disk: Disk,
     clients: Clients,
+    /// Since when nobody has been attached.
+    alone_since: Option<time::Instant>,
     /// Why it is being killed.
     end: Option<How>,
     is_frozen: bool,
@@ -87,10 +78,8 @@ struct Shim {
 
 #[derive(Debug)]
 struct Command {
-    pid: Pid,
-    pidfd: OwnedFd,
+    held: Box<dyn Held>,
     terminal: Option<OwnedFd>,
-    held: Held,
     /// When it was started, nanoseconds since 1970.
     started: i64,
     began: time::Instant,
@@ -158,7 +147,6 @@ pub(crate) fn run(
 impl Shim {
     fn new(spec: Spec, file: Writer, listener: UnixListener, started: Started) -> io::Result<Shim> {
         let Started {
-            pid,
             input,
             outputs,
             terminal,
@@ -178,10 +166,8 @@ impl Shim {
             outputs: outputs.collect(),
             input: Input::new(input, terminal.is_some())?,
             command: Command {
-                pid,
-                pidfd: pidfd_open(pid, PidfdFlags::empty())?,
-                terminal,
                 held,
+                terminal,
                 started: time::unix_nanos(),
                 began: time::now(),
                 ended: None,
@@ -190,6 +176,7 @@ impl Shim {
             file,
             disk: Disk::default(),
             clients: Clients::new(listener)?,
+            alone_since: Some(time::now()),
             end: None,
             is_frozen: false,
         })
@@ -218,6 +205,10 @@ impl Shim {
         }
         self.clients.tell_read(self.input.gone());
         self.clients.drop_gone();
+        self.alone_since = match self.clients.is_empty() {
+            true => self.alone_since.or_else(|| Some(time::now())),
+            false => None,
+        };
         if self.disk.again.is_some_and(|again| again <= time::now()) {
             self.disk.again = None;
             (0..self.outputs.len()).for_each(|nth| self.keep(nth));
@@ -240,7 +231,7 @@ impl Shim {
             waits.push((Wait::Input, fd, PollFlags::OUT));
         }
         if self.command.ended.is_none() {
-            waits.push((Wait::Command, self.command.pidfd.as_fd(), PollFlags::IN));
+            waits.push((Wait::Command, self.command.held.ending(), PollFlags::IN));
         }
         if let Some(fd) = self.clients.listening() {
             waits.push((Wait::Listener, fd, PollFlags::IN));
@@ -266,11 +257,10 @@ impl Shim {
 
     /// When something is due.
     fn until(&self) -> Option<time::Instant> {
-        let wall = self
-            .spec
-            .limits
-            .wall
-            .filter(|_| self.end.is_none() && self.command.ended.is_none());
+        let runs = self.end.is_none() && self.command.ended.is_none();
+        let limits = &self.spec.limits;
+        let wall = limits.wall.filter(|_| runs);
+        let alone = self.alone_since.filter(|_| runs).zip(limits.unattended);
         let drained = self
             .command
             .ended
@@ -280,6 +270,7 @@ impl Shim {
             .map(|(_, _, since)| *since + DRAIN_TIME);
         [
             wall.map(|wall| self.command.began + wall),
+            alone.map(|(since, limit)| since + limit),
             drained,
             self.disk.again,
         ]
@@ -348,6 +339,10 @@ impl Shim {
             && self.command.began.elapsed() >= wall
         {
             self.kill(reached("wall", format!("{wall:?}")));
+        } else if let Some((since, limit)) = self.alone_since.zip(limits.unattended)
+            && since.elapsed() >= limit
+        {
+            self.kill(reached("unattended", format!("{limit:?}")));
         } else if let Some(bytes) = limits.output_bytes
             && self.file.payload() > bytes
         {
@@ -359,28 +354,20 @@ impl Shim {
     fn kill(&mut self, why: How) {
         if self.end.is_none() && self.command.ended.is_none() {
             self.end = Some(why);
-            rustix::process::kill_process(self.command.pid, Signal::KILL).ok();
-            match &self.command.held {
-                Held::Below => tree::kill(Some(self.command.pid)),
-                // Its first process takes the others along.
-                Held::Apart(None) => {}
-                // What is frozen would not hear of it.
-                Held::Apart(Some(group)) => drop(group.kill_all()),
-            }
+            self.command.held.kill();
         }
     }
 
     /// The command has ended: what it left behind ends with it.
     fn reap(&mut self) -> io::Result<()> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let Some(status) = waitid(WaitId::Pid(self.command.pid), options)? else {
+        let Some(how) = self.command.held.ended(&self.spec)? else {
             return Ok(());
         };
-        let limit = self.command.ended_by(&self.spec);
-        let how = self.end.take().or(limit).unwrap_or_else(|| How::of(&status));
+        let how = self.end.take().unwrap_or(how);
+        let is_well = how == How::Code(0);
         self.command.ended = Some((how, time::unix_nanos(), time::now()));
         self.input.close();
-        self.command.clear();
+        self.command.held.clear(is_well);
         Ok(())
     }
 
@@ -430,12 +417,7 @@ impl Shim {
         if self.command.ended.is_some() {
             return Err("its command has ended".to_owned());
         }
-        let sent = match self.command.held {
-            Held::Below => rustix::process::kill_process_group(self.command.pid, signal),
-            // It is passed on.
-            Held::Apart(_) => rustix::process::kill_process(self.command.pid, signal),
-        };
-        sent.map_err(|error| format!("its processes take no signal: {error}"))
+        self.command.held.signal(signal)
     }
 
     fn resize(&self, size: crate::spec::Size) -> Result<(), String> {
@@ -450,24 +432,18 @@ impl Shim {
             .map_err(|error| format!("its terminal takes no size: {error}"))
     }
 
-    /// Without a control group each process is stopped, which they can see.
     fn freeze(&mut self, freeze: bool) -> Result<(), String> {
         if self.command.ended.is_some() {
             return Err("its command has ended".to_owned());
         }
-        if let Held::Apart(Some(group)) = &self.command.held {
-            let done = if freeze { group.freeze() } else { group.thaw() };
-            done.map_err(|error| error.to_string())?;
-        } else {
-            tree::signal(if freeze { Signal::STOP } else { Signal::CONT });
-        }
+        self.command.held.freeze(freeze)?;
         self.is_frozen = freeze;
         Ok(())
     }
 
     fn status(&self) -> Status {
         Status {
-            pid: self.command.pid.as_raw_pid(),
+            pid: self.command.held.pid().as_raw_pid(),
             started: self.command.started,
             output_bytes: self.file.end(),
             spooled_bytes: self.file.end() - self.taken,
@@ -489,35 +465,6 @@ impl Shim {
             ended,
             output_bytes: self.file.payload(),
             output_frames: self.file.seq(),
-        }
-    }
-}
-
-impl Command {
-    /// The limit of its group that ended it.
-    fn ended_by(&self, spec: &Spec) -> Option<How> {
-        let Held::Apart(Some(group)) = &self.held else {
-            return None;
-        };
-        match group.ended_by() {
-            Ok(Some(EndedBy::MemoryLimit)) => Some(How::Limit {
-                limit: "memory_bytes".to_owned(),
-                value: format!("{} B", spec.limits.memory_bytes.unwrap_or_default()),
-            }),
-            // What it made of that it says itself.
-            _ => None,
-        }
-    }
-
-    /// It has ended: whatever it left behind goes.
-    fn clear(&self) {
-        match &self.held {
-            Held::Below => tree::kill(None),
-            Held::Apart(None) => {}
-            Held::Apart(Some(group)) => {
-                group.kill_all().ok();
-                group.remove().ok();
-            }
         }
     }
 }

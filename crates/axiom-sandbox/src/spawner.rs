@@ -48,10 +48,17 @@ pub struct NotStarted {
 }
 
 impl NotStarted {
-    fn new(why: impl Into<String>) -> NotStarted {
+    pub(crate) fn new(why: impl Into<String>) -> NotStarted {
         NotStarted {
             why: why.into(),
             hint: None,
+        }
+    }
+
+    pub(crate) fn hint(self, hint: &str) -> NotStarted {
+        NotStarted {
+            hint: Some(hint.to_owned()),
+            ..self
         }
     }
 }
@@ -75,7 +82,7 @@ pub fn serve(teller: UnixStream) -> io::Result<()> {
         let folder = line.strip_suffix(b"\n").unwrap_or(&line);
         let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
         match raw::fork() {
-            Ok(Forked::Parent) => {}
+            Ok(Forked::Parent(_)) => {}
             Ok(Forked::Child) => return run(folder, lines.into_inner(), &ground),
             Err(error) => {
                 let why = format!("the system starts no more processes: {error}");
@@ -111,7 +118,7 @@ fn run(folder: &Path, teller: UnixStream, ground: &Ground) -> io::Result<()> {
         Ok((spec, file, listener, started)) => {
             let running = Running {
                 shim: rustix::process::getpid().as_raw_pid(),
-                command: started.pid.as_raw_pid(),
+                command: started.held.pid().as_raw_pid(),
             };
             // If nobody is there any more, they find it by its folder.
             answer(&teller, folder, Ok(running)).ok();

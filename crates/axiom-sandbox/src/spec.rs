@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::executor::keeps;
 use crate::limits::Limits;
 
 /// Bytes of a task's id. It is the name of its folder and of its control group.
@@ -41,7 +42,7 @@ pub struct Spec {
 }
 
 /// What keeps a task apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Executor {
     /// A process like any other, with the limits that a process can have.
@@ -49,6 +50,53 @@ pub enum Executor {
     /// Behind namespaces, in a root of its own, with Landlock and a filter of system calls. It sees the machine's programs, and
     /// may write into its folder, its own `/tmp` and what it was granted.
     Sandbox,
+    /// A fork of a Python that runs already. It is apart from others as a `process` is: not at all, unless its zygote is.
+    Zygote(Zygote),
+    /// A request to a process that has started already; its answer is the output.
+    Worker(Worker),
+    /// A container: an OCI bundle is written for it, and a runtime runs that. It has what a `sandbox` has.
+    Oci(Oci),
+}
+
+/// Whose jobs it is one of. What it runs is `argv[1]` and on: `-c CODE`, `-m MODULE` or a script, and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Zygote {
+    /// Where a zygote takes jobs, absolute; from a [pool](crate::pool).
+    pub socket: PathBuf,
+}
+
+/// Who is asked. The request is `argv[0]`, and there is nothing else in `argv` and `env`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// Its own folder as a task, absolute; from a [pool](crate::pool).
+    pub folder: PathBuf,
+    pub protocol: Protocol,
+}
+
+/// How a worker talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A request is a JSON object on a line, and so is its answer.
+    Lines,
+    /// A request is commands of SMT-LIB, as `z3 -in` reads them. Each begins anew, with `(reset)`; its answer is all that they print.
+    Smt,
+}
+
+/// Which runtime, and what it is to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oci {
+    /// `runc`, `crun`, `runsc` or another with the same command line.
+    pub runtime: String,
+    /// What comes before its `run`: `--platform=ptrace`, `--ignore-cgroups`.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// A folder that is the container's root, read-only, absolute; without one, the machine's programs.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
 }
 
 /// What is opened for a task in a sandbox.
@@ -93,11 +141,33 @@ pub struct BadSpec {
 }
 
 impl Executor {
-    pub fn name(self) -> &'static str {
+    /// The names of all.
+    pub const NAMES: [&'static str; 5] = ["process", "sandbox", "zygote", "worker", "oci"];
+
+    pub fn name(&self) -> &'static str {
         match self {
             Executor::Process => "process",
             Executor::Sandbox => "sandbox",
+            Executor::Zygote(_) => "zygote",
+            Executor::Worker(_) => "worker",
+            Executor::Oci(_) => "oci",
         }
+    }
+
+    /// The limits that it keeps beside those of every task (`wall`, `output_bytes`), by their names in [`Limits`]. A spec with
+    /// another is refused, so what a spec that passes [`Spec::check`] says is what is effective.
+    pub fn limits(&self) -> &'static [&'static str] {
+        keeps(self).limits
+    }
+}
+
+impl Oci {
+    /// Whether its runtime makes control groups: some are told not to, where they do not know a machine's.
+    pub(crate) fn has_groups(&self) -> bool {
+        let is_off = |argument: &String| {
+            argument.contains("ignore-cgroups") || argument.contains("cgroup-manager=disabled")
+        };
+        !self.arguments.iter().any(is_off)
     }
 }
 
@@ -122,8 +192,70 @@ impl Spec {
                 BadSpec::new("spool_bytes", "is 0").hint("a task that may put out nothing could never write")
             );
         }
+        self.check_executor()?;
         self.check_limits()?;
         self.check_grants()
+    }
+
+    /// What an executor wants of a task, beside what all want.
+    fn check_executor(&self) -> Result<(), BadSpec> {
+        if self.terminal.is_some() && !keeps(&self.executor).terminal {
+            let problem = format!("cannot be had with the executor `{}`", self.executor.name());
+            return Err(BadSpec::new("terminal", problem).hint("the executor `process` has them"));
+        }
+        match &self.executor {
+            Executor::Process | Executor::Sandbox => Ok(()),
+            Executor::Zygote(zygote) => {
+                is_absolute("executor.zygote.socket", &zygote.socket)?;
+                let is_known = match self.argv.get(1).map(String::as_str) {
+                    Some("-c" | "-m") => self.argv.len() > 2,
+                    Some(script) => !script.is_empty() && !script.starts_with('-'),
+                    None => false,
+                };
+                match is_known {
+                    true => Ok(()),
+                    false => Err(BadSpec::new(
+                        "argv[1]",
+                        "is neither `-c CODE`, `-m MODULE` nor a script, which is all that a zygote runs",
+                    )
+                    .hint("options of the interpreter need one of its own: the executor `process`")),
+                }
+            }
+            Executor::Worker(worker) => {
+                is_absolute("executor.worker.folder", &worker.folder)?;
+                self.check_request(worker.protocol)
+            }
+            Executor::Oci(oci) => {
+                if oci.runtime.is_empty() {
+                    return Err(BadSpec::new("executor.oci.runtime", "names no program")
+                        .hint("`runc`, `crun` or `runsc`"));
+                }
+                oci.root
+                    .iter()
+                    .try_for_each(|root| is_absolute("executor.oci.root", root))
+            }
+        }
+    }
+
+    fn check_request(&self, protocol: Protocol) -> Result<(), BadSpec> {
+        if self.argv.len() != 1 {
+            return Err(BadSpec::new("argv", "has more than the request to a worker")
+                .hint("a worker was started with its own arguments"));
+        }
+        if !self.env.is_empty() {
+            return Err(
+                BadSpec::new("env", "cannot be given to a worker that has started")
+                    .hint("its pool has the environment of its workers"),
+            );
+        }
+        let request = self.argv.first().map_or("", String::as_str);
+        let is_line = !request.contains('\n')
+            && serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(request).is_ok();
+        match protocol {
+            Protocol::Lines if !is_line => Err(BadSpec::new("argv[0]", "is no JSON object on one line")
+                .hint("a request is one line; what belongs together goes into one object")),
+            Protocol::Lines | Protocol::Smt => Ok(()),
+        }
     }
 
     fn check_command(&self) -> Result<(), BadSpec> {
@@ -173,6 +305,7 @@ impl Spec {
             ("cpu_millis", limits.cpu_millis == Some(0)),
             ("pids", limits.pids == Some(0)),
             ("wall", limits.wall.is_some_and(|wall| wall.is_zero())),
+            ("unattended", limits.unattended.is_some_and(|time| time.is_zero())),
             ("disk_bytes", limits.disk_bytes == Some(0)),
             ("disk_io_bytes_s", limits.disk_io_bytes_s == Some(0)),
             // Three are open from the beginning.
@@ -194,24 +327,28 @@ impl Spec {
             return Err(BadSpec::new("limits.disk_bytes", problem)
                 .hint("leave it out; what a task in a sandbox writes to /tmp counts as its memory"));
         }
-        match wanted.into_iter().find(|(_, is_wanted)| *is_wanted) {
-            Some((name, _)) if self.executor == Executor::Process => {
+        let keeps = keeps(&self.executor);
+        let is_refused = |(name, is_wanted): &(&str, bool)| *is_wanted && !keeps.limits.contains(name);
+        match wanted.into_iter().find(is_refused) {
+            Some((name, _)) => {
                 let problem = format!(
-                    "cannot be kept by the executor `{}`, which has no way to hold all processes of a task together",
-                    self.executor.name()
+                    "cannot be kept by the executor `{}`, {}",
+                    self.executor.name(),
+                    keeps.because
                 );
                 Err(BadSpec::new(format!("limits.{name}"), problem).hint("the executor `sandbox` keeps it"))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
     fn check_grants(&self) -> Result<(), BadSpec> {
-        if self.executor == Executor::Process {
+        if !keeps(&self.executor).walls {
             return match self.grants == Grants::default() {
                 true => Ok(()),
                 false => {
-                    let problem = "say what a sandbox opens; the executor `process` shuts nothing";
+                    let name = self.executor.name();
+                    let problem = format!("say what a sandbox opens; the executor `{name}` shuts nothing");
                     Err(BadSpec::new("grants", problem)
                         .hint("leave them out, or choose the executor `sandbox`"))
                 }
@@ -255,6 +392,13 @@ impl BadSpec {
             hint: Some(hint.to_owned()),
             ..self
         }
+    }
+}
+
+fn is_absolute(field: &str, path: &std::path::Path) -> Result<(), BadSpec> {
+    match path.is_absolute() {
+        true => Ok(()),
+        false => Err(BadSpec::new(field, "is not absolute").hint("it begins with a /")),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::replay::Ignored;
 #[cfg(target_os = "linux")]
 pub(crate) use tasks::parse_cpus;
 #[cfg(target_os = "linux")]
-pub use tasks::{Kill, Logs, Ps, Rm, Run, TasksCommand, TasksFolder};
+pub use tasks::{ExecutorName, Kill, Logs, Ps, Rm, Run, TasksCommand, TasksFolder};
 
 #[cfg(target_os = "linux")]
 mod tasks;

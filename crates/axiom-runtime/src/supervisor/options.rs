@@ -8,6 +8,7 @@ use std::time::Duration;
 use axiom_events::Log;
 use axiom_events::sample::Policy;
 use axiom_sandbox::handle::SpawnerOptions;
+use axiom_sandbox::spec::Executor;
 
 use crate::agent::Profile;
 use crate::rules::Rules;
@@ -62,10 +63,9 @@ impl Options {
     }
 
     pub(super) fn scheduler(&self) -> schedule::Options {
-        use axiom_sandbox::spec::Executor;
-        let backends = [Executor::Process, Executor::Sandbox].map(|executor| schedule::BackendOptions {
+        let backends = Executor::NAMES.map(|name| schedule::BackendOptions {
             running_max: self.schedule.budget.tasks,
-            ..schedule::BackendOptions::new(executor.name())
+            ..schedule::BackendOptions::new(name)
         });
         schedule::Options {
             backends: backends.into(),

@@ -54,12 +54,25 @@ const PROC_HIDDEN_FROM_ROOT: [&str; 3] = ["kallsyms", "kcore", "timer_list"];
 /// Parts that steer the machine, and that only root may write; see above.
 const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
+/// The folders and files of the machine that [`System::standard`] has.
+pub(crate) fn standard_paths() -> impl Iterator<Item = PathBuf> {
+    let folders = FOLDERS.iter().map(PathBuf::from);
+    folders.chain(ETC.iter().map(|name| Path::new("/etc").join(name)))
+}
+
+/// The parts of `/proc` that no task sees, and those that none may change, where tasks are root.
+pub(crate) fn proc_hidden() -> impl Iterator<Item = PathBuf> {
+    in_proc(&PROC_HIDDEN).chain(in_proc(&PROC_HIDDEN_FROM_ROOT))
+}
+
+pub(crate) fn proc_read_only() -> impl Iterator<Item = PathBuf> {
+    in_proc(&PROC_READ_ONLY)
+}
+
 impl System {
     /// The machine's programs and libraries, what they look for in `/etc`, and nothing else.
     pub fn standard() -> Result<Self, ConfineError> {
-        let folders = FOLDERS.iter().map(PathBuf::from);
-        let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
-        Self::of(folders.chain(etc))
+        Self::of(standard_paths())
     }
 
     /// These folders and files of the machine at their own place, read-only. Links to folders stay links; what is not there

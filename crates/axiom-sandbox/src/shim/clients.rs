@@ -55,6 +55,10 @@ impl Clients {
         })
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// Where new ones come from, while there is room for one.
     pub(super) fn listening(&self) -> Option<BorrowedFd<'_>> {
         (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd())

@@ -4,20 +4,18 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::process::{Command, Stdio};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Pid;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::executor::{self, Held};
 use crate::output::Source;
-use crate::raw::{self, Standing};
-use crate::shim::{Held, Started};
-use crate::spec::{Executor, Size, Spec};
+use crate::shim::Started;
+use crate::spec::{Size, Spec};
 
 use super::NotStarted;
-use super::walls::{self, Ground};
+use super::walls::Ground;
 
 pub(crate) fn start(spec: &Spec, ground: &Ground) -> Result<Started, NotStarted> {
     let folder = spec.folder.display();
@@ -26,41 +24,18 @@ pub(crate) fn start(spec: &Spec, ground: &Ground) -> Result<Started, NotStarted>
         Ok(_) => return Err(NotStarted::new(format!("folder {folder} is none"))),
         Err(error) => return Err(NotStarted::new(format!("there is no folder to run in: {error}"))),
     }
-    match spec.executor {
-        Executor::Process => process(spec),
-        Executor::Sandbox => walls::start(spec, ground),
-    }
-}
-
-fn process(spec: &Spec) -> Result<Started, NotStarted> {
-    let [program, arguments @ ..] = &spec.argv[..] else {
-        return Err(NotStarted::new("argv names no program"));
-    };
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(&spec.env)
-        .current_dir(&spec.folder);
-    let has_terminal = spec.terminal.is_some();
-    raw::stand(&mut command, Standing { has_terminal });
+    let slot = executor::of(&spec.executor);
+    let slot = slot.prepare(spec, ground)?;
     let ends = Ends::open(spec.terminal).map_err(|error| no_ends(&error))?;
-    let [stdin, stdout, stderr] = ends.theirs;
-    let child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn();
-    // The command keeps its ends as long as it lives; ours have to go, or the output never ends.
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let child = child.map_err(|error| not_started(program, &error))?;
-    Ok(ends.ours.started(pid(&child), Held::Below))
+    let held = slot.start(ends.theirs)?;
+    Ok(ends.ours.started(held))
 }
 
-pub(super) fn no_ends(error: &io::Error) -> NotStarted {
+fn no_ends(error: &io::Error) -> NotStarted {
     NotStarted::new(format!("the system has no pipes or no terminal for it: {error}"))
 }
 
-pub(super) fn not_started(program: &str, error: &io::Error) -> NotStarted {
+pub(crate) fn not_started(program: &str, error: &io::Error) -> NotStarted {
     let hint = match error.kind() {
         io::ErrorKind::NotFound => "is it installed, and is its folder in PATH of the task's own env?",
         io::ErrorKind::PermissionDenied => "is it a program that may be executed?",
@@ -73,20 +48,20 @@ pub(super) fn not_started(program: &str, error: &io::Error) -> NotStarted {
 }
 
 /// Both ends of what a command reads and writes.
-pub(super) struct Ends {
+struct Ends {
     /// stdin, stdout and stderr.
-    pub(super) theirs: [OwnedFd; 3],
-    pub(super) ours: Ours,
+    theirs: [OwnedFd; 3],
+    ours: Ours,
 }
 
-pub(super) struct Ours {
+struct Ours {
     input: OwnedFd,
     outputs: Vec<(Source, OwnedFd)>,
     terminal: Option<OwnedFd>,
 }
 
 impl Ends {
-    pub(super) fn open(terminal: Option<Size>) -> io::Result<Ends> {
+    fn open(terminal: Option<Size>) -> io::Result<Ends> {
         match terminal {
             None => Ends::pipes(),
             Some(size) => Ends::terminal(size),
@@ -138,18 +113,12 @@ impl Ends {
 }
 
 impl Ours {
-    pub(super) fn started(self, pid: Pid, held: Held) -> Started {
+    fn started(self, held: Box<dyn Held>) -> Started {
         Started {
-            pid,
             input: Some(self.input),
             outputs: self.outputs,
             terminal: self.terminal,
             held,
         }
     }
-}
-
-fn pid(child: &std::process::Child) -> Pid {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    pid.expect("a child's pid is positive")
 }

@@ -1,6 +1,7 @@
 //! Starts a task's command in a sandbox.
 
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use crate::cgroup::{Allowance, Class, Group, Options, Tree};
@@ -8,11 +9,9 @@ use crate::confine::{
     self, ConfineError, ExecFault, Identity, Mount, Network as Reach, Plan, RootView, System,
     landlock_version,
 };
-use crate::shim::{Held, Started};
 use crate::spec::{Network, Spec};
 
 use super::NotStarted;
-use super::start::{Ends, no_ends};
 
 /// What every task in a sandbox stands on, or why there is none.
 #[derive(Debug)]
@@ -28,9 +27,12 @@ impl Ground {
     }
 }
 
-pub(super) fn start(spec: &Spec, ground: &Ground) -> Result<Started, NotStarted> {
-    let ends = Ends::open(spec.terminal).map_err(|error| no_ends(&error))?;
-    let mut plan = plan(spec, ground, ends.theirs)?;
+pub(crate) fn start(
+    spec: &Spec,
+    ground: &Ground,
+    stdio: [OwnedFd; 3],
+) -> Result<(confine::Child, Option<Group>), NotStarted> {
+    let mut plan = plan(spec, ground, stdio)?;
     let group = group(spec)?;
     if let Some(group) = &group {
         plan.cgroup = group
@@ -38,7 +40,7 @@ pub(super) fn start(spec: &Spec, ground: &Ground) -> Result<Started, NotStarted>
             .map_err(|error| NotStarted::new(error.to_string()))?;
     }
     match confine::spawn(&plan) {
-        Ok(child) => Ok(ends.ours.started(child.pid, Held::Apart(group))),
+        Ok(child) => Ok((child, group)),
         Err(error) => {
             if let Some(group) = group {
                 // It is empty; should it stay, it costs nothing and is found by its name.
@@ -49,7 +51,7 @@ pub(super) fn start(spec: &Spec, ground: &Ground) -> Result<Started, NotStarted>
     }
 }
 
-fn plan(spec: &Spec, ground: &Ground, stdio: [std::os::fd::OwnedFd; 3]) -> Result<Plan, NotStarted> {
+fn plan(spec: &Spec, ground: &Ground, stdio: [OwnedFd; 3]) -> Result<Plan, NotStarted> {
     let system = ground.system.clone().map_err(|why| NotStarted {
         why: format!("there is no sandbox on this machine: {why}"),
         hint: Some("the executor `process` needs none".to_owned()),

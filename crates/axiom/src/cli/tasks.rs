@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axiom_sandbox::limits::Limits;
-use axiom_sandbox::spec::{Executor, Network};
+use axiom_sandbox::spec::Network;
 use clap::{Args, Subcommand};
 
 use super::ConfigFile;
@@ -13,6 +13,8 @@ const RUN_HELP: &str = "Examples:
   axiom run -- make test
   axiom run --count 8 --limit wall=10m -- sh -c 'sleep 1; echo $AXIOM_TASK_NUMBER'
   axiom run --executor sandbox --limit memory=256MiB --limit pids=64 -- python3 untrusted.py
+  axiom run --executor zygote --preload numpy --count 100 -- python3 job.py
+  axiom run --executor oci --runtime crun --root ./rootfs -- sh -c 'cat /etc/os-release'
   axiom run --detach -- ./server        prints the task's id; then: axiom logs -f ID
   axiom run --agent claude 'make the tests pass'
 
@@ -52,9 +54,26 @@ pub struct Run {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub count: u32,
 
-    /// What keeps it apart: `process` nothing, `sandbox` namespaces, a root of its own, Landlock and a filter of system calls
+    /// What keeps it apart: `process` nothing, `sandbox` namespaces, a root of its own, Landlock and a filter of system calls,
+    /// `oci` a container. With `zygote`, Python starts once and forks itself for each task, which keeps nothing apart
     #[arg(long, value_name = "NAME", default_value = "process", value_parser = parse_executor)]
-    pub executor: Executor,
+    pub executor: ExecutorName,
+
+    /// A module that a zygote imports before its first task. May be given several times
+    #[arg(long, value_name = "MODULE")]
+    pub preload: Vec<String>,
+
+    /// What runs a container: `runc`, `crun` or `runsc` [default: runc]
+    #[arg(long, value_name = "PROGRAM")]
+    pub runtime: Option<String>,
+
+    /// An argument for that, before its `run`, such as --ignore-cgroups. May be given several times
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub runtime_arg: Vec<String>,
+
+    /// A folder that is the root of a container, read-only [default: the machine's programs]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
 
     /// A limit: wall=30s, output=100MB, and in a sandbox memory=256MiB, cpu=1.5, pids=64, files=256. May be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
@@ -156,6 +175,15 @@ pub struct Rm {
     pub folder: TasksFolder,
 }
 
+/// What is to run a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutorName {
+    Process,
+    Sandbox,
+    Zygote,
+    Oci,
+}
+
 /// One limit of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Limit {
@@ -206,11 +234,13 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
     }
 }
 
-fn parse_executor(text: &str) -> Result<Executor, String> {
+fn parse_executor(text: &str) -> Result<ExecutorName, String> {
     match text {
-        "process" => Ok(Executor::Process),
-        "sandbox" => Ok(Executor::Sandbox),
-        _ => Err("there are `process` and `sandbox`".to_owned()),
+        "process" => Ok(ExecutorName::Process),
+        "sandbox" => Ok(ExecutorName::Sandbox),
+        "zygote" => Ok(ExecutorName::Zygote),
+        "oci" => Ok(ExecutorName::Oci),
+        _ => Err("there are `process`, `sandbox`, `zygote` and `oci`".to_owned()),
     }
 }
 

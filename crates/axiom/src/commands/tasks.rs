@@ -13,6 +13,7 @@ use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
 mod agent;
+mod executor;
 mod kill;
 mod logs;
 mod print;
@@ -97,5 +98,6 @@ fn told(end: &End) -> String {
         How::Limit { limit, value } => format!("killed: beyond its limit {limit} of {value}"),
         How::Killed { why } => format!("killed: {why}"),
         How::NotStarted { why } => format!("not started: {why}"),
+        How::Broken { why } => format!("broken: {why}"),
     }
 }

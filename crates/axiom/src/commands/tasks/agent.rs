@@ -112,7 +112,7 @@ pub(super) async fn run(
 }
 
 fn agent_spec(run: &Run, agent: &Agent, id: &str, prompt: &str) -> Result<Spec, Failed> {
-    let mut spec = spec(run, id, 0)?;
+    let mut spec = spec(run, id, 0, agent.executor.clone())?;
     spec.argv = agent.command.clone();
     if agent.profile.prompt == PromptBy::Argument {
         spec.argv.push(prompt.to_owned());
@@ -123,7 +123,6 @@ fn agent_spec(run: &Run, agent: &Agent, id: &str, prompt: &str) -> Result<Spec, 
         spec.env.insert("TERM".to_owned(), "xterm-256color".to_owned());
     }
     spec.env.extend(agent.env.clone());
-    spec.executor = agent.executor;
     spec.limits = agent.limits.clone();
     run.limit_more(&mut spec.limits);
     spec.grants = Grants {

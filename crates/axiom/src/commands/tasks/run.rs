@@ -9,7 +9,7 @@ use axiom_core::channel::{self, Receiver, Sender};
 use axiom_core::spawn;
 use axiom_sandbox::handle::{Attached, End, Event, Spawner, SpawnerOptions, StartError};
 use axiom_sandbox::output::Source;
-use axiom_sandbox::spec::{Grants, Size, Spec};
+use axiom_sandbox::spec::{Executor, Grants, Size, Spec};
 use axiom_sandbox::wire::Request;
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ use crate::signals::Signals;
 use crate::terminal::Terminal;
 
 use super::agent;
+use super::executor::Executors;
 use super::print::Printer;
 
 /// Pieces of output on their way to the printer. It is slow only if whoever reads us is; then tasks wait as well.
@@ -67,10 +68,23 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
         program: std::env::current_exe()?,
         arguments: vec!["task-spawner".to_owned()],
     });
+    let executors = Executors::new(run, &tasks, inherited())?;
     let mut codes = Vec::new();
     let mut started = Vec::new();
     for (number, id) in ids.iter().enumerate() {
-        match spawner.start(&tasks, &spec(run, id, number)?).await {
+        let mut spec = spec(run, id, number, executors.like())?;
+        // Nothing is started for a task that cannot be.
+        spec.check().map_err(|bad| failed(&bad.into()))?;
+        spec.executor = match executors.next(&spawner).await {
+            Ok(executor) => executor,
+            Err(error) if started.is_empty() => return Err(error),
+            Err(error) => {
+                error.tell(terminal);
+                codes.push(1);
+                break;
+            }
+        };
+        match spawner.start(&tasks, &spec).await {
             Ok(_) => started.push(id.clone()),
             Err(StartError::NotStarted(not_started)) => {
                 terminal.say(format_args!("[{id}] not started: {not_started}"));
@@ -100,6 +114,7 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
         codes.extend(
             shown.map_err(|failed| failed.hint("tasks that have not ended go on; `axiom ps` shows them"))?,
         );
+        executors.end().await;
     }
     Ok(ExitCode::from(codes.into_iter().max().unwrap_or_default()))
 }
@@ -120,13 +135,17 @@ pub(super) fn failed(error: &StartError) -> Failed {
     }
 }
 
-pub(super) fn spec(run: &Run, id: &str, number: usize) -> Result<Spec, Failed> {
-    // A variable that is no text cannot be written down; it is left out.
-    let inherited = std::env::vars_os().filter_map(|(name, value)| {
+/// Our environment. A variable that is no text cannot be written down; it is left out.
+fn inherited() -> BTreeMap<String, String> {
+    let texts = std::env::vars_os().filter_map(|(name, value)| {
         let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
         Some((name, value))
     });
-    let mut env: BTreeMap<String, String> = inherited.collect();
+    texts.collect()
+}
+
+pub(super) fn spec(run: &Run, id: &str, number: usize, executor: Executor) -> Result<Spec, Failed> {
+    let mut env = inherited();
     env.insert("AXIOM_TASK_ID".to_owned(), id.to_owned());
     env.insert("AXIOM_TASK_NUMBER".to_owned(), number.to_string());
     Ok(Spec {
@@ -136,7 +155,7 @@ pub(super) fn spec(run: &Run, id: &str, number: usize) -> Result<Spec, Failed> {
         folder: fs_err::canonicalize(std::env::current_dir()?)?,
         terminal: run.terminal.then_some(SIZE),
         limits: run.limits(),
-        executor: run.executor,
+        executor,
         grants: Grants {
             network: run.network,
             read: absolute(&run.read)?,
