@@ -102,12 +102,7 @@ fn answer(mut teller: &UnixStream, folder: &Path, outcome: Result<Running, NotSt
 }
 
 /// The life of a shim.
-fn run(
-    folder: &Path,
-    spec: Result<Spec, NotStarted>,
-    teller: UnixStream,
-    ground: &Ground,
-) -> io::Result<()> {
+fn run(folder: &Path, spec: Result<Spec, NotStarted>, teller: UnixStream, ground: &Ground) -> io::Result<()> {
     raw::dispose(&[Signal::CHILD], Disposition::Default);
     raw::dispose(&raw::IGNORED, Disposition::Ignore);
     rustix::process::setsid()?;

@@ -56,7 +56,9 @@ impl Action {
         match self {
             Action::Folder(entry) | Action::File(entry) => &entry.path,
             Action::Link { path, .. } => path,
-            Action::Bind { target, .. } | Action::Mask { target, .. } | Action::Mount { target, .. } => target,
+            Action::Bind { target, .. } | Action::Mask { target, .. } | Action::Mount { target, .. } => {
+                target
+            }
         }
     }
 }

@@ -165,7 +165,9 @@ fn root(plan: &Plan) -> Result<Option<Root<'_>>, ConfineError> {
     let own = view.actions()?;
     let beginning = match copy(plan, view, &own)? {
         Some(copy) => Beginning::Copy(copy),
-        None => Beginning::Empty { base: mounts::base()? },
+        None => Beginning::Empty {
+            base: mounts::base()?,
+        },
     };
     Ok(Some(Root {
         beginning,

@@ -31,9 +31,9 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
+use libc::sock_filter;
 use rustix::io::Errno;
 use rustix::process::Pid;
-use libc::sock_filter;
 
 /// Flags of `clone3`.
 pub(super) const NEW_MOUNT: u64 = 0x0002_0000;
@@ -137,7 +137,11 @@ const STACK_BYTES: usize = 64 << 10;
 impl Stack {
     pub(super) fn new() -> Self {
         let words = STACK_BYTES / size_of::<u128>();
-        Stack((0..words).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect())
+        Stack(
+            (0..words)
+                .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
+                .collect(),
+        )
     }
 }
 

@@ -23,8 +23,8 @@ use rustix::io::Errno;
 use super::ConfineError;
 use super::error::Step;
 use assembly::{
-    ALLOW, ARCHITECTURE_AT, Assembly, FAIL_WITH, JUMP_IF_ANY_BIT, JUMP_IF_AT_LEAST, JUMP_IF_EQUAL, KILL_PROCESS,
-    Label, NUMBER_AT, Unreachable, argument_at,
+    ALLOW, ARCHITECTURE_AT, Assembly, FAIL_WITH, JUMP_IF_ANY_BIT, JUMP_IF_AT_LEAST, JUMP_IF_EQUAL,
+    KILL_PROCESS, Label, NUMBER_AT, Unreachable, argument_at,
 };
 
 mod assembly;
@@ -189,7 +189,12 @@ fn by_arguments(program: &mut Assembly, profile: Profile) {
     is(program, libc::SYS_clone, Label::Clone);
     is(program, libc::SYS_unshare, Label::Unshare);
     is(program, libc::SYS_ioctl, Label::Ioctl);
-    program.when(JUMP_IF_EQUAL, number(libc::SYS_personality), Label::Personality, Label::Allow);
+    program.when(
+        JUMP_IF_EQUAL,
+        number(libc::SYS_personality),
+        Label::Personality,
+        Label::Allow,
+    );
 
     program.mark(Label::Clone);
     program.load(argument_at(0));

@@ -102,10 +102,10 @@ impl System {
     }
 
     /// Mounts what is the same for all tasks, once, in a namespace that no process is in: a task's root then begins as a copy of
-    /// it, and costs half. Without it each root is made from the machine's own, with the same result.
+    /// it, for half the price. Without it each root is made from the machine's own, with the same result.
     ///
-    /// To be called again before later starts: what was replaced since (`/etc/resolv.conf`, say) makes it anew. Tasks that run
-    /// keep what they began with. Takes a millisecond if there is something to do; needs a process with a single thread.
+    /// To be called again before later starts: what was replaced since (`/etc/resolv.conf`, say), or mounted, makes it anew. Tasks
+    /// that run keep what they began with. Takes a millisecond if there is something to do; needs a process with a single thread.
     ///
     /// # Errors
     /// When this process may not mount, as without root. What was laid out before is given up then.
@@ -175,7 +175,11 @@ fn devices(list: &mut List) -> Result<(), ConfineError> {
 
 fn hide(list: &mut List, names: &[&str]) -> Result<(), ConfineError> {
     for path in in_proc(names) {
-        let cover = if path.is_dir() { EMPTY.as_bytes() } else { NULL.to_bytes() };
+        let cover = if path.is_dir() {
+            EMPTY.as_bytes()
+        } else {
+            NULL.to_bytes()
+        };
         list.mask(Path::new(OsStr::from_bytes(cover)), &path)?;
     }
     Ok(())

@@ -16,6 +16,7 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MoveMountFlags, mount, move_mount};
@@ -35,6 +36,8 @@ pub(super) struct Template {
     names: Vec<Name>,
     /// The sources of what is bound in it, and which files they were.
     bound: Vec<(CString, FileId)>,
+    /// The kernel's list of the machine's mounts, which tells when there is another one.
+    machine: fs_err::File,
 }
 
 /// Something in the root itself.
@@ -49,8 +52,13 @@ enum Kind {
     /// Empty, for the task's own list to mount on.
     Folder,
     /// A mount, with more in it. With `on_itself` it is there only to be moved with all that is in it.
-    Mount { file: FileType, on_itself: bool },
-    Link { target: CString },
+    Mount {
+        file: FileType,
+        on_itself: bool,
+    },
+    Link {
+        target: CString,
+    },
 }
 
 /// Device and number.
@@ -65,6 +73,7 @@ impl Template {
         let names = names(shared);
         // Before they are bound: one that is replaced meanwhile is found out by the next look.
         let bound = bound(shared)?;
+        let machine = fs_err::File::open("/proc/self/mountinfo").map_err(|error| io_failed(&error))?;
         let failed = |errno| ConfineError::new(Step::CopyRoot, errno);
         let (reports, reports_of_child) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         let (leave, let_go) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
@@ -93,13 +102,21 @@ impl Template {
             namespace: built?,
             names,
             bound,
+            machine,
         })
     }
 
-    /// Each file that is bound is still the one at its path. Takes some 10 us.
+    /// Each file that is bound is still the one at its path, and nothing was mounted on the machine since. Takes some 10 us.
     pub(super) fn is_current(&self) -> bool {
         let mut bound = self.bound.iter();
-        bound.all(|(path, id)| file_id(path).is_ok_and(|now| now == *id))
+        !self.is_mounted_otherwise() && bound.all(|(path, id)| file_id(path).is_ok_and(|now| now == *id))
+    }
+
+    fn is_mounted_otherwise(&self) -> bool {
+        let mut news = [PollFd::new(self.machine.file(), PollFlags::PRI)];
+        let at_once = Timespec::default();
+        // What cannot be asked is taken for changed.
+        !matches!(poll(&mut news, Some(&at_once)), Ok(0))
     }
 
     /// This is to be made in a folder that all tasks have in common.
@@ -118,7 +135,8 @@ impl Template {
 }
 
 fn is_below(path: &[u8], folder: &[u8]) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/"))
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// As the machine has it.
@@ -148,15 +166,20 @@ fn names(shared: &[Action]) -> Vec<Name> {
             file: FileType::RegularFile,
             on_itself: false,
         }),
-        Action::Link { target, .. } => Some(Kind::Link { target: target.clone() }),
+        Action::Link { target, .. } => Some(Kind::Link {
+            target: target.clone(),
+        }),
         Action::Bind { .. } | Action::Mask { .. } | Action::Mount { .. } => None,
     };
-    let found = shared.iter().filter(|action| in_root(action.path())).filter_map(|action| {
-        Some(Name {
-            path: action.path().clone(),
-            kind: kind(action)?,
-        })
-    });
+    let found = shared
+        .iter()
+        .filter(|action| in_root(action.path()))
+        .filter_map(|action| {
+            Some(Name {
+                path: action.path().clone(),
+                kind: kind(action)?,
+            })
+        });
     found.collect()
 }
 

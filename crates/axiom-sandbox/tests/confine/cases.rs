@@ -21,7 +21,9 @@ pub(crate) enum Done {
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
     // `--format terse` is how a runner asks for the list; the value is no name.
     let words = arguments.split(|text| *text == "--format");
-    let words = words.enumerate().flat_map(|(nth, words)| words.iter().skip(usize::from(nth > 0)));
+    let words = words
+        .enumerate()
+        .flat_map(|(nth, words)| words.iter().skip(usize::from(nth > 0)));
     let (flags, names): (Vec<&str>, Vec<&str>) = words.partition(|text| text.starts_with('-'));
     let chosen = |name: &str| match flags.contains(&"--exact") {
         _ if names.is_empty() => true,
@@ -29,10 +31,12 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
         false => names.iter().any(|part| name.contains(part)),
     };
     // Each twice: with a root that is made from the machine's own, and with one that begins as a copy.
-    let cases = [("", false), (IN_A_COPY, true)].into_iter().flat_map(|(suffix, copies)| {
-        let cases = works::CASES.iter().chain(denied::CASES);
-        cases.map(move |(name, case)| (format!("{name}{suffix}"), case, copies))
-    });
+    let cases = [("", false), (IN_A_COPY, true)]
+        .into_iter()
+        .flat_map(|(suffix, copies)| {
+            let cases = works::CASES.iter().chain(denied::CASES);
+            cases.map(move |(name, case)| (format!("{name}{suffix}"), case, copies))
+        });
     let cases = cases.filter(|(name, ..)| chosen(name));
     if flags.contains(&"--ignored") {
         return ExitCode::SUCCESS;

@@ -113,7 +113,10 @@ pub(crate) const CASES: &[(&str, Case)] = &[
                 let mut task = Task::sh(change);
                 (task.user, task.seccomp) = (User::Same, "none".to_owned());
                 let outcome = task.run();
-                assert!(!matches!(outcome.report, Report::Code(0)), "{change}: {outcome:?}");
+                assert!(
+                    !matches!(outcome.report, Report::Code(0)),
+                    "{change}: {outcome:?}"
+                );
             }
         }),
     ),

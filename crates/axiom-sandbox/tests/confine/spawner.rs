@@ -54,7 +54,14 @@ pub(crate) fn run(task: &str, report: &str) -> ExitCode {
 
 /// A task before this one, from the same ground, to its end.
 fn earlier(task: &Task, later: &Plan) {
-    let nothing = || File::options().read(true).write(true).open("/dev/null").unwrap().into();
+    let nothing = || {
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap()
+            .into()
+    };
     let mut root = later.root.clone().unwrap();
     root.mounts.extend(mounts(&task.earlier));
     let script = ["sh", "-c", "touch /tmp/left /dev/shm/left; ls /earlier/secret"].map(string);

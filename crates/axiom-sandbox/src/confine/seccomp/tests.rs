@@ -13,7 +13,11 @@ use super::*;
 fn both_profiles_are_short() {
     for profile in [Profile::Ordinary, Profile::Compute] {
         let program = program(profile).unwrap();
-        assert!((100..160).contains(&program.len()), "{} instructions", program.len());
+        assert!(
+            (100..160).contains(&program.len()),
+            "{} instructions",
+            program.len()
+        );
     }
 }
 
@@ -62,8 +66,11 @@ fn word(call: &Call, at: u32) -> u32 {
 
 /// The same rules as another author's compiler puts them, one after the other.
 fn model(profile: Profile) -> BpfProgram {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        COMMON.iter().chain(&OLD).map(|number| (*number, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = COMMON
+        .iter()
+        .chain(&OLD)
+        .map(|number| (*number, Vec::new()))
+        .collect();
     if profile == Profile::Compute {
         rules.insert(libc::SYS_socket, Vec::new());
         rules.insert(libc::SYS_socketpair, Vec::new());
@@ -132,7 +139,10 @@ fn what_stands_in_front_comes_first() {
     for profile in [Profile::Ordinary, Profile::Compute] {
         let program = program(profile).unwrap();
         assert_eq!(answer(program, &call(0x4000_0003, 0)), KILL_PROCESS);
-        assert_eq!(answer(program, &call(ARCHITECTURE_OURS, 0x4000_0000)), KILL_PROCESS);
+        assert_eq!(
+            answer(program, &call(ARCHITECTURE_OURS, 0x4000_0000)),
+            KILL_PROCESS
+        );
         assert_eq!(answer(program, &call(ARCHITECTURE_OURS, u32::MAX)), KILL_PROCESS);
         let unknown = FAIL_WITH | Errno::NOSYS.raw_os_error().unsigned_abs();
         assert_eq!(answer(program, &call(ARCHITECTURE_OURS, 435)), unknown);
@@ -174,7 +184,13 @@ proptest! {
 }
 
 fn namespace_rules(flags: &[u32]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let is_set = |flag: &u32| SeccompRule::new(vec![argument(0, SeccompCmpOp::MaskedEq(u64::from(*flag)), u64::from(*flag))?]);
+    let is_set = |flag: &u32| {
+        SeccompRule::new(vec![argument(
+            0,
+            SeccompCmpOp::MaskedEq(u64::from(*flag)),
+            u64::from(*flag),
+        )?])
+    };
     flags.iter().map(is_set).collect()
 }
 
@@ -233,4 +249,3 @@ fn argument(
 ) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
 }
-
