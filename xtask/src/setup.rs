@@ -94,6 +94,18 @@ const APT: &[Package] = &[
         without: "those tests skip themselves, and the event log's benchmarks cannot compare with it",
     },
     Package {
+        name: "bubblewrap",
+        program: "bwrap",
+        why: "the benchmarks compare the start of a sandbox with it",
+        without: "the benchmarks cannot compare with it",
+    },
+    Package {
+        name: "runc",
+        program: "runc",
+        why: "the benchmarks compare the start of a sandbox with it",
+        without: "the benchmarks cannot compare with it",
+    },
+    Package {
         name: "iproute2",
         program: "ip",
         why: "the tests of replicas put each on a network of its own, and cut it",

@@ -49,6 +49,26 @@ pub(crate) fn run(program: &str, args: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds a package's example programs, beside its profile's binaries.
+pub(crate) fn build_examples(package: &str, profile: &str) -> anyhow::Result<()> {
+    let status = cargo()
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            package,
+            "--examples",
+            "--profile",
+            profile,
+        ])
+        .status()
+        .context("failed to start cargo")?;
+    if !status.success() {
+        bail!("cargo could not build the examples of {package}");
+    }
+    Ok(())
+}
+
 /// Builds one binary of the workspace and returns the path of its executable.
 ///
 /// Cargo's own answer is used, not a guess: the target directory may be anywhere.

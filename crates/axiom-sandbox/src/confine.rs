@@ -18,6 +18,7 @@ mod prepared;
 mod raw;
 mod seccomp;
 mod system;
+mod template;
 mod view;
 
 use std::ffi::{CString, OsStr};

@@ -57,7 +57,7 @@ impl How {
 }
 
 impl Exit {
-    /// `None` if the task has not ended, or its shim died before it could say so.
+    /// `None` if the task has not ended, or its shim died before it could say so, or the whole machine before it was on the disk.
     ///
     /// # Errors
     /// When it is there and cannot be read.
@@ -67,6 +67,10 @@ impl Exit {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        // A machine that was cut off leaves a file's name before its bytes.
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
         let exit = serde_json::from_slice(&bytes).map_err(|error| {
             let text = format!("{} does not say how a task ended: {error}", path.display());
             io::Error::new(io::ErrorKind::InvalidData, text)
@@ -74,12 +78,12 @@ impl Exit {
         Ok(Some(exit))
     }
 
-    /// Puts it there, all of it or nothing.
+    /// Puts it there, all of it or nothing. It survives us, as the task's output does, and not the machine, as the task itself:
+    /// to wait for the disk here would have a thousand tasks that end at once wait for each other.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let aside = path.with_extension("new");
         let json = serde_json::to_vec(self).map_err(io::Error::other)?;
         fs_err::write(&aside, json)?;
-        fs_err::File::open(&aside)?.sync_all()?;
         fs_err::rename(&aside, path)
     }
 }

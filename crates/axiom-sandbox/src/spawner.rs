@@ -19,7 +19,7 @@ use crate::exit::{Exit, How};
 use crate::output::Writer;
 use crate::raw::{self, Disposition, Forked};
 use crate::shim::{self, EXIT, OUTPUT, SOCKET, SPEC};
-use crate::spec::Spec;
+use crate::spec::{Executor, Spec};
 
 use walls::Ground;
 
@@ -81,9 +81,13 @@ pub fn serve(teller: UnixStream) -> io::Result<()> {
         }
         let folder = line.strip_suffix(b"\n").unwrap_or(&line);
         let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
+        let spec = read(folder);
+        if spec.as_ref().is_ok_and(|spec| spec.executor == Executor::Sandbox) {
+            ground.lay_out();
+        }
         match raw::fork() {
             Ok(Forked::Parent(_)) => {}
-            Ok(Forked::Child) => return run(folder, lines.into_inner(), &ground),
+            Ok(Forked::Child) => return run(folder, spec, lines.into_inner(), &ground),
             Err(error) => {
                 let why = format!("the system starts no more processes: {error}");
                 let outcome = Err(NotStarted::new(why));
@@ -105,7 +109,7 @@ fn answer(mut teller: &UnixStream, folder: &Path, outcome: Result<Running, NotSt
 }
 
 /// The life of a shim.
-fn run(folder: &Path, teller: UnixStream, ground: &Ground) -> io::Result<()> {
+fn run(folder: &Path, spec: Result<Spec, NotStarted>, teller: UnixStream, ground: &Ground) -> io::Result<()> {
     raw::dispose(&[Signal::CHILD], Disposition::Default);
     raw::dispose(&raw::IGNORED, Disposition::Ignore);
     rustix::process::setsid()?;
@@ -114,7 +118,7 @@ fn run(folder: &Path, teller: UnixStream, ground: &Ground) -> io::Result<()> {
     rustix::stdio::dup2_stdout(&nothing)?;
     rustix::stdio::dup2_stderr(&nothing)?;
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
-    match begin(folder, ground) {
+    match spec.and_then(|spec| begin(folder, spec, ground)) {
         Ok((spec, file, listener, started)) => {
             let running = Running {
                 shim: rustix::process::getpid().as_raw_pid(),
@@ -143,17 +147,26 @@ fn run(folder: &Path, teller: UnixStream, ground: &Ground) -> io::Result<()> {
     }
 }
 
-fn begin(folder: &Path, ground: &Ground) -> Result<(Spec, Writer, UnixListener, shim::Started), NotStarted> {
-    let in_folder = |name: &str, error: &dyn std::fmt::Display| {
-        NotStarted::new(format!("the task's folder has no {name}: {error}"))
-    };
-    let path = folder.join(SPEC);
-    let json = fs_err::read(&path).map_err(|error| in_folder(SPEC, &error))?;
+/// What a task is to be. Read by the spawner, which makes ready what the task will stand on.
+fn read(folder: &Path) -> Result<Spec, NotStarted> {
+    let json = fs_err::read(folder.join(SPEC)).map_err(|error| in_folder(SPEC, &error))?;
     let spec: Spec = serde_json::from_slice(&json).map_err(|error| in_folder(SPEC, &error))?;
     spec.check().map_err(|bad| NotStarted {
         why: bad.to_string(),
         hint: bad.hint,
     })?;
+    Ok(spec)
+}
+
+fn in_folder(name: &str, error: &dyn std::fmt::Display) -> NotStarted {
+    NotStarted::new(format!("the task's folder has no {name}: {error}"))
+}
+
+fn begin(
+    folder: &Path,
+    spec: Spec,
+    ground: &Ground,
+) -> Result<(Spec, Writer, UnixListener, shim::Started), NotStarted> {
     let file = Writer::create(&folder.join(OUTPUT)).map_err(|error| in_folder(OUTPUT, &error))?;
     // By its short name: the path of a socket has 107 bytes at most.
     std::env::set_current_dir(folder).map_err(|error| in_folder(".", &error))?;

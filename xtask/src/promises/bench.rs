@@ -22,6 +22,9 @@ pub(crate) fn measure(
     if only.map_or(!quick, |only| only.starts_with('Q')) {
         build_query(&axiom)?;
     }
+    if only.is_none_or(|only| only.starts_with('R')) {
+        workspace::build_examples("axiom-sandbox", "release")?;
+    }
     let mut command = Command::new(&bench);
     command.args(["promises", "--json"]).arg("--axiom").arg(&axiom);
     command.arg("--bed").arg(Places::find()?.bed);

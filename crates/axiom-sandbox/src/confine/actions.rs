@@ -10,7 +10,6 @@ use rustix::io::Errno;
 
 use super::error::Step;
 use super::mounts::OLD;
-use super::raw::{MOUNT_NOEXEC, MOUNT_NOSUID, MOUNT_READ_ONLY};
 use super::{ConfineError, kernel_path};
 
 /// One thing to do in the child.
@@ -22,14 +21,17 @@ pub(super) enum Action {
         target: CString,
         path: CString,
     },
+    /// Something of the machine, with all that is mounted below it.
     Bind {
+        /// Below [`OLD`].
         source: CString,
         target: CString,
         attributes: u64,
-        /// With all that is mounted below it.
-        recursive: bool,
-        /// To name if it fails.
-        step: Step,
+    },
+    /// Something of the root laid over something else of it. Both paths are the kernel's and ours: nobody has put a link there.
+    Mask {
+        cover: CString,
+        target: CString,
     },
     Mount {
         kind: CString,
@@ -54,7 +56,9 @@ impl Action {
         match self {
             Action::Folder(entry) | Action::File(entry) => &entry.path,
             Action::Link { path, .. } => path,
-            Action::Bind { target, .. } | Action::Mount { target, .. } => target,
+            Action::Bind { target, .. } | Action::Mask { target, .. } | Action::Mount { target, .. } => {
+                target
+            }
         }
     }
 }
@@ -88,20 +92,15 @@ impl List {
             source: CString::new(below_old).map_err(|_| ConfineError::plan("a path has no zero byte"))?,
             target: kernel_path(target)?,
             attributes,
-            recursive: true,
-            step: Step::Bind,
         });
         Ok(())
     }
 
     /// Lays something of the new root over something else of it.
     pub(super) fn mask(&mut self, cover: &Path, target: &Path) -> Result<(), ConfineError> {
-        self.actions.push(Action::Bind {
-            source: kernel_path(cover)?,
+        self.actions.push(Action::Mask {
+            cover: kernel_path(cover)?,
             target: kernel_path(target)?,
-            attributes: MOUNT_READ_ONLY | MOUNT_NOSUID | MOUNT_NOEXEC,
-            recursive: false,
-            step: Step::MaskProc,
         });
         Ok(())
     }

@@ -14,12 +14,12 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::error::{At as _, Fault, Step};
 use super::plan::{Cgroup, Identity, Network, Plan};
-use super::prepared::Prepared;
-use super::{init, mounts, raw};
+use super::prepared::{Beginning, Prepared};
+use super::{init, mounts, raw, template};
 
 /// Below it stand stdin, stdout, stderr and the pipe; above it what is moved there.
 pub(super) const HIGH_FD: RawFd = 10;
-const REPORTS_FD: RawFd = 3;
+pub(super) const REPORTS_FD: RawFd = 3;
 const FAILED: i32 = 1;
 
 /// The child's whole life. `reports` is at [`HIGH_FD`] or above; `ids_mapped` says when the parent has mapped the ids.
@@ -29,9 +29,14 @@ pub(super) fn run(prepared: &Prepared<'_>, mut reports: BorrowedFd<'_>, ids_mapp
         Ok(never) => match never {},
         Err(fault) => fault,
     };
+    raw::exit(fail(reports, fault))
+}
+
+/// Tells the parent, and gives the status to end with.
+pub(super) fn fail(reports: BorrowedFd<'_>, fault: Fault) -> i32 {
     // If even that fails there is nobody to tell: the parent sees a child that ended before its program.
     rustix::io::write(reports, &fault.to_record()).ok();
-    raw::exit(FAILED)
+    FAILED
 }
 
 fn confine(
@@ -48,12 +53,17 @@ fn confine(
     if matches!(plan.identity, Identity::Mapped { .. }) {
         change_user(plan).at(Step::Identity)?;
     }
-    keep_only_stdio(plan, reports)?;
+    place_stdio(plan, reports)?;
     rustix::process::setsid().at(Step::Session)?;
     own_names(plan)?;
     if let Some(root) = &prepared.root {
-        mounts::make_root(&root.base, root.actions())?;
+        match &root.beginning {
+            Beginning::Copy(copy) => template::copy_root(root, copy)?,
+            Beginning::Empty { base } => mounts::make_root(base, root.actions())?,
+        }
     }
+    // Only now: the root may have been made of files that the parent opened.
+    raw::close_from(REPORTS_FD.unsigned_abs() + 1).at(Step::CloseFiles)?;
     limit(plan)?;
     drop_privileges(plan)?;
     rustix::process::chdir(&prepared.working_folder).at(Step::WorkingFolder)?;
@@ -117,8 +127,8 @@ fn wait_for_ids(ids_mapped: Option<OwnedFd>) -> Result<(), Errno> {
     }
 }
 
-/// Numbers 0, 1 and 2 as planned, 3 for the pipe until exec, and nothing else.
-fn keep_only_stdio(plan: &Plan, reports: &mut BorrowedFd<'_>) -> Result<(), Fault> {
+/// Numbers 0, 1 and 2 as planned, and 3 for the pipe until exec.
+fn place_stdio(plan: &Plan, reports: &mut BorrowedFd<'_>) -> Result<(), Fault> {
     // Out of the way first: one that stands at 1 may be meant for 0.
     let moved = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, HIGH_FD).at(Step::Stdio);
     let [stdin, stdout, stderr] = &plan.stdio;
@@ -127,7 +137,7 @@ fn keep_only_stdio(plan: &Plan, reports: &mut BorrowedFd<'_>) -> Result<(), Faul
     }
     raw::duplicate_to(*reports, REPORTS_FD, true).at(Step::CloseFiles)?;
     *reports = raw::descriptor(REPORTS_FD);
-    raw::close_from(REPORTS_FD.unsigned_abs() + 1).at(Step::CloseFiles)
+    Ok(())
 }
 
 /// Cgroup, host and network, as this process sees them.

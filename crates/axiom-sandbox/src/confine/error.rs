@@ -125,6 +125,7 @@ steps! {
     MountDevpts => "mount private terminals",
     MountProc => "mount a private /proc",
     MaskProc => "mask a part of /proc",
+    CopyRoot => "copy what all roots have in common",
     EnterRoot => "leave the old root behind",
     Limits => "set limits",
     Priority => "set the priority",
@@ -158,7 +159,7 @@ fn hint(step: Step, errno: Errno) -> Option<&'static str> {
         Step::MountProc if denied => {
             "the machine allows no new /proc inside a container whose own /proc is masked"
         }
-        Step::MakeRoot | Step::MountTmpfs | Step::MountDevpts | Step::Bind if denied => {
+        Step::MakeRoot | Step::CopyRoot | Step::MountTmpfs | Step::MountDevpts | Step::Bind if denied => {
             "a user namespace without privileges, or a security module of the machine, forbids mounts"
         }
         Step::Bind | Step::MaskProc if missing => "it needs Linux 5.12 or later",

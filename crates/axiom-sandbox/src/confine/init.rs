@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
 
-use super::child::run_program;
+use super::child::{self, REPORTS_FD, run_program};
 use super::error::{At as _, Fault, Step};
 use super::prepared::Prepared;
 use super::raw;
@@ -29,20 +29,20 @@ pub(super) fn run(prepared: &Prepared<'_>) -> Result<Infallible, Fault> {
         // After the change of user, which would undo it. It holds for this process alone, and with it all others end.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Init)?;
     }
-    match raw::fork().at(Step::Init)? {
-        None => {
-            // Apart from init's, which keeps the terminal free for it.
-            rustix::process::setsid().at(Step::Session)?;
-            run_program(prepared)
+    let program = raw::start_program(&prepared.stack, &|| {
+        // Apart from init's, which keeps the terminal free for it.
+        let session = rustix::process::setsid().at(Step::Session);
+        match session.and_then(|_| run_program(prepared)) {
+            Ok(never) => match never {},
+            Err(fault) => child::fail(raw::descriptor(REPORTS_FD), fault),
         }
-        Some(program) => {
-            // Also the pipe to the parent: the program's copy alone says now whether it runs.
-            if raw::close_from(0).is_err() {
-                raw::exit(LOST);
-            }
-            watch(program)
-        }
+    });
+    let program = program.at(Step::Init)?;
+    // Also the pipe to the parent, who waits for its end.
+    if raw::close_from(0).is_err() {
+        raw::exit(LOST);
     }
+    watch(program)
 }
 
 fn watch(program: Pid) -> ! {

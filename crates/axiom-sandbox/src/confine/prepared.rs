@@ -1,16 +1,20 @@
 //! All that the child needs, made before it exists.
 
 use std::ffi::{CStr, CString};
-use std::path::Path;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
 
-use seccompiler::sock_filter;
+use libc::sock_filter;
 
 use super::actions::Action;
+use super::child::HIGH_FD;
 use super::error::{Fault, Step};
 use super::landlock::Rules;
 use super::plan::{Identity, Network, Plan};
-use super::raw::{self, Strings};
-use super::{ConfineError, kernel_path, landlock, seccomp};
+use super::raw::{self, Stack, Strings};
+use super::template::{Template, before_old};
+use super::view::RootView;
+use super::{ConfineError, kernel_path, landlock, mounts, seccomp};
 
 /// A plan in the kernel's words.
 #[derive(Debug)]
@@ -26,26 +30,49 @@ pub(super) struct Prepared<'a> {
     pub(super) root: Option<Root<'a>>,
     pub(super) landlock: Option<Rules>,
     pub(super) filter: Option<&'static [sock_filter]>,
+    /// Of the process that becomes the program, until it has become it.
+    pub(super) stack: Stack,
 }
 
-/// Three lists, one after the other.
+/// Lists of what to do, one after the other.
 #[derive(Debug)]
 pub(super) struct Root<'a> {
-    /// A folder of the machine that is covered for a moment.
-    pub(super) base: CString,
-    system: &'a [Action],
+    pub(super) beginning: Beginning,
+    shared: &'a [Action],
+    fresh: &'a [Action],
     against_root: &'a [Action],
     own: Vec<Action>,
 }
 
-impl Root<'_> {
-    pub(super) fn actions(&self) -> impl Iterator<Item = &Action> {
-        self.system.iter().chain(self.against_root).chain(&self.own)
-    }
+#[derive(Debug)]
+pub(super) enum Beginning {
+    /// With nothing, at a folder of the machine that is covered for a moment.
+    Empty { base: CString },
+    /// With what the shared list makes.
+    Copy(RootCopy),
 }
 
-/// Folders that every system has; which one it is does not matter.
-const BASES: [&str; 4] = ["/tmp", "/run", "/var/tmp", "/mnt"];
+/// A root that begins as a copy.
+#[derive(Debug)]
+pub(super) struct RootCopy {
+    pub(super) template: Arc<Template>,
+    /// What the own list binds, in its order: from there the machine's paths are not to be seen.
+    pub(super) trees: Vec<OwnedFd>,
+}
+
+impl Root<'_> {
+    pub(super) fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.shared.iter().chain(self.after_shared())
+    }
+
+    pub(super) fn after_shared(&self) -> impl Iterator<Item = &Action> {
+        self.fresh.iter().chain(self.against_root).chain(&self.own)
+    }
+
+    pub(super) fn shared_len(&self) -> usize {
+        self.shared.len()
+    }
+}
 
 /// Where programs are looked for without a `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
@@ -53,18 +80,20 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 impl<'a> Prepared<'a> {
     pub(super) fn new(plan: &'a Plan) -> Result<Self, ConfineError> {
         plan.check()?;
+        let root = root(plan)?;
         let filter = plan.seccomp.map(seccomp::program).transpose()?;
         let rules = plan.landlock.as_ref().map(landlock::compile).transpose()?;
         Ok(Prepared {
             plan,
-            namespaces: namespaces(plan),
+            namespaces: namespaces(plan, root.as_ref()),
             programs: programs(plan)?,
             argv: Strings::new(&plan.argv),
             environment: Strings::new(&plan.environment),
             working_folder: kernel_path(&plan.working_folder)?,
-            root: root(plan)?,
+            root,
             landlock: rules.flatten(),
             filter,
+            stack: Stack::new(),
         })
     }
 
@@ -76,7 +105,7 @@ impl<'a> Prepared<'a> {
             Step::Exec | Step::ExecInterpreter => self.plan.argv.first(),
             Step::WorkingFolder => Some(&self.working_folder),
             Step::LandlockRule => self.landlock.as_ref().and_then(|rules| rules.path(item)),
-            Step::MakeEntry | Step::Bind | Step::MaskProc => action.map(Action::path),
+            Step::MakeEntry | Step::Bind | Step::MaskProc | Step::CopyRoot => action.map(Action::path),
             Step::MountTmpfs | Step::MountDevpts => action.map(Action::path),
             _ => None,
         };
@@ -88,10 +117,12 @@ impl<'a> Prepared<'a> {
     }
 }
 
-fn namespaces(plan: &Plan) -> u64 {
+fn namespaces(plan: &Plan, root: Option<&Root<'_>>) -> u64 {
+    // With a copy, the one of mounts comes later too: the machine's own mounts are never copied then.
+    let copies = root.is_some_and(|root| matches!(root.beginning, Beginning::Copy(_)));
     let wanted = [
         (plan.namespaces.pid, raw::NEW_PID),
-        (plan.namespaces.mount, raw::NEW_MOUNT),
+        (plan.namespaces.mount && !copies, raw::NEW_MOUNT),
         (plan.namespaces.ipc, raw::NEW_IPC),
         (plan.namespaces.uts, raw::NEW_UTS),
         (plan.network != Network::Host, raw::NEW_NETWORK),
@@ -126,24 +157,60 @@ fn root(plan: &Plan) -> Result<Option<Root<'_>>, ConfineError> {
     let Some(view) = &plan.root else {
         return Ok(None);
     };
-    let base = BASES
-        .iter()
-        .map(Path::new)
-        .find(|base| base.is_dir() && !base.is_symlink());
-    let base = base.ok_or(ConfineError::plan("the machine has no /tmp to make a root at"))?;
     let is_root = match plan.identity {
         Identity::Inherited => rustix::process::geteuid().is_root(),
         Identity::Switched { uid, .. } => uid == 0,
         Identity::Mapped { outside_uid, .. } => outside_uid == 0,
     };
+    let own = view.actions()?;
+    let beginning = match copy(plan, view, &own)? {
+        Some(copy) => Beginning::Copy(copy),
+        None => Beginning::Empty {
+            base: mounts::base()?,
+        },
+    };
     Ok(Some(Root {
-        base: kernel_path(base)?,
-        system: view.system.actions(),
+        beginning,
+        shared: view.system.shared(),
+        fresh: view.system.fresh(),
         against_root: if is_root {
             view.system.actions_against_root()
         } else {
             &[]
         },
-        own: view.actions()?,
+        own,
+    }))
+}
+
+/// `None` where the root has to be made from the machine's own.
+fn copy(plan: &Plan, view: &RootView, own: &[Action]) -> Result<Option<RootCopy>, ConfineError> {
+    let Some(template) = view.system.template() else {
+        return Ok(None);
+    };
+    // Who is in a namespace of users may not enter one of mounts that is not of it.
+    let is_mapped = matches!(plan.identity, Identity::Mapped { .. });
+    if is_mapped || own.iter().any(|action| template.is_in_the_way_of(action)) {
+        return Ok(None);
+    }
+    let binds = own.iter().filter_map(|action| match action {
+        Action::Bind {
+            source,
+            target,
+            attributes,
+        } => Some((source, target, *attributes)),
+        _ => None,
+    });
+    let trees = binds.map(|(source, target, attributes)| {
+        let failed = |errno| ConfineError::new(Step::Bind, errno).on(target.to_string_lossy());
+        let tree = mounts::detach(before_old(source), attributes).map_err(failed)?;
+        if tree.as_raw_fd() >= HIGH_FD {
+            return Ok(tree);
+        }
+        // Numbers below are for the child's stdin, stdout and stderr.
+        rustix::io::fcntl_dupfd_cloexec(&tree, HIGH_FD).map_err(failed)
+    });
+    Ok(Some(RootCopy {
+        trees: trees.collect::<Result<_, _>>()?,
+        template,
     }))
 }

@@ -8,6 +8,8 @@
 //!   no lock, writes no log, and calls nothing but system calls and plain code over memory that was made before. All paths
 //!   and lists are C strings in vectors that exist already. `rustix` makes its calls without a C library between, and
 //!   paths that are C strings it takes as they are.
+//! - The second child, which becomes the program, shares the memory of the first ([`start_program`]), which waits meanwhile.
+//!   What is said here holds for it too.
 //! - It never returns into the parent's code. Its function ends in [`execute`] or [`exit`], and [`ExitOnUnwind`] stands in
 //!   the way of a panic.
 //! - `clone3` goes past the C library's `fork`, so that handlers registered there (`pthread_atfork`) do not run, and what
@@ -22,15 +24,16 @@
     reason = "processes, filters and Landlock need system calls without a safe function in rustix"
 )]
 
-use std::ffi::{CStr, CString, c_char, c_int, c_long};
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
-use std::mem::size_of;
+use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
+use libc::sock_filter;
 use rustix::io::Errno;
 use rustix::process::Pid;
-use seccompiler::sock_filter;
 
 /// Flags of `clone3`.
 pub(super) const NEW_MOUNT: u64 = 0x0002_0000;
@@ -125,12 +128,57 @@ fn forked(pid: c_long, pidfd: impl FnOnce() -> OwnedFd) -> Result<Forked, Errno>
     }
 }
 
-/// A plain fork, by the old call: the new one is already denied by the filter where this is used. `None` is the child.
-pub(super) fn fork() -> Result<Option<Pid>, Errno> {
-    // SAFETY: all pointers are null, so that the kernel touches no memory, and without CLONE_VM the child has its own. The
-    // flags come first on both architectures.
-    let pid = checked(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as c_long, 0, 0, 0, 0) })?;
-    Ok(c_int::try_from(pid).ok().and_then(Pid::from_raw))
+/// Where a process runs that shares its parent's memory. Made before; pages that it does not touch cost nothing.
+pub(super) struct Stack(Box<[UnsafeCell<MaybeUninit<u128>>]>);
+
+/// What runs there makes a few system calls; builds without optimisation use some KiB for that.
+const STACK_BYTES: usize = 64 << 10;
+
+impl Stack {
+    pub(super) fn new() -> Self {
+        let words = STACK_BYTES / size_of::<u128>();
+        Stack(
+            (0..words)
+                .map(|_| UnsafeCell::new(MaybeUninit::uninit()))
+                .collect(),
+        )
+    }
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stack")
+    }
+}
+
+/// Starts a process that becomes another program: `run` comes back only if it could not, with the status to end with. Until one
+/// of both has happened this process waits; then it has its memory for itself again.
+///
+/// A fork would copy the tables of all memory, only to throw them away. By the old call: the new one is already denied by the
+/// filter where this is used.
+pub(super) fn start_program(stack: &Stack, run: &dyn Fn() -> c_int) -> Result<Pid, Errno> {
+    extern "C" fn start(run: *mut c_void) -> c_int {
+        let _exit_on_unwind = ExitOnUnwind;
+        // SAFETY: it is what is passed below, by a function that does not return before we have ended or become a program.
+        let run = unsafe { *run.cast::<&dyn Fn() -> c_int>() };
+        exit(run())
+    }
+    // SAFETY: it is the end of the stack's own memory.
+    let top = unsafe { stack.0.as_ptr().add(stack.0.len()) };
+    // SAFETY: the child has a stack of its own, which nobody else uses: this thread, the only one, waits in the kernel until the
+    // child has ended or has other memory (CLONE_VFORK), so that nothing is used by two at a time, and all that is borrowed
+    // outlives the child's use of it. What the child leaves changed are its stack and errno. It shares no descriptors and no
+    // dispositions. It ends in `execve` or `exit` and never returns from `start`.
+    let pid = unsafe {
+        libc::clone(
+            start,
+            top.cast_mut().cast(),
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+            (&raw const run).cast_mut().cast(),
+        )
+    };
+    checked(pid.into())?;
+    Pid::from_raw(pid).ok_or(Errno::CHILD)
 }
 
 /// Becomes another program. Returns only if that fails.
@@ -250,6 +298,14 @@ pub(super) fn close_from(first: u32) -> Result<(), Errno> {
     checked(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
 
+/// Goes into a namespace of mounts, to its root, and makes a copy of it of one's own.
+pub(super) fn copy_mounts(namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: both change what paths mean to this process, and no memory or descriptor.
+    checked(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) }.into())?;
+    // SAFETY: as above.
+    checked(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into()).map(drop)
+}
+
 pub(super) fn new_cgroup_namespace() -> Result<(), Errno> {
     // SAFETY: this flag changes nothing that memory or descriptors depend on.
     checked(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }.into()).map(drop)
@@ -263,14 +319,16 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-/// Adds attributes to a mount, and to those below it where asked. It takes none away.
+/// Adds attributes to a mount, and to those below it where asked, and has nothing that is mounted on it appear elsewhere, or
+/// the other way round. It takes no attribute away.
 pub(super) fn mount_attributes(mount: BorrowedFd<'_>, attributes: u64, recursive: bool) -> Result<(), Errno> {
     const AT_RECURSIVE: c_int = 0x8000;
+    const PRIVATE: u64 = 1 << 18;
     let flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     let attributes = MountAttributes {
         set: attributes,
         clear: 0,
-        propagation: 0,
+        propagation: PRIVATE,
         user_namespace: 0,
     };
     // SAFETY: the path is an empty C string, the attributes live over the call and have the size that is named.

@@ -9,21 +9,25 @@
 //!   read against the wrong numbers;
 //! - `clone3` is answered with `ENOSYS`, since its flags lie in memory where no filter looks; libraries then use `clone`.
 //!
-//! Calls that are denied whatever their arguments are searched for in a tree. In a row, as `seccompiler` would put them, they
-//! cost more than all other walls but the root: when a filter is laid on, the kernel runs it once for every call that there
-//! is, to remember those that are always allowed.
+//! Calls that are denied whatever their arguments are searched for in a tree, and all that is denied ends in one place. Each
+//! start pays for each instruction, since the kernel checks and translates the filter anew when it is laid on; and it runs it
+//! once for every call that there is, to remember those that are always allowed. As `seccompiler` puts it, the same filter has
+//! three times the instructions and cost a tenth of a start. It is what the tests compare with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use libc::sock_filter;
 use rustix::io::Errno;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, sock_filter,
-};
 
 use super::ConfineError;
 use super::error::Step;
+use assembly::{
+    ALLOW, ARCHITECTURE_AT, Assembly, FAIL_WITH, JUMP_IF_ANY_BIT, JUMP_IF_AT_LEAST, JUMP_IF_EQUAL,
+    KILL_PROCESS, Label, NUMBER_AT, Unreachable, argument_at,
+};
+
+mod assembly;
 
 /// Which calls are denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,10 +38,9 @@ pub enum Profile {
     Compute,
 }
 
-static ORDINARY: LazyLock<Result<BpfProgram, seccompiler::BackendError>> =
+static ORDINARY: LazyLock<Result<Vec<sock_filter>, Unreachable>> =
     LazyLock::new(|| compile(Profile::Ordinary));
-static COMPUTE: LazyLock<Result<BpfProgram, seccompiler::BackendError>> =
-    LazyLock::new(|| compile(Profile::Compute));
+static COMPUTE: LazyLock<Result<Vec<sock_filter>, Unreachable>> = LazyLock::new(|| compile(Profile::Compute));
 
 /// The profile's program. It is made once, before any start.
 pub(super) fn program(profile: Profile) -> Result<&'static [sock_filter], ConfineError> {
@@ -47,35 +50,31 @@ pub(super) fn program(profile: Profile) -> Result<&'static [sock_filter], Confin
     };
     match program {
         Ok(program) => Ok(program),
-        Err(_) => Err(ConfineError::new(Step::Seccomp, Errno::NOTSUP)),
+        Err(Unreachable) => Err(ConfineError::new(Step::Seccomp, Errno::NOTSUP)),
     }
 }
 
-fn compile(profile: Profile) -> Result<BpfProgram, seccompiler::BackendError> {
+fn compile(profile: Profile) -> Result<Vec<sock_filter>, Unreachable> {
     let mut denied: BTreeSet<i64> = COMMON.iter().chain(&OLD).copied().collect();
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     if profile == Profile::Compute {
         denied.extend([libc::SYS_socket, libc::SYS_socketpair]);
-    } else {
-        rules.insert(libc::SYS_socket, socket_rules()?);
     }
-    rules.insert(libc::SYS_clone, namespace_rules(&NAMESPACES)?);
-    let with_time: Vec<u64> = NAMESPACES.iter().copied().chain([NEW_TIME]).collect();
-    rules.insert(libc::SYS_unshare, namespace_rules(&with_time)?);
-    rules.insert(libc::SYS_ioctl, ioctl_rules()?);
-    rules.insert(libc::SYS_personality, personality_rules()?);
-    let denial = SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, denial, ARCHITECTURE)?;
-    let by_arguments: BpfProgram = filter.try_into()?;
-    let number = |number: i64| u32::try_from(number).expect("a call's number is small");
     let denied: Vec<u32> = denied.into_iter().map(number).collect();
-    Ok([in_front(), search(&denied), by_arguments].concat())
+    let mut program = Assembly::default();
+    in_front(&mut program);
+    search(&mut program, &denied, Label::Arguments);
+    program.mark(Label::Arguments);
+    by_arguments(&mut program, profile);
+    program.mark(Label::Allow);
+    program.end(ALLOW);
+    program.mark(Label::Deny);
+    program.end(FAIL_WITH | Errno::PERM.raw_os_error().unsigned_abs());
+    program.link()
 }
 
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: TargetArch = TargetArch::x86_64;
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: TargetArch = TargetArch::aarch64;
+fn number(call: i64) -> u32 {
+    u32::try_from(call).expect("a call's number is small")
+}
 
 /// On both architectures, denied whatever the arguments.
 #[rustfmt::skip]
@@ -125,7 +124,7 @@ const KEXEC_FILE_LOAD: i64 = 320;
 const KEXEC_FILE_LOAD: i64 = 294;
 
 /// Mounts, cgroups, host name, IPC, users, processes, network.
-const NAMESPACES: [u64; 7] = [
+const NAMESPACES: [u32; 7] = [
     0x0002_0000,
     0x0200_0000,
     0x0400_0000,
@@ -135,90 +134,10 @@ const NAMESPACES: [u64; 7] = [
     0x4000_0000,
 ];
 /// The same bit is part of the exit signal in `clone`.
-const NEW_TIME: u64 = 0x80;
-
-fn namespace_rules(flags: &[u64]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let is_set = |flag: &u64| SeccompRule::new(vec![argument(0, SeccompCmpOp::MaskedEq(*flag), *flag)?]);
-    flags.iter().map(is_set).collect()
-}
-
-/// Unix, IPv4, IPv6 and the kernel's routing table; and of those nothing below TCP and UDP.
-fn socket_rules() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    const FAMILY: u8 = 0;
-    const KIND: u8 = 1;
-    const PROTOCOL: u8 = 2;
-    /// The rest of the argument is flags.
-    const KIND_MASK: u64 = 0xf;
-    const RAW: u64 = 3;
-    const PACKET: u64 = 10;
-    const NETLINK: u64 = 16;
-    const ROUTE: u64 = 0;
-    let [unix, ipv4, ipv6] = [1, 2, 10];
-    let is_not = |family| argument(FAMILY, SeccompCmpOp::Ne, family);
-    let is_kind = |kind| argument(KIND, SeccompCmpOp::MaskedEq(KIND_MASK), kind);
-    Ok(vec![
-        SeccompRule::new(vec![
-            is_not(unix)?,
-            is_not(ipv4)?,
-            is_not(ipv6)?,
-            is_not(NETLINK)?,
-        ])?,
-        SeccompRule::new(vec![
-            argument(FAMILY, SeccompCmpOp::Eq, NETLINK)?,
-            argument(PROTOCOL, SeccompCmpOp::Ne, ROUTE)?,
-        ])?,
-        SeccompRule::new(vec![is_not(NETLINK)?, is_not(unix)?, is_kind(RAW)?])?,
-        SeccompRule::new(vec![is_not(NETLINK)?, is_kind(PACKET)?])?,
-    ])
-}
-
-/// Typing into a terminal on behalf of whoever reads it.
-fn ioctl_rules() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    const TIOCSTI: u64 = 0x5412;
-    const TIOCLINUX: u64 = 0x541c;
-    let is = |request| SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, request)?]);
-    [TIOCSTI, TIOCLINUX].into_iter().map(is).collect()
-}
-
-/// Linux as it is, or as it was, of 32 or 64 bits; or the question which one it is.
-fn personality_rules() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let ordinary = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
-    let others = ordinary.map(|value| argument(0, SeccompCmpOp::Ne, value));
-    Ok(vec![SeccompRule::new(
-        others.into_iter().collect::<Result<_, _>>()?,
-    )?])
-}
-
-/// The kernel takes 32 bits of these arguments, so the filter looks at no more: the others could be anything.
-fn argument(
-    index: u8,
-    operator: SeccompCmpOp,
-    value: u64,
-) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
-}
-
-// Instructions of the kernel's filter machine, and what a filter answers.
-const LOAD: u16 = 0x20;
-const JUMP: u16 = 0x05;
-const JUMP_IF_EQUAL: u16 = 0x15;
-const JUMP_IF_AT_LEAST: u16 = 0x35;
-const RETURN: u16 = 0x06;
-const KILL_PROCESS: u32 = 0x8000_0000;
-const FAIL_WITH: u32 = 0x0005_0000;
-
-fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
-    sock_filter { code, jt, jf, k }
-}
-
-fn fail_with(errno: Errno) -> sock_filter {
-    instruction(RETURN, 0, 0, FAIL_WITH | errno.raw_os_error().unsigned_abs())
-}
+const NEW_TIME: u32 = 0x80;
 
 /// What stands in front of the list; see above. It leaves the call's number loaded.
-fn in_front() -> Vec<sock_filter> {
-    const NUMBER_AT: u32 = 0;
-    const ARCHITECTURE_AT: u32 = 4;
+fn in_front(program: &mut Assembly) {
     #[cfg(target_arch = "x86_64")]
     const ARCHITECTURE_OURS: u32 = 0xc000_003e;
     #[cfg(target_arch = "aarch64")]
@@ -226,76 +145,120 @@ fn in_front() -> Vec<sock_filter> {
     /// Numbers of x32 have this bit; on other architectures no call has.
     const X32: u32 = 0x4000_0000;
     const CLONE3: u32 = 435;
-    vec![
-        instruction(LOAD, 0, 0, ARCHITECTURE_AT),
-        instruction(JUMP_IF_EQUAL, 1, 0, ARCHITECTURE_OURS),
-        instruction(RETURN, 0, 0, KILL_PROCESS),
-        instruction(LOAD, 0, 0, NUMBER_AT),
-        instruction(JUMP_IF_AT_LEAST, 0, 1, X32),
-        instruction(RETURN, 0, 0, KILL_PROCESS),
-        instruction(JUMP_IF_EQUAL, 0, 1, CLONE3),
-        fail_with(Errno::NOSYS),
-    ]
+    program.load(ARCHITECTURE_AT);
+    program.when(JUMP_IF_EQUAL, ARCHITECTURE_OURS, Label::Next, Label::Kill);
+    program.load(NUMBER_AT);
+    program.when(JUMP_IF_AT_LEAST, X32, Label::Kill, Label::Next);
+    program.when(JUMP_IF_EQUAL, CLONE3, Label::Next, Label::List);
+    program.end(FAIL_WITH | Errno::NOSYS.raw_os_error().unsigned_abs());
+    program.mark(Label::Kill);
+    program.end(KILL_PROCESS);
+    program.mark(Label::List);
 }
 
-/// Denies these numbers, which are sorted; goes on behind its end with any other.
-fn search(numbers: &[u32]) -> Vec<sock_filter> {
+/// Denies these numbers, which are sorted; goes on at `otherwise` with any other.
+fn search(program: &mut Assembly, numbers: &[u32], otherwise: Label) {
     const IN_A_ROW: usize = 3;
     let (lower, upper) = numbers.split_at(numbers.len() / 2);
-    let split = match upper.first() {
-        Some(first) if numbers.len() > IN_A_ROW => *first,
+    match upper.first() {
+        Some(first) if numbers.len() > IN_A_ROW => {
+            program.when(JUMP_IF_AT_LEAST, *first, Label::Upper(*first), Label::Next);
+            search(program, lower, otherwise);
+            program.mark(Label::Upper(*first));
+            search(program, upper, otherwise);
+        }
         _ => {
-            let one = |number: &u32| [instruction(JUMP_IF_EQUAL, 0, 1, *number), fail_with(Errno::PERM)];
-            return numbers.iter().flat_map(one).collect();
-        }
-    };
-    let (lower, upper) = (search(lower), search(upper));
-    let over = |code: &[sock_filter]| u32::try_from(code.len()).expect("a filter is short");
-    let over_lower = u8::try_from(lower.len() + 1).expect("half of the list is less than 255 instructions");
-    let head = instruction(JUMP_IF_AT_LEAST, over_lower, 0, split);
-    let past_upper = instruction(JUMP, 0, 0, over(&upper));
-    [vec![head], lower, vec![past_upper], upper].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_profiles_fit_into_the_kernel() {
-        for profile in [Profile::Ordinary, Profile::Compute] {
-            let program = program(profile).unwrap();
-            assert!(
-                (100..4096).contains(&program.len()),
-                "{} instructions",
-                program.len()
-            );
-        }
-    }
-    /// Runs the search alone, as the kernel would.
-    fn is_denied(program: &[sock_filter], number: u32) -> bool {
-        let mut at = 0;
-        while let Some(next) = program.get(at) {
-            let jump = |taken| usize::from(if taken { next.jt } else { next.jf });
-            at += 1 + match next.code {
-                RETURN => return true,
-                JUMP => usize::try_from(next.k).unwrap(),
-                JUMP_IF_EQUAL => jump(number == next.k),
-                JUMP_IF_AT_LEAST => jump(number >= next.k),
-                other => panic!("no code {other}"),
-            };
-        }
-        assert_eq!(at, program.len());
-        false
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn the_search_finds_what_is_listed(listed in proptest::collection::btree_set(0..200_u32, 0..80)) {
-            let program = search(&listed.iter().copied().collect::<Vec<u32>>());
-            for number in 0..200 {
-                proptest::prop_assert_eq!(is_denied(&program, number), listed.contains(&number));
+            for (left, number) in (0..numbers.len()).rev().zip(numbers) {
+                let no = if left == 0 { otherwise } else { Label::Next };
+                program.when(JUMP_IF_EQUAL, *number, Label::Deny, no);
             }
         }
     }
 }
+
+/// The calls that are denied for some of their arguments. The kernel takes 32 bits of each of these, so the filter looks at no
+/// more: the others could be anything.
+fn by_arguments(program: &mut Assembly, profile: Profile) {
+    let namespaces: u32 = NAMESPACES.iter().sum();
+    let is = |program: &mut Assembly, call, then| {
+        program.when(JUMP_IF_EQUAL, number(call), then, Label::Next);
+    };
+    if profile != Profile::Compute {
+        is(program, libc::SYS_socket, Label::Socket);
+    }
+    is(program, libc::SYS_clone, Label::Clone);
+    is(program, libc::SYS_unshare, Label::Unshare);
+    is(program, libc::SYS_ioctl, Label::Ioctl);
+    program.when(
+        JUMP_IF_EQUAL,
+        number(libc::SYS_personality),
+        Label::Personality,
+        Label::Allow,
+    );
+
+    program.mark(Label::Clone);
+    program.load(argument_at(0));
+    program.when(JUMP_IF_ANY_BIT, namespaces, Label::Deny, Label::Allow);
+    program.mark(Label::Unshare);
+    program.load(argument_at(0));
+    program.when(JUMP_IF_ANY_BIT, namespaces | NEW_TIME, Label::Deny, Label::Allow);
+    ioctl(program);
+    personality(program);
+    if profile != Profile::Compute {
+        socket(program);
+    }
+}
+
+/// Typing into a terminal on behalf of whoever reads it.
+fn ioctl(program: &mut Assembly) {
+    const TIOCSTI: u32 = 0x5412;
+    const TIOCLINUX: u32 = 0x541c;
+    program.mark(Label::Ioctl);
+    program.load(argument_at(1));
+    program.when(JUMP_IF_EQUAL, TIOCSTI, Label::Deny, Label::Next);
+    program.when(JUMP_IF_EQUAL, TIOCLINUX, Label::Deny, Label::Allow);
+}
+
+/// Linux as it is, or as it was, of 32 or 64 bits; or the question which one it is.
+fn personality(program: &mut Assembly) {
+    program.mark(Label::Personality);
+    program.load(argument_at(0));
+    for ordinary in [0, 0x8, 0x2_0000, 0x2_0008] {
+        program.when(JUMP_IF_EQUAL, ordinary, Label::Allow, Label::Next);
+    }
+    program.when(JUMP_IF_EQUAL, 0xffff_ffff, Label::Allow, Label::Deny);
+}
+
+/// Unix, IPv4, IPv6 and the kernel's routing table; and of those nothing below TCP and UDP.
+fn socket(program: &mut Assembly) {
+    const FAMILY: u32 = 0;
+    const KIND: u32 = 1;
+    const PROTOCOL: u32 = 2;
+    /// The rest of the argument is flags.
+    const KIND_MASK: u32 = 0xf;
+    const RAW: u32 = 3;
+    const PACKET: u32 = 10;
+    const NETLINK: u32 = 16;
+    const ROUTE: u32 = 0;
+    let [unix, ipv4, ipv6] = [1, 2, 10];
+    program.mark(Label::Socket);
+    program.load(argument_at(FAMILY));
+    program.when(JUMP_IF_EQUAL, unix, Label::UnixSocket, Label::Next);
+    program.when(JUMP_IF_EQUAL, ipv4, Label::InternetSocket, Label::Next);
+    program.when(JUMP_IF_EQUAL, ipv6, Label::InternetSocket, Label::Next);
+    program.when(JUMP_IF_EQUAL, NETLINK, Label::Next, Label::Deny);
+    program.load(argument_at(PROTOCOL));
+    program.when(JUMP_IF_EQUAL, ROUTE, Label::Allow, Label::Deny);
+    program.mark(Label::InternetSocket);
+    program.load(argument_at(KIND));
+    program.and(KIND_MASK);
+    program.when(JUMP_IF_EQUAL, RAW, Label::Deny, Label::Next);
+    program.when(JUMP_IF_EQUAL, PACKET, Label::Deny, Label::Allow);
+    program.mark(Label::UnixSocket);
+    program.load(argument_at(KIND));
+    program.and(KIND_MASK);
+    program.when(JUMP_IF_EQUAL, PACKET, Label::Deny, Label::Allow);
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! A view is turned into lists of [`Action`]s before the process starts, so that the child only walks them.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, PathBuf};
 
 use super::ConfineError;
 use super::actions::{Action, List};
@@ -32,8 +32,9 @@ pub struct Mount {
     pub writable: bool,
 }
 
-const TMP: &str = "/tmp";
-const SHM: &str = "/dev/shm";
+/// Folders that are in each root, for what `RootView` mounts on them.
+pub(super) const TMP: &str = "/tmp";
+pub(super) const SHM: &str = "/dev/shm";
 
 impl RootView {
     /// With little room in memory, and nothing but the system.
@@ -65,7 +66,6 @@ impl RootView {
     pub(super) fn actions(&self) -> Result<Vec<Action>, ConfineError> {
         let mut list = List::default();
         for (path, size_bytes) in [(TMP, self.tmp_bytes), (SHM, self.shm_bytes)] {
-            list.folder(Path::new(path))?;
             // A page holds at least one file, so that many are enough; without a bound their nodes would be free memory.
             let files = size_bytes / 4096 + 16;
             let options = format!("mode=1777,size={size_bytes},nr_inodes={files}");

@@ -25,6 +25,17 @@ impl Ground {
             system: System::standard().map_err(|error| error.to_string()),
         }
     }
+
+    /// Makes ready what tasks in sandboxes have in common, so that each copies it. To be called in the spawner, before the fork:
+    /// what a shim makes ready is lost with it.
+    pub(crate) fn lay_out(&self) {
+        if let Ok(system) = &self.system
+            && rustix::process::geteuid().is_root()
+        {
+            // Without it each task makes all of its root, and says what is wrong if that cannot be done either.
+            system.lay_out().ok();
+        }
+    }
 }
 
 pub(crate) fn start(

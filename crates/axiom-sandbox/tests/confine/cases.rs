@@ -2,8 +2,12 @@
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
+use crate::task::COPIES;
 use crate::{denied, works};
+
+const IN_A_COPY: &str = "_in_a_copy";
 
 /// Panics if it fails; says why if it cannot be tested here.
 pub(crate) type Case = fn() -> Done;
@@ -15,25 +19,35 @@ pub(crate) enum Done {
 
 /// As the usual harness takes them: `--list`, `--exact`, and parts of names.
 pub(crate) fn run(arguments: &[&str]) -> ExitCode {
-    let (flags, names): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|text| text.starts_with('-'));
+    // `--format terse` is how a runner asks for the list; the value is no name.
+    let words = arguments.split(|text| *text == "--format");
+    let words = words
+        .enumerate()
+        .flat_map(|(nth, words)| words.iter().skip(usize::from(nth > 0)));
+    let (flags, names): (Vec<&str>, Vec<&str>) = words.partition(|text| text.starts_with('-'));
     let chosen = |name: &str| match flags.contains(&"--exact") {
         _ if names.is_empty() => true,
         true => names.contains(&name),
         false => names.iter().any(|part| name.contains(part)),
     };
-    let cases = works::CASES
-        .iter()
-        .chain(denied::CASES)
-        .filter(|(name, _)| chosen(name));
+    // Each twice: with a root that is made from the machine's own, and with one that begins as a copy.
+    let cases = [("", false), (IN_A_COPY, true)]
+        .into_iter()
+        .flat_map(|(suffix, copies)| {
+            let cases = works::CASES.iter().chain(denied::CASES);
+            cases.map(move |(name, case)| (format!("{name}{suffix}"), case, copies))
+        });
+    let cases = cases.filter(|(name, ..)| chosen(name));
     if flags.contains(&"--ignored") {
         return ExitCode::SUCCESS;
     }
     if flags.contains(&"--list") {
-        cases.for_each(|(name, _)| println!("{name}: test"));
+        cases.for_each(|(name, ..)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
     let mut failed = 0;
-    for (name, case) in cases {
+    for (name, case, copies) in cases {
+        COPIES.store(copies, Ordering::Relaxed);
         let told = match catch_unwind(case) {
             Ok(Done::Tested) => "ok".to_owned(),
             Ok(Done::Skipped(reason)) => format!("skipped: {reason}"),

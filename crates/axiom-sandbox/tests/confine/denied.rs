@@ -90,6 +90,37 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         }),
     ),
     (
+        "it_sees_nothing_of_earlier_tasks",
+        case!({
+            let mut task = Task::sh("ls /; ls /earlier /tmp /dev/shm");
+            task.earlier = vec![("/usr/bin".to_owned(), "/earlier/secret".to_owned())];
+            let outcome = task.run();
+            assert!(!outcome.output.contains("earlier"), "{outcome:?}");
+            assert!(!outcome.output.contains("left"), "{outcome:?}");
+            assert!(outcome.output.contains("usr"), "{outcome:?}");
+        }),
+    ),
+    (
+        "it_changes_no_mounts_without_a_filter",
+        case!({
+            // The capabilities are gone as well, so that what is shared by all tasks is not to be written.
+            for change in [
+                "mount -o remount,rw /",
+                "mount -o remount,rw,bind /etc",
+                "umount /etc",
+                "umount -l /proc/sys",
+            ] {
+                let mut task = Task::sh(change);
+                (task.user, task.seccomp) = (User::Same, "none".to_owned());
+                let outcome = task.run();
+                assert!(
+                    !matches!(outcome.report, Report::Code(0)),
+                    "{change}: {outcome:?}"
+                );
+            }
+        }),
+    ),
+    (
         "it_gets_no_devices",
         case!({
             let work = tempfile::tempdir().unwrap();
@@ -161,7 +192,7 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         }),
     ),
     (
-        "%s",
+        "it_connects_only_where_it_may",
         case!({
             if let Some(skipped) = without_landlock() {
                 return skipped;
@@ -265,7 +296,7 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         }),
     ),
     (
-        "%s",
+        "landlock_alone_holds",
         case!({
             if let Some(skipped) = without_landlock() {
                 return skipped;

@@ -39,6 +39,9 @@ pub(crate) fn run(task: &str, report: &str) -> ExitCode {
     }
     let (stdio, terminal) = stdio(&task);
     let plan = plan(&task, stdio);
+    if !task.earlier.is_empty() {
+        earlier(&task, &plan);
+    }
     let end = confine::spawn(&plan).map(|child| {
         drop(plan);
         watch(&child, terminal);
@@ -47,6 +50,25 @@ pub(crate) fn run(task: &str, report: &str) -> ExitCode {
     let text = serde_json::to_string(&told(end)).unwrap();
     report.write_all(text.as_bytes()).unwrap();
     ExitCode::SUCCESS
+}
+
+/// A task before this one, from the same ground, to its end.
+fn earlier(task: &Task, later: &Plan) {
+    let nothing = || {
+        File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .unwrap()
+            .into()
+    };
+    let mut root = later.root.clone().unwrap();
+    root.mounts.extend(mounts(&task.earlier));
+    let script = ["sh", "-c", "touch /tmp/left /dev/shm/left; ls /earlier/secret"].map(string);
+    let mut plan = Plan::new(script.to_vec(), [nothing(), nothing(), nothing()], root);
+    plan.identity = Identity::Switched { uid: UID, gid: UID };
+    let child = confine::spawn(&plan).unwrap();
+    assert_eq!(child.wait(), Ok(Exit::Code(0)));
 }
 
 fn told(end: Result<Exit, ConfineError>) -> Report {
@@ -146,7 +168,15 @@ fn plan(task: &Task, stdio: [OwnedFd; 3]) -> Plan {
 }
 
 fn view(task: &Task) -> RootView {
-    let mut view = RootView::new(System::standard().unwrap());
+    let system = System::standard().unwrap();
+    if task.copies {
+        match system.lay_out() {
+            // Who is not root makes each root from the beginning.
+            Err(_) if task.user == User::Mapped => {}
+            done => done.unwrap(),
+        }
+    }
+    let mut view = RootView::new(system);
     if !task.work.is_empty() {
         view.mounts.push(Mount {
             source: task.work.clone().into(),
@@ -154,13 +184,16 @@ fn view(task: &Task) -> RootView {
             writable: true,
         });
     }
-    let others = task.mounts.iter().map(|(source, target)| Mount {
+    view.mounts.extend(mounts(&task.mounts));
+    view
+}
+
+fn mounts(listed: &[(String, String)]) -> impl Iterator<Item = Mount> {
+    listed.iter().map(|(source, target)| Mount {
         source: source.into(),
         target: target.into(),
         writable: false,
-    });
-    view.mounts.extend(others);
-    view
+    })
 }
 
 fn identity(user: User) -> Identity {

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axiom_sandbox::confine::ExecFault;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,14 @@ pub(crate) struct Task {
     pub(crate) cgroup: Option<String>,
     /// The spawner leaves a file open that would be inherited.
     pub(crate) leak: bool,
+    /// Its root begins as a copy of what all have in common.
+    pub(crate) copies: bool,
+    /// If there are any: what another task is given, which the spawner starts before this one.
+    pub(crate) earlier: Vec<(String, String)>,
 }
+
+/// Whether roots begin as copies now. Cases run one after the other.
+pub(crate) static COPIES: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum User {
@@ -107,6 +115,8 @@ impl Task {
             capabilities_kept: 0,
             cgroup: None,
             leak: false,
+            copies: COPIES.load(Ordering::Relaxed),
+            earlier: Vec::new(),
         }
     }
 
