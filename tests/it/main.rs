@@ -44,6 +44,8 @@ mod stalled;
 mod stats;
 mod tiers;
 
+mod attach;
+mod doctor;
 mod running;
 
 mod conformance;

@@ -2,3 +2,5 @@
 
 pub mod mux;
 pub mod schedule;
+
+pub mod race;

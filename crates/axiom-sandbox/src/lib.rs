@@ -20,6 +20,7 @@ pub mod output;
 pub mod wire;
 
 pub mod handle;
+pub mod processes;
 
 pub mod cgroup;
 pub mod machine;

@@ -12,7 +12,7 @@ use crate::outcome::EXIT_CODES;
 use crate::replay::Ignored;
 
 #[cfg(target_os = "linux")]
-pub use tasks::{Kill, Logs, Ps, Rm, Run, TasksCommand, TasksFolder};
+pub use tasks::{Attach, DetachKey, Doctor, Kill, Logs, Ps, Race, Rm, Run, TasksCommand, TasksFolder, Top};
 
 #[cfg(target_os = "linux")]
 mod tasks;
