@@ -73,6 +73,59 @@ impl Pty {
         assert!(shown.is_some(), "it never shows {part:?}, only {:?}", self.text());
     }
 
+    /// What stands on the screen, line by line: as much of a terminal as programs need that put text where they want it.
+    pub fn screen(&self) -> String {
+        let text = self.text();
+        let mut lines: Vec<Vec<char>> = Vec::new();
+        let (mut row, mut column) = (0, 0);
+        let mut rest = text.chars().peekable();
+        while let Some(letter) = rest.next() {
+            match letter {
+                '\r' => column = 0,
+                '\n' => row += 1,
+                '\x1b' if rest.next_if_eq(&'[').is_some() => {
+                    let mut parameters = String::new();
+                    while let Some(byte) = rest.next_if(|next| !('@'..='~').contains(next)) {
+                        parameters.push(byte);
+                    }
+                    let number = |nth: usize| {
+                        let number = parameters
+                            .split(';')
+                            .nth(nth)
+                            .and_then(|number| number.parse().ok());
+                        number.unwrap_or(1_usize).saturating_sub(1)
+                    };
+                    match rest.next() {
+                        Some('H') => (row, column) = (number(0), number(1)),
+                        // Where the whole screen goes, or another one comes.
+                        Some('J') => lines.clear(),
+                        Some('h' | 'l') if parameters == "?1049" => lines.clear(),
+                        _ => {}
+                    }
+                }
+                letter => {
+                    lines.resize(lines.len().max(row + 1), Vec::new());
+                    let line = &mut lines[row];
+                    line.resize(line.len().max(column + 1), ' ');
+                    line[column] = letter;
+                    column += 1;
+                }
+            }
+        }
+        let lines = lines.into_iter().map(|line| line.into_iter().collect::<String>());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until that stands on the screen.
+    pub fn wait_screen(&self, part: &str) {
+        let shown = wait::within(wait::DEADLINE, || self.screen().contains(part).then_some(()));
+        assert!(
+            shown.is_some(),
+            "{part:?} never stands on the screen:\n{}",
+            self.screen()
+        );
+    }
+
     pub fn write(&self, keys: &str) {
         let mut bytes = keys.as_bytes();
         while !bytes.is_empty() {

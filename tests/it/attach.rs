@@ -10,7 +10,8 @@ const LEAVE: &str = "\x1d";
 
 /// A detached task with a terminal.
 fn with_terminal(tasks: &Tasks, script: &str) -> String {
-    let said = tasks.say("run", &["--detach", "--terminal", "--", "sh", "-c", script]);
+    // Unlike others this shell goes on reading behind a signal.
+    let said = tasks.say("run", &["--detach", "--terminal", "--", "bash", "-c", script]);
     assert_eq!((said.code, said.data.len()), (Some(0), 1), "{}", said.talk);
     said.data[0].clone()
 }
@@ -23,7 +24,7 @@ fn attach(tasks: &Tasks, arguments: &[&str]) -> Pty {
 fn a_terminal_is_shared_left_and_taken_again() {
     let tasks = Tasks::new("attach");
     let script = "trap 'stty size' WINCH; echo ready; \
-                  while :; do read line || break; echo \"got $line\"; done; exit 7";
+                  while read line; do echo \"got $line\"; done; exit 7";
     let id = with_terminal(&tasks, script);
     wait::until("it is ready", || {
         (!tasks.say("logs", &[&id]).data.is_empty()).then_some(())
@@ -125,8 +126,9 @@ fn who_only_looks_changes_nothing() {
 #[test]
 fn a_task_without_a_terminal_gets_lines() {
     let tasks = Tasks::new("attach-lines");
-    let script = "trap 'echo caught' INT; echo ready; while :; do read line && echo \"got $line\" || break; done; exit 4";
-    let id = tasks.detached(script);
+    let script = "trap 'echo caught' INT; echo ready; while read line; do echo \"got $line\"; done; exit 4";
+    let said = tasks.say("run", &["--detach", "--", "bash", "-c", script]);
+    let id = said.data[0].clone();
     let mut left = attach(&tasks, &[&id]);
     left.wait("] ready");
     left.write("one\r");
@@ -138,6 +140,8 @@ fn a_task_without_a_terminal_gets_lines() {
     closes.wait("] got one");
     closes.write("two\r");
     closes.wait("] got two");
+    closes.write("\x03");
+    closes.wait("] caught");
     closes.write("\x04");
     assert_eq!(closes.ended(), Some(4), "{:?}", closes.text());
 }

@@ -46,6 +46,8 @@ mod tiers;
 
 mod attach;
 mod doctor;
+mod race;
 mod running;
+mod top;
 
 mod conformance;

@@ -42,7 +42,7 @@ pub enum TasksCommand {
     /// Be at a task's terminal, or at its input, and leave it again
     #[command(after_help = attach::ATTACH_HELP)]
     Attach(Attach),
-    /// Let several attempts at the same thing run against each other, each in a worktree of its own, and keep the best
+    /// Run several attempts at one thing, each in a git worktree of its own, and keep the best
     #[command(after_help = race::RACE_HELP)]
     Race(Race),
     /// End tasks, or send them a signal

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::TasksFolder;
 
-pub(super) const ATTACH_HELP: &str = "The task's last screenful comes first. A task with a terminal (axiom run --terminal) then has yours: every key goes to it, ctrl-C
-too, it learns your terminal's size, and what it says goes to your terminal unchanged. It is not cleaned as everywhere else: such a
-task can set your terminal's title, or its clipboard where the terminal allows that. Attach to tasks that you would run yourself.
+pub(super) const ATTACH_HELP: &str = "The task's last screenful comes first. A task with a terminal (axiom run --terminal) then has yours: every key goes to it, ctrl-C \
+    too, it learns your terminal's size, and what it says goes to your terminal unchanged. It is not cleaned as everywhere else: such a \
+    task can set your terminal's title, or its clipboard where the terminal allows that. Attach to tasks that you would run yourself.
 
 A task without a terminal gets the lines that you type, ctrl-D closes its input, and ctrl-C interrupts it.
 
@@ -20,7 +20,7 @@ pub struct Attach {
     #[arg(value_name = "TASK")]
     pub task: String,
 
-    /// The key that leaves the task alone: ctrl-a to ctrl-z, ctrl-], ctrl-\\, ctrl-^, ctrl-_, or `none`
+    /// The key that leaves the task alone: ctrl-a to ctrl-z, ctrl-], ctrl-\, ctrl-^, ctrl-_, or `none`
     #[arg(long, value_name = "KEY", default_value = "ctrl-]", value_parser = parse_key)]
     pub detach_key: DetachKey,
 

@@ -12,12 +12,12 @@ pub(super) const RACE_HELP: &str = "Examples:
   axiom race --count 3 --test 'cargo test' -- my-agent 'make the parser faster'
   axiom race --count 5 --judge ./score.sh --apply -- sh -c './mutate.sh $AXIOM_RACE_NUMBER'
 
-Each attempt starts from HEAD, in a worktree and on a branch of its own: axiom/race/ID-NUMBER. What is not committed is not in it,
-so where there is something the race does not start without --from-head.
+Each attempt starts from HEAD, in a worktree and on a branch of its own: axiom/race/ID-NUMBER. What is not committed is not in it, \
+    so where there is something the race does not start without --from-head.
 
-The winner's tests pass and its command exits with 0. Of several it is the one that changed something, in the fewest lines, then the
-fastest; with --judge the one with the highest number. What it changed is committed on its branch. All others are removed, worktrees and branches,
-also if you interrupt it. If nobody wins, attempts that changed something stay.
+The winner's tests pass and its command exits with 0. Of several it is the one that changed something, in the fewest lines, then the \
+    fastest; with --judge the one with the highest number. What it changed is committed on its branch. All others are removed, worktrees and branches, \
+    also if you interrupt it. If nobody wins, attempts that changed something stay.
 
 Exit code 0 if there is a winner, else 1.";
 

@@ -3,20 +3,19 @@
 //! A race makes worktrees and branches, and removes exactly those. The person's own working tree is only read, and written by
 //! `--apply` alone.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::channel::{self, Receiver};
 use axiom_core::{spawn, time};
-use axiom_runtime::race::{Attempt, Judged, winner};
+use axiom_runtime::race::{Attempt, winner};
 use axiom_sandbox::handle::StartError;
 use tokio::sync::watch;
 
 use crate::cli::Race;
 use crate::outcome::{Exit, Failed};
 use crate::signals::Signals;
-use crate::table::Table;
 use crate::terminal::Terminal;
 
 use super::print::Printer;
@@ -24,9 +23,11 @@ use super::run::{failed, new_id, spawner};
 
 use attempt::{Course, Finished, Lane, News, What};
 use git::{Repository, Worktree};
+use outcome::{Outcome, Winner};
 
 mod attempt;
 mod git;
+mod outcome;
 
 /// Pieces of output on their way to the printer.
 const PIECES_MAX: usize = 64;
@@ -41,27 +42,27 @@ pub(super) async fn run(race: &Race, terminal: &Terminal) -> Result<Exit, Failed
     let tasks = std::path::absolute(race.folder.path()?)?;
     let course = Arc::new(Course::new(race, &repository, tasks.clone(), spawner()?)?);
     course.check().map_err(|bad| failed(&StartError::Spec(bad)))?;
-    let mut stable = Stable {
+    let mut worktrees = Worktrees {
         folder: tasks.join("races").join(&id),
         repository,
         made: Vec::new(),
         has_run: false,
     };
-    let outcome = contest(race, &id, &course, &mut stable, terminal, &mut signals).await;
+    let outcome = contest(race, &id, &course, &mut worktrees, terminal, &mut signals).await;
     let stays = match &outcome {
         Ok(outcome) => outcome.stays(race),
         // What was done before it failed may be missed.
-        Err(_) => stable.numbers().filter(|_| stable.has_run).collect(),
+        Err(_) => worktrees.numbers().filter(|_| worktrees.has_run).collect(),
     };
-    stable.clear(&stays, terminal).await;
-    let outcome = outcome.inspect_err(|_| stable.tell(terminal))?;
-    outcome.tell(&stable, terminal)?;
+    worktrees.clear(&stays, terminal).await;
+    let outcome = outcome.inspect_err(|_| worktrees.tell(terminal))?;
+    outcome.tell(&worktrees, terminal)?;
     match (outcome.is_interrupted, &outcome.winner) {
         (true, _) => Ok(Exit::Interrupted),
         (false, None) => Ok(Exit::Failure),
         (false, Some(winner)) => {
             if race.apply {
-                apply(&stable.repository, winner, terminal).await?;
+                apply(&worktrees.repository, winner, terminal).await?;
             }
             Ok(Exit::Ok)
         }
@@ -90,7 +91,7 @@ async fn check(race: &Race, repository: &Repository) -> Result<(), Failed> {
 }
 
 /// The worktrees of this race.
-struct Stable {
+struct Worktrees {
     repository: Repository,
     folder: PathBuf,
     made: Vec<(u32, Worktree)>,
@@ -98,7 +99,7 @@ struct Stable {
     has_run: bool,
 }
 
-impl Stable {
+impl Worktrees {
     /// Says what is still there.
     fn tell(&self, terminal: &Terminal) {
         for (number, worktree) in &self.made {
@@ -156,36 +157,23 @@ impl Stable {
     }
 }
 
-/// How the race went.
-struct Outcome {
-    finished: Vec<Finished>,
-    winner: Option<Winner>,
-    is_interrupted: bool,
-}
-
-struct Winner {
-    number: u32,
-    branch: String,
-    commit: String,
-}
-
 async fn contest(
     race: &Race,
     id: &str,
     course: &Arc<Course>,
-    stable: &mut Stable,
+    worktrees: &mut Worktrees,
     terminal: &Terminal,
     signals: &mut Signals,
 ) -> Result<Outcome, Failed> {
-    fs_err::create_dir_all(&stable.folder)?;
+    fs_err::create_dir_all(&worktrees.folder)?;
     for number in 1..=race.count {
-        stable.add(id, number).await?;
+        worktrees.add(id, number).await?;
         if time::timeout(Duration::ZERO, signals.interrupted()).await.is_ok() {
             return Ok(Outcome::interrupted(Vec::new()));
         }
     }
-    stable.has_run = true;
-    let (finished, is_interrupted) = watch(course, stable, terminal, signals).await?;
+    worktrees.has_run = true;
+    let (finished, is_interrupted) = watch(course, worktrees, terminal, signals).await?;
     if is_interrupted {
         return Ok(Outcome::interrupted(finished));
     }
@@ -196,7 +184,7 @@ async fn contest(
         is_interrupted: false,
     };
     if let Some(best) = winner(&attempts)
-        && let Some(worktree) = stable.get(best.number)
+        && let Some(worktree) = worktrees.get(best.number)
     {
         let tree = outcome
             .finished
@@ -222,16 +210,19 @@ async fn contest(
 /// Runs all of them and shows what they say, until the last one has ended. Interrupted, it ends them.
 async fn watch(
     course: &Arc<Course>,
-    stable: &Stable,
+    worktrees: &Worktrees,
     terminal: &Terminal,
     signals: &mut Signals,
 ) -> Result<(Vec<Finished>, bool), Failed> {
     let (stop, stops) = watch::channel(false);
     let (news_tx, mut news): (_, Receiver<News>) = channel::bounded(PIECES_MAX);
-    let labels: Vec<String> = stable.numbers().map(|number| format!("race-{number}")).collect();
+    let labels: Vec<String> = worktrees
+        .numbers()
+        .map(|number| format!("race-{number}"))
+        .collect();
     let mut printer = Printer::new(terminal, &labels);
     let mut running = Vec::new();
-    for (number, worktree) in &stable.made {
+    for (number, worktree) in &worktrees.made {
         let lane = Lane {
             number: *number,
             worktree: worktree.clone(),
@@ -270,8 +261,7 @@ async fn watch(
     }
     let mut finished = Vec::new();
     for (number, task) in running {
-        let lost = || Finished::lost(number, "it could not be watched to its end".to_owned());
-        finished.push(task.join().await.unwrap_or_else(lost));
+        finished.push(task.join().await.unwrap_or_else(|| Finished::lost(number)));
     }
     shown?;
     Ok((finished, *stop.borrow()))
@@ -291,102 +281,4 @@ async fn apply(repository: &Repository, winner: &Winner, terminal: &Terminal) ->
     })?;
     terminal.say("its changes are in this working tree and in its index, not committed");
     Ok(())
-}
-
-impl Outcome {
-    fn interrupted(finished: Vec<Finished>) -> Outcome {
-        Outcome {
-            finished,
-            winner: None,
-            is_interrupted: true,
-        }
-    }
-
-    /// Who is not removed.
-    fn stays(&self, race: &Race) -> Vec<u32> {
-        let stays = |finished: &&Finished| match &self.winner {
-            _ if race.keep => true,
-            Some(winner) => winner.number == finished.number,
-            None => !self.is_interrupted && finished.may_have_changed(),
-        };
-        self.finished
-            .iter()
-            .filter(stays)
-            .map(|finished| finished.number)
-            .collect()
-    }
-
-    fn tell(&self, stable: &Stable, terminal: &Terminal) -> Result<(), Failed> {
-        if self.is_interrupted {
-            terminal.say(match stable.made.is_empty() {
-                true => "interrupted: all attempts were ended and removed",
-                false => "interrupted: all attempts were ended; they stay where they are",
-            });
-            return Ok(());
-        }
-        terminal.data(self.table())?;
-        match &self.winner {
-            Some(winner) => {
-                terminal.say(format_args!(
-                    "race-{} wins: branch {}",
-                    winner.number, winner.branch
-                ));
-                let path = stable.get(winner.number).map(|worktree| worktree.path.as_path());
-                terminal.data(path.unwrap_or(Path::new("")).display())?;
-                terminal.say(format_args!(
-                    "when you are done with it: git worktree remove --force PATH; git branch -D {}",
-                    winner.branch
-                ));
-            }
-            None => {
-                terminal.say("nobody wins: no attempt exits with 0 and passes");
-                stable.tell(terminal);
-            }
-        }
-        Ok(())
-    }
-
-    /// The best one first.
-    fn table(&self) -> Table<6> {
-        let mut rows: Vec<&Finished> = self.finished.iter().collect();
-        rows.sort_by(|one, other| match (&one.attempt, &other.attempt) {
-            (Some(one), Some(other)) => one.compare(other),
-            (one, other) => other.is_some().cmp(&one.is_some()),
-        });
-        let mut table = Table::new(["ATTEMPT", "EXIT", "TEST", "SCORE", "DIFF", "TIME"]);
-        for finished in rows {
-            let number = finished.number;
-            let mark = match &self.winner {
-                Some(winner) if winner.number == number => " (wins)",
-                _ => "",
-            };
-            let name = format!("race-{number}{mark}");
-            table.row(match &finished.attempt {
-                None => [
-                    name,
-                    finished.why.clone().unwrap_or_default(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                    String::new(),
-                ],
-                Some(attempt) => [
-                    name,
-                    attempt.exit.to_string(),
-                    attempt.test.map(|code| code.to_string()).unwrap_or_default(),
-                    match attempt.judged {
-                        Judged::No => String::new(),
-                        Judged::Score(score) => score.to_string(),
-                        Judged::Failed => "none".to_owned(),
-                    },
-                    format!(
-                        "+{} -{} in {} files",
-                        attempt.diff.lines_added, attempt.diff.lines_removed, attempt.diff.files
-                    ),
-                    format!("{:.1} s", attempt.took.as_secs_f64()),
-                ],
-            });
-        }
-        table
-    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axiom_core::channel::{self, Receiver, Sender};
 use axiom_core::{spawn, time};
-use axiom_sandbox::handle::Attached;
+use axiom_sandbox::handle::{Attached, found};
 use axiom_sandbox::wire::{Reply, Request};
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -68,13 +68,14 @@ pub(super) async fn run(top: &Top, terminal: &Terminal) -> Result<Exit, Failed> 
 
 /// All tasks, as one table.
 async fn once(tasks: PathBuf, terminal: &Terminal) -> Result<Exit, Failed> {
-    let (gatherer, rows) = Gatherer::new(tasks.clone()).look(Vec::new()).await;
-    let mut ids: Vec<String> = rows?.into_iter().map(|row| row.id).collect();
+    let ids = found(&tasks)?;
     if ids.is_empty() {
         terminal.say(format_args!("there are no tasks in {}", tasks.display()));
         return Ok(Exit::Ok);
     }
-    ids.sort();
+    // The first look learns which processes there are, the other two what they use.
+    let (gatherer, _) = Gatherer::new(tasks).look(ids.clone()).await;
+    let (gatherer, _) = gatherer.look(Vec::new()).await;
     time::sleep(ONCE_PAUSE).await;
     let (_, rows) = gatherer.look(ids).await;
     let mut model = Model::new(false);

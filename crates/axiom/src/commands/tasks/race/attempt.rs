@@ -63,8 +63,6 @@ pub(super) struct Finished {
     pub(super) attempt: Option<Attempt>,
     /// Its files, as git names them.
     pub(super) tree: Option<String>,
-    /// Why it did not get far.
-    pub(super) why: Option<String>,
     has_started: bool,
 }
 
@@ -72,7 +70,7 @@ pub(super) struct Finished {
 enum Ran {
     Ended(TaskExit, Vec<u8>),
     /// Nothing of it ever ran.
-    NotStarted(String),
+    NotStarted,
     Stopped,
 }
 
@@ -138,12 +136,11 @@ impl Course {
 }
 
 impl Finished {
-    pub(super) fn lost(number: u32, why: String) -> Finished {
+    pub(super) fn lost(number: u32) -> Finished {
         Finished {
             number,
             attempt: None,
             tree: None,
-            why: Some(why),
             has_started: true,
         }
     }
@@ -162,21 +159,20 @@ impl Lane {
         match self.race(&course).await {
             Ok(finished) => finished,
             Err(failed) => {
-                self.say(failed.message.clone()).await;
-                Finished::lost(self.number, failed.message)
+                self.say(failed.message).await;
+                Finished::lost(self.number)
             }
         }
     }
 
     async fn race(&mut self, course: &Course) -> Result<Finished, Failed> {
-        let stopped = |number| Finished::lost(number, "stopped".to_owned());
         let exit = match self.task(course, &course.command).await? {
             Ran::Ended(exit, _) => exit,
-            Ran::Stopped => return Ok(stopped(self.number)),
-            Ran::NotStarted(why) => {
+            Ran::Stopped => return Ok(Finished::lost(self.number)),
+            Ran::NotStarted => {
                 return Ok(Finished {
                     has_started: false,
-                    ..Finished::lost(self.number, why)
+                    ..Finished::lost(self.number)
                 });
             }
         };
@@ -192,8 +188,8 @@ impl Lane {
                         .await;
                     test = Some(exit.how.code());
                 }
-                Ran::Stopped => return Ok(stopped(self.number)),
-                Ran::NotStarted(why) => return Ok(Finished::lost(self.number, why)),
+                Ran::Stopped => return Ok(Finished::lost(self.number)),
+                Ran::NotStarted => return Ok(Finished::lost(self.number)),
             }
         }
         let mut judged = Judged::No;
@@ -201,8 +197,8 @@ impl Lane {
             judged = match self.task(course, &shell(command)).await? {
                 Ran::Ended(exit, said) if exit.how.code() == 0 => judgement(&said),
                 Ran::Ended(..) => Judged::Failed,
-                Ran::Stopped => return Ok(stopped(self.number)),
-                Ran::NotStarted(why) => return Ok(Finished::lost(self.number, why)),
+                Ran::Stopped => return Ok(Finished::lost(self.number)),
+                Ran::NotStarted => return Ok(Finished::lost(self.number)),
             };
             if judged == Judged::Failed {
                 self.say("the judge gives no number, so it cannot win".to_owned())
@@ -221,7 +217,6 @@ impl Lane {
                 took: Duration::from_nanos(nanos),
             }),
             tree: Some(tree),
-            why: None,
             has_started: true,
         })
     }
@@ -250,8 +245,8 @@ impl Lane {
                 fs_err::remove_dir_all(&place)?;
                 let hint = not_started.hint.as_deref().map(|hint| format!(" ({hint})"));
                 let why = format!("not started: {not_started}{}", hint.unwrap_or_default());
-                self.say(why.clone()).await;
-                return Ok(Ran::NotStarted(why));
+                self.say(why).await;
+                return Ok(Ran::NotStarted);
             }
             Err(error) => return Err(failed(&error)),
         }

@@ -124,25 +124,49 @@ impl Repository {
     /// A new worktree on a new branch.
     ///
     /// # Errors
-    /// When git refuses: then neither is there.
+    /// When there is such a branch, or git refuses: then neither is made.
     pub(super) async fn add(&self, path: &Path, branch: &str) -> Result<Worktree, Failed> {
+        let name = format!("refs/heads/{branch}");
+        if git(&self.top, ["show-ref", "--verify", "--quiet", &name])
+            .await
+            .is_ok()
+        {
+            let message = format!("there is a branch {branch} already");
+            return Err(Failed::new(Exit::Failure, message));
+        }
+        let mut worktree = Worktree {
+            path: path.to_owned(),
+            branch: branch.to_owned(),
+            git_dir: PathBuf::new(),
+        };
+        let added = self.add_new(&worktree).await;
+        match added {
+            Ok(git_dir) => {
+                worktree.git_dir = git_dir;
+                Ok(worktree)
+            }
+            Err(error) => {
+                // Half of it may be there.
+                self.remove(&worktree).await.ok();
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn add_new(&self, worktree: &Worktree) -> Result<PathBuf, GitError> {
         let arguments = [
             OsStr::new("worktree"),
             OsStr::new("add"),
             OsStr::new("--quiet"),
             OsStr::new("-b"),
-            OsStr::new(branch),
-            path.as_os_str(),
+            OsStr::new(&worktree.branch),
+            worktree.path.as_os_str(),
             OsStr::new(&self.start),
         ];
         git(&self.top, arguments).await?;
         // Asked before anybody else may write there.
-        let git_dir = git(path, ["rev-parse", "--absolute-git-dir"]).await?;
-        Ok(Worktree {
-            path: path.to_owned(),
-            branch: branch.to_owned(),
-            git_dir: self::path(git_dir),
-        })
+        let git_dir = git(&worktree.path, ["rev-parse", "--absolute-git-dir"]).await?;
+        Ok(self::path(git_dir))
     }
 
     /// Removes a worktree of ours and its branch, with all that was never taken from them.
@@ -186,10 +210,12 @@ impl Repository {
                 commit,
             ],
         );
-        let diff = diff.await?;
+        let mut diff = diff.await?;
         if diff.is_empty() {
             return Ok(());
         }
+        // The one that was taken off: without it the last line would be none.
+        diff.push(b'\n');
         let mut command = command(&self.top);
         command
             .args(["apply", "--3way", "--whitespace=nowarn"])
@@ -213,7 +239,10 @@ impl Worktree {
 
     /// # Errors
     /// When git refuses.
-    async fn git<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<Vec<u8>, GitError> {
+    async fn git<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<u8>, GitError> {
         let mut command = self.command();
         command.args(arguments).stdin(Stdio::null());
         run(command, &[]).await

@@ -11,17 +11,18 @@ use super::model::{Model, Row, Sort, View};
 /// Rows of the screen that are not the table's: the totals, the table's head, the last line.
 const OTHER_ROWS: u16 = 3;
 
-/// A column: its name, what it is sorted by, how wide it is.
-const COLUMNS: [(&str, Sort, Constraint); 9] = [
-    ("TASK", Sort::Id, Constraint::Length(12)),
-    ("STATE", Sort::State, Constraint::Length(14)),
-    ("AGE", Sort::Age, Constraint::Length(7)),
-    ("CPU%", Sort::Cpu, Constraint::Length(6)),
-    ("MEMORY", Sort::Memory, Constraint::Length(9)),
-    ("PROCS", Sort::Processes, Constraint::Length(6)),
-    ("LINES/S", Sort::Lines, Constraint::Length(8)),
-    ("OUTPUT", Sort::Bytes, Constraint::Length(9)),
-    ("COMMAND, LAST LINE", Sort::Command, Constraint::Min(20)),
+/// A column: its name, what it is sorted by if it is, how wide it is.
+const COLUMNS: [(&str, Option<Sort>, Constraint); 10] = [
+    ("TASK", Some(Sort::Id), Constraint::Length(12)),
+    ("STATE", Some(Sort::State), Constraint::Length(14)),
+    ("EXECUTOR", None, Constraint::Length(9)),
+    ("AGE", Some(Sort::Age), Constraint::Length(7)),
+    ("CPU%", Some(Sort::Cpu), Constraint::Length(6)),
+    ("MEMORY", Some(Sort::Memory), Constraint::Length(9)),
+    ("PROCS", Some(Sort::Processes), Constraint::Length(6)),
+    ("LINES/S", Some(Sort::Lines), Constraint::Length(8)),
+    ("OUTPUT", Some(Sort::Bytes), Constraint::Length(9)),
+    ("COMMAND, LAST LINE", Some(Sort::Command), Constraint::Min(20)),
 ];
 
 /// How many tasks a screen of this size shows.
@@ -63,7 +64,7 @@ fn totals<'a>(model: &Model, shown: &[&Row]) -> Line<'a> {
 
 fn table(frame: &mut Frame<'_>, area: Rect, model: &Model, shown: &[&Row], (offset, chosen): (usize, usize)) {
     let head = COLUMNS.map(|(name, sort, _)| {
-        let mark = match (sort == model.sort, model.is_reversed) {
+        let mark = match (sort == Some(model.sort), model.is_reversed) {
             (false, _) => "",
             (true, false) => "*",
             (true, true) => "^",
@@ -92,7 +93,7 @@ fn style(model: &Model, row: &Row) -> Style {
     }
 }
 
-fn cells(row: &Row) -> [String; 9] {
+fn cells(row: &Row) -> [String; 10] {
     let some = |text: Option<String>| text.unwrap_or_default();
     let what = match row.last_line.is_empty() {
         true => row.command.clone(),
@@ -101,6 +102,7 @@ fn cells(row: &Row) -> [String; 9] {
     [
         row.id.clone(),
         row.state.clone(),
+        row.executor.to_owned(),
         some(row.age_seconds.map(age)),
         some(row.cpu_percent.map(|percent| format!("{percent:.1}"))),
         some(row.memory_bytes.map(bytes)),
@@ -204,7 +206,7 @@ mod tests {
     }
 
     fn screen(model: &mut Model) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(110, 7)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(120, 7)).unwrap();
         let drawn = terminal.draw(|frame| {
             let window = model.window(page(frame.area()));
             draw(frame, model, window);
