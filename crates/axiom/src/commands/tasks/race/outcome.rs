@@ -63,7 +63,7 @@ impl Outcome {
                 ));
                 if let Some(worktree) = worktrees.get(winner.number) {
                     let path = worktree.path.display();
-                    terminal.data(path)?;
+                    terminal.data(&path)?;
                     terminal.say(format_args!(
                         "when you are done with it: git worktree remove --force {path}; git branch -D {}",
                         winner.branch
