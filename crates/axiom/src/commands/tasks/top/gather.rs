@@ -55,7 +55,7 @@ struct Known {
     output_bytes: u64,
     bytes_per_second: Option<f64>,
     last_line: String,
-    /// Line breaks in each byte of its last output.
+    /// Line breaks for each byte of the file, in its last output.
     breaks_per_byte: f64,
     /// The size of its output when that was read.
     read_at: u64,
@@ -199,16 +199,16 @@ impl Known {
             return;
         }
         self.read_at = self.output_bytes;
-        let Ok(pieces) = tail(folder, TAIL_BYTES) else {
+        let Ok((pieces, file_bytes)) = tail(folder, TAIL_BYTES) else {
             return;
         };
-        let (mut bytes, mut breaks) = (0, 0);
-        for (_, piece) in &pieces {
-            bytes += piece.len();
-            breaks += piece.iter().filter(|byte| **byte == b'\n').count();
-        }
+        let breaks = pieces
+            .iter()
+            .flat_map(|(_, piece)| piece)
+            .filter(|byte| **byte == b'\n')
+            .count();
         #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-        let each = breaks as f64 / bytes.max(1) as f64;
+        let each = breaks as f64 / file_bytes.max(1) as f64;
         self.breaks_per_byte = each;
         let lines = lines(&pieces);
         let last = lines.into_iter().rev().find(|line| !line.trim().is_empty());
@@ -249,18 +249,21 @@ impl Known {
 
 /// The last lines of a task, as a person may see them.
 pub(super) fn last_lines(folder: &Path) -> std::io::Result<Vec<String>> {
-    Ok(lines(&tail(folder, LINES_TAIL_BYTES)?))
+    Ok(lines(&tail(folder, LINES_TAIL_BYTES)?.0))
 }
 
 type Piece = (Source, Vec<u8>);
 
-fn tail(folder: &Path, bytes: u64) -> std::io::Result<Vec<Piece>> {
+/// The end of the output, and how many bytes of the file it takes.
+fn tail(folder: &Path, bytes: u64) -> std::io::Result<(Vec<Piece>, u64)> {
     let mut reader = Reader::open_near_end(&folder.join("output"), bytes)?;
+    let from = reader.position();
     let mut pieces = Vec::new();
     while let Next::Frame(frame) = reader.next(false)? {
         pieces.push((frame.source, frame.bytes.to_vec()));
     }
-    Ok(pieces)
+    let file_bytes = reader.position() - from;
+    Ok((pieces, file_bytes))
 }
 
 /// Whole lines, in the order in which they ended, cleaned.
