@@ -14,6 +14,8 @@ pub struct Pty {
     child: Child,
     ours: OwnedFd,
     seen: Arc<Mutex<Vec<u8>>>,
+    /// Ends when nobody has the terminal open any more.
+    reader: std::thread::JoinHandle<()>,
 }
 
 impl Pty {
@@ -53,13 +55,20 @@ impl Pty {
             .unwrap();
         let seen = Arc::<Mutex<Vec<u8>>>::default();
         let (screen, shown) = (Arc::clone(&seen), ours.try_clone().unwrap());
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = rustix::io::read(&shown, &mut buffer) {
                 screen.lock().unwrap().extend_from_slice(&buffer[..count]);
             }
         });
-        Pty { child, ours, seen }
+        // With it go the ends of the terminal that the program was given.
+        drop(inside);
+        Pty {
+            child,
+            ours,
+            seen,
+            reader,
+        }
     }
 
     /// Everything it has shown.
@@ -152,12 +161,15 @@ impl Pty {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until it has ended, and gives its code.
+    /// Waits until it has ended and all that it showed is here, and gives its code.
     pub fn ended(&mut self) -> Option<i32> {
         let child = &mut self.child;
         let ended = wait::within(wait::DEADLINE, || child.try_wait().unwrap());
         match ended {
-            Some(status) => status.code(),
+            Some(status) => {
+                wait::until("all is read", || self.reader.is_finished().then_some(()));
+                status.code()
+            }
             None => panic!("it does not end; it showed {:?}", self.text()),
         }
     }

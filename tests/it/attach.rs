@@ -8,12 +8,40 @@ use crate::running::Tasks;
 
 const LEAVE: &str = "\x1d";
 
-/// A detached task with a terminal.
-fn with_terminal(tasks: &Tasks, script: &str) -> String {
-    // Unlike others this shell goes on reading behind a signal.
-    let said = tasks.say("run", &["--detach", "--terminal", "--", "bash", "-c", script]);
+/// Says what happens to it. A shell would not hear of signals while it reads, or stop reading.
+const TALKER: &str = r#"
+import os, signal, sys
+def say(*words):
+    os.write(1, (" ".join(words) + "\n").encode())
+def resized(*_):
+    size = os.get_terminal_size(0)
+    say("size", str(size.lines), str(size.columns))
+signal.signal(signal.SIGWINCH, resized)
+signal.signal(signal.SIGINT, lambda *_: say("caught"))
+say("ready")
+while line := sys.stdin.readline():
+    say("got", line.strip())
+sys.exit(7)
+"#;
+
+/// A detached task, and that it has begun.
+fn detached(tasks: &Tasks, options: &[&str], command: &[&str]) -> String {
+    let arguments = [&["--detach"], options, &["--"], command].concat();
+    let said = tasks.say("run", &arguments);
     assert_eq!((said.code, said.data.len()), (Some(0), 1), "{}", said.talk);
-    said.data[0].clone()
+    let id = said.data[0].clone();
+    wait::until("it has begun", || {
+        (!tasks.say("logs", &[&id]).data.is_empty()).then_some(())
+    });
+    id
+}
+
+fn talker(tasks: &Tasks, options: &[&str]) -> String {
+    detached(tasks, options, &["python3", "-c", TALKER])
+}
+
+fn with_terminal(tasks: &Tasks, script: &str) -> String {
+    detached(tasks, &["--terminal"], &["sh", "-c", script])
 }
 
 fn attach(tasks: &Tasks, arguments: &[&str]) -> Pty {
@@ -23,24 +51,19 @@ fn attach(tasks: &Tasks, arguments: &[&str]) -> Pty {
 #[test]
 fn a_terminal_is_shared_left_and_taken_again() {
     let tasks = Tasks::new("attach");
-    let script = "trap 'stty size' WINCH; echo ready; \
-                  while read line; do echo \"got $line\"; done; exit 7";
-    let id = with_terminal(&tasks, script);
-    wait::until("it is ready", || {
-        (!tasks.say("logs", &[&id]).data.is_empty()).then_some(())
-    });
+    let id = talker(&tasks, &["--terminal"]);
     let mut first = attach(&tasks, &[&id]);
     first.wait("attached; ctrl-] leaves it alone");
     // What it said before, then the size that it has now.
     first.wait("ready");
-    first.wait("30 100");
+    first.wait("size 30 100");
     assert!(!first.is_cooked());
     first.write("hello\r");
     first.wait("got hello");
     // Shown once, by the task's own terminal.
     assert_eq!(first.text().matches("hello").count(), 2, "{:?}", first.text());
     first.resize(90, 20);
-    first.wait("20 90");
+    first.wait("size 20 90");
     first.write(LEAVE);
     first.wait("goes on; to be back: axiom attach");
     assert_eq!(first.ended(), Some(0));
@@ -102,8 +125,7 @@ fn what_a_program_in_full_screen_has_changed_is_put_back() {
 #[test]
 fn who_only_looks_changes_nothing() {
     let tasks = Tasks::new("attach-looks");
-    let script = "trap 'echo resized' WINCH; echo ready; while read line; do echo \"got $line\"; done";
-    let id = with_terminal(&tasks, script);
+    let id = talker(&tasks, &["--terminal"]);
     let mut looks = attach(&tasks, &[&id, "--read-only"]);
     looks.wait("ready");
     looks.until_raw();
@@ -111,13 +133,13 @@ fn who_only_looks_changes_nothing() {
     assert_eq!(looks.ended(), Some(0), "{:?}", looks.text());
     // Whoever comes next finds that nothing has happened.
     let mut next = attach(&tasks, &[&id]);
-    next.wait("resized");
+    next.wait("size 30 100");
     next.write("bye\r");
     next.wait("got bye");
     next.write(LEAVE);
     next.ended();
     assert!(
-        !looks.text().contains("resized") && !next.text().contains("got hello"),
+        !looks.text().contains("size") && !next.text().contains("got hello"),
         "{:?}",
         next.text()
     );
@@ -126,9 +148,7 @@ fn who_only_looks_changes_nothing() {
 #[test]
 fn a_task_without_a_terminal_gets_lines() {
     let tasks = Tasks::new("attach-lines");
-    let script = "trap 'echo caught' INT; echo ready; while read line; do echo \"got $line\"; done; exit 4";
-    let said = tasks.say("run", &["--detach", "--", "bash", "-c", script]);
-    let id = said.data[0].clone();
+    let id = talker(&tasks, &[]);
     let mut left = attach(&tasks, &[&id]);
     left.wait("] ready");
     left.write("one\r");
@@ -143,7 +163,7 @@ fn a_task_without_a_terminal_gets_lines() {
     closes.write("\x03");
     closes.wait("] caught");
     closes.write("\x04");
-    assert_eq!(closes.ended(), Some(4), "{:?}", closes.text());
+    assert_eq!(closes.ended(), Some(7), "{:?}", closes.text());
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn a_configuration_that_is_wrong_is_told_and_keeps_no_task_from_running() {
 
 #[test]
 fn a_program_that_hangs_is_ended_and_not_had() {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     let folder = bed::scratch("doctor-hangs");
     let fake = folder.join("bin/z3");
     std::fs::create_dir(folder.join("bin")).unwrap();

@@ -344,7 +344,9 @@ fn where_there_is_nothing_to_race_on_it_says_so() {
     };
     check(&race(|_| ()), 3, &["a race needs a git repository", "git init"]);
     check(
-        &race(|command| drop(command.env("PATH", "/nowhere"))),
+        &race(|command| {
+            command.env("PATH", "/nowhere");
+        }),
         3,
         &["git cannot be started", "install git"],
     );

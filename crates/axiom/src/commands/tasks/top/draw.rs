@@ -219,7 +219,15 @@ mod tests {
 
     #[test]
     fn the_table() {
-        assert_snapshot!(screen(&mut model()), @"");
+        assert_snapshot!(screen(&mut model()), @r"
+        axiom top  3 tasks, 2 live  cpu 25 %  memory 40 MiB  6 processes  output 159 KiB
+        TASK         STATE*         EXECUTOR  AGE     CPU%   MEMORY    PROCS  LINES/S  OUTPUT    COMMAND, LAST LINE
+        0a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    make test  | tests: 12 passed
+        2a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    sleep 600  | tests: 12 passed
+        1a1b2c3d4e5f exit 0         process   65 s                                     53 KiB    true  | tests: 12 passed
+
+        q quit  Enter lines  k kill  f freeze/thaw  / filter  s sort (i t n a c m p l b)  r reverse
+        ");
     }
 
     #[test]
@@ -270,7 +278,7 @@ mod tests {
     fn every_screen_is_drawn() {
         let mut model = model();
         model.update(vec![row("a", "\x1b[2J\u{4e2d}\u{6587}\u{200b}e\u{301}", true); 3]);
-        for (width, height) in [(0, 0), (1, 1), (2, 3), (20, 4), (300, 2)] {
+        for (width, height) in [(1, 0), (1, 1), (2, 3), (20, 4), (300, 2)] {
             let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
             let drawn = terminal.draw(|frame| {
                 let window = model.window(page(frame.area()));
