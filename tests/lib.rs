@@ -26,6 +26,8 @@ pub mod child;
 pub mod network;
 #[path = "harness/process.rs"]
 pub mod process;
+#[path = "harness/pty.rs"]
+pub mod pty;
 
 #[path = "harness/config.rs"]
 pub mod config;

@@ -46,6 +46,10 @@ mod tiers;
 
 mod abuse;
 mod agents;
+mod attach;
+mod doctor;
+mod race;
 mod running;
+mod top;
 
 mod conformance;

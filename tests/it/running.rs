@@ -9,25 +9,30 @@ use axiom_tests::{bed, wait};
 use rustix::process::Signal;
 use serde_json::Value;
 
-struct Tasks {
-    dir: PathBuf,
+pub(crate) struct Tasks {
+    pub(crate) dir: PathBuf,
 }
 
 /// What a command printed, and its exit code.
-struct Said {
-    data: Vec<String>,
-    talk: String,
-    code: Option<i32>,
+pub(crate) struct Said {
+    pub(crate) data: Vec<String>,
+    pub(crate) talk: String,
+    pub(crate) code: Option<i32>,
 }
 
 impl Tasks {
-    fn new(name: &str) -> Tasks {
+    pub(crate) fn new(name: &str) -> Tasks {
         Tasks {
             dir: bed::scratch(name),
         }
     }
 
-    fn start(&self, command: &str, arguments: &[&str]) -> Running {
+    pub(crate) fn start(&self, command: &str, arguments: &[&str]) -> Running {
+        Running::start(&format!("axiom {command}"), &mut self.command(command, arguments))
+    }
+
+    /// `axiom COMMAND ARGUMENTS`, with these tasks.
+    pub(crate) fn command(&self, command: &str, arguments: &[&str]) -> Command {
         let (front, back) = match arguments.iter().position(|argument| *argument == "--") {
             Some(at) => arguments.split_at(at),
             None => (arguments, &[][..]),
@@ -40,24 +45,24 @@ impl Tasks {
             .arg(&self.dir)
             .args(back)
             .env("NO_COLOR", "1");
-        Running::start(&format!("axiom {command}"), &mut program)
+        program
     }
 
-    fn say(&self, command: &str, arguments: &[&str]) -> Said {
+    pub(crate) fn say(&self, command: &str, arguments: &[&str]) -> Said {
         let mut running = self.start(command, arguments);
         running.stdin = None;
         said(&mut running)
     }
 
     /// Starts a detached task that is a shell script, and gives its id.
-    fn detached(&self, script: &str) -> String {
+    pub(crate) fn detached(&self, script: &str) -> String {
         let said = self.say("run", &["--detach", "--", "sh", "-c", script]);
         assert_eq!((said.code, said.data.len()), (Some(0), 1), "{}", said.talk);
         said.data[0].clone()
     }
 
     /// By their ids.
-    fn states(&self) -> BTreeMap<String, String> {
+    pub(crate) fn states(&self) -> BTreeMap<String, String> {
         let said = self.say("ps", &["--json"]);
         let rows: Vec<Value> = serde_json::from_str(&said.data.join("\n")).expect("it is JSON");
         let text = |row: &Value, name: &str| row[name].as_str().expect("it is a text").to_owned();
@@ -66,7 +71,7 @@ impl Tasks {
             .collect()
     }
 
-    fn until_state(&self, id: &str, wanted: &str) {
+    pub(crate) fn until_state(&self, id: &str, wanted: &str) {
         wait::until(&format!("task {id}: {wanted}"), || {
             (self.states().get(id)? == wanted).then_some(())
         });
@@ -86,7 +91,7 @@ impl Drop for Tasks {
     }
 }
 
-fn said(running: &mut Running) -> Said {
+pub(crate) fn said(running: &mut Running) -> Said {
     Said {
         data: running.stdout.all(),
         talk: running.stderr.all().join("\n"),

@@ -14,4 +14,6 @@ pub mod agent;
 pub mod drive;
 pub mod rules;
 
+pub mod race;
+
 pub mod pattern;

@@ -22,6 +22,7 @@ pub mod wire;
 
 pub mod handle;
 pub mod pool;
+pub mod processes;
 
 pub mod cgroup;
 pub mod machine;

@@ -89,6 +89,15 @@ pub enum Verdict {
     Unproven,
 }
 
+impl Capability {
+    fn how(ability: Ability, finding: &Finding) -> String {
+        match finding.verdict {
+            Verdict::Yes => String::new(),
+            Verdict::No | Verdict::Unproven => ability.how().to_owned(),
+        }
+    }
+}
+
 impl Finding {
     pub fn yes(reason: impl Into<String>) -> Finding {
         Finding {
@@ -131,6 +140,7 @@ pub fn examine(options: &Options<'_>) -> Report {
             Ability::Pressure => Finding::from(pressure.as_ref().map(pressure::said).map_err(Clone::clone)),
             Ability::Landlock => kernel::landlock(),
             Ability::Seccomp => kernel::seccomp(),
+            Ability::Rlimits => rlimits(),
             Ability::MountTmpfs | Ability::MountOverlay => mounts::probe(ability),
             other => match (other.namespace(), other.program()) {
                 (Some(namespace), _) => namespaces::probe(namespace),
@@ -141,10 +151,7 @@ pub fn examine(options: &Options<'_>) -> Report {
     };
     let capability = |ability: Ability| {
         let finding = find(ability);
-        let how = match finding.verdict {
-            Verdict::Yes => String::new(),
-            Verdict::No | Verdict::Unproven => ability.how().to_owned(),
-        };
+        let how = Capability::how(ability, &finding);
         Capability {
             ability,
             finding,
@@ -159,12 +166,32 @@ pub fn examine(options: &Options<'_>) -> Report {
     }
 }
 
+/// A program of its own sets one and looks: a limit that was lowered here would stay lowered.
+fn rlimits() -> Finding {
+    let lowered = program::run("sh", &["-c", "ulimit -n 64 && ulimit -n"]);
+    match lowered.as_deref().map(str::trim) {
+        Ok("64") => Finding::yes("a program was limited to 64 open files"),
+        Ok(other) => Finding::no(format!("a limit of 64 open files became {other:?}")),
+        Err(why) => Finding::no(format!("`sh` with `ulimit -n 64` {why}")),
+    }
+}
+
 impl Report {
     /// The line about one ability. None if the report is older than the ability.
     pub fn about(&self, ability: Ability) -> Option<&Capability> {
         self.capabilities
             .iter()
             .find(|capability| capability.ability == ability)
+    }
+
+    /// Somebody who could try it better has found this.
+    pub fn learn(&mut self, ability: Ability, finding: Finding) {
+        let how = Capability::how(ability, &finding);
+        for capability in &mut self.capabilities {
+            if capability.ability == ability {
+                (capability.finding, capability.how) = (finding.clone(), how.clone());
+            }
+        }
     }
 
     /// True if it was done here. What is unproven is not had.

@@ -332,5 +332,7 @@ impl Head {
     }
 }
 
+mod tail;
+
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,9 @@ use crate::replay::Ignored;
 #[cfg(target_os = "linux")]
 pub(crate) use tasks::parse_cpus;
 #[cfg(target_os = "linux")]
-pub use tasks::{ExecutorName, Kill, Logs, Ps, Rm, Run, TasksCommand, TasksFolder};
+pub use tasks::{
+    Attach, DetachKey, Doctor, ExecutorName, Kill, Logs, Ps, Race, Rm, Run, TasksCommand, TasksFolder, Top,
+};
 
 #[cfg(target_os = "linux")]
 mod tasks;

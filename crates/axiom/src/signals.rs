@@ -3,7 +3,7 @@
 use crate::outcome::Failed;
 
 #[cfg(unix)]
-pub use unix::Signals;
+pub use unix::{Caught, Signals};
 
 #[cfg(unix)]
 mod unix {
@@ -12,6 +12,15 @@ mod unix {
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
     use super::Failed;
+
+    /// A signal that came.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Caught {
+        /// SIGINT, as Ctrl-C sends it.
+        Interrupt,
+        Terminate,
+        Hangup,
+    }
 
     /// The signals this process listens to; from its creation on they no longer end the process by themselves.
     #[derive(Debug)]
@@ -44,6 +53,19 @@ mod unix {
                 // cancel-safe, both: Signal::recv keeps the signal.
                 _ = self.interrupt.recv() => {}
                 _ = self.terminate.recv() => {}
+            }
+        }
+
+        /// Waits for any of them and says which it was.
+        ///
+        /// # Cancel safety
+        /// As [`Signals::interrupted`].
+        pub async fn caught(&mut self) -> Caught {
+            tokio::select! {
+                // cancel-safe, all: Signal::recv keeps the signal.
+                _ = self.interrupt.recv() => Caught::Interrupt,
+                _ = self.terminate.recv() => Caught::Terminate,
+                _ = self.hangup.recv() => Caught::Hangup,
             }
         }
 

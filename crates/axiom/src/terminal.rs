@@ -5,6 +5,9 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use crate::config::Look;
 
+#[cfg(target_os = "linux")]
+pub mod modes;
+
 /// The two streams and what they can show.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal {

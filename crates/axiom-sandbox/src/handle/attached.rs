@@ -74,6 +74,14 @@ impl Attached {
     /// When there is none, or it never had any output file: then its [`Exit`] says why, if it is there.
     pub async fn open(folder: &Path) -> io::Result<Attached> {
         let reader = Reader::open(&folder.join(OUTPUT))?;
+        Attached::open_from(folder, reader).await
+    }
+
+    /// As [`Attached::open`], with the output that this reader of it has not given.
+    ///
+    /// # Errors
+    /// When the folder does not say whether the task has ended.
+    pub async fn open_from(folder: &Path, reader: Reader) -> io::Result<Attached> {
         let mut attached = Attached {
             folder: folder.to_owned(),
             reader,

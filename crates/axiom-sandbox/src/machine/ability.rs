@@ -24,6 +24,7 @@ pub enum Ability {
     MountOverlay,
     Landlock,
     Seccomp,
+    Rlimits,
     Runc,
     Crun,
     Runsc,
@@ -31,6 +32,7 @@ pub enum Ability {
     Python3,
     Node,
     Z3,
+    Git,
 }
 
 /// A namespace as the kernel and `unshare` call it.
@@ -48,7 +50,7 @@ const NAMESPACE: &str = "allow user namespaces (sysctl user.max_user_namespaces,
     kernel.apparmor_restrict_unprivileged_userns=0), or start Axiom as root; in a container, allow `unshare` in its seccomp profile";
 
 impl Ability {
-    pub const ALL: [Ability; 23] = [
+    pub const ALL: [Ability; 25] = [
         Ability::GroupMemory,
         Ability::GroupCpu,
         Ability::GroupPids,
@@ -65,6 +67,7 @@ impl Ability {
         Ability::MountOverlay,
         Ability::Landlock,
         Ability::Seccomp,
+        Ability::Rlimits,
         Ability::Runc,
         Ability::Crun,
         Ability::Runsc,
@@ -72,6 +75,7 @@ impl Ability {
         Ability::Python3,
         Ability::Node,
         Ability::Z3,
+        Ability::Git,
     ];
 
     pub fn name(self) -> &'static str {
@@ -92,6 +96,7 @@ impl Ability {
             Ability::MountOverlay => "mount-overlay",
             Ability::Landlock => "landlock",
             Ability::Seccomp => "seccomp",
+            Ability::Rlimits => "rlimits",
             Ability::Runc => "runc",
             Ability::Crun => "crun",
             Ability::Runsc => "runsc",
@@ -99,6 +104,7 @@ impl Ability {
             Ability::Python3 => "python3",
             Ability::Node => "node",
             Ability::Z3 => "z3",
+            Ability::Git => "git",
         }
     }
 
@@ -122,6 +128,7 @@ impl Ability {
                 "needs kernel 5.13 with landlock in its list of security modules (boot option lsm=landlock,...)"
             }
             Ability::Seccomp => "needs a kernel with CONFIG_SECCOMP_FILTER",
+            Ability::Rlimits => "have a shell in PATH that may lower its own limits (ulimit -n)",
             Ability::Runc => "install the package runc",
             Ability::Crun => "install the package crun",
             Ability::Runsc => "install gVisor (the program runsc)",
@@ -129,6 +136,7 @@ impl Ability {
             Ability::Python3 => "install the package python3",
             Ability::Node => "install the package nodejs",
             Ability::Z3 => "install the package z3",
+            Ability::Git => "install the package git",
         }
     }
 
@@ -156,6 +164,11 @@ impl Ability {
         Some(Namespace { option, sysctl })
     }
 
+    /// True if it is had by installing a program of this name.
+    pub fn is_program(self) -> bool {
+        self.program().is_some()
+    }
+
     /// A program whose name is that of the ability.
     pub(super) fn program(self) -> Option<&'static str> {
         match self {
@@ -165,7 +178,8 @@ impl Ability {
             | Ability::Bwrap
             | Ability::Python3
             | Ability::Node
-            | Ability::Z3 => Some(self.name()),
+            | Ability::Z3
+            | Ability::Git => Some(self.name()),
             _ => None,
         }
     }

@@ -128,3 +128,29 @@ fn what_does_not_fit_on_the_disk_leaves_no_trace() {
     assert_eq!(short.error.kind(), io::ErrorKind::StorageFull);
     assert_eq!((writer.end(), writer.seq), (8, 0));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// From near the end the same frames are read as from the beginning, the last ones of them, whatever is half written.
+    #[test]
+    fn near_the_end_are_the_last_frames(many in prop::collection::vec(pieces(), 1..6), bytes in 0u64..400_000, cut in 0usize..50) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        let pieces: Vec<Piece> = many.concat();
+        write(&path, &pieces);
+        let len = std::fs::metadata(&path).unwrap().len();
+        let cut = len - (cut as u64).min(len - MAGIC.len() as u64);
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(cut).unwrap();
+        let all = read(&mut Reader::open(&path).unwrap(), false).0;
+        let mut reader = Reader::open_near_end(&path, bytes).unwrap();
+        let (first, position) = (reader.seq() as usize, reader.position());
+        prop_assert!(first <= all.len());
+        prop_assert_eq!(&read(&mut reader, false).0, &all[first..]);
+        // Not more than was asked for, and not much less.
+        let largest = (PAYLOAD_BYTES_MAX + HEAD_BYTES) as u64;
+        let asked = bytes.max(2 * largest);
+        prop_assert!(cut - position <= asked);
+        prop_assert!(cut - position >= asked.min(cut - MAGIC.len() as u64).saturating_sub(largest));
+    }
+}

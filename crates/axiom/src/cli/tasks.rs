@@ -9,6 +9,16 @@ use clap::{Args, Subcommand};
 
 use super::ConfigFile;
 
+pub use attach::{Attach, DetachKey};
+pub use doctor::Doctor;
+pub use race::Race;
+pub use top::Top;
+
+mod attach;
+mod doctor;
+mod race;
+mod top;
+
 const RUN_HELP: &str = "Examples:
   axiom run -- make test
   axiom run --count 8 --limit wall=10m -- sh -c 'sleep 1; echo $AXIOM_TASK_NUMBER'
@@ -29,12 +39,24 @@ pub enum TasksCommand {
     Run(Run),
     /// Show the tasks
     Ps(Ps),
+    /// Watch the tasks live: what they use, what they say; and steer them
+    #[command(after_help = top::TOP_HELP)]
+    Top(Top),
     /// Show what tasks have said
     Logs(Logs),
+    /// Be at a task's terminal, or at its input, and leave it again
+    #[command(after_help = attach::ATTACH_HELP)]
+    Attach(Attach),
+    /// Run several attempts at one thing, each in a git worktree of its own, and keep the best
+    #[command(after_help = race::RACE_HELP)]
+    Race(Race),
     /// End tasks, or send them a signal
     Kill(Kill),
     /// Forget tasks that have ended, and what they said
     Rm(Rm),
+    /// Show what this machine can do for tasks, what it lacks and how to get it
+    #[command(after_help = doctor::DOCTOR_HELP)]
+    Doctor(Doctor),
     /// The process that starts tasks. Told by its standard input.
     #[command(hide = true)]
     TaskSpawner,
@@ -91,7 +113,7 @@ pub struct Run {
     #[arg(long, value_name = "PATH")]
     pub write: Vec<PathBuf>,
 
-    /// Give each a terminal of its own
+    /// Give each a terminal of its own. One alone, started from a terminal, gets that one: as with `axiom attach`, ctrl-] leaves it
     #[arg(long)]
     pub terminal: bool,
 
@@ -197,22 +219,30 @@ pub enum Limit {
 
 impl Run {
     pub fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        self.limit_more(&mut limits);
-        limits
+        limits(&self.limit)
     }
 
     /// Sets those that were given, and leaves the others as they are.
     pub fn limit_more(&self, limits: &mut Limits) {
-        for limit in &self.limit {
-            match limit {
-                Limit::Wall(wall) => limits.wall = Some(*wall),
-                Limit::Output(bytes) => limits.output_bytes = Some(*bytes),
-                Limit::Memory(bytes) => limits.memory_bytes = Some(*bytes),
-                Limit::CpuMillis(millis) => limits.cpu_millis = Some(*millis),
-                Limit::Pids(pids) => limits.pids = Some(*pids),
-                Limit::Files(files) => limits.open_files = Some(*files),
-            }
+        limit(limits, &self.limit);
+    }
+}
+
+fn limits(all: &[Limit]) -> Limits {
+    let mut limits = Limits::default();
+    limit(&mut limits, all);
+    limits
+}
+
+fn limit(limits: &mut Limits, all: &[Limit]) {
+    for limit in all {
+        match limit {
+            Limit::Wall(wall) => limits.wall = Some(*wall),
+            Limit::Output(bytes) => limits.output_bytes = Some(*bytes),
+            Limit::Memory(bytes) => limits.memory_bytes = Some(*bytes),
+            Limit::CpuMillis(millis) => limits.cpu_millis = Some(*millis),
+            Limit::Pids(pids) => limits.pids = Some(*pids),
+            Limit::Files(files) => limits.open_files = Some(*files),
         }
     }
 }

@@ -13,24 +13,33 @@ use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
 mod agent;
+mod attach;
+mod doctor;
 mod executor;
+mod input;
 mod kill;
 mod logs;
 mod print;
 mod ps;
+mod race;
 mod rm;
 mod run;
 pub mod spawner;
+mod top;
 
 /// # Errors
 /// As each of them.
 pub async fn run(command: TasksCommand, terminal: Terminal) -> Result<ExitCode, Failed> {
     let exit = match command {
         TasksCommand::Run(run) => return run::run(&run, &terminal).await,
+        TasksCommand::Attach(attach) => return attach::run(&attach, &terminal).await,
+        TasksCommand::Race(race) => race::run(&race, &terminal).await,
+        TasksCommand::Top(top) => top::run(&top, &terminal).await,
         TasksCommand::Ps(ps) => ps::run(&ps, &terminal).await,
         TasksCommand::Logs(logs) => logs::run(&logs, &terminal).await,
         TasksCommand::Kill(kill) => kill::run(&kill, &terminal).await,
         TasksCommand::Rm(rm) => rm::run(&rm, &terminal).await,
+        TasksCommand::Doctor(doctor) => doctor::run(&doctor, &terminal).await,
         TasksCommand::TaskSpawner => unreachable!("it runs before there is a terminal"),
     };
     exit.map(ExitCode::from)

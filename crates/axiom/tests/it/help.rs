@@ -29,9 +29,13 @@ fn the_whole() {
       sql      Ask what was recorded, in SQL
       run      Run a command, many times at once if wanted, and show what all of them say
       ps       Show the tasks
+      top      Watch the tasks live: what they use, what they say; and steer them
       logs     Show what tasks have said
+      attach   Be at a task's terminal, or at its input, and leave it again
+      race     Run several attempts at one thing, each in a git worktree of its own, and keep the best
       kill     End tasks, or send them a signal
       rm       Forget tasks that have ended, and what they said
+      doctor   Show what this machine can do for tasks, what it lacks and how to get it
       import   Take over servers from another program's configuration
       config   Check the configuration, or print its schema
       key      Make a key that replicas share

@@ -10,7 +10,7 @@ use axiom_runtime::agent::{Conversation, PromptBy, SETTLE, Step};
 use axiom_runtime::rules::{Act, Stream, Watch, What, Whom};
 use axiom_sandbox::handle::{Attached, End, Event, Spawner, SpawnerOptions, StartError};
 use axiom_sandbox::output::Source;
-use axiom_sandbox::spec::{Grants, Spec};
+use axiom_sandbox::spec::{Grants, Size, Spec};
 use axiom_sandbox::wire::Request;
 
 use crate::cli::Run;
@@ -23,12 +23,19 @@ use crate::terminal::Terminal;
 use input::Input;
 use lines::Lines;
 
+use super::input::{next_input, read_input};
 use super::print::Printer;
-use super::run::{SIZE, absolute, failed, new_id, next_input, read_input, spec};
+use super::run::{absolute, failed, new_id, spec};
 
 mod files;
 mod input;
 mod lines;
+
+/// Of an agent's terminal: what it says is shown line by line, in ours.
+const SIZE: Size = Size {
+    columns: 80,
+    rows: 24,
+};
 
 /// # Errors
 /// When there is no such agent, it cannot be started, or what it says cannot be shown.

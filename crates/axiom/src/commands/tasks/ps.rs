@@ -121,7 +121,7 @@ async fn ask(folder: &Path) -> std::io::Result<Answer> {
     })
 }
 
-fn state(status: &Status) -> &'static str {
+pub(super) fn state(status: &Status) -> &'static str {
     match status {
         Status {
             disk_error: Some(_), ..

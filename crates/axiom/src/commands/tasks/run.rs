@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,30 +10,26 @@ use axiom_core::channel::{self, Receiver, Sender};
 use axiom_core::spawn;
 use axiom_sandbox::handle::{Attached, End, Event, Spawner, SpawnerOptions, StartError};
 use axiom_sandbox::output::Source;
-use axiom_sandbox::spec::{Executor, Grants, Size, Spec};
+use axiom_sandbox::spec::{Executor, Grants, Spec};
 use axiom_sandbox::wire::Request;
 use tokio::sync::watch;
 
-use crate::cli::Run;
+use crate::cli::{DetachKey, Run};
 use crate::outcome::{Exit, Failed};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 
 use super::agent;
+use super::attach::session::Gone;
+use super::attach::{Inside, from_its_start, own_size};
 use super::executor::Executors;
+use super::input::{next_input, read_input};
 use super::print::Printer;
 
 /// Pieces of output on their way to the printer. It is slow only if whoever reads us is; then tasks wait as well.
 const PIECES_MAX: usize = 64;
 /// A task's output may lie unread on the disk up to this before the task waits.
-const SPOOL_BYTES: u64 = 64 << 20;
-/// Input that we read at once.
-const INPUT_BYTES: usize = 16 << 10;
-/// The size of a terminal that nobody has told us.
-pub(super) const SIZE: Size = Size {
-    columns: 80,
-    rows: 24,
-};
+pub(super) const SPOOL_BYTES: u64 = 64 << 20;
 
 /// What a task that is watched tells.
 struct News {
@@ -64,10 +61,7 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
     let tasks = run.folder.path()?;
     let ids: Vec<String> = (0..run.count).map(|_| new_id()).collect();
     let mut signals = Signals::listen()?;
-    let spawner = Spawner::new(SpawnerOptions {
-        program: std::env::current_exe()?,
-        arguments: vec!["task-spawner".to_owned()],
-    });
+    let spawner = spawner()?;
     let executors = Executors::new(run, &tasks, inherited())?;
     let mut codes = Vec::new();
     let mut started = Vec::new();
@@ -108,6 +102,8 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
     }
     if run.detach {
         started.iter().try_for_each(|id| terminal.data(id))?;
+    } else if let Some(id) = started.first().filter(|_| is_inside(run)) {
+        return inside(&tasks, id, terminal, &mut signals).await;
     } else {
         let is_alone = run.count == 1;
         let shown = show(&tasks, &started, is_alone, terminal, &mut signals).await;
@@ -117,6 +113,41 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
         executors.end().await;
     }
     Ok(ExitCode::from(codes.into_iter().max().unwrap_or_default()))
+}
+
+/// A task alone with a terminal has ours, if we have one: what is typed would be shown twice otherwise, by both.
+fn is_inside(run: &Run) -> bool {
+    run.terminal && run.count == 1 && std::io::stdin().is_terminal()
+}
+
+/// As [`show`], from inside.
+async fn inside(
+    tasks: &Path,
+    id: &str,
+    terminal: &Terminal,
+    signals: &mut Signals,
+) -> Result<ExitCode, Failed> {
+    let folder = tasks.join(id);
+    let inside = Inside {
+        id,
+        has_terminal: true,
+        key: DetachKey::default(),
+        is_read_only: false,
+    };
+    let attached = from_its_start(&folder).await?;
+    let gone = inside.stay(attached, Vec::new(), terminal, signals).await?;
+    if let Gone::Ended(_) = &gone {
+        fs_err::remove_dir_all(&folder)?;
+    }
+    Ok(inside.tell(gone, terminal))
+}
+
+/// Starts tasks by this very program.
+pub(super) fn spawner() -> std::io::Result<Spawner> {
+    Ok(Spawner::new(SpawnerOptions {
+        program: std::env::current_exe()?,
+        arguments: vec!["task-spawner".to_owned()],
+    }))
 }
 
 pub(super) fn failed(error: &StartError) -> Failed {
@@ -135,15 +166,6 @@ pub(super) fn failed(error: &StartError) -> Failed {
     }
 }
 
-/// Our environment. A variable that is no text cannot be written down; it is left out.
-fn inherited() -> BTreeMap<String, String> {
-    let texts = std::env::vars_os().filter_map(|(name, value)| {
-        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-        Some((name, value))
-    });
-    texts.collect()
-}
-
 pub(super) fn spec(run: &Run, id: &str, number: usize, executor: Executor) -> Result<Spec, Failed> {
     let mut env = inherited();
     env.insert("AXIOM_TASK_ID".to_owned(), id.to_owned());
@@ -153,7 +175,7 @@ pub(super) fn spec(run: &Run, id: &str, number: usize, executor: Executor) -> Re
         argv: run.command.clone(),
         env,
         folder: fs_err::canonicalize(std::env::current_dir()?)?,
-        terminal: run.terminal.then_some(SIZE),
+        terminal: run.terminal.then(own_size),
         limits: run.limits(),
         executor,
         grants: Grants {
@@ -163,6 +185,15 @@ pub(super) fn spec(run: &Run, id: &str, number: usize, executor: Executor) -> Re
         },
         spool_bytes: SPOOL_BYTES,
     })
+}
+
+/// Our own environment. A variable that is no text cannot be written down; it is left out.
+pub(super) fn inherited() -> BTreeMap<String, String> {
+    let texts = std::env::vars_os().filter_map(|(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        Some((name, value))
+    });
+    texts.collect()
 }
 
 /// Where they really are: a sandbox follows no link on the way.
@@ -324,31 +355,5 @@ impl Watcher {
                 }
             }
         }
-    }
-}
-
-/// What we are given to read, piece by piece. The thread that reads it may wait for ever; nobody waits for the thread.
-pub(super) fn read_input() -> Receiver<Vec<u8>> {
-    use std::io::Read as _;
-    let (tx, rx) = channel::bounded(1);
-    let reading = spawn::thread("read input", move || {
-        let mut buffer = vec![0; INPUT_BYTES];
-        while let Ok(count @ 1..) = std::io::stdin().lock().read(&mut buffer) {
-            if tx.blocking_send(buffer[..count].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
-    if let Err(error) = reading {
-        tracing::warn!(%error, "no thread reads the input; the task gets none");
-    }
-    rx
-}
-
-/// `None` when it is over. Without any, never.
-pub(super) async fn next_input(input: &mut Option<Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
-    match input {
-        Some(input) => input.recv().await,
-        None => std::future::pending().await,
     }
 }
