@@ -12,6 +12,8 @@ use crate::outcome::EXIT_CODES;
 use crate::replay::Ignored;
 
 #[cfg(target_os = "linux")]
+pub(crate) use tasks::parse_cpus;
+#[cfg(target_os = "linux")]
 pub use tasks::{Kill, Logs, Ps, Rm, Run, TasksCommand, TasksFolder};
 
 #[cfg(target_os = "linux")]

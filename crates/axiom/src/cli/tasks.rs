@@ -38,7 +38,8 @@ pub enum TasksCommand {
 /// Where tasks are.
 #[derive(Debug, Args)]
 pub struct TasksFolder {
-    /// Where tasks are kept [default: $XDG_STATE_HOME/axiom/tasks, else ~/.local/state/axiom/tasks]
+    /// Where tasks are kept [default: $XDG_STATE_HOME/axiom/tasks, else ~/.local/state/axiom/tasks; to look for them the folder of
+    /// [tasks] in the configuration here as well]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
@@ -200,7 +201,7 @@ fn parse_network(text: &str) -> Result<Network, String> {
 }
 
 /// A number of CPUs with three decimals at most, as thousandths.
-fn parse_cpus(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_cpus(text: &str) -> Result<u32, String> {
     let wrong = || format!("{text:?} is no number of CPUs; those are like 2, 0.5, 1.25");
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let are_digits = [whole, part].iter().all(|digits| {
