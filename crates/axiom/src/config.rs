@@ -63,7 +63,7 @@ pub struct Config {
     pub tiers: Tiers,
     /// Commands that clients may start; `None`: none.
     #[cfg(target_os = "linux")]
-    pub tasks: Option<Tasks>,
+    pub tasks: Option<Box<Tasks>>,
     /// The file that `options.keys` come from. Decoding does not read it.
     pub key_file: Option<KeyFile>,
 }
@@ -155,7 +155,7 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
                 tiers = tiers::decode(decoder, &entry.node);
             }
             #[cfg(target_os = "linux")]
-            "tasks" => tasks = tasks::decode(decoder, &entry.node),
+            "tasks" => tasks = tasks::decode(decoder, &entry.node).map(Box::new),
             #[cfg(not(target_os = "linux"))]
             "tasks" => {
                 let problem = Problem::error(&entry.key_span, "`tasks` is for Linux", "not on this system");

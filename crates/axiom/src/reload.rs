@@ -40,7 +40,7 @@ pub struct Reload {
     service: Option<Arc<Service>>,
     /// What the text asks for of tasks, which needs a restart, and what there is of them.
     #[cfg(target_os = "linux")]
-    tasks: Option<crate::config::Tasks>,
+    tasks: Option<Box<crate::config::Tasks>>,
     desk: Desks,
 }
 
@@ -184,7 +184,7 @@ impl Reload {
 
     /// Tasks stay as they are. Says what was asked for instead, if it was not asked for before.
     #[cfg(target_os = "linux")]
-    fn keep_tasks(&mut self, asked: Option<crate::config::Tasks>) -> Option<String> {
+    fn keep_tasks(&mut self, asked: Option<Box<crate::config::Tasks>>) -> Option<String> {
         let before = std::mem::replace(&mut self.tasks, asked);
         match (&before, &self.tasks) {
             (before, asked) if before == asked => None,

@@ -128,7 +128,7 @@ async fn answer(
         }
         None if path == "scheduler" => Ok(answered(&scheduler(&desk.supervisor.snapshot()))),
         None if path == "live" => live::open(desk, query),
-        None => Ok(answered(&desk.whole(&*desk.find(path)?, LAST_LINES).await?.0)),
+        None => Ok(answered(&desk.whole(&desk.find(path)?, LAST_LINES).await?.0)),
         Some((task, "output")) => output(desk, &desk.find(task)?, query).await,
         Some(_) => Err(nothing_here()),
     }

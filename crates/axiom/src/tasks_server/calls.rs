@@ -164,7 +164,7 @@ impl<'a> Asked<'a> {
     async fn status(&self) -> Result<Given, Refusal> {
         let arguments = self.arguments(&["task", "last"])?;
         let last = arguments.count("last", STATUS_LINES, LINES_MAX)?;
-        let (structured, text) = self.desk.whole(&*self.task(&arguments)?, last).await?;
+        let (structured, text) = self.desk.whole(&self.task(&arguments)?, last).await?;
         Ok(Given { structured, text })
     }
 

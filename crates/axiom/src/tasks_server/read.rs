@@ -65,5 +65,5 @@ async fn output(desk: &Desk, task: &str) -> Result<String, Refusal> {
         count: LINES_MAX,
         stream: None,
     };
-    Ok(desk.lines(&*desk.find(task)?, look).await?.text())
+    Ok(desk.lines(&desk.find(task)?, look).await?.text())
 }
