@@ -12,6 +12,7 @@ pub struct Config {
     servers: BTreeMap<String, Vec<String>>,
     views: BTreeMap<String, Vec<String>>,
     events: Vec<String>,
+    tasks: Vec<String>,
 }
 
 impl Config {
@@ -61,6 +62,12 @@ impl Config {
         self
     }
 
+    /// A line for `[tasks]`, for example `dir = "tasks"`.
+    pub fn tasks(mut self, line: &str) -> Self {
+        self.tasks.push(line.to_owned());
+        self
+    }
+
     pub fn without(mut self, name: &str) -> Self {
         self.servers
             .remove(name)
@@ -87,6 +94,9 @@ impl Config {
         }
         if !self.events.is_empty() {
             section("[events]\n".to_owned(), &self.events);
+        }
+        if !self.tasks.is_empty() {
+            section("[tasks]\n".to_owned(), &self.tasks);
         }
         text
     }

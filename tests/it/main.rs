@@ -42,6 +42,8 @@ mod replicas;
 mod sql;
 mod stalled;
 mod stats;
+#[cfg(target_os = "linux")]
+mod tasks_server;
 mod tiers;
 
 mod abuse;

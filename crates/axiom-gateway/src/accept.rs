@@ -112,11 +112,11 @@ async fn handle(
     }
     let Some((base, door)) = door else {
         let peer = guard::caller(peer, request.version(), request.headers());
-        if let Some(annex) = gateway.annex().filter(|annex| annex.has(path)) {
-            if let Some(refusal) = blocks::stranger(peer, &plan.options) {
+        if let Some(annex) = gateway.annex(path) {
+            if let Some(refusal) = blocks::refused_to(peer, annex.keeps_out(&plan.options)) {
                 return Box::pin(refused(request, refusal)).await;
             }
-            return Box::pin(annex.answer(request)).await;
+            return Box::pin(annex.answer(request, peer)).await;
         }
         let (head, body) = request.into_parts();
         // Nothing here takes a body, but there may be one.

@@ -1,7 +1,7 @@
 //! The gateway as a whole: its plan, its sessions, and the housekeeping that runs beside the calls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -38,7 +38,7 @@ pub struct Gateway {
     /// `None` where nothing is recorded.
     pub(crate) stats: Option<Stats>,
     runtime: Handle,
-    annex: OnceLock<Arc<dyn Annex>>,
+    annexes: Mutex<Vec<Arc<dyn Annex>>>,
     draining: AtomicBool,
     drain_begun: Notify,
     /// One reload at a time.
@@ -91,7 +91,7 @@ impl Gateway {
             recorder,
             stats,
             runtime,
-            annex: OnceLock::new(),
+            annexes: Mutex::default(),
             draining: AtomicBool::new(false),
             drain_begun: Notify::new(),
             reloading: Mutex::default(),
@@ -106,13 +106,18 @@ impl Gateway {
         gateway
     }
 
-    /// Lets `annex` answer its paths at this gateway's address. Only the first one is taken.
+    /// Lets `annex` answer its paths at this gateway's address. Of two that have the same path the first one answers.
     pub fn annex_to(&self, annex: Arc<dyn Annex>) {
-        let _taken = self.annex.set(annex).is_ok();
+        self.annexes().push(annex);
     }
 
-    pub(crate) fn annex(&self) -> Option<&Arc<dyn Annex>> {
-        self.annex.get()
+    /// Who answers at this path, if it is none of the gateway's own.
+    pub(crate) fn annex(&self, path: &str) -> Option<Arc<dyn Annex>> {
+        self.annexes().iter().find(|annex| annex.has(path)).cloned()
+    }
+
+    fn annexes(&self) -> MutexGuard<'_, Vec<Arc<dyn Annex>>> {
+        self.annexes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the options. Servers whose options did not change keep their connections; the others end theirs, and

@@ -20,6 +20,8 @@ use crate::demo::{self, Demo};
 use crate::outcome::{Exit, Failed};
 use crate::signals;
 use crate::terminal::Terminal;
+#[cfg(target_os = "linux")]
+use crate::{tasks, tasks_api, tasks_server};
 
 /// What a command was given to serve.
 #[derive(Debug)]
@@ -76,6 +78,8 @@ fn demo_config() -> Config {
         },
         disabled: Vec::new(),
         tiers: Tiers::default(),
+        #[cfg(target_os = "linux")]
+        tasks: None,
         key_file: None,
         agents: Agents::default(),
     }
@@ -123,6 +127,95 @@ pub fn open_recording(config: &Config) -> Result<Option<Recording>, Failed> {
         log,
         tiers: Arc::new(tiers),
     }))
+}
+
+/// The desk of tasks, where there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Desks {
+    #[cfg(target_os = "linux")]
+    desk: Option<Arc<tasks::Desk>>,
+}
+
+#[cfg(target_os = "linux")]
+impl Desks {
+    /// Opens the desk that the configuration asks for, for a gateway that listens there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Others could start commands here, or the tasks cannot be had.
+    pub fn open(
+        config: &Config,
+        served: SocketAddr,
+        log: Option<&Log>,
+        draining: &Draining,
+    ) -> Result<Desks, Failed> {
+        let is_open = config.tasks.as_ref().is_some_and(|tasks| !tasks.share) && !served.ip().is_loopback();
+        if is_open {
+            let message = format!(
+                "whoever reaches {served} could start commands on this machine: there is a section [tasks]"
+            );
+            return Err(Failed::new(Exit::Usage, message)
+                .hint("listen at 127.0.0.1, or write share = true into [tasks] if a guard stands in front"));
+        }
+        Ok(Desks {
+            desk: tasks::open(config, log, draining.clone())?,
+        })
+    }
+
+    /// Adds the server `tasks`, unless it is not wanted.
+    pub fn plug_in(&self, options: &mut Options) {
+        if let Some(desk) = self.desk.as_ref().filter(|desk| desk.has_server()) {
+            options
+                .servers
+                .insert(tasks_server::NAME.to_owned(), tasks_server::section(desk));
+        }
+    }
+
+    /// Answers at the gateway's address.
+    pub fn attach(&self, gateway: &Gateway) {
+        if let Some(desk) = &self.desk {
+            gateway.annex_to(Arc::new(tasks_api::TasksApi::new(desk)));
+        }
+    }
+
+    /// Tells if tasks cannot be kept apart as the configuration wants it.
+    pub async fn tell_trial(&self, terminal: &Terminal) {
+        let Some(desk) = &self.desk else { return };
+        if let Some(why) = desk.trial().await {
+            let mark = terminal.yellow("warning:");
+            terminal.say(format_args!(
+                "{mark} no task can be started in a sandbox here: {why}"
+            ));
+            terminal.say(format_args!(
+                "{} mend that, or write executor = \"process\" into [tasks] for tasks that nothing keeps apart",
+                terminal.bold("hint:")
+            ));
+        }
+    }
+
+    /// Lets go of the tasks, which go on.
+    pub async fn close(&self) {
+        if let Some(desk) = &self.desk {
+            desk.close().await;
+        }
+    }
+}
+
+/// There are no tasks on this system; the configuration says so.
+#[cfg(not(target_os = "linux"))]
+impl Desks {
+    /// # Errors
+    /// None.
+    pub fn open(_: &Config, _: SocketAddr, _: Option<&Log>, _: &Draining) -> Result<Desks, Failed> {
+        Ok(Desks::default())
+    }
+
+    pub fn plug_in(&self, _: &mut Options) {}
+
+    pub fn attach(&self, _: &Gateway) {}
+
+    pub async fn tell_trial(&self, _: &Terminal) {}
+
+    pub async fn close(&self) {}
 }
 
 /// Ends what moves events on. What it was doing is begun again by the next start.

@@ -18,6 +18,8 @@ mod events;
 mod gateway;
 mod keys;
 mod servers;
+#[cfg(target_os = "linux")]
+mod tasks;
 mod tiers;
 mod views;
 
@@ -40,8 +42,12 @@ pub(crate) use decoder::did_you_mean;
 pub use gateway::parse_listen;
 pub use keys::KeyFile;
 pub use problem::{Look, Problem, render};
+#[cfg(target_os = "linux")]
+pub use tasks::Tasks;
 pub use tiers::Tiers;
 
+#[cfg(target_os = "linux")]
+use crate::tasks_server;
 use crate::{events_server, import};
 use decoder::Decoder;
 use tree::Node;
@@ -62,6 +68,9 @@ pub struct Config {
     pub disabled: Vec<String>,
     /// What becomes of events that are no longer hot.
     pub tiers: Tiers,
+    /// Commands that clients may start; `None`: none.
+    #[cfg(target_os = "linux")]
+    pub tasks: Option<Box<Tasks>>,
     /// The file that `options.keys` come from. Decoding does not read it.
     pub key_file: Option<KeyFile>,
     /// How tasks are started from a profile, and what is done about them.
@@ -142,7 +151,7 @@ pub fn is_variable_name(name: &str) -> bool {
 
 /// The keys of the file's top level.
 pub(crate) const TOP_KEYS: &[&str] = &[
-    "gateway", "servers", "views", "events", "agents", "rules", "$schema",
+    "gateway", "servers", "views", "events", "tasks", "agents", "rules", "$schema",
 ];
 
 fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
@@ -155,6 +164,8 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
         allow(unused_mut, reason = "nothing is read into it")
     )]
     let mut agents = Agents::default();
+    #[cfg(target_os = "linux")]
+    let mut tasks = None;
     for entry in decoder.table(root, "the file") {
         match entry.key.as_str() {
             "gateway" => gateway::decode(decoder, &entry.node, &mut options, &mut key_file),
@@ -170,6 +181,13 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
             "rules" => agents.rules = rules::decode(decoder, &entry.node, root.get("agents")),
             #[cfg(not(target_os = "linux"))]
             "agents" | "rules" => {}
+            #[cfg(target_os = "linux")]
+            "tasks" => tasks = tasks::decode(decoder, &entry.node).map(Box::new),
+            #[cfg(not(target_os = "linux"))]
+            "tasks" => {
+                let problem = Problem::error(&entry.key_span, "`tasks` is for Linux", "not on this system");
+                decoder.report(problem.help("take the section out"));
+            }
             // For editors; means nothing to us.
             "$schema" => {}
             _ => decoder.unknown_key(entry, "the file", TOP_KEYS),
@@ -180,20 +198,27 @@ fn top(decoder: &mut Decoder<'_>, root: &Node) -> Config {
     if reads_events {
         events::check_name(decoder, root.get("servers"));
     }
+    let mut builtin: Vec<&str> = Vec::new();
+    builtin.extend(reads_events.then_some(events_server::NAME));
+    #[cfg(target_os = "linux")]
+    if let Some(tasks) = &tasks {
+        tasks::check_reach(decoder, root, tasks, options.listen.ip().is_loopback());
+        if tasks.mcp {
+            tasks::check_name(decoder, root.get("servers"));
+            builtin.push(tasks_server::NAME);
+        }
+    }
     // Views may stand before servers in the file, so their patterns are checked at the end.
     if let Some(node) = root.get("views") {
-        let builtin = if reads_events {
-            &[events_server::NAME][..]
-        } else {
-            &[]
-        };
-        views::check_servers(decoder, node, root.get("servers"), builtin);
+        views::check_servers(decoder, node, root.get("servers"), &builtin);
     }
     options.from_environment = Secrets(decoder.take_filled_in());
     Config {
         options,
         disabled,
         tiers,
+        #[cfg(target_os = "linux")]
+        tasks,
         key_file,
         agents,
     }

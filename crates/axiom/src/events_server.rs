@@ -4,26 +4,22 @@
 //! It is there only where `[events] mcp = true` says so, because whoever can call its tools sees everybody's calls. Then it
 //! is a server like any other: in lists, in views, at `/s/events/mcp`.
 
-mod arguments;
 mod log;
 mod query;
 mod stats;
 mod tail;
 mod tools;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axiom_core::{Task, spawn};
 use axiom_gateway::options::{Endpoint, ServerOptions};
-use axiom_protocol::codes;
 use axiom_tiers::StoreOptions;
-use axiom_transport::pipe::{Builtin, Pipe, PipeSender, pair};
-use bytes::Bytes;
+use axiom_transport::pipe::{Builtin, Pipe};
 use serde_json::{Value as Json, json};
 
-use crate::builtin::wire::{self, Era, Incoming, Request, RpcError};
+use crate::builtin::conversation::{self, Answers, Call};
+use crate::builtin::wire::{self, RpcError};
 use crate::config::Config;
 use log::Log;
 
@@ -63,98 +59,28 @@ impl Builtin for EventsServer {
     }
 
     fn connect(self: Arc<Self>) -> Pipe {
-        let (ours, theirs) = pair(MESSAGES_WAITING_MAX);
-        // The task ends with the conversation; nobody needs to wait for it.
-        drop(spawn("events server", serve(Arc::clone(&self.log), ours)));
-        theirs
+        conversation::begin(self)
     }
 }
 
-/// Messages in one direction that neither side has taken.
-const MESSAGES_WAITING_MAX: usize = 64;
-/// Calls at once in one conversation: each has a thread that reads the disk.
-const RUNNING_MAX: usize = 64;
+impl Answers for EventsServer {
+    const NAMES: [&'static str; 2] = ["events server", "events server call"];
+    /// Each has a thread that reads the disk.
+    const CALLS_MAX: usize = 64;
 
-/// Answers until the other side ends the conversation.
-async fn serve(log: Arc<Log>, mut pipe: Pipe) {
-    let mut running = Running(HashMap::new());
-    while let Ok(message) = pipe.rx.recv().await {
-        let answer = match wire::read(&message) {
-            Ok(Incoming::Request(request)) if is_slow(&request.method) => {
-                running.start(&log, &pipe.tx, request)
-            }
-            Ok(Incoming::Request(request)) => {
-                let outcome =
-                    wire::check_modern(&request).and_then(|()| answer(&request.method, &request.params));
-                Some(response(&request, outcome))
-            }
-            Ok(Incoming::Cancelled(id)) => {
-                running.cancel(&id);
-                None
-            }
-            Ok(Incoming::Nothing) => None,
-            Err(error) => Some(wire::response(
-                &Json::Null,
-                Era::Legacy,
-                &server_info(),
-                Err(error),
-            )),
-        };
-        if let Some(answer) = answer
-            && pipe.tx.send(Bytes::from(answer.to_string())).await.is_err()
-        {
-            break;
-        }
-    }
-}
-
-/// What reads the disk runs beside the conversation.
-fn is_slow(method: &str) -> bool {
-    matches!(method, "tools/call" | "resources/read")
-}
-
-/// Calls that read, by the request's id as JSON text.
-struct Running(HashMap<String, Task>);
-
-impl Running {
-    /// An answer here means that it did not start.
-    fn start(&mut self, log: &Arc<Log>, tx: &PipeSender, request: Request) -> Option<Json> {
-        if let Err(error) = wire::check_modern(&request) {
-            return Some(response(&request, Err(error)));
-        }
-        self.0.retain(|_, task| !task.is_finished());
-        if self.0.len() >= RUNNING_MAX {
-            let message = format!("{RUNNING_MAX} calls are running already");
-            return Some(response(
-                &request,
-                Err(RpcError::new(codes::INTERNAL_ERROR, message)),
-            ));
-        }
-        let (log, tx, key) = (Arc::clone(log), tx.clone(), request.id.to_string());
-        let task = spawn("events server call", async move {
-            let outcome = match request.method.as_str() {
-                "tools/call" => tools::call(&log, &request.params).await,
-                _ => tools::read(&log, &request.params, request.era).await,
-            };
-            let answer = response(&request, outcome);
-            // A closed pipe: nobody is left who could read the answer.
-            let _answered = tx.send(Bytes::from(answer.to_string())).await.is_ok();
-        });
-        self.0.insert(key, task);
-        None
+    fn info(&self) -> Json {
+        server_info()
     }
 
-    /// The request is no longer wanted: it ends without an answer.
-    fn cancel(&mut self, id: &Json) {
-        if let Some(task) = self.0.remove(&id.to_string()) {
-            task.abort();
-        }
+    fn answer(&self, method: &str, params: &Json) -> Result<Json, RpcError> {
+        answer(method, params)
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.values().for_each(Task::abort);
+    async fn work(self: Arc<Self>, call: Call) -> Result<Json, RpcError> {
+        match call.method.as_str() {
+            "tools/call" => tools::call(&self.log, &call.params).await,
+            _ => tools::read(&self.log, &call.params, call.era).await,
+        }
     }
 }
 
@@ -192,8 +118,4 @@ fn capabilities() -> Json {
 
 fn server_info() -> Json {
     json!({"name": "axiom-events", "title": "Axiom events", "version": env!("CARGO_PKG_VERSION")})
-}
-
-fn response(request: &Request, outcome: Result<Json, RpcError>) -> Json {
-    wire::response(&request.id, request.era, &server_info(), outcome)
 }

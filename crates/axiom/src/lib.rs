@@ -14,10 +14,16 @@ pub mod query;
 pub mod reload;
 pub mod replay;
 pub mod share;
+#[cfg(target_os = "linux")]
+pub mod tasks;
 
 mod builtin;
 pub mod demo;
 pub mod events_server;
+#[cfg(target_os = "linux")]
+pub mod tasks_api;
+#[cfg(target_os = "linux")]
+pub mod tasks_server;
 
 pub mod client;
 

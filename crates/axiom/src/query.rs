@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -116,7 +117,11 @@ impl Annex for Queries {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    fn answer(&self, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        _peer: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
         let asking = self.asking.clone();
         Box::pin(async move {
             match asking.lease().await {

@@ -11,6 +11,7 @@ use axiom_gateway::Gateway;
 use axiom_gateway::options::{EventsOptions, Options};
 use axiom_tiers::Service;
 
+use crate::compose::Desks;
 use crate::config::load::load;
 use crate::config::render;
 use crate::config::{Config, Tiers};
@@ -37,6 +38,10 @@ pub struct Reload {
     tiers: Tiers,
     tiers_asked: Tiers,
     service: Option<Arc<Service>>,
+    /// What the text asks for of tasks, which needs a restart, and what there is of them.
+    #[cfg(target_os = "linux")]
+    tasks: Option<Box<crate::config::Tasks>>,
+    desk: Desks,
 }
 
 impl Reload {
@@ -48,6 +53,9 @@ impl Reload {
             tiers_asked: config.tiers.clone(),
             tiers: config.tiers,
             service: None,
+            #[cfg(target_os = "linux")]
+            tasks: config.tasks,
+            desk: Desks::default(),
             path,
             key_file: config.key_file.map(|file| file.path),
             text,
@@ -63,6 +71,12 @@ impl Reload {
     /// Applies changes of how long events are kept to this, too.
     pub fn moving(self, service: Option<Arc<Service>>) -> Self {
         Reload { service, ..self }
+    }
+
+    /// Keeps the server of these tasks among the others.
+    pub fn serving(mut self, desk: Desks) -> Self {
+        desk.plug_in(&mut self.applied);
+        Reload { desk, ..self }
     }
 
     /// What is read: a change of one of these is a reason to [`run`](Reload::run).
@@ -93,7 +107,11 @@ impl Reload {
         self.key_file = loaded.config.key_file.map(|file| file.path);
         let mut options = loaded.config.options;
         let listen = std::mem::replace(&mut options.listen, self.applied.listen);
-        let kept = self.keep_events(&mut options);
+        #[cfg_attr(not(target_os = "linux"), allow(unused_mut, reason = "there are no tasks"))]
+        let mut kept = self.keep_events(&mut options);
+        #[cfg(target_os = "linux")]
+        kept.extend(self.keep_tasks(loaded.config.tasks));
+        self.desk.plug_in(&mut options);
         let tiers = self.apply_tiers(loaded.config.tiers);
         let changes = diff::changes(&self.applied, &options);
         if was_same && changes.is_empty() && tiers.is_empty() {
@@ -162,6 +180,17 @@ impl Reload {
         }
         let before = std::mem::replace(&mut self.events, asked.clone());
         diff::waiting(before.as_ref(), asked.as_ref())
+    }
+
+    /// Tasks stay as they are. Says what was asked for instead, if it was not asked for before.
+    #[cfg(target_os = "linux")]
+    fn keep_tasks(&mut self, asked: Option<Box<crate::config::Tasks>>) -> Option<String> {
+        let before = std::mem::replace(&mut self.tasks, asked);
+        match (&before, &self.tasks) {
+            (before, asked) if before == asked => None,
+            (_, None) => Some("the end of `tasks`".to_owned()),
+            (_, Some(_)) => Some("another [tasks]".to_owned()),
+        }
     }
 
     /// An editor that found the disk full leaves an empty file behind. Whoever wants no server can say so with a comment.

@@ -52,15 +52,22 @@ struct Asked {
 /// Refuses callers from other machines unless events are shared: what was recorded is everybody's calls, and nobody is
 /// asked who they are. Where none are recorded there is nothing to refuse.
 pub(super) fn stranger(peer: SocketAddr, options: &Options) -> Option<Response<Body>> {
+    refused_to(peer, keeps_out(options))
+}
+
+/// What callers from other machines are told, if they are told anything.
+pub(super) fn keeps_out(options: &Options) -> Option<&'static str> {
     let is_shared = options.events.as_ref().is_none_or(|events| events.share);
-    if peer.ip().to_canonical().is_loopback() || is_shared {
-        return None;
-    }
-    Some(text(
-        StatusCode::FORBIDDEN,
+    (!is_shared).then_some(
         "events are given to callers on the gateway's own machine, who call it by a loopback name and without a proxy; to \
          others with share = true in its section [events]\n",
-    ))
+    )
+}
+
+/// The refusal, where there is one and the caller is of another machine.
+pub(super) fn refused_to(peer: SocketAddr, words: Option<&'static str>) -> Option<Response<Body>> {
+    let words = words.filter(|_| !peer.ip().to_canonical().is_loopback())?;
+    Some(text(StatusCode::FORBIDDEN, words))
 }
 
 /// `path` is what follows [`PREFIX`].

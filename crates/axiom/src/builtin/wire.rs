@@ -58,6 +58,7 @@ impl RpcError {
 
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+const CLIENT_INFO_KEY: &str = "io.modelcontextprotocol/clientInfo";
 const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 
 /// Understands one message.
@@ -104,6 +105,19 @@ fn era(method: &str, params: &Json) -> Era {
 
 fn meta<'a>(params: &'a Json, key: &str) -> Option<&'a Json> {
     params.get("_meta")?.get(key)
+}
+
+/// What the client calls itself: in its first message in the legacy era, in any in the modern one.
+pub(crate) fn client_name(params: &Json) -> Option<&str> {
+    let info = params
+        .get("clientInfo")
+        .or_else(|| meta(params, CLIENT_INFO_KEY))?;
+    info.get("name")?.as_str()
+}
+
+/// What must stand in notifications about how far a request is. `None`: the client wants none.
+pub(crate) fn progress_token(params: &Json) -> Option<&Json> {
+    meta(params, "progressToken").filter(|token| token.is_string() || token.is_number())
 }
 
 /// What every modern request must carry.

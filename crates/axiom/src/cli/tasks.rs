@@ -65,7 +65,8 @@ pub enum TasksCommand {
 /// Where tasks are.
 #[derive(Debug, Args)]
 pub struct TasksFolder {
-    /// Where tasks are kept [default: $XDG_STATE_HOME/axiom/tasks, else ~/.local/state/axiom/tasks]
+    /// Where tasks are kept [default: $XDG_STATE_HOME/axiom/tasks, else ~/.local/state/axiom/tasks; to look for them the folder of
+    /// [tasks] in the configuration here as well]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }

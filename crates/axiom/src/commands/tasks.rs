@@ -2,13 +2,14 @@
 //!
 //! No gateway is needed. What there is of a task is in its folder, and its shim answers there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use axiom_sandbox::exit::How;
 use axiom_sandbox::handle::{End, found};
 
 use crate::cli::{TasksCommand, TasksFolder};
+use crate::config::load::{self, Source, discover};
 use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
@@ -46,6 +47,7 @@ pub async fn run(command: TasksCommand, terminal: Terminal) -> Result<ExitCode, 
 }
 
 impl TasksFolder {
+    /// Where `axiom run` keeps its tasks.
     fn path(&self) -> Result<PathBuf, Failed> {
         if let Some(dir) = &self.dir {
             return Ok(dir.clone());
@@ -65,35 +67,86 @@ impl TasksFolder {
         })?;
         Ok(state.join("axiom/tasks"))
     }
+
+    /// Where tasks are looked for: in the folder that was named; else in that of `axiom run` and in that of the configuration
+    /// here, if it has one.
+    fn paths(&self, terminal: &Terminal) -> Result<Vec<PathBuf>, Failed> {
+        if let Some(dir) = &self.dir {
+            return Ok(vec![dir.clone()]);
+        }
+        match (self.path(), of_configuration(terminal)) {
+            (Ok(own), configured) => Ok(std::iter::once(own).chain(configured).collect()),
+            (Err(_), Some(configured)) => Ok(vec![configured]),
+            (Err(nowhere), None) => Err(nowhere),
+        }
+    }
 }
 
-/// The ids of the tasks that begin like these, each once; all tasks if nothing is asked for.
-fn named(tasks: &Path, beginnings: &[String]) -> Result<Vec<String>, Failed> {
-    let mut all = found(tasks)?;
+/// The folder of the tasks of the gateway whose configuration is found here.
+fn of_configuration(terminal: &Terminal) -> Option<PathBuf> {
+    let source = discover(None);
+    if source == Source::Demo {
+        return None;
+    }
+    match load::load(source.rereadable()?) {
+        Ok(loaded) => loaded.config.tasks.map(|tasks| tasks.dir),
+        Err(error) => {
+            let mark = terminal.yellow("warning:");
+            terminal.say(format_args!("{mark} {error}; its tasks are not looked at"));
+            None
+        }
+    }
+}
+
+/// A task, where it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    id: String,
+    folder: PathBuf,
+}
+
+/// The tasks whose ids begin like these, each once; all tasks if nothing is asked for.
+fn named(places: &[PathBuf], beginnings: &[String]) -> Result<Vec<Found>, Failed> {
+    let mut all = Vec::new();
+    for place in places {
+        all.extend(found(place)?.into_iter().map(|id| Found {
+            folder: place.join(&id),
+            id,
+        }));
+    }
     all.sort();
     if beginnings.is_empty() {
         return Ok(all);
     }
-    let mut ids: Vec<String> = Vec::new();
+    let mut tasks: Vec<Found> = Vec::new();
     for beginning in beginnings {
-        let mut fitting = all.iter().filter(|id| id.starts_with(&**beginning));
+        let mut fitting = all.iter().filter(|task| task.id.starts_with(&**beginning));
         match (fitting.next(), fitting.next()) {
-            (Some(id), None) => ids.push(id.clone()),
-            (Some(_), Some(_)) if all.contains(beginning) => ids.push(beginning.clone()),
-            (Some(id), Some(other)) => {
-                let message =
-                    format!("several tasks begin with {beginning:?}: {id}, {other} and perhaps more");
+            (Some(task), None) => tasks.push(task.clone()),
+            // The first in their order is the shortest, which may be what was meant.
+            (Some(task), Some(_)) if task.id == *beginning => tasks.push(task.clone()),
+            (Some(task), Some(other)) => {
+                let message = format!(
+                    "several tasks begin with {beginning:?}: {}, {} and perhaps more",
+                    task.id, other.id
+                );
                 return Err(Failed::new(Exit::Usage, message).hint("give more of the id"));
             }
             (None, _) => {
-                let message = format!("there is no task {beginning:?} in {}", tasks.display());
+                let message = format!("there is no task {beginning:?} in {}", listed(places));
                 return Err(Failed::new(Exit::NotFound, message).hint("`axiom ps` shows the tasks there are"));
             }
         }
     }
-    ids.sort();
-    ids.dedup();
-    Ok(ids)
+    tasks.sort();
+    tasks.dedup();
+    Ok(tasks)
+}
+
+/// Folders, for people.
+fn listed(places: &[PathBuf]) -> String {
+    let names: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    names.join(" or ")
 }
 
 /// An end, in a few words.

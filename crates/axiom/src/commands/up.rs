@@ -15,7 +15,7 @@ use axiom_tiers::Service;
 use serde_json::json;
 
 use crate::cli::Up;
-use crate::compose::{Given, base_of, bind, given, open_recording, reachable, serve, stop};
+use crate::compose::{Desks, Given, base_of, bind, given, open_recording, reachable, serve, stop};
 use crate::config::load::Source;
 use crate::outcome::{Exit, Failed};
 use crate::query;
@@ -30,7 +30,7 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     let mut signals = Signals::listen()?;
     let listener = bind(up.listen.unwrap_or(given.config.options.listen))?;
     let served = listener.local_addr()?;
-    let options = Options {
+    let mut options = Options {
         listen: served,
         ..given.config.options.clone()
     };
@@ -41,20 +41,25 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
         .unzip();
     let is_recording = log.is_some();
     let sharing = share(&options, log.as_ref())?;
-    let gateway = Gateway::recording(options, log);
     let (drain, draining) = drain::drain();
+    let desk = Desks::open(&given.config, served, log.as_ref(), &draining)?;
+    desk.plug_in(&mut options);
+    let gateway = Gateway::recording(options, log);
+    desk.attach(&gateway);
     if let (Some(events), true) = (&given.config.options.events, is_recording) {
         let store = given.config.tiers.store.as_ref();
         query::attach(&gateway, events, store, draining.clone());
     }
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
     announce(up, &given, served, terminal)?;
+    desk.tell_trial(terminal).await;
     gateway.warm_up();
     // In JSON the log tells how the servers are.
     let states = (!up.json).then(States::default);
     let parts = Parts {
         gateway: &gateway,
         tiers: tiers.clone(),
+        desk: desk.clone(),
     };
     let mut upkeep = pin!(upkeep(parts, given, served, states, &mut signals, terminal));
     tokio::select! {
@@ -65,6 +70,8 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     let mut again = Signals::listen()?;
     let finish = async {
         let (in_time, served) = tokio::join!(drain.finish(drain_timeout), &mut serving);
+        // What tasks have said is recorded before the log is closed.
+        desk.close().await;
         stop(tiers).await;
         gateway.close().await;
         if let Some(sharing) = sharing {
@@ -113,6 +120,10 @@ fn announce(up: &Up, given: &Given, served: SocketAddr, terminal: &Terminal) -> 
     if let Some(events) = &options.events {
         terminal.say(format_args!("  events   {}", events.dir.display()));
     }
+    #[cfg(target_os = "linux")]
+    if let Some(tasks) = &given.config.tasks {
+        terminal.say(format_args!("  tasks    {}", tasks.dir.display()));
+    }
     for view in options.views.keys() {
         terminal.say(format_args!("  view     {base}/v/{view}/mcp"));
     }
@@ -141,6 +152,7 @@ fn announce(up: &Up, given: &Given, served: SocketAddr, terminal: &Terminal) -> 
 struct Parts<'a> {
     gateway: &'a Arc<Gateway>,
     tiers: Option<Arc<Service>>,
+    desk: Desks,
 }
 
 /// Runs until somebody asks to stop: tells how the servers are, and follows changes of the file.
@@ -153,11 +165,15 @@ async fn upkeep(
     terminal: &Terminal,
 ) {
     let Given { source, config, text } = given;
-    let Parts { gateway, tiers } = parts;
+    let Parts { gateway, tiers, desk } = parts;
     let mut watch = None;
     let mut reload = None;
     if let Some(path) = source.rereadable() {
-        let reload = reload.insert(Reload::new(path.to_owned(), text, config, served).moving(tiers));
+        let reload = reload.insert(
+            Reload::new(path.to_owned(), text, config, served)
+                .moving(tiers)
+                .serving(desk),
+        );
         watch = start_watching(&reload.files());
         // A change between the first reading and the start of the watch went unnoticed.
         reload.run(gateway, terminal);

@@ -142,6 +142,10 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     match config {
         Some(mut config) => {
             anchor(&mut config.options, folder);
+            #[cfg(target_os = "linux")]
+            if let Some(tasks) = &mut config.tasks {
+                tasks.anchor(folder);
+            }
             events_server::plug_in(&mut config);
             config.options.config_file = Some(full_name(path));
             Ok(Loaded {

@@ -32,6 +32,8 @@ pub struct File {
     pub agents: Option<BTreeMap<String, Agent>>,
     /// What is done about tasks without a person.
     pub rules: Option<Vec<Rule>>,
+    /// Commands that clients may start as tasks. Without this section there are none. Only on Linux.
+    pub tasks: Option<Tasks>,
 }
 
 /// The endpoint that clients connect to.
@@ -335,6 +337,93 @@ pub struct StayTable {
     pub age: Option<Time>,
     /// The oldest files leave the tier when all of them have more.
     pub bytes: Option<Size>,
+}
+
+/// Commands that run by themselves, whether or not anybody waits for them. A change needs a restart.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Tasks {
+    /// Folder where tasks are kept, what they say included; relative to where this file stands, and made if it is not there.
+    /// One gateway at a time has it.
+    pub dir: String,
+    /// What keeps tasks apart from the machine and from each other. With `sandbox` no client can ask for `process`.
+    pub executor: Option<Executor>,
+    /// Limits of each task that asks for no others.
+    pub limits: Option<TaskLimits>,
+    /// What no task may ask beyond; one that asks for nothing has these.
+    pub limits_max: Option<TaskLimits>,
+    /// Memory that all running tasks may have together, by their limits; those without count as 64 MiB. Others wait. By default
+    /// four fifths of what the machine has.
+    pub memory: Option<Size>,
+    /// Tasks that run at once. Others wait.
+    #[schemars(range(min = 1, max = 4096), extend("default" = 256))]
+    pub running_max: Option<u32>,
+    /// Tasks that wait. Others are refused.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 10_000))]
+    pub queued_max: Option<u32>,
+    /// How long a task that has ended is kept.
+    #[schemars(extend("default" = "7d"))]
+    pub keep: Option<Time>,
+    /// How many of them are kept. The oldest go first.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 10_000))]
+    pub keep_tasks: Option<u32>,
+    /// What is recorded where events are recorded.
+    pub record: Option<TaskRecord>,
+    /// Folders in which tasks may work, and of which they may be granted something. By default the folder where this file stands.
+    pub roots: Option<Vec<String>>,
+    /// Names of variables of the gateway's own environment that tasks get.
+    #[schemars(extend("default" = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TERM"]))]
+    pub env: Option<Vec<String>>,
+    /// Adds a server `tasks` whose tools start and steer tasks, for whoever can reach it. Views include it or leave it out like
+    /// any other.
+    #[schemars(extend("default" = true))]
+    pub mcp: Option<bool>,
+    /// Serve callers from other machines, too. They are not asked who they are: whoever reaches the gateway can start commands
+    /// then. Without it an address that is not of this machine alone is an error.
+    #[schemars(extend("default" = false))]
+    pub share: Option<bool>,
+}
+
+/// What keeps a task apart.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase", extend("default" = "sandbox"))]
+pub enum Executor {
+    /// Namespaces, a root of its own, Landlock, a filter of system calls, and limits.
+    Sandbox,
+    /// Nothing: a process like any other.
+    Process,
+}
+
+/// What is recorded of tasks.
+#[derive(Debug, JsonSchema)]
+#[schemars(rename_all = "lowercase", extend("default" = "lines"))]
+pub enum TaskRecord {
+    /// What happens to them, and every line that they say.
+    Lines,
+    /// What happens to them.
+    Ends,
+}
+
+/// Limits of one task. All but `wall` and `output` are kept by `sandbox` alone.
+#[derive(Debug, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct TaskLimits {
+    /// Of all its processes together. Beyond it the kernel ends it.
+    pub memory: Option<Size>,
+    /// CPUs, like 2 or 0.5. Beyond it it waits.
+    pub cpu: Option<f64>,
+    /// Processes and threads at once. Beyond it `fork` fails.
+    #[schemars(range(min = 1, max = 4_194_304))]
+    pub pids: Option<u32>,
+    /// From its start to its end. Beyond it it is killed.
+    pub wall: Option<Time>,
+    /// What it says. Beyond it it is killed.
+    pub output: Option<Size>,
+    /// Open files of each of its processes.
+    #[schemars(range(min = 3, max = 1_048_576))]
+    pub files: Option<u32>,
+    /// Bytes a second from and to disks, each.
+    pub disk_io: Option<Size>,
 }
 
 /// What is recorded of calls' parameters and results.

@@ -42,6 +42,10 @@ fn schema_and_decoder_agree() {
         ("AgentLimits", agents::LIMIT_KEYS),
         #[cfg(target_os = "linux")]
         ("Rule", rules::KEYS),
+        #[cfg(target_os = "linux")]
+        ("Tasks", tasks::KEYS),
+        #[cfg(target_os = "linux")]
+        ("TaskLimits", tasks::LIMIT_KEYS),
     ] {
         assert_eq!(
             names_of(&schema["$defs"][definition]["properties"]),
@@ -70,11 +74,16 @@ fn schema_tells_the_real_defaults() {
         defaults("Events"),
         defaults("Sample"),
     );
+    let tasks = |lines: &str| match cfg!(target_os = "linux") {
+        true => format!("\n[tasks]\ndir = \"t\"\n{lines}"),
+        false => String::new(),
+    };
+    let text = text + &tasks(&defaults("Tasks"));
     let told = decode(&text, Format::Toml, &|_| None)
         .config
         .unwrap_or_else(|| panic!("{text}"));
-    let silent = "[servers.x]\ncommand = [\"x\"]\n[events]\ndir = \"e\"";
-    let silent = decode(silent, Format::Toml, &|_| None).config.unwrap();
+    let silent = "[servers.x]\ncommand = [\"x\"]\n[events]\ndir = \"e\"".to_owned() + &tasks("");
+    let silent = decode(&silent, Format::Toml, &|_| None).config.unwrap();
     assert_eq!(format!("{told:?}"), format!("{silent:?}"));
 }
 
@@ -174,6 +183,98 @@ fn sampling_is_as_it_is_written() {
     for (line, message) in refused {
         assert_eq!(sample(line).unwrap_err(), message);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn tasks_are_as_they_are_written() {
+    use axiom_sandbox::limits::Limits;
+    use axiom_sandbox::spec::Executor;
+    let tasks = |text: &str| {
+        let decoded = decode(text, Format::Toml, &|_| None);
+        let errors = decoded.problems.into_iter().filter(Problem::is_error);
+        let told: Vec<String> = errors.map(|problem| problem.message).collect();
+        (decoded.config.and_then(|config| config.tasks), told.join("; "))
+    };
+    let (none, told) = tasks("[servers.tasks]\ncommand = [\"x\"]");
+    assert_eq!((none, told.as_str()), (None, ""));
+    let (usual, told) = tasks("[tasks]\ndir = \"t\"");
+    assert_eq!(told, "");
+    let usual = usual.unwrap();
+    assert_eq!(
+        (usual.executor, usual.mcp, usual.share),
+        (Executor::Sandbox, true, false)
+    );
+    let (full, told) = tasks(
+        "[tasks]\ndir = \"t\"\nmemory = \"8GiB\"\nrecord = \"ends\"\nroots = [\"/work\"]\nenv = [\"PATH\"]\nkeep = \"1h\"
+         [tasks.limits]\nmemory = \"256MiB\"\ncpu = 1.5\npids = 64\nwall = \"10m\"\noutput = 1000\nfiles = 64\ndisk_io = \"1MB\"",
+    );
+    assert_eq!(told, "");
+    let full = full.unwrap();
+    assert_eq!((full.memory_bytes, full.records_lines), (Some(8 << 30), false));
+    let limits = Limits {
+        memory_bytes: Some(256 << 20),
+        cpu_millis: Some(1500),
+        pids: Some(64),
+        wall: Some(std::time::Duration::from_secs(600)),
+        disk_bytes: None,
+        disk_io_bytes_s: Some(1_000_000),
+        open_files: Some(64),
+        output_bytes: Some(1000),
+    };
+    assert_eq!(full.limits, limits);
+    let open = "[gateway]\nlisten = \"0.0.0.0:3000\"\n";
+    let (shared, told) = tasks(&format!("{open}[tasks]\ndir = \"t\"\nshare = true"));
+    assert!(shared.is_some() && told.is_empty(), "{told}");
+    for (text, words) in [
+        ("[tasks]", "`tasks` needs `dir`"),
+        ("[tasks]\ndir = \"\"", "`tasks.dir` must be the path of a folder"),
+        (
+            "[tasks]\ndir = \"t\"\nexecutor = \"docker\"",
+            "`tasks.executor` must be `sandbox` or `process`",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\nrunning_max = 0",
+            "`tasks.running_max` must be between 1 and 4096",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\nenv = [\"A=B\"]",
+            "`tasks.env` must hold names of variables",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\nroots = []",
+            "`tasks.roots` must name a folder",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\nrecord = \"all\"",
+            "`tasks.record` must be `lines` or `ends`",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.limits]\ncpu = 0",
+            "`tasks.limits.cpu` must be a number of CPUs",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.limits]\nmemroy = 1",
+            "unknown key `memroy` in `tasks.limits`",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\nexecutor = \"process\"\n[tasks.limits]\npids = 3",
+            "`tasks.limits.pids` cannot be kept by the executor `process`",
+        ),
+        (
+            "[servers.tasks]\ncommand = [\"x\"]\n[tasks]\ndir = \"t\"",
+            "`servers.tasks` has the name of the server that `tasks.mcp` adds",
+        ),
+        (
+            "[gateway]\nlisten = \"0.0.0.0:3000\"\n[tasks]\ndir = \"t\"",
+            "`tasks` would let whoever reaches `gateway.listen` start commands on this machine",
+        ),
+    ] {
+        let (config, told) = tasks(text);
+        assert_eq!((config, told.as_str()), (None, words), "{text}");
+    }
+    let (kept, told) = tasks("[servers.tasks]\ncommand = [\"x\"]\n[tasks]\ndir = \"t\"\nmcp = false");
+    assert!(kept.is_some() && told.is_empty(), "{told}");
 }
 
 #[test]

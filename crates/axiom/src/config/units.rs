@@ -40,7 +40,7 @@ const DURATION_MS_MAX: u64 = 10_000 * 86_400_000;
 ///
 /// # Errors
 /// What to write instead.
-pub(super) fn bytes(text: &str) -> Result<usize, String> {
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     const HELP: &str = "write a number and a unit: B, kB, MB, GB (of 1000) or KiB, MiB, GiB (of 1024)";
     let (number, unit, tail) = match text.trim().parse() {
         Ok(number) => (number, "B", ""),

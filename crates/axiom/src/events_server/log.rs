@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axiom_events::disk::Machine;
-use axiom_events::{Next, Reader, Recorded};
+use axiom_events::{Next, ReadError, Reader, Recorded};
 use axiom_tiers::{Shelves, StoreOptions};
 use serde_json::{Value as Json, json};
 
-use super::arguments::Complaint;
+use crate::builtin::arguments::Complaint;
 use crate::compose::{open_store, shard_folder};
 use crate::events;
 
@@ -50,6 +50,12 @@ impl Log {
             "there are no events in {}: nothing was recorded yet",
             self.dir.display()
         ))
+    }
+}
+
+impl From<ReadError> for Complaint {
+    fn from(error: ReadError) -> Complaint {
+        Complaint(format!("the event log cannot be read: {error}"))
     }
 }
 

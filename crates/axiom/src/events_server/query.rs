@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::arguments::{Arguments, Complaint};
 use super::log::Log;
+use crate::builtin::arguments::{Arguments, Complaint};
 use crate::query::{BUILD, program, store_environment};
 
 pub(super) const ARGUMENTS: &[&str] = &["sql", "count"];

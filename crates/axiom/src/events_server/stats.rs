@@ -4,8 +4,8 @@ use axiom_events::Level;
 use axiom_events::find::{By, Group, Totals, TotalsError};
 use serde_json::{Map, Value as Json, json};
 
-use super::arguments::{Arguments, Complaint};
 use super::log::Log;
+use crate::builtin::arguments::{Arguments, Complaint};
 use crate::events::{Place, moment};
 
 pub(super) const ARGUMENTS: &[&str] = &[

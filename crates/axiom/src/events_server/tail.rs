@@ -3,8 +3,8 @@
 use axiom_events::{Next, Reader, Recorded};
 use serde_json::{Value as Json, json};
 
-use super::arguments::{Arguments, Complaint};
 use super::log::{Log, listed, seek};
+use crate::builtin::arguments::{Arguments, Complaint};
 use crate::events::{Filter, Place};
 
 pub(super) const ARGUMENTS: &[&str] = &["filter", "count", "from", "before"];

@@ -6,9 +6,9 @@ use axiom_core::spawn;
 use axiom_protocol::codes;
 use serde_json::{Value as Json, json};
 
-use super::arguments::{Arguments, Complaint};
 use super::log::{Log, line};
 use super::{query, stats, tail};
+use crate::builtin::arguments::{Arguments, Complaint};
 use crate::builtin::wire::{self, Era, RpcError};
 
 /// In the order of their names, so that lists are stable.

@@ -10,7 +10,7 @@ use crate::cli::Kill;
 use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
-use super::{named, told};
+use super::{Found, named, told};
 
 /// How long a task may take to be gone. Its shim gives its processes five seconds.
 const END_TIME: Duration = Duration::from_secs(10);
@@ -18,10 +18,10 @@ const END_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// When there is no such task, or it could not be ended.
 pub(super) async fn run(kill: &Kill, terminal: &Terminal) -> Result<Exit, Failed> {
-    let tasks = kill.folder.path()?;
+    let places = kill.folder.paths(terminal)?;
     let mut exit = Exit::Ok;
-    for id in named(&tasks, &kill.tasks)? {
-        let mut attached = match Attached::open(&tasks.join(&id)).await {
+    for Found { id, folder } in named(&places, &kill.tasks)? {
+        let mut attached = match Attached::open(&folder).await {
             Ok(attached) => attached,
             // One that cannot be reached does not keep the others alive.
             Err(error) => {

@@ -13,7 +13,7 @@ use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
 use super::print::Printer;
-use super::{named, told};
+use super::{Found, named, told};
 
 /// Pieces of output on their way to the printer.
 const PIECES_MAX: usize = 64;
@@ -21,20 +21,20 @@ const PIECES_MAX: usize = 64;
 /// # Errors
 /// When there is no such task, or what it said cannot be read or shown.
 pub(super) async fn run(logs: &Logs, terminal: &Terminal) -> Result<Exit, Failed> {
-    let tasks = logs.folder.path()?;
-    let ids = named(&tasks, &logs.tasks)?;
+    let tasks = named(&logs.folder.paths(terminal)?, &logs.tasks)?;
+    let ids: Vec<String> = tasks.iter().map(|task| task.id.clone()).collect();
     let mut printer = Printer::new(terminal, &ids);
     match logs.follow {
-        true => follow(&tasks, &ids, &mut printer).await,
-        false => show(&tasks, &ids, &mut printer),
+        true => follow(&tasks, &mut printer).await,
+        false => show(&tasks, &mut printer),
     }
 }
 
 /// What is there now, by its time.
-fn show(tasks: &Path, ids: &[String], printer: &mut Printer) -> Result<Exit, Failed> {
+fn show(tasks: &[Found], printer: &mut Printer) -> Result<Exit, Failed> {
     let mut readers: Vec<(&String, Reader)> = Vec::new();
-    for id in ids {
-        match Reader::open(&tasks.join(id).join("output")) {
+    for Found { id, folder } in tasks {
+        match Reader::open(&folder.join("output")) {
             Ok(reader) => readers.push((id, reader)),
             // It was never started: it has said nothing.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -53,7 +53,7 @@ fn show(tasks: &Path, ids: &[String], printer: &mut Printer) -> Result<Exit, Fai
         }
         next.extend(piece(&mut readers, task, printer)?);
     }
-    ids.iter().try_for_each(|id| printer.finish(id))?;
+    tasks.iter().try_for_each(|task| printer.finish(&task.id))?;
     Ok(Exit::Ok)
 }
 
@@ -78,10 +78,10 @@ fn piece(
     })
 }
 
-async fn follow(tasks: &Path, ids: &[String], printer: &mut Printer) -> Result<Exit, Failed> {
+async fn follow(tasks: &[Found], printer: &mut Printer) -> Result<Exit, Failed> {
     let (tx, mut rx) = channel::bounded(PIECES_MAX);
-    for (task, id) in ids.iter().enumerate() {
-        let (folder, tx) = (tasks.join(id), tx.clone());
+    for (task, found) in tasks.iter().enumerate() {
+        let (folder, tx) = (found.folder.clone(), tx.clone());
         spawn("follow a task", async move {
             let failed = watch(&folder, task, &tx).await.err();
             if let Some(error) = failed {
@@ -91,7 +91,7 @@ async fn follow(tasks: &Path, ids: &[String], printer: &mut Printer) -> Result<E
     }
     drop(tx);
     while let Some((task, event)) = rx.recv().await {
-        let id = &ids[task];
+        let id = &tasks[task].id;
         match event {
             Ok(Event::Output { source, bytes, .. }) => printer.put(id, source, &bytes)?,
             Ok(Event::Damaged { at, why }) => {

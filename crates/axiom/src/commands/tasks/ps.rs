@@ -15,7 +15,7 @@ use crate::outcome::{Exit, Failed};
 use crate::table::Table;
 use crate::terminal::Terminal;
 
-use super::{named, told};
+use super::{Found, listed, named, told};
 
 /// How long a shim may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
@@ -39,10 +39,10 @@ struct Row {
 /// # Errors
 /// When the folder of tasks cannot be read.
 pub(super) async fn run(ps: &Ps, terminal: &Terminal) -> Result<Exit, Failed> {
-    let tasks = ps.folder.path()?;
+    let places = ps.folder.paths(terminal)?;
     let mut rows = Vec::new();
-    for id in named(&tasks, &[])? {
-        rows.push(look(&tasks, id).await);
+    for Found { id, folder } in named(&places, &[])? {
+        rows.push(look(&folder, id).await);
     }
     rows.sort_by_key(|row| row.started);
     if ps.json {
@@ -50,7 +50,7 @@ pub(super) async fn run(ps: &Ps, terminal: &Terminal) -> Result<Exit, Failed> {
         return Ok(Exit::Ok);
     }
     if rows.is_empty() {
-        terminal.say(format_args!("there are no tasks in {}", tasks.display()));
+        terminal.say(format_args!("there are no tasks in {}", listed(&places)));
         return Ok(Exit::Ok);
     }
     let mut table = Table::new(["TASK", "STATE", "AGE", "OUTPUT", "COMMAND"]);
@@ -69,8 +69,7 @@ pub(super) async fn run(ps: &Ps, terminal: &Terminal) -> Result<Exit, Failed> {
 }
 
 /// How one task is. One that cannot be looked at is shown as well.
-async fn look(tasks: &Path, id: String) -> Row {
-    let folder = tasks.join(&id);
+async fn look(folder: &Path, id: String) -> Row {
     let spec = fs_err::read(folder.join("spec.json")).ok();
     let spec = spec.and_then(|json| serde_json::from_slice::<Spec>(&json).ok());
     let mut row = Row {
@@ -82,7 +81,7 @@ async fn look(tasks: &Path, id: String) -> Row {
         status: None,
         exit: None,
     };
-    match time::timeout(ANSWER_TIME, ask(&folder)).await {
+    match time::timeout(ANSWER_TIME, ask(folder)).await {
         Ok(Ok(Answer::Runs(status))) => {
             row.state = state(&status).to_owned();
             row.started = Some(status.started);

@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 
-use axiom_events::ReadError;
 use serde_json::{Map, Value as Json};
 
 use crate::config::did_you_mean;
@@ -10,27 +9,21 @@ use crate::events::Place;
 
 /// Why a call cannot be answered, in words that help the model to make a better one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Complaint(pub(super) String);
+pub(crate) struct Complaint(pub(crate) String);
 
 impl Complaint {
-    pub(super) fn new(text: impl Into<String>) -> Complaint {
+    pub(crate) fn new(text: impl Into<String>) -> Complaint {
         Complaint(text.into())
     }
 }
 
-impl From<ReadError> for Complaint {
-    fn from(error: ReadError) -> Complaint {
-        Complaint(format!("the event log cannot be read: {error}"))
-    }
-}
-
 /// The arguments of one call, each asked for by its name.
-pub(super) struct Arguments<'a>(Option<&'a Map<String, Json>>);
+pub(crate) struct Arguments<'a>(Option<&'a Map<String, Json>>);
 
 impl<'a> Arguments<'a> {
     /// # Errors
     /// A name that the tool does not know.
-    pub(super) fn of(params: &'a Json, known: &[&str]) -> Result<Arguments<'a>, Complaint> {
+    pub(crate) fn of(params: &'a Json, known: &[&str]) -> Result<Arguments<'a>, Complaint> {
         let arguments = match params.get("arguments") {
             None | Some(Json::Null) => None,
             Some(Json::Object(arguments)) => Some(arguments),
@@ -50,18 +43,26 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&'a Json> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'a Json> {
         self.0?.get(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, Complaint> {
+    pub(crate) fn flag(&self, name: &str, usual: bool) -> Result<bool, Complaint> {
+        self.get(name).map_or(Ok(usual), |value| {
+            value
+                .as_bool()
+                .ok_or_else(|| must_be(name, "true or false", value))
+        })
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&'a str>, Complaint> {
         self.get(name)
             .map(|value| value.as_str().ok_or_else(|| must_be(name, "a string", value)))
             .transpose()
     }
 
     /// A text that means something.
-    pub(super) fn parsed<T>(&self, name: &str) -> Result<Option<T>, Complaint>
+    pub(crate) fn parsed<T>(&self, name: &str) -> Result<Option<T>, Complaint>
     where
         T: FromStr,
         T::Err: std::fmt::Display,
@@ -74,7 +75,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// A number from 1 to `max`.
-    pub(super) fn count(&self, name: &str, usual: usize, max: usize) -> Result<usize, Complaint> {
+    pub(crate) fn count(&self, name: &str, usual: usize, max: usize) -> Result<usize, Complaint> {
         let Some(value) = self.get(name) else {
             return Ok(usual);
         };
@@ -84,7 +85,7 @@ impl<'a> Arguments<'a> {
             .ok_or_else(|| must_be(name, &format!("an integer from 1 to {max}"), value))
     }
 
-    pub(super) fn offset(&self, name: &str) -> Result<Option<u64>, Complaint> {
+    pub(crate) fn offset(&self, name: &str) -> Result<Option<u64>, Complaint> {
         let read = |value: &Json| {
             let number = value
                 .as_u64()
@@ -95,7 +96,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// An offset, or a time in any of the forms that the command line knows.
-    pub(super) fn place(&self, name: &str) -> Result<Option<Place>, Complaint> {
+    pub(crate) fn place(&self, name: &str) -> Result<Option<Place>, Complaint> {
         match self.get(name) {
             Some(Json::Number(_)) => Ok(self.offset(name)?.map(Place::Offset)),
             _ => self.parsed(name),
@@ -103,7 +104,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-fn must_be(name: &str, what: &str, value: &Json) -> Complaint {
+pub(crate) fn must_be(name: &str, what: &str, value: &Json) -> Complaint {
     let said: String = value.to_string().chars().take(80).collect();
     Complaint(format!("`{name}` must be {what}, not {said}"))
 }

@@ -1,0 +1,346 @@
+//! What a client gives for a task, and the order that it becomes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axiom_runtime::order::{Order, Pause, Restart, Times, Urgency, When, Who};
+use axiom_sandbox::limits::Limits;
+use axiom_sandbox::spec::{Grants, Network, Size, Spec};
+use serde_json::{Map, Value as Json};
+
+use super::Desk;
+use super::refusal::Refusal;
+use crate::builtin::arguments::{Arguments, must_be};
+use crate::config::did_you_mean;
+use crate::config::units;
+
+pub(crate) const ARGUMENTS: &[&str] = &[
+    "command",
+    "shell",
+    "name",
+    "folder",
+    "env",
+    "executor",
+    "limits",
+    "network",
+    "read",
+    "write",
+    "terminal",
+    "class",
+    "parent",
+    "count",
+    "key",
+    "restart",
+    "start_within_s",
+    "input",
+    "end_input",
+    "wait_s",
+    "why",
+];
+const LIMITS: &[&str] = &["memory", "cpu", "pids", "wall", "output", "files", "disk_io"];
+const RESTART: &[&str] = &["when", "pause_s", "times"];
+
+/// Tasks of one order at most.
+pub(crate) const COUNT_MAX: usize = 1000;
+/// A longer wait is no wait.
+const SECONDS_MAX: f64 = 365.0 * 86_400.0;
+/// Output that may lie on the disk and has not been recorded. Beyond it the task waits.
+const SPOOL_BYTES: u64 = 64 << 20;
+/// What a task may be given to read at its start.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+
+/// What is wanted, checked as far as it can be.
+pub(super) struct Wanted {
+    pub(super) orders: Vec<Order>,
+    pub(super) input: Option<String>,
+    pub(super) ends_input: bool,
+}
+
+pub(super) fn read(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Wanted, Refusal> {
+    let count = arguments.count("count", 1, COUNT_MAX)?;
+    let first = order(arguments, desk, who)?;
+    first.check()?;
+    let numbered = |number: usize| {
+        let mut order = first.clone();
+        let variable = ("AXIOM_TASK_NUMBER".to_owned(), number.to_string());
+        order.spec.env.extend([variable]);
+        if count > 1 {
+            order.key = order.key.map(|key| format!("{key}/{number}"));
+        }
+        order
+    };
+    let input = arguments.text("input")?.map(str::to_owned);
+    if let Some(input) = input.as_ref().filter(|input| input.len() > INPUT_BYTES_MAX) {
+        let message = format!("`input` has {} B; {INPUT_BYTES_MAX} are allowed", input.len());
+        return Err(Refusal::wrong(message).hint("give it through a file, or with `send`"));
+    }
+    Ok(Wanted {
+        orders: (0..count).map(numbered).collect(),
+        input,
+        ends_input: arguments.flag("end_input", false)?,
+    })
+}
+
+fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Refusal> {
+    let rules = &desk.rules;
+    let executor = rules.choose_executor(arguments.text("executor")?)?;
+    let argv = command(arguments)?;
+    let folder = match arguments.text("folder")? {
+        Some(path) => rules.place("folder", path, executor)?,
+        None => rules.workplace().to_owned(),
+    };
+    if !folder.is_dir() {
+        return Err(Refusal::wrong(format!(
+            "`folder`: {} is no folder",
+            folder.display()
+        )));
+    }
+    let mut env = rules.env(executor);
+    env.extend(variables(arguments)?);
+    let places = |field: &str| {
+        let named = texts(arguments, field)?;
+        let places = named.iter().map(|path| rules.place(field, path, executor));
+        places.collect::<Result<Vec<_>, _>>()
+    };
+    let spec = Spec {
+        // The supervisor chooses another one.
+        id: "a".to_owned(),
+        argv,
+        env,
+        folder,
+        terminal: terminal(arguments)?,
+        limits: rules.limits(&limits(arguments)?)?,
+        executor,
+        grants: Grants {
+            network: network(arguments)?,
+            read: places("read")?,
+            write: places("write")?,
+        },
+        spool_bytes: SPOOL_BYTES,
+    };
+    let by = Who::new(who, arguments.text("why")?.unwrap_or_default());
+    let parent = arguments.text("parent")?;
+    let parent = parent
+        .map(|beginning| desk.find(beginning))
+        .transpose()
+        .map_err(|refusal| Refusal {
+            message: format!("`parent`: {}", refusal.message),
+            ..refusal
+        })?;
+    Ok(Order {
+        name: arguments.text("name")?.unwrap_or_default().to_owned(),
+        class: class(arguments)?,
+        parent: parent.map(|id| id.to_string()),
+        restart: restart(arguments)?,
+        start_within: seconds(arguments, "start_within_s", SECONDS_MAX)?,
+        key: arguments.text("key")?.map(str::to_owned),
+        ..Order::new(spec, by)
+    })
+}
+
+fn command(arguments: &Arguments<'_>) -> Result<Vec<String>, Refusal> {
+    match (arguments.get("command"), arguments.text("shell")?) {
+        (Some(_), None) => {
+            let argv = texts(arguments, "command")?;
+            match argv.first().is_none_or(String::is_empty) {
+                true => Err(Refusal::wrong("`command` names no program")
+                    .hint("give program and arguments, like [\"make\", \"test\"]")),
+                false => Ok(argv),
+            }
+        }
+        (None, Some(script)) if script.trim().is_empty() => Err(Refusal::wrong("`shell` is empty")),
+        (None, Some(script)) => Ok(["sh", "-c", script].map(str::to_owned).into()),
+        (Some(_), Some(_)) => Err(Refusal::wrong("give `command` or `shell`, not both")),
+        (None, None) => Err(Refusal::wrong("`command` is missing")
+            .hint("give program and arguments as `command`, or a line for `sh -c` as `shell`")),
+    }
+}
+
+fn texts(arguments: &Arguments<'_>, name: &str) -> Result<Vec<String>, Refusal> {
+    let Some(value) = arguments.get(name) else {
+        return Ok(Vec::new());
+    };
+    let items = value.as_array().and_then(|items| {
+        let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+        texts.collect::<Option<Vec<_>>>()
+    });
+    items.ok_or_else(|| must_be(name, "an array of strings", value).into())
+}
+
+fn variables(arguments: &Arguments<'_>) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut env = BTreeMap::new();
+    for (name, value) in members(arguments, "env")? {
+        let text = value
+            .as_str()
+            .ok_or_else(|| must_be(&format!("env.{name}"), "a string", value))?;
+        env.insert(name.clone(), text.to_owned());
+    }
+    Ok(env)
+}
+
+/// The members of an object; none if it is not there.
+fn members<'a>(
+    arguments: &Arguments<'a>,
+    name: &str,
+) -> Result<impl Iterator<Item = (&'a String, &'a Json)>, Refusal> {
+    let value = arguments.get(name);
+    let object = value
+        .map(|value| value.as_object().ok_or_else(|| must_be(name, "an object", value)))
+        .transpose()?;
+    Ok(object.into_iter().flat_map(Map::iter))
+}
+
+fn unknown_member(object: &str, name: &str, known: &[&str]) -> Refusal {
+    let hint = did_you_mean(name, known).unwrap_or_else(|| format!("there are {}", known.join(", ")));
+    Refusal::wrong(format!("`{object}.{name}` means nothing")).hint(hint)
+}
+
+fn terminal(arguments: &Arguments<'_>) -> Result<Option<Size>, Refusal> {
+    if arguments.get("terminal").is_none() {
+        return Ok(None);
+    }
+    let mut size = Size {
+        columns: 80,
+        rows: 24,
+    };
+    for (name, value) in members(arguments, "terminal")? {
+        let number = value.as_u64().and_then(|number| u16::try_from(number).ok());
+        let number = number
+            .filter(|number| *number > 0)
+            .ok_or_else(|| must_be(&format!("terminal.{name}"), "an integer from 1 to 65535", value));
+        match name.as_str() {
+            "columns" => size.columns = number?,
+            "rows" => size.rows = number?,
+            _ => return Err(unknown_member("terminal", name, &["columns", "rows"])),
+        }
+    }
+    Ok(Some(size))
+}
+
+fn network(arguments: &Arguments<'_>) -> Result<Network, Refusal> {
+    match arguments.text("network")? {
+        None | Some("none") => Ok(Network::None),
+        Some("loopback") => Ok(Network::Loopback),
+        Some("host") => Ok(Network::Host),
+        Some(other) => Err(Refusal::wrong(format!("`network`: there is no {other:?}"))
+            .hint("there are `none`, `loopback` (itself at 127.0.0.1) and `host`")),
+    }
+}
+
+fn class(arguments: &Arguments<'_>) -> Result<Urgency, Refusal> {
+    let Some(name) = arguments.text("class")? else {
+        return Ok(Urgency::default());
+    };
+    let found = Urgency::ALL.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, class)| class).ok_or_else(|| {
+        Refusal::wrong(format!("`class`: there is no {name:?}"))
+            .hint("there are `critical`, `high`, `normal` and `low`")
+    })
+}
+
+fn restart(arguments: &Arguments<'_>) -> Result<Restart, Refusal> {
+    let mut restart = Restart::default();
+    for (name, value) in members(arguments, "restart")? {
+        match name.as_str() {
+            "when" => {
+                restart.when = match value.as_str() {
+                    Some("never") => When::Never,
+                    Some("on-failure") => When::OnFailure,
+                    Some("always") => When::Always,
+                    _ => {
+                        return Err(
+                            must_be("restart.when", "`never`, `on-failure` or `always`", value).into(),
+                        );
+                    }
+                }
+            }
+            "pause_s" => {
+                let pause = value
+                    .as_f64()
+                    .filter(|seconds| (0.0..=60.0).contains(seconds))
+                    .ok_or_else(|| must_be("restart.pause_s", "a number of seconds from 0 to 60", value))?;
+                restart.pause = Pause(Duration::from_secs_f64(pause));
+            }
+            "times" => {
+                let times = value.as_u64().and_then(|times| u32::try_from(times).ok());
+                let times = times.ok_or_else(|| must_be("restart.times", "a whole number", value))?;
+                restart.times = Times(times);
+            }
+            _ => return Err(unknown_member("restart", name, RESTART)),
+        }
+    }
+    Ok(restart)
+}
+
+fn limits(arguments: &Arguments<'_>) -> Result<Limits, Refusal> {
+    let mut limits = Limits::default();
+    for (name, value) in members(arguments, "limits")? {
+        let field = format!("limits.{name}");
+        let whole = || {
+            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            number.ok_or_else(|| must_be(&field, "a whole number", value))
+        };
+        match name.as_str() {
+            "memory" => limits.memory_bytes = Some(bytes(&field, value)?),
+            "cpu" => limits.cpu_millis = Some(cpus(&field, value)?),
+            "pids" => limits.pids = Some(whole()?),
+            "wall" => limits.wall = Some(time(&field, value)?),
+            "output" => limits.output_bytes = Some(bytes(&field, value)?),
+            "files" => limits.open_files = Some(whole()?),
+            "disk_io" => limits.disk_io_bytes_s = Some(bytes(&field, value)?),
+            _ => return Err(unknown_member("limits", name, LIMITS)),
+        }
+    }
+    Ok(limits)
+}
+
+/// A number of bytes, or a size like `256MiB`.
+fn bytes(field: &str, value: &Json) -> Result<u64, Refusal> {
+    let parsed = match value {
+        Json::String(text) => units::bytes(text).ok().map(|bytes| bytes as u64),
+        other => other.as_u64(),
+    };
+    parsed.ok_or_else(|| must_be(field, "a size like \"256MiB\", or a number of bytes", value).into())
+}
+
+/// A number of seconds, or a time like `10m`.
+fn time(field: &str, value: &Json) -> Result<Duration, Refusal> {
+    let parsed = match value {
+        Json::String(text) => units::duration(text).ok(),
+        other => other
+            .as_f64()
+            .filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds))
+            .map(Duration::from_secs_f64),
+    };
+    parsed.ok_or_else(|| {
+        must_be(
+            field,
+            "a time like \"30s\" or \"10m\", or a number of seconds",
+            value,
+        )
+        .into()
+    })
+}
+
+fn cpus(field: &str, value: &Json) -> Result<u32, Refusal> {
+    let cpus = value.as_f64().filter(|cpus| (0.001..=1_000_000.0).contains(cpus));
+    let cpus = cpus.ok_or_else(|| must_be(field, "a number of CPUs, like 2 or 0.5", value))?;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it lies between 1 and a thousand million"
+    )]
+    Ok((cpus * 1000.0).round() as u32)
+}
+
+/// A number of seconds up to `max`.
+pub(crate) fn seconds(arguments: &Arguments<'_>, name: &str, max: f64) -> Result<Option<Duration>, Refusal> {
+    let read = |value: &Json| {
+        value
+            .as_f64()
+            .filter(|seconds| (0.0..=max).contains(seconds))
+            .map(Duration::from_secs_f64)
+            .ok_or_else(|| must_be(name, &format!("a number of seconds from 0 to {max}"), value))
+    };
+    Ok(arguments.get(name).map(read).transpose()?)
+}
