@@ -142,6 +142,8 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     match config {
         Some(mut config) => {
             anchor(&mut config.options, folder);
+            #[cfg(target_os = "linux")]
+            config.agents.anchor(folder);
             events_server::plug_in(&mut config);
             config.options.config_file = Some(full_name(path));
             Ok(Loaded {
