@@ -165,14 +165,21 @@ impl Conversation {
         steps
     }
 
-    /// Stops what it does, and gives it another prompt. Nothing is done if it is leaving or has ended.
+    /// Whether [`Conversation::redirect`] can do something.
+    pub fn takes_prompts(&self) -> bool {
+        self.profile.takes_prompts() && !matches!(self.state, State::Leaving | State::Ended)
+    }
+
+    /// Stops what it does, and gives it another prompt. Nothing is done unless it [takes one](Conversation::takes_prompts).
     pub fn redirect(&mut self, now: Duration, prompt: &str) -> Vec<Step> {
         self.now = self.now.max(now);
         let mut steps = Vec::new();
+        if !self.takes_prompts() {
+            return steps;
+        }
         match self.state {
-            State::Leaving | State::Ended => return steps,
-            // Nothing was begun.
-            State::Starting => {}
+            // Nothing was begun, or nothing will be.
+            State::Starting | State::Leaving | State::Ended => {}
             State::Idle => self.go(State::Interrupting, &mut steps),
             State::Ready | State::Working | State::Asking | State::Interrupting => {
                 self.press_enter(&mut steps);

@@ -124,6 +124,12 @@ impl Profile {
         self.prompt != PromptBy::Stdin
     }
 
+    /// Whether it can be given another prompt: it has a terminal, and something says when it is ready.
+    pub fn takes_prompts(&self) -> bool {
+        let is_told = self.ready.is_some() || self.idle.is_some() || self.idle_after.is_some();
+        self.has_terminal() && is_told
+    }
+
     /// # Errors
     /// The first thing that could not work.
     pub fn check(&self) -> Result<(), BadProfile> {
@@ -138,6 +144,11 @@ impl Profile {
                 "approve",
                 "says how to answer, and `prompt` is \"stdin\": nothing can be answered after the prompt",
                 "take the prompt as an argument or type it, or let the program ask nothing",
+            ),
+            PromptBy::Stdin if matches!(self.interrupt, Interrupt::Type(_)) => bad(
+                "interrupt",
+                "is a key, and `prompt` is \"stdin\": nothing can be typed after the prompt",
+                "write a signal: interrupt = \"SIGINT\"",
             ),
             _ => Ok(()),
         }

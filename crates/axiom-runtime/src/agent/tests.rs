@@ -237,6 +237,10 @@ fn another_prompt_interrupts_it_first() {
         "Ended",
     ]);
     assert_eq!(scene.conversation.redirect(scene.now, "once more"), []);
+    // Nothing says when this one is ready.
+    let mut scene = Scene::new(Profile::default(), "");
+    assert!(!scene.conversation.takes_prompts());
+    assert_eq!(scene.conversation.redirect(scene.now, "once more"), []);
 }
 
 #[test]
@@ -325,11 +329,16 @@ fn what_cannot_work_is_said() {
             ..typed()
         },
     );
+    let stdin = || Profile {
+        prompt: PromptBy::Stdin,
+        ..typed()
+    };
+    check("approve", stdin());
     check(
-        "approve",
+        "interrupt",
         Profile {
-            prompt: PromptBy::Stdin,
-            ..typed()
+            approve: Vec::new(),
+            ..stdin()
         },
     );
 }

@@ -2,7 +2,7 @@
 //! tasks without a person.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axiom_runtime::agent::{Answer, Approve, Interrupt, Profile, PromptBy};
@@ -80,6 +80,17 @@ const SIGNALS: &[(&str, i32)] = &[
 /// More processes or files than a machine can have.
 const COUNT_MAX: usize = 1 << 22;
 
+impl Agents {
+    /// Relative paths are taken from where the file stands.
+    pub(super) fn anchor(&mut self, folder: &Path) {
+        for agent in self.profiles.values_mut() {
+            for path in agent.grants.read.iter_mut().chain(&mut agent.grants.write) {
+                *path = folder.join(&path);
+            }
+        }
+    }
+}
+
 pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> BTreeMap<String, Agent> {
     let mut agents = BTreeMap::new();
     for entry in decoder.table(node, "`agents`") {
@@ -105,6 +116,10 @@ fn agent(decoder: &mut Decoder<'_>, section: &Entry) -> Option<Agent> {
     };
     let mut profile = Profile::default();
     let mut is_bracketed = None;
+    if section.node.get("prompt").and_then(Node::as_str) == Some("stdin") {
+        // A key is nothing to a program without a terminal.
+        profile.interrupt = Interrupt::Signal(2);
+    }
     for entry in decoder.table(&section.node, &place) {
         let node = &entry.node;
         let key = format!("{path}.{}", entry.key);

@@ -146,6 +146,8 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
             if let Some(tasks) = &mut config.tasks {
                 tasks.anchor(folder);
             }
+            #[cfg(target_os = "linux")]
+            config.agents.anchor(folder);
             events_server::plug_in(&mut config);
             config.options.config_file = Some(full_name(path));
             Ok(Loaded {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::channel::{Receiver, oneshot};
@@ -84,7 +85,7 @@ pub(super) async fn run(
         attached: Attached::open(&folder).await?,
         conversation: Conversation::new(
             Duration::ZERO,
-            agent.profile.clone(),
+            Arc::clone(&agent.profile),
             SIZE.columns,
             SIZE.rows,
             prompt,
@@ -97,6 +98,7 @@ pub(super) async fn run(
         terminal: *terminal,
         question: None,
         look: None,
+        is_told_all: agent.profile.prompt == PromptBy::Stdin,
         is_frozen: false,
         is_interrupted: false,
         heard: Duration::ZERO,
@@ -158,6 +160,8 @@ struct Session {
     question: Option<Question>,
     /// Somebody looks when a file was last changed.
     look: Option<oneshot::Receiver<Option<Duration>>>,
+    /// It has read all that it will ever read.
+    is_told_all: bool,
     is_frozen: bool,
     is_interrupted: bool,
     /// When it last said something; what it has not finished is looked at when this is a while ago.
@@ -404,6 +408,17 @@ impl Session {
             self.printer
                 .say(&self.id, &format!("rule {rule}: {told} ({why})"));
             let steps = match what {
+                What::Type { .. } if self.is_told_all => {
+                    self.printer
+                        .say(&self.id, "nothing can be typed: its input has ended");
+                    continue;
+                }
+                What::Redirect { .. } if !self.conversation.takes_prompts() => {
+                    let text =
+                        "it takes no other prompt: it is told to exit, or nothing says when it is ready";
+                    self.printer.say(&self.id, text);
+                    continue;
+                }
                 What::Type { text, enter } => self.conversation.put(now, &text, enter),
                 What::Interrupt => self.conversation.interrupt(now),
                 What::Redirect { prompt } => self.conversation.redirect(now, &prompt),

@@ -31,7 +31,7 @@ pub struct Agent {
     pub idle_after: Option<Time>,
     /// Questions that it asks before it does something. The first that fits counts.
     pub approve: Option<Vec<Approve>>,
-    /// What stops it in what it does: keys, or a signal like `SIGINT`.
+    /// What stops it in what it does: keys, or a signal like `SIGINT`, which is the default where `prompt` is `stdin`.
     #[schemars(extend("default" = "\u{1b}"))]
     pub interrupt: Option<String>,
     /// What ends it when it is typed. Without it the end of input is, Ctrl-D.
@@ -59,7 +59,7 @@ pub struct Agent {
     pub limits: Option<AgentLimits>,
     /// Whom it reaches in a sandbox.
     pub network: Option<NetworkName>,
-    /// Files and folders that it may read in a sandbox.
+    /// Files and folders that it may read in a sandbox; relative to where this file stands.
     pub read: Option<Vec<String>>,
     /// Those that it may change as well.
     pub write: Option<Vec<String>>,
