@@ -523,9 +523,9 @@ fn zygotes_tasks_are_tasks_like_others() {
         &["--executor", "zygote", "--detach", "--", python, "-c", slow],
     );
     let id = &detached.data[0];
-    tasks.until_state(id, "running");
+    tasks.until_state(id, "runs");
     assert_eq!(tasks.say("kill", &[id]).code, Some(0));
-    tasks.until_state(id, "ended");
+    tasks.until_state(id, "killed: axiom kill");
 }
 
 #[test]

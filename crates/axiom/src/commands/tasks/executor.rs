@@ -15,7 +15,7 @@ use crate::outcome::{Exit, Failed};
 pub(super) enum Executors {
     /// The same for all.
     Same(Executor),
-    Zygotes(Zygotes),
+    Zygotes(Box<Zygotes>),
 }
 
 impl Executors {
@@ -51,7 +51,7 @@ impl Executors {
                 let interpreter = run.command.first().cloned().unwrap_or_default();
                 let mut options = ZygoteOptions::new(interpreter, env);
                 options.modules.clone_from(&run.preload);
-                Executors::Zygotes(Zygotes::new(tasks, options))
+                Executors::Zygotes(Box::new(Zygotes::new(tasks, options)))
             }
         })
     }
