@@ -26,6 +26,10 @@ const UNSAFE: [(&str, &str); 7] = [
     ("crates/axiom-duckdb/src/session.rs", "calls DuckDB's functions"),
     ("crates/axiom-duckdb/src/import.rs", "copies what DuckDB made"),
     (
+        "crates/axiom-sandbox/examples/starts/raw.rs",
+        "asks what processes have used",
+    ),
+    (
         "crates/axiom-sandbox/src/confine/raw.rs",
         "system calls between fork and exec that have no safe function",
     ),
