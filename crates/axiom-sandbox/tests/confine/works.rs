@@ -92,7 +92,7 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         "what_is_mounted_on_the_machine_is_seen_by_the_next",
         case!({
             let mut task = Task::sh("cat /usr/local/news");
-            task.mounted_later = Some("/usr/local".to_owned());
+            (task.user, task.mounted_later) = (User::Same, Some("/usr/local".to_owned()));
             task.prints("news\n");
         }),
     ),
