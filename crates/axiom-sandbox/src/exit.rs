@@ -87,3 +87,29 @@ impl Exit {
         fs_err::rename(&aside, path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cut_off_machine_left_is_no_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("exit.json");
+        for left in [&b""[..], &[0; 64][..]] {
+            std::fs::write(&path, left).unwrap();
+            assert_eq!(Exit::read(&path).unwrap(), None);
+        }
+        let exit = Exit {
+            how: How::Code(3),
+            started: 1,
+            ended: 2,
+            output_bytes: 0,
+            output_frames: 0,
+        };
+        exit.write(&path).unwrap();
+        assert_eq!(Exit::read(&path).unwrap(), Some(exit));
+        std::fs::write(&path, "{").unwrap();
+        Exit::read(&path).unwrap_err();
+    }
+}

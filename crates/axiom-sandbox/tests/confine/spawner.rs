@@ -39,6 +39,12 @@ pub(crate) fn run(task: &str, report: &str) -> ExitCode {
     }
     let (stdio, terminal) = stdio(&task);
     let plan = plan(&task, stdio);
+    if let Some(folder) = &task.mounted_later {
+        mount_later(folder);
+        if let Some(root) = plan.root.as_ref().filter(|_| task.copies) {
+            root.system.lay_out().unwrap();
+        }
+    }
     if !task.earlier.is_empty() {
         earlier(&task, &plan);
     }
@@ -50,6 +56,13 @@ pub(crate) fn run(task: &str, report: &str) -> ExitCode {
     let text = serde_json::to_string(&told(end)).unwrap();
     report.write_all(text.as_bytes()).unwrap();
     ExitCode::SUCCESS
+}
+
+fn mount_later(folder: &str) {
+    let mut mount = std::process::Command::new("mount");
+    let done = mount.args(["-t", "tmpfs", "news", folder]).status().unwrap();
+    assert!(done.success(), "{done}");
+    std::fs::write(format!("{folder}/news"), "news\n").unwrap();
 }
 
 /// A task before this one, from the same ground, to its end.

@@ -45,6 +45,8 @@ pub(crate) struct Task {
     pub(crate) copies: bool,
     /// If there are any: what another task is given, which the spawner starts before this one.
     pub(crate) earlier: Vec<(String, String)>,
+    /// The spawner, in mounts of its own, mounts a folder with a file `news` there after all was made ready.
+    pub(crate) mounted_later: Option<String>,
 }
 
 /// Whether roots begin as copies now. Cases run one after the other.
@@ -117,6 +119,7 @@ impl Task {
             leak: false,
             copies: COPIES.load(Ordering::Relaxed),
             earlier: Vec::new(),
+            mounted_later: None,
         }
     }
 
@@ -145,7 +148,16 @@ impl Task {
     pub(crate) fn run(&self) -> Outcome {
         let folder = tempfile::tempdir().unwrap();
         let report = folder.path().join("report");
-        let output = Command::new(std::env::current_exe().unwrap())
+        let this = std::env::current_exe().unwrap();
+        let mut command = match self.mounted_later {
+            None => Command::new(this),
+            Some(_) => {
+                let mut apart = Command::new("unshare");
+                apart.arg("--mount").arg(this);
+                apart
+            }
+        };
+        let output = command
             .arg("--spawn")
             .arg(serde_json::to_string(self).unwrap())
             .arg(&report)

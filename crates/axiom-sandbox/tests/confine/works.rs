@@ -89,6 +89,14 @@ pub(crate) const CASES: &[(&str, Case)] = &[
         }),
     ),
     (
+        "what_is_mounted_on_the_machine_is_seen_by_the_next",
+        case!({
+            let mut task = Task::sh("cat /usr/local/news");
+            (task.user, task.mounted_later) = (User::Same, Some("/usr/local".to_owned()));
+            task.prints("news\n");
+        }),
+    ),
+    (
         "it_has_few_devices",
         case!({
             let names = "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero\n";

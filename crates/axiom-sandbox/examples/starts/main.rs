@@ -23,6 +23,8 @@ use axiom_core::time;
 use axiom_sandbox::confine::{self, Mount, Network, Plan, RootView, System, landlock_version};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+mod raw;
+
 type Fault = Box<dyn Error>;
 
 /// Starts of one subject in a round.
@@ -125,7 +127,7 @@ impl Used {
             faults: 0,
         };
         for who in [libc::RUSAGE_SELF, libc::RUSAGE_CHILDREN] {
-            let found = rusage(who);
+            let found = raw::usage(who);
             for time in [found.ru_utime, found.ru_stime] {
                 used.cpu += Duration::from_secs(time.tv_sec.unsigned_abs());
                 used.cpu += Duration::from_micros(time.tv_usec.unsigned_abs());
@@ -133,16 +135,6 @@ impl Used {
             used.faults += i32::try_from(found.ru_minflt).unwrap_or_default();
         }
         used
-    }
-}
-
-#[allow(unsafe_code, reason = "rustix has no getrusage")]
-fn rusage(who: i32) -> libc::rusage {
-    // SAFETY: zero bytes are a value of this struct of plain numbers, and the call writes into it alone.
-    unsafe {
-        let mut found = std::mem::zeroed();
-        libc::getrusage(who, &raw mut found);
-        found
     }
 }
 
