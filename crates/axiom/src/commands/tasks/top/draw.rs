@@ -219,10 +219,10 @@ mod tests {
     fn the_table() {
         assert_snapshot!(screen(&mut model()), @r"
         axiom top  3 tasks, 2 live  cpu 25 %  memory 40 MiB  6 processes  output 159 KiB
-        TASK         STATE*         EXECUTOR  AGE     CPU%   MEMORY    PROCS  LINES/S  OUTPUT    COMMAND, LAST LINE
-        0a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    make test  | tests: 12 passed
-        2a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    sleep 600  | tests: 12 passed
-        1a1b2c3d4e5f exit 0         process   65 s                                     53 KiB    true  | tests: 12 passed
+        TASK         STATE*         EXECUTOR  AGE     CPU%   MEMORY    PROCS  LINES/S  OUTPUT    COMMAND          LAST LINE
+        0a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    make test        tests: 12 passed
+        2a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    sleep 600        tests: 12 passed
+        1a1b2c3d4e5f exit 0         process   65 s                                     53 KiB    true             tests: 12 passed
 
         q quit  Enter lines  k kill  f freeze/thaw  / filter  s sort (i t n a c m p l b)  r reverse
         ");
