@@ -21,12 +21,14 @@ fn tasks_are_seen_and_steered() {
     live.wait_screen(&done);
     live.wait_screen("2 tasks, 1 live");
     // Its last line, without what would steer us.
-    live.wait_screen("| all is  well");
+    live.wait_screen("all is  well");
     live.wait_screen("exit 0");
     live.write("f");
-    live.wait_screen("frozen");
+    // In its row: what is done next is the opposite.
+    live.wait_screen("frozen         process");
     tasks.until_state(&id, "frozen");
     live.write("f");
+    live.wait_screen("runs           process");
     tasks.until_state(&id, "runs");
     // Nothing without a yes.
     live.write("k");

@@ -87,6 +87,7 @@ impl Ending {
             Some(How::Limit { limit, value }) => format!("killed: beyond its limit {limit} of {value}"),
             Some(How::Killed { why }) => format!("killed: {why}"),
             Some(How::NotStarted { why }) => format!("not started: {why}"),
+            Some(How::Broken { why }) => format!("broken: {why}"),
         }
     }
 }

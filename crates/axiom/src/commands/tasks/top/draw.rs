@@ -12,7 +12,7 @@ use super::model::{Model, Row, Sort, View};
 const OTHER_ROWS: u16 = 3;
 
 /// A column: its name, what it is sorted by if it is, how wide it is.
-const COLUMNS: [(&str, Option<Sort>, Constraint); 10] = [
+const COLUMNS: [(&str, Option<Sort>, Constraint); 11] = [
     ("TASK", Some(Sort::Id), Constraint::Length(12)),
     ("STATE", Some(Sort::State), Constraint::Length(14)),
     ("EXECUTOR", None, Constraint::Length(9)),
@@ -22,7 +22,8 @@ const COLUMNS: [(&str, Option<Sort>, Constraint); 10] = [
     ("PROCS", Some(Sort::Processes), Constraint::Length(6)),
     ("LINES/S", Some(Sort::Lines), Constraint::Length(8)),
     ("OUTPUT", Some(Sort::Bytes), Constraint::Length(9)),
-    ("COMMAND, LAST LINE", Some(Sort::Command), Constraint::Min(20)),
+    ("COMMAND", Some(Sort::Command), Constraint::Fill(2)),
+    ("LAST LINE", None, Constraint::Fill(3)),
 ];
 
 /// How many tasks a screen of this size shows.
@@ -93,12 +94,8 @@ fn style(model: &Model, row: &Row) -> Style {
     }
 }
 
-fn cells(row: &Row) -> [String; 10] {
+fn cells(row: &Row) -> [String; 11] {
     let some = |text: Option<String>| text.unwrap_or_default();
-    let what = match row.last_line.is_empty() {
-        true => row.command.clone(),
-        false => format!("{}  | {}", row.command, row.last_line),
-    };
     [
         row.id.clone(),
         row.state.clone(),
@@ -109,7 +106,8 @@ fn cells(row: &Row) -> [String; 10] {
         some(row.processes.map(|count| count.to_string())),
         some(row.lines_per_second.map(|lines| format!("{lines:.0}"))),
         bytes(row.output_bytes),
-        what,
+        row.command.clone(),
+        row.last_line.clone(),
     ]
 }
 
@@ -206,7 +204,7 @@ mod tests {
     }
 
     fn screen(model: &mut Model) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(120, 7)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(130, 7)).unwrap();
         let drawn = terminal.draw(|frame| {
             let window = model.window(page(frame.area()));
             draw(frame, model, window);
@@ -221,10 +219,10 @@ mod tests {
     fn the_table() {
         assert_snapshot!(screen(&mut model()), @r"
         axiom top  3 tasks, 2 live  cpu 25 %  memory 40 MiB  6 processes  output 159 KiB
-        TASK         STATE*         EXECUTOR  AGE     CPU%   MEMORY    PROCS  LINES/S  OUTPUT    COMMAND, LAST LINE
-        0a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    make test  | tests: 12 passed
-        2a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    sleep 600  | tests: 12 passed
-        1a1b2c3d4e5f exit 0         process   65 s                                     53 KiB    true  | tests: 12 passed
+        TASK         STATE*         EXECUTOR  AGE     CPU%   MEMORY    PROCS  LINES/S  OUTPUT    COMMAND          LAST LINE
+        0a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    make test        tests: 12 passed
+        2a1b2c3d4e5f runs           process   65 s    12.3   20 MiB    3      7        53 KiB    sleep 600        tests: 12 passed
+        1a1b2c3d4e5f exit 0         process   65 s                                     53 KiB    true             tests: 12 passed
 
         q quit  Enter lines  k kill  f freeze/thaw  / filter  s sort (i t n a c m p l b)  r reverse
         ");
