@@ -162,11 +162,11 @@ async fn crowd(executor: Executor) -> Result<(), Failed> {
     let dir = tempfile::tempdir()?;
     let supervisor = Supervisor::start(options(dir.path())?)?;
     // The spawner is there, and everything has been used once.
-    round(&supervisor, dir.path(), executor, 50).await?;
+    round(&supervisor, dir.path(), &executor, 50).await?;
     let before = Usage::now()?;
     for nth in 0..CROWD_ROUNDS {
         let bare = bare(CROWD)?;
-        let ours = round(&supervisor, dir.path(), executor, CROWD).await?;
+        let ours = round(&supervisor, dir.path(), &executor, CROWD).await?;
         let left = Usage::now()?;
         println!(
             "round {nth}: {CROWD} alive and heard in {:.0} ms, bare {:.0} ms: {:.2} x; killed in {:.0} ms; \
@@ -195,14 +195,14 @@ struct Round {
 async fn round(
     supervisor: &Supervisor,
     dir: &Path,
-    executor: Executor,
+    executor: &Executor,
     count: usize,
 ) -> Result<Round, Failed> {
     let before = Usage::now()?;
     let began = time::now();
     let mut ids: Vec<Arc<str>> = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut order = order(dir, executor, &["sh", "-c", SAYS]);
+        let mut order = order(dir, executor.clone(), &["sh", "-c", SAYS]);
         order.parent = ids.first().map(ToString::to_string);
         ids.push(supervisor.submit(order)?);
     }

@@ -177,10 +177,12 @@ impl Desks {
         }
     }
 
-    /// Tells if tasks cannot be kept apart as the configuration wants it.
-    pub async fn tell_trial(&self, terminal: &Terminal) {
+    /// Finds out whether tasks can be kept apart as the configuration wants it, and tells if not. Nobody waits for it.
+    pub fn try_out(&self, terminal: &Terminal) {
         let Some(desk) = &self.desk else { return };
-        if let Some(why) = desk.trial().await {
+        let (desk, terminal) = (Arc::clone(desk), *terminal);
+        drop(axiom_core::spawn("trial of a sandbox", async move {
+            let Some(why) = desk.trial().await else { return };
             let mark = terminal.yellow("warning:");
             terminal.say(format_args!(
                 "{mark} no task can be started in a sandbox here: {why}"
@@ -189,7 +191,7 @@ impl Desks {
                 "{} mend that, or write executor = \"process\" into [tasks] for tasks that nothing keeps apart",
                 terminal.bold("hint:")
             ));
-        }
+        }));
     }
 
     /// Lets go of the tasks, which go on.
@@ -213,7 +215,7 @@ impl Desks {
 
     pub fn attach(&self, _: &Gateway) {}
 
-    pub async fn tell_trial(&self, _: &Terminal) {}
+    pub fn try_out(&self, _: &Terminal) {}
 
     pub async fn close(&self) {}
 }

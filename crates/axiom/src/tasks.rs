@@ -9,6 +9,7 @@ mod refusal;
 mod shown;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use axiom_sandbox::machine::Size;
 use axiom_sandbox::spec::{Executor, Grants, Spec};
 
 use crate::builtin::arguments::Arguments;
-use crate::config::Config;
+use crate::config::{Agent, Config};
 use crate::outcome::{Exit, Failed};
 use rules::Rules;
 
@@ -49,6 +50,8 @@ const TASK_MEMORY_BYTES: u64 = 64 << 20;
 pub struct Desk {
     pub(crate) supervisor: Supervisor,
     rules: Rules,
+    /// Coding agents, by their names.
+    agents: BTreeMap<String, Agent>,
     spawner: SpawnerOptions,
     /// True when the gateway ends. Not the drain itself, which would wait for the desk.
     closing: watch::Receiver<bool>,
@@ -78,6 +81,7 @@ pub fn open(config: &Config, log: Option<&Log>, mut draining: Draining) -> Resul
     Ok(Some(Arc::new(Desk {
         supervisor,
         rules,
+        agents: config.agents.profiles.clone(),
         spawner,
         closing,
     })))
@@ -105,6 +109,11 @@ fn options(config: &Config, log: Option<&Log>, spawner: SpawnerOptions) -> Optio
         share.queued_bytes_max = options.schedule.queue.bytes_max;
     }
     options.task_memory_bytes = TASK_MEMORY_BYTES.min(options.schedule.budget.memory_bytes);
+    options.rules = config.agents.rules.clone();
+    let profiles = config.agents.profiles.iter();
+    options.agents = profiles
+        .map(|(name, agent)| (name.clone(), Arc::clone(&agent.profile)))
+        .collect();
     options.kept_for = tasks.keep;
     options.kept_tasks = tasks.keep_tasks;
     options.recording = log.zip(events).map(|(log, events)| Recording {
@@ -149,7 +158,7 @@ impl Desk {
         let spec = Spec {
             id: "trial".to_owned(),
             argv: vec!["true".to_owned()],
-            env: self.rules.env(Executor::Sandbox),
+            env: self.rules.env(&Executor::Sandbox),
             folder: self.rules.workplace().to_owned(),
             terminal: None,
             limits: self.rules.usual_limits(),
@@ -289,7 +298,13 @@ impl Desk {
             bytes.push(b'\n');
         }
         let count = bytes.len();
-        self.steer(id, Steer::Input(bytes), by).await?;
+        let is_agent = self.view(id)?.order.agent.is_some();
+        let steer = match is_line && is_agent {
+            // Its profile says how something is typed.
+            true => Steer::Say(text.to_owned()),
+            false => Steer::Input(bytes),
+        };
+        self.steer(id, steer, by).await?;
         Ok(count)
     }
 

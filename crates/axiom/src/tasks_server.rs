@@ -4,6 +4,7 @@
 //! `/s/tasks/mcp`. A call that waits holds up no other, and can be cancelled.
 
 mod calls;
+mod orchestrate;
 mod read;
 mod tools;
 
@@ -97,7 +98,8 @@ impl Answers for TasksServer {
 const INSTRUCTIONS: &str = "Runs commands as tasks. `spawn` starts one, or many at once, and with `wait_s` gives their ends \
      and last lines. Tasks go on when nobody waits: `list` and `tree` find them again, `status` and `output` tell how they are \
      and what they said, `wait` waits for their ends. A task that runs can be told something (`send`), interrupted, given another \
-     direction (`interrupt` with a prompt) and killed with everything that it started. The beginning of an id is enough.";
+     direction (`interrupt` with a prompt) and killed with everything that it started. Coding agents of the configuration are started \
+     with `spawn` (`agent`, `prompt`), or kept under names of their own with `orchestrate`. The beginning of an id is enough.";
 
 fn capabilities() -> Json {
     json!({"tools": {}, "resources": {}})

@@ -77,7 +77,9 @@ fn below(roots: &[Pid]) -> Vec<Found> {
         true => gather(roots, children),
         false => {
             let mut all = all_by_parent();
-            gather(roots, |parent| all.remove(&parent.as_raw_pid()).unwrap_or_default())
+            gather(roots, |parent| {
+                all.remove(&parent.as_raw_pid()).unwrap_or_default()
+            })
         }
     }
 }
@@ -170,8 +172,9 @@ mod tests {
         let root = [Pid::from_child(&child)];
         let listed = pids(gather(&root, children));
         let mut all = all_by_parent();
-        let looked_up =
-            pids(gather(&root, |parent| all.remove(&parent.as_raw_pid()).unwrap_or_default()));
+        let looked_up = pids(gather(&root, |parent| {
+            all.remove(&parent.as_raw_pid()).unwrap_or_default()
+        }));
         kill_below(&root);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -52,7 +52,7 @@ pub async fn run(up: &Up, terminal: &Terminal) -> Result<Exit, Failed> {
     }
     let mut serving = pin!(serve(Arc::clone(&gateway), listener, draining));
     announce(up, &given, served, terminal)?;
-    desk.tell_trial(terminal).await;
+    desk.try_out(terminal);
     gateway.warm_up();
     // In JSON the log tells how the servers are.
     let states = (!up.json).then(States::default);

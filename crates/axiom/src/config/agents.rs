@@ -202,7 +202,7 @@ pub(super) fn pattern(decoder: &mut Decoder<'_>, node: &Node, key: &str) -> Opti
 }
 
 /// One of a few words.
-fn word<T: Copy>(decoder: &mut Decoder<'_>, node: &Node, key: &str, words: &[(&str, T)]) -> Option<T> {
+fn word<T: Clone>(decoder: &mut Decoder<'_>, node: &Node, key: &str, words: &[(&str, T)]) -> Option<T> {
     let text = decoder.plain(node, key)?;
     let found = words.iter().find(|(word, _)| *word == text);
     if found.is_none() {
@@ -210,7 +210,7 @@ fn word<T: Copy>(decoder: &mut Decoder<'_>, node: &Node, key: &str, words: &[(&s
         let complaint = format!("must be one of {}", super::decoder::list(&known));
         decoder.bad_value(node, key, &complaint, did_you_mean(text, &known));
     }
-    found.map(|(_, value)| *value)
+    found.map(|(_, value)| value.clone())
 }
 
 fn prompt(decoder: &mut Decoder<'_>, node: &Node, key: &str) -> Option<PromptBy> {

@@ -140,7 +140,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<Tasks> {
         ("limits_max", &mut tasks.limits_max),
     ] {
         if let Some(node) = node.get(key) {
-            self::limits(decoder, node, &format!("tasks.{key}"), tasks.executor, limits);
+            self::limits(decoder, node, &format!("tasks.{key}"), &tasks.executor, limits);
         }
     }
     if node.is_table() && node.get("dir").is_none() {
@@ -238,14 +238,14 @@ fn env(decoder: &mut Decoder<'_>, node: &Node) -> Vec<String> {
 }
 
 /// What the executor cannot keep is refused here, rather than with each task.
-fn limits(decoder: &mut Decoder<'_>, node: &Node, place: &str, executor: Executor, limits: &mut Limits) {
+fn limits(decoder: &mut Decoder<'_>, node: &Node, place: &str, executor: &Executor, limits: &mut Limits) {
     for entry in decoder.table(node, &format!("`{place}`")) {
         let (node, key) = (&entry.node, format!("{place}.{}", entry.key));
         let is_of_groups = matches!(
             entry.key.as_str(),
             "memory" | "cpu" | "pids" | "files" | "disk_io"
         );
-        if is_of_groups && executor == Executor::Process {
+        if is_of_groups && *executor == Executor::Process {
             let complaint = "cannot be kept by the executor `process`";
             let help = "the executor `sandbox` keeps it; `wall` and `output` are kept by both";
             decoder.bad_value(node, &key, complaint, Some(help.to_owned()));

@@ -218,6 +218,7 @@ fn tasks_are_as_they_are_written() {
         pids: Some(64),
         wall: Some(std::time::Duration::from_secs(600)),
         disk_bytes: None,
+        unattended: None,
         disk_io_bytes_s: Some(1_000_000),
         open_files: Some(64),
         output_bytes: Some(1000),

@@ -11,12 +11,14 @@ use serde_json::{Map, Value as Json};
 use super::Desk;
 use super::refusal::Refusal;
 use crate::builtin::arguments::{Arguments, must_be};
-use crate::config::did_you_mean;
 use crate::config::units;
+use crate::config::{Agent, did_you_mean};
 
 pub(crate) const ARGUMENTS: &[&str] = &[
     "command",
     "shell",
+    "agent",
+    "prompt",
     "name",
     "folder",
     "env",
@@ -83,10 +85,18 @@ pub(super) fn read(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<
 
 fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Refusal> {
     let rules = &desk.rules;
-    let executor = rules.choose_executor(arguments.text("executor")?)?;
-    let argv = command(arguments)?;
+    let agent = agent(arguments, desk)?;
+    let executor = match &agent {
+        // The configuration itself says where it runs.
+        Some((_, agent)) => agent.executor.clone(),
+        None => rules.choose_executor(arguments.text("executor")?)?,
+    };
+    let argv = match &agent {
+        Some((_, agent)) => agent.command.clone(),
+        None => command(arguments)?,
+    };
     let folder = match arguments.text("folder")? {
-        Some(path) => rules.place("folder", path, executor)?,
+        Some(path) => rules.place("folder", path, &executor)?,
         None => rules.workplace().to_owned(),
     };
     if !folder.is_dir() {
@@ -95,13 +105,26 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
             folder.display()
         )));
     }
-    let mut env = rules.env(executor);
+    let mut env = rules.env(&executor);
+    env.extend(agent.iter().flat_map(|(_, agent)| agent.env.clone()));
     env.extend(variables(arguments)?);
     let places = |field: &str| {
         let named = texts(arguments, field)?;
-        let places = named.iter().map(|path| rules.place(field, path, executor));
+        let places = named.iter().map(|path| rules.place(field, path, &executor));
         places.collect::<Result<Vec<_>, _>>()
     };
+    let grants = match &agent {
+        Some((_, agent)) => agent.grants.clone(),
+        None => Grants {
+            network: network(arguments)?,
+            read: places("read")?,
+            write: places("write")?,
+        },
+    };
+    let mut asked = limits(arguments)?;
+    if let Some((_, agent)) = &agent {
+        asked = or(asked, &agent.limits);
+    }
     let spec = Spec {
         // The supervisor chooses another one.
         id: "a".to_owned(),
@@ -109,13 +132,9 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
         env,
         folder,
         terminal: terminal(arguments)?,
-        limits: rules.limits(&limits(arguments)?)?,
+        limits: rules.limits(&asked)?,
         executor,
-        grants: Grants {
-            network: network(arguments)?,
-            read: places("read")?,
-            write: places("write")?,
-        },
+        grants,
         spool_bytes: SPOOL_BYTES,
     };
     let by = Who::new(who, arguments.text("why")?.unwrap_or_default());
@@ -129,6 +148,8 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
         })?;
     Ok(Order {
         name: arguments.text("name")?.unwrap_or_default().to_owned(),
+        agent: agent.map(|(name, _)| name.to_owned()),
+        prompt: arguments.text("prompt")?.unwrap_or_default().to_owned(),
         class: class(arguments)?,
         parent: parent.map(|id| id.to_string()),
         restart: restart(arguments)?,
@@ -136,6 +157,52 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
         key: arguments.text("key")?.map(str::to_owned),
         ..Order::new(spec, by)
     })
+}
+
+/// The coding agent of the configuration that is to be started, by its name.
+fn agent<'a>(arguments: &Arguments<'a>, desk: &'a Desk) -> Result<Option<(&'a str, &'a Agent)>, Refusal> {
+    let (name, prompt) = (arguments.text("agent")?, arguments.text("prompt")?);
+    let Some(name) = name else {
+        return match prompt {
+            None => Ok(None),
+            Some(_) => Err(Refusal::wrong("`prompt` is for an agent").hint("say which: `agent`")),
+        };
+    };
+    let profiles = &desk.agents;
+    let Some(agent) = profiles.get(name) else {
+        let known: Vec<&str> = profiles.keys().map(String::as_str).collect();
+        let hint = did_you_mean(name, &known).unwrap_or_else(|| match known[..] {
+            [] => "there are none: the gateway's configuration has no [agents]".to_owned(),
+            _ => format!("there are {}", known.join(", ")),
+        });
+        return Err(Refusal::wrong(format!("`agent`: there is no {name:?}")).hint(hint));
+    };
+    if prompt.is_none_or(|prompt| prompt.trim().is_empty()) {
+        return Err(Refusal::wrong("`prompt` is missing").hint("say what the agent is to do"));
+    }
+    let profiled = ["command", "shell", "executor", "network", "read", "write"];
+    if let Some(given) = profiled.into_iter().find(|name| arguments.get(name).is_some()) {
+        let message = format!(
+            "`{given}` is not asked for an agent: its profile in the gateway's configuration says it"
+        );
+        return Err(Refusal::wrong(message).hint("leave it out"));
+    }
+    Ok(Some((name, agent)))
+}
+
+/// What is asked, and where nothing is, what the profile says.
+fn or(asked: Limits, profile: &Limits) -> Limits {
+    Limits {
+        memory_bytes: asked.memory_bytes.or(profile.memory_bytes),
+        cpu_millis: asked.cpu_millis.or(profile.cpu_millis),
+        pids: asked.pids.or(profile.pids),
+        wall: asked.wall.or(profile.wall),
+        disk_bytes: asked.disk_bytes.or(profile.disk_bytes),
+        disk_io_bytes_s: asked.disk_io_bytes_s.or(profile.disk_io_bytes_s),
+        open_files: asked.open_files.or(profile.open_files),
+        output_bytes: asked.output_bytes.or(profile.output_bytes),
+        unattended: asked.unattended.or(profile.unattended),
+    }
 }
 
 fn command(arguments: &Arguments<'_>) -> Result<Vec<String>, Refusal> {

@@ -106,6 +106,8 @@ impl From<SubmitError> for Refusal {
         let message = with_cause(&error);
         match error {
             SubmitError::Spec(bad) => bad.into(),
+            SubmitError::NoAgent { .. } => Refusal::new(Kind::Unknown, format!("`agent`: {message}"))
+                .hint("the agents there are stand in [agents] of the gateway's configuration"),
             SubmitError::NoParent { .. } => Refusal::new(Kind::Unknown, format!("`parent`: {message}")),
             SubmitError::ParentEnds { .. } => Refusal::new(Kind::NotNow, format!("`parent`: {message}")),
             SubmitError::Refused(Why::TooLarge { .. }) => Refusal::wrong(format!(

@@ -66,7 +66,7 @@ impl Rules {
     }
 
     pub(super) fn executor(&self) -> Executor {
-        self.tasks.executor
+        self.tasks.executor.clone()
     }
 
     pub(super) fn workplace(&self) -> &Path {
@@ -82,9 +82,9 @@ impl Rules {
     }
 
     /// What a task finds in its environment before it is given anything.
-    pub(super) fn env(&self, executor: Executor) -> BTreeMap<String, String> {
+    pub(super) fn env(&self, executor: &Executor) -> BTreeMap<String, String> {
         let mut env = self.env.clone();
-        if executor == Executor::Sandbox && env.contains_key("HOME") {
+        if *executor == Executor::Sandbox && env.contains_key("HOME") {
             // Ours is not there; its own `/tmp` is.
             env.insert("HOME".to_owned(), "/tmp".to_owned());
         }
@@ -92,11 +92,11 @@ impl Rules {
     }
 
     pub(super) fn choose_executor(&self, asked: Option<&str>) -> Result<Executor, Refusal> {
-        match (asked, self.tasks.executor) {
-            (None, usual) => Ok(usual),
+        match (asked, &self.tasks.executor) {
+            (None, usual) => Ok(usual.clone()),
             (Some("sandbox"), _) => Ok(Executor::Sandbox),
             (Some("process"), Executor::Process) => Ok(Executor::Process),
-            (Some("process"), Executor::Sandbox) => Err(Refusal::wrong(
+            (Some("process"), _) => Err(Refusal::wrong(
                 "`executor` is `process`, and tasks have to be in a sandbox here",
             )
             .hint("leave it out; only executor = \"process\" in [tasks] of the gateway's configuration allows it")),
@@ -106,7 +106,7 @@ impl Rules {
     }
 
     /// Where a path that a client named leads to, if it may be used. Relative ones begin at the first root.
-    pub(super) fn place(&self, field: &str, path: &str, executor: Executor) -> Result<PathBuf, Refusal> {
+    pub(super) fn place(&self, field: &str, path: &str, executor: &Executor) -> Result<PathBuf, Refusal> {
         let first = self.roots.first().unwrap_or(&self.workplace);
         let real = fs_err::canonicalize(first.join(path))
             .map_err(|error| Refusal::wrong(format!("`{field}`: {error}")).hint("name one that is there"))?;
@@ -126,7 +126,7 @@ impl Rules {
             return Err(Refusal::wrong(message).hint(hint));
         }
         let is_own = |own: &&PathBuf| own.starts_with(&real) || real.starts_with(own);
-        if executor == Executor::Sandbox
+        if *executor == Executor::Sandbox
             && let Some(own) = self.own.iter().find(is_own)
         {
             let message = format!(
@@ -153,6 +153,7 @@ impl Rules {
             pids: within("pids", asked.pids, usual.pids, max.pids)?,
             wall: within("wall", asked.wall, usual.wall, max.wall)?,
             disk_bytes: None,
+            unattended: None,
             disk_io_bytes_s: within(
                 "disk_io",
                 asked.disk_io_bytes_s,
@@ -223,9 +224,9 @@ mod tests {
         fs_err::create_dir_all(root.join("project/src")).unwrap();
         std::os::unix::fs::symlink("/", root.join("project/out")).unwrap();
         for executor in [Executor::Sandbox, Executor::Process] {
-            let rules = rules(&root, executor);
+            let rules = rules(&root, executor.clone());
             let check = |path: &str, expected: Result<&str, &str>| match (
-                rules.place("folder", path, executor),
+                rules.place("folder", path, &executor),
                 expected,
             ) {
                 (Ok(place), Ok(expected)) => assert_eq!(place, root.join(expected), "{path}"),

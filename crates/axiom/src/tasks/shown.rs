@@ -51,6 +51,15 @@ pub(crate) fn status(view: &View) -> Json {
     if let Some(pid) = view.pid.filter(|_| view.phase == Phase::Running) {
         also("pid", json!(pid));
     }
+    if let Some(agent) = &order.agent {
+        also("agent", json!(agent));
+    }
+    if let Some(agent) = &view.agent {
+        also("agent_state", json!(format!("{:?}", agent.state).to_lowercase()));
+        if let Some(question) = &agent.question {
+            also("asks", json!(question));
+        }
+    }
     if view.is_frozen {
         also("is_frozen", json!(true));
     }
@@ -70,6 +79,12 @@ pub(crate) fn brief(view: &View) -> String {
     } else if let (Some(started), Phase::Running) = (view.started, view.phase) {
         let seconds = unix_nanos().saturating_sub(started) / 1_000_000_000;
         write!(words, " for {seconds} s").ok();
+    }
+    if let Some(agent) = &view.agent {
+        write!(words, ", {}", format!("{:?}", agent.state).to_lowercase()).ok();
+        if let Some(question) = &agent.question {
+            write!(words, ", it asks {question:?}").ok();
+        }
     }
     if view.is_frozen {
         words.push_str(", frozen");

@@ -26,9 +26,9 @@ const SHOWN_MAX: usize = 50;
 const TREE_MAX: usize = 1000;
 
 /// What a tool gives: for programs, and for whoever reads.
-struct Given {
-    structured: Json,
-    text: String,
+pub(super) struct Given {
+    pub(super) structured: Json,
+    pub(super) text: String,
 }
 
 /// Answers `tools/call`. What is wrong with a call is a result that the model can read.
@@ -48,6 +48,7 @@ pub(super) async fn call(desk: &Arc<Desk>, call: &Call) -> Result<Json, RpcError
         "wait" => asked.wait().await,
         "kill" => asked.kill().await,
         "list" => asked.list(),
+        "orchestrate" => asked.orchestrate().await,
         "tree" => asked.tree(),
         other => return Err(RpcError::invalid_params(format!("unknown tool: {other}"))),
     };
@@ -60,18 +61,18 @@ pub(super) async fn call(desk: &Arc<Desk>, call: &Call) -> Result<Json, RpcError
     })
 }
 
-struct Asked<'a> {
-    desk: &'a Arc<Desk>,
+pub(super) struct Asked<'a> {
+    pub(super) desk: &'a Arc<Desk>,
     call: &'a Call,
-    who: String,
+    pub(super) who: String,
 }
 
 impl<'a> Asked<'a> {
-    fn arguments(&self, known: &[&str]) -> Result<Arguments<'a>, Refusal> {
+    pub(super) fn arguments(&self, known: &[&str]) -> Result<Arguments<'a>, Refusal> {
         Ok(Arguments::of(&self.call.params, known)?)
     }
 
-    fn by(&self, arguments: &Arguments<'_>) -> Result<Who, Refusal> {
+    pub(super) fn by(&self, arguments: &Arguments<'_>) -> Result<Who, Refusal> {
         Ok(Who::new(
             self.who.clone(),
             arguments.text("why")?.unwrap_or_default(),
@@ -138,7 +139,19 @@ impl<'a> Asked<'a> {
     }
 
     async fn send(&self) -> Result<Given, Refusal> {
-        let arguments = self.arguments(&["task", "text", "newline", "end", "why"])?;
+        let arguments = self.arguments(&["task", "text", "newline", "end", "answer", "why"])?;
+        if arguments.get("answer").is_some() {
+            let id = self.task(&arguments)?;
+            let is_yes = arguments.flag("answer", false)?;
+            self.desk
+                .steer(&id, Steer::Answer(is_yes), &self.by(&arguments)?)
+                .await?;
+            let text = format!("{id} was told {}", if is_yes { "yes" } else { "no" });
+            return Ok(Given {
+                structured: json!({"task": id, "bytes": 0}),
+                text,
+            });
+        }
         let (text, ends) = (arguments.text("text")?, arguments.flag("end", false)?);
         let is_line = arguments.flag("newline", true)?;
         if text.is_none() && !ends {
@@ -196,13 +209,20 @@ impl<'a> Asked<'a> {
         let prompt = arguments.text("prompt")?;
         let id = self.task(&arguments)?;
         let by = self.by(&arguments)?;
-        let steer = match signal.and_then(|signal| i32::try_from(signal).ok()) {
-            Some(signal) => Steer::Signal(signal),
-            None => Steer::Interrupt,
-        };
-        self.desk.steer(&id, steer, &by).await?;
-        if let Some(prompt) = prompt {
-            self.desk.say(&id, prompt, true, &by).await?;
+        let signal = signal.and_then(|signal| i32::try_from(signal).ok());
+        match (signal, prompt) {
+            (None, Some(prompt)) => {
+                self.desk
+                    .steer(&id, Steer::Redirect(prompt.to_owned()), &by)
+                    .await?;
+            }
+            (Some(signal), prompt) => {
+                self.desk.steer(&id, Steer::Signal(signal), &by).await?;
+                if let Some(prompt) = prompt {
+                    self.desk.say(&id, prompt, true, &by).await?;
+                }
+            }
+            (None, None) => self.desk.steer(&id, Steer::Interrupt, &by).await?,
         }
         let view = self.desk.view(&id)?;
         Ok(Given {

@@ -23,6 +23,7 @@ pub(super) fn list() -> Json {
         interrupt(),
         kill(),
         list_tool(),
+        orchestrate(),
         output(),
         send(),
         spawn(),
@@ -136,6 +137,8 @@ fn spawn() -> Json {
         "command": {"type": "array", "items": {"type": "string"}, "minItems": 1,
             "description": "Program and arguments, like [\"make\", \"test\"]. This or `shell`"},
         "shell": text("A line for `sh -c`. This or `command`"),
+        "agent": text("A coding agent of the gateway's configuration, in place of a command; with `prompt`"),
+        "prompt": text("What the agent is to do"),
         "name": text("For people: 80 characters at most"),
         "folder": text("Where it runs; relative ones begin at the gateway's first root. By default one that tasks share"),
         "env": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Variables beside the usual few"},
@@ -190,6 +193,7 @@ fn send() -> Json {
         "text": text("What it is to read"),
         "newline": {"type": "boolean", "default": true, "description": "With the end of a line behind it"},
         "end": {"type": "boolean", "default": false, "description": "And then there is nothing more to read"},
+        "answer": {"type": "boolean", "description": "Instead of a text: yes or no to what an agent asks (`asks` in its status)"},
         "why": why(),
     });
     let about = "Gives a running task something to read: an answer, a line for an interpreter, a prompt for an agent.";
@@ -220,6 +224,30 @@ fn status() -> Json {
         "How one task is, with its last lines.",
         input(properties, &["task"]),
         shown,
+    )
+}
+
+fn orchestrate() -> Json {
+    let properties = json!({
+        "action": {"type": "string", "enum": super::orchestrate::ACTIONS,
+            "description": "spawn: start an instance; prompt: give it something more to do; steer: stop it and give it something \
+                else to do; answer: yes or no to what it asks; get_output: its last lines; status: how it is, or how all are; \
+                cleanup: end it and forget it"},
+        "instance": text("The instance's name, of your choice. Needed but for the status of all"),
+        "agent": text("For spawn: a coding agent of the gateway's configuration"),
+        "prompt": text("For spawn, prompt and steer"),
+        "answer": {"type": "boolean", "description": "For answer"},
+        "folder": text("For spawn: where it works"),
+        "last": count("For get_output and status: so many of its last lines", super::calls::STATUS_LINES, LINES_MAX),
+        "why": why(),
+    });
+    tool(
+        "orchestrate",
+        "Direct coding agents",
+        Effect::Changes,
+        "Coding agents under names of your own: started, prompted, steered, read and cleaned up.",
+        input(properties, &["action"]),
+        result(json!({"instances": tasks()}), &["instances"]),
     )
 }
 

@@ -15,7 +15,7 @@ use crate::terminal::Terminal;
 use crate::terminal::modes::{Changed, Mode};
 
 use super::print::Printer;
-use super::{named, told};
+use super::{Found, named, told};
 
 use session::{Gone, Session, Shows};
 
@@ -33,11 +33,10 @@ const SIZE: Size = Size {
 /// # Errors
 /// When there is no such task, or it cannot be reached.
 pub(super) async fn run(attach: &Attach, terminal: &Terminal) -> Result<ExitCode, Failed> {
-    let tasks = attach.folder.path()?;
-    let [id] = &named(&tasks, std::slice::from_ref(&attach.task))?[..] else {
+    let places = attach.folder.paths(terminal)?;
+    let [Found { id, folder }] = &named(&places, std::slice::from_ref(&attach.task))?[..] else {
         return Err(Failed::new(Exit::Usage, "one task is attached to"));
     };
-    let folder = tasks.join(id);
     let spec: Spec = serde_json::from_slice(&fs_err::read(folder.join("spec.json"))?).map_err(|error| {
         Failed::new(
             Exit::Failure,
@@ -49,7 +48,7 @@ pub(super) async fn run(attach: &Attach, terminal: &Terminal) -> Result<ExitCode
             .hint("a task that was never started has no output: `axiom ps` says what became of it")
     })?;
     let last = screenful(&mut reader, own_size().rows)?;
-    let attached = Attached::open_from(&folder, reader).await?;
+    let attached = Attached::open_from(folder, reader).await?;
     let mut signals = Signals::listen()?;
     let inside = Inside {
         id,

@@ -53,13 +53,13 @@ pub(super) async fn try_all(machine: &Report) -> Result<Vec<Tried>, Failed> {
     let spawner = spawner()?;
     let mut tried = Vec::new();
     for executor in EXECUTORS {
-        let outcome = try_one(&spawner, &place.0, executor).await;
+        let outcome = try_one(&spawner, &place.0, &executor).await;
         let (works, reason, how, is_filtered) = match outcome {
             Ok(found) => (true, found.reason, String::new(), found.is_filtered),
             Err((why, how)) => (false, why, how, false),
         };
         let limits = match works {
-            true => limits(executor, machine),
+            true => limits(&executor, machine),
             false => Vec::new(),
         };
         tried.push(Tried {
@@ -103,7 +103,7 @@ struct Found {
 }
 
 /// What was found, or why not and what to do.
-async fn try_one(spawner: &Spawner, place: &Path, executor: Executor) -> Result<Found, (String, String)> {
+async fn try_one(spawner: &Spawner, place: &Path, executor: &Executor) -> Result<Found, (String, String)> {
     let failed = |error: std::io::Error| (error.to_string(), String::new());
     let folder = place.join(executor.name());
     fs_err::create_dir(&folder).map_err(failed)?;
@@ -112,7 +112,7 @@ async fn try_one(spawner: &Spawner, place: &Path, executor: Executor) -> Result<
         wall: Some(TASK_TIME),
         ..Limits::default()
     };
-    let spec = trial(executor, folder, limits);
+    let spec = trial(executor.clone(), folder, limits);
     let began = time::now();
     if let Err(error) = spawner.start(&place.join("tasks"), &spec).await {
         let hint = error.hint().unwrap_or_default().to_owned();
@@ -187,8 +187,8 @@ async fn watch(folder: &Path) -> std::io::Result<(How, String)> {
 }
 
 /// The walls that a task in a sandbox saw around itself.
-fn walls(executor: Executor, status: &str) -> String {
-    if executor == Executor::Process {
+fn walls(executor: &Executor, status: &str) -> String {
+    if *executor == Executor::Process {
         return String::new();
     }
     let walls = [
@@ -208,7 +208,7 @@ fn walls(executor: Executor, status: &str) -> String {
 }
 
 /// What `axiom run --limit` knows, by its names there.
-fn limits(executor: Executor, machine: &Report) -> Vec<Kept> {
+fn limits(executor: &Executor, machine: &Report) -> Vec<Kept> {
     let with = |change: fn(&mut Limits)| {
         let mut limits = Limits::default();
         change(&mut limits);
@@ -239,7 +239,7 @@ fn limits(executor: Executor, machine: &Report) -> Vec<Kept> {
         ),
     ];
     let kept = |(name, limits, ability): (&'static str, Limits, Option<Ability>)| {
-        let (is_kept, reason) = match trial(executor, "/var/empty".into(), limits).check() {
+        let (is_kept, reason) = match trial(executor.clone(), "/var/empty".into(), limits).check() {
             Err(bad) => (false, bad.problem),
             Ok(()) => match ability.and_then(|ability| machine.about(ability)) {
                 None => (true, String::new()),
@@ -266,10 +266,10 @@ mod tests {
     fn walls_are_told_as_they_are() {
         let all = "Name:\tcat\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
         let told = ", with a filter of system calls, no new privileges, no powers of root";
-        assert_eq!(walls(Executor::Sandbox, all), told);
+        assert_eq!(walls(&Executor::Sandbox, all), told);
         let fewer = "CapEff:\t000001ffffffffff\nNoNewPrivs:\t1\nSeccomp:\t0\n";
         let told = ", with no new privileges; without a filter of system calls, no powers of root";
-        assert_eq!(walls(Executor::Sandbox, fewer), told);
-        assert_eq!(walls(Executor::Process, all), "");
+        assert_eq!(walls(&Executor::Sandbox, fewer), told);
+        assert_eq!(walls(&Executor::Process, all), "");
     }
 }
