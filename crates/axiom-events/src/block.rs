@@ -46,6 +46,7 @@ use crate::append::APPEND_BYTES_MAX;
 use crate::batch::EVENT_BYTES;
 use crate::digest::Brief;
 use crate::event::Recorded;
+use crate::follow::Filter;
 use crate::names::Names;
 
 /// Bytes of a block's head.
@@ -528,6 +529,14 @@ impl Block {
     /// The names in it, and its events with their numbers.
     pub(crate) fn briefs(&self) -> (Names, impl Iterator<Item = Brief<'_>>) {
         self.columns.briefs()
+    }
+
+    /// Offsets from `from` on of the events that a filter wants, ascending.
+    pub(crate) fn wanted(&self, filter: &Filter, from: u64) -> Vec<u64> {
+        let rows = self.columns.wanted(filter).into_iter();
+        rows.map(|row| self.offset_of(row))
+            .filter(|offset| *offset >= from)
+            .collect()
     }
 
     /// Offsets of the events of a task or a stream, ascending.

@@ -97,7 +97,9 @@ pub(crate) struct Brief<'a> {
     pub(crate) task: Task,
     pub(crate) kind: u32,
     pub(crate) level: Level,
+    /// Need not be there where it is a [form](crate::form), as no counter is.
     pub(crate) body: &'a [u8],
+    pub(crate) body_bytes: u32,
 }
 
 impl Digest {
@@ -129,7 +131,7 @@ impl Digest {
                 level: event.level,
             };
             let Some((kind, seconds)) = counters.read(&event) else {
-                let body_bytes = u32::try_from(event.body.len()).unwrap_or(u32::MAX);
+                let body_bytes = event.body_bytes;
                 let count = Count::kept(u64::from(body_bytes));
                 let place = by_second.add(second, count);
                 match event.task {

@@ -145,11 +145,7 @@ impl Follow {
         let looking = axiom_core::spawn::blocking(move || {
             let next = reader.at(position)?;
             let wanted = match &next {
-                Next::Block(block) => block
-                    .events()
-                    .filter(|recorded| recorded.offset >= position && filter.wants(recorded))
-                    .map(|recorded| recorded.offset)
-                    .collect(),
+                Next::Block(block) => block.wanted(&filter, position),
                 Next::Gap(_) | Next::End => Vec::new(),
             };
             Ok((next, wanted))

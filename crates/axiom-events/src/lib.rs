@@ -1,9 +1,9 @@
 //! The event store: a log of everything that happened, durable, compressed, verifiable.
 //!
 //! An event's path is the order of the modules. A producer says what happened ([`event`]) and gathers it with others
-//! ([`batch`]); they wait for their turn ([`append`]); one thread gives them their places ([`streams`]) and packs them into
-//! blocks ([`writer`], [`block`]), another waits for the disk ([`sync`]). Blocks lie in files ([`segment`]), and readers find
-//! them there ([`segments`], [`read`]).
+//! ([`batch`]), bodies that are alike but for numbers as what they are ([`form`]); they wait for their turn ([`append`]); one
+//! thread gives them their places ([`streams`]) and packs them into blocks ([`writer`], [`block`]), another waits for the disk
+//! ([`sync`]). Blocks lie in files ([`segment`]), and readers find them there ([`segments`], [`read`]).
 //!
 //! What stands on top uses the log as anybody else could: what it came to at a moment ([`temporal`]), reads of one's own
 //! writes ([`at_least`]), subscriptions ([`follow`]), and what keeps its own state in the log: subscription [`group`]s
@@ -13,6 +13,8 @@ pub mod event;
 
 mod names;
 mod task_id;
+
+pub mod form;
 
 pub mod batch;
 
@@ -82,6 +84,7 @@ pub use digest::Count;
 pub use event::{Event, EventId, Format, Level, Recorded, TraceId};
 pub use find::{Hit, Totals};
 pub use follow::{Delivery, Filter, Follow};
+pub use form::{Filling, Form};
 pub use gap::gap;
 pub use group::{
     Consumer, Correlation, Group, GroupError, GroupOptions, GroupRunner, GroupStatus, Late, Message,

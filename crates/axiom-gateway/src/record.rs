@@ -13,19 +13,22 @@
 //!  "server_revision":"2025-11-25","session":"5c07f1d29e3a4b60","request":{},"response":{}}
 //! ```
 //!
+//! Most calls differ from others in their numbers alone. Of these the numbers are put down, and the rest once, as the
+//! [form](axiom_events::form) of such a body.
+//!
 //! What does not apply is left out: `code` is there with errors and faults, bodies only where the policy says so. A body
 //! of more than [`body_bytes_max`](crate::options::EventsOptions::body_bytes_max) is there as a text that was cut, under
 //! `request_cut` or `response_cut`. A call that was made again has the id of the one that it repeats as `replay_of`.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axiom_core::time;
 use axiom_events::{Level, TraceId};
 use axiom_protocol::envelope::Kind;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::exchange::Final;
 use crate::fault::{Blame, Fault};
@@ -35,20 +38,23 @@ use crate::plan::Endpoint;
 use crate::upstream::Link;
 
 use answer::{Look, Seen, response};
-use desk::{CALL_KIND, Desk};
-use known::{Ended, Known, is_plain, quoted};
+use desk::Desk;
+use known::{Ended, Known, Server, is_plain, quoted};
 use members::cut;
 use secrets::Policy;
+use subject::Subject;
 
 pub(crate) use desk::Recorder;
 pub(crate) use states::{ServerState, SessionState};
 
 mod answer;
 mod desk;
+mod forms;
 mod known;
 mod members;
 mod secrets;
 mod states;
+mod subject;
 mod trace;
 
 /// Bytes of a name, an address or a method that are recorded at most.
@@ -159,28 +165,23 @@ impl Recorder {
         message: &Message,
         headers: Option<&HeaderMap>,
     ) -> Record {
-        let Some(desk) = self.desk() else {
-            return Record::default();
-        };
-        if message.kind() != Kind::Request {
+        if !self.is_on() || message.kind() != Kind::Request {
             return Record::default();
         }
+        let Some((desk, subject)) = self.subject(via, endpoint, message) else {
+            return Record::default();
+        };
         let id = desk.next_call();
-        let method = message.method();
-        let is_ours = !method.as_str().is_empty();
         let bodies = self.bodies();
         let params = message.raw(message.envelope.params);
+        let said = headers.map(Said::of).unwrap_or_default();
         let known = Known {
-            method,
-            method_name: (!is_ours).then(|| message.method_text().into()),
-            name: self.name_of(message),
-            endpoint: Arc::clone(&endpoint.path),
-            via,
+            subject,
             client_revision: None,
             session: None,
-            server: None,
+            server: Server::None,
             server_revision: None,
-            replay_of: headers.and_then(replay_of).map(Box::from),
+            replay_of: said.replay_of.and_then(replay_of).map(Box::from),
             request_bytes: message.bytes.len() as u64,
             response_bytes: 0,
             request: bodies
@@ -190,7 +191,7 @@ impl Recorder {
             response: None,
         };
         Record(Some(Box::new(Open {
-            trace: trace::of(message, headers).unwrap_or(TraceId(id.to_be_bytes())),
+            trace: trace::of(message, said.traceparent).unwrap_or(TraceId(id.to_be_bytes())),
             desk,
             began: time::now(),
             id,
@@ -201,6 +202,32 @@ impl Recorder {
             look: None,
             is_whole: false,
         })))
+    }
+
+    /// This thread's desk, and what a request is about; `None` where nothing is recorded.
+    fn subject(&self, via: Via, endpoint: &Endpoint, message: &Message) -> Option<(Arc<Desk>, Arc<Subject>)> {
+        let method = message.method();
+        let param = &message.envelope.param;
+        let name = param.name.or(param.reference_name);
+        let raw = message.raw(name).unwrap_or_default();
+        let has_address = param.uri.or(param.reference_uri).is_some();
+        let is_plain = is_plain(raw, NAME_BYTES_MAX) || (name.is_none() && !has_address);
+        if is_plain && !method.as_str().is_empty() {
+            return self.here(|desk, subjects| {
+                let subject = subjects.find(method, raw, &endpoint.path, via);
+                (Arc::clone(desk), subject)
+            });
+        }
+        let subject = Subject {
+            method,
+            method_name: method.as_str().is_empty().then(|| message.method_text().into()),
+            name: self.name_of(message).into_boxed_slice(),
+            endpoint: Arc::clone(&endpoint.path),
+            via,
+            server: OnceLock::new(),
+            is_shared: false,
+        };
+        Some((self.desk()?, Arc::new(subject)))
     }
 
     /// The name or the address of what a request is about, as JSON; empty where it says neither.
@@ -226,18 +253,15 @@ impl Record {
     /// Notes who calls.
     pub(crate) fn by(&mut self, caller: &Caller) {
         let Some(open) = &mut self.0 else { return };
-        open.known.client_revision = Some(caller.revision().as_str());
+        open.known.client_revision = Some(caller.revision());
         open.known.session = caller.session().map(|session| session.fingerprint);
     }
 
     /// Notes which server has it.
     pub(crate) fn at(&mut self, link: &Link) {
         let Some(open) = &mut self.0 else { return };
-        let known = &mut open.known;
-        known
-            .server
-            .get_or_insert_with(|| Arc::clone(&link.upstream.name));
-        known.server_revision = Some(link.revision.as_str());
+        open.known.at(&link.upstream.name);
+        open.known.server_revision = Some(link.revision);
     }
 
     /// Notes that the call's task may be ended from outside, and where to see whether its client wanted that.
@@ -262,7 +286,7 @@ impl Record {
             &answer.parts,
             answer.is_result,
             answer.rest.is_some(),
-            open.known.method,
+            open.known.subject.method,
         );
         match &mut answer.rest {
             None => {
@@ -281,8 +305,10 @@ impl Record {
 
     pub(crate) fn failed(&mut self, fault: &Fault) {
         let Some(open) = &mut self.0 else { return };
-        if let Some(server) = fault.server() {
-            open.known.server.get_or_insert_with(|| server.into());
+        if let Some(server) = fault.server()
+            && open.known.server().is_none()
+        {
+            open.known.at(&server.into());
         }
         match fault {
             Fault::Cancelled => self.end(Outcome::Cancelled, None),
@@ -327,27 +353,23 @@ impl Record {
     }
 
     fn end(&mut self, outcome: Outcome, code: Option<i64>) {
-        let Some(mut open) = self.0.take().map(|open| *open) else {
+        let Some(mut open) = self.0.take() else {
             return;
         };
         if !open.pieces.is_empty() {
             let pieces = std::mem::take(&mut open.pieces);
             let bytes: usize = pieces.iter().map(Bytes::len).sum();
-            open.keep(
-                &pieces,
-                open.is_whole && bytes as u64 == open.known.response_bytes,
-            );
+            let is_whole = open.is_whole && bytes as u64 == open.known.response_bytes;
+            open.keep(&pieces, is_whole);
         }
+        let now = time::now();
+        let duration = now.saturating_duration_since(open.began);
         let ended = Ended {
             outcome,
             code,
-            duration_us: u64::try_from(open.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
         };
-        let (known, call) = (open.known, Some((open.id, open.trace)));
-        let server = known.server.as_deref();
-        open.desk.put(CALL_KIND, outcome.level(), call, server, |body| {
-            known.write(ended, body);
-        });
+        open.desk.put_call(&open.known, ended, (open.id, open.trace), now);
     }
 }
 
@@ -376,9 +398,32 @@ impl Open {
     }
 }
 
+/// What a request's head says that is recorded.
+#[derive(Debug, Default)]
+struct Said<'h> {
+    replay_of: Option<&'h HeaderValue>,
+    traceparent: Option<&'h HeaderValue>,
+}
+
+impl<'h> Said<'h> {
+    /// In one pass, as hardly any request has either: to look for a name takes longer than to see that it is none of these.
+    fn of(headers: &'h HeaderMap) -> Said<'h> {
+        let mut said = Said::default();
+        for (name, value) in headers {
+            // The first of several, as everywhere.
+            if *name == trace::TRACEPARENT {
+                said.traceparent.get_or_insert(value);
+            } else if *name == REPLAY_OF {
+                said.replay_of.get_or_insert(value);
+            }
+        }
+        said
+    }
+}
+
 /// The id of the call that this one repeats, if it is one.
-fn replay_of(headers: &HeaderMap) -> Option<&str> {
-    let of = headers.get(REPLAY_OF)?.to_str().ok()?;
+fn replay_of(header: &HeaderValue) -> Option<&str> {
+    let of = header.to_str().ok()?;
     let is_id = of.len() == 32 && of.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     is_id.then_some(of)
 }

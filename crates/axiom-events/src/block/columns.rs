@@ -14,21 +14,29 @@
 //! | 11 | bytes of the body (number) |
 //! | 12 | the bodies, one after the other |
 //! | 13 | for each event whose task's name is 32 lower-case hex digits: the 128 bits that they are, as the signed difference to the one before, the first's to 0. Missing where there is none |
+//! | 14 | the block's distinct [forms](crate::form) as names are in section 1, each up to 4,096 bytes with up to 16 blanks. Missing where there is none, and so are the next two |
+//! | 15 | 0 if the event's body is in section 12; if it is a form that is filled in, one more than the place of that in section 14 (number) |
+//! | 16 | for each blank of such a body what stands there: where it is 0x11 in the form a number that is written in decimal (number), where it is 0x14 one that is written as 16 lower-case hex digits (8 bytes, little-endian) |
 //!
 //! Sections come in any order. Ids below 128 must be understood; a reader skips others that it does not know.
 
+mod filled;
 mod picked;
+mod sections;
 
 use bytes::Bytes;
 
 use super::{Unsound, varint};
-use crate::batch::{BY_ID, Batch, Numbers, Row};
+use crate::batch::{BY_ID, Batch, Numbers, Row, Traced};
 use crate::digest::{self, Brief, Digest, Task};
 use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, Recorded, TraceId};
+use crate::follow::Filter;
 use crate::names::Names;
 use crate::task_id::{self, TaskIds};
 
+use filled::{Filled, Forms};
 pub(super) use picked::Picked;
+use sections::Sections;
 
 const NAMES: u8 = 1;
 const FLAGS: u8 = 2;
@@ -43,8 +51,11 @@ const VERSIONS: u8 = 10;
 const LENGTHS: u8 = 11;
 const BODIES: u8 = 12;
 const TASK_IDS: u8 = 13;
+const FORMS: u8 = 14;
+const FORM_OF: u8 = 15;
+const VALUES: u8 = 16;
 /// Sections with lower ids are known.
-const KNOWN: usize = TASK_IDS as usize + 1;
+const KNOWN: usize = VALUES as usize + 1;
 
 /// From here on a section may be skipped.
 const OPTIONAL: u8 = 128;
@@ -67,8 +78,13 @@ pub(crate) struct Builder {
     task_ids: Vec<u128>,
     traces: Vec<TraceId>,
     ids: Vec<EventId>,
+    /// The texts of the forms.
+    forms: Names,
+    values: Vec<u8>,
     /// Of the batch that is being added: its numbers of names, and ours.
     numbers: Vec<u32>,
+    /// And of forms, one more than those.
+    form_numbers: Vec<u32>,
 }
 
 impl Builder {
@@ -81,11 +97,17 @@ impl Builder {
             BY_ID => BY_ID,
             number => self.numbers[number as usize],
         };
+        self.form_numbers.clear();
+        self.form_numbers.push(0);
+        let forms = self.forms.numbers_of(&batch.filled.texts);
+        self.form_numbers.extend(forms.map(|number| number + 1));
+        self.values.extend_from_slice(&batch.filled.values);
         self.rows.extend(batch.rows.iter().map(|row| Row {
             tenant: ours(row.tenant),
             stream: ours(row.stream),
             task: ours(row.task),
             kind: ours(row.kind),
+            form: self.form_numbers[row.form as usize],
             ..*row
         }));
         self.versions.extend_from_slice(versions);
@@ -123,8 +145,11 @@ impl Builder {
         let mut by_id = digest::tasks(&self.task_ids, &mut names).into_iter();
         let mut bodies = self.bodies.as_slice();
         let events = self.rows.iter().zip(&self.versions).map(|(row, version)| {
-            let (body, rest) = bodies.split_at(row.body_len as usize);
-            bodies = rest;
+            let body = match row.form {
+                0 => bodies.split_off(..row.body_len as usize).unwrap_or_default(),
+                // No counter is a form.
+                _ => &[],
+            };
             Brief {
                 time: row.time,
                 version: *version,
@@ -137,6 +162,7 @@ impl Builder {
                 kind: row.kind,
                 level: row.level,
                 body,
+                body_bytes: row.body_len,
             }
         });
         Digest::new(first_offset, names, events)
@@ -150,6 +176,8 @@ impl Builder {
         self.task_ids.clear();
         self.traces.clear();
         self.ids.clear();
+        self.forms.clear();
+        self.values.clear();
         if self.bodies.capacity() > KEPT_BYTES_MAX {
             self.bodies = Vec::new();
         }
@@ -163,7 +191,7 @@ impl Builder {
     /// Appends the columns, without the bodies themselves: [`Builder::bodies`] comes behind them.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.rows.len() * 16 + 4096);
-        section(out, NAMES, |out| self.encode_names(out));
+        section(out, NAMES, |out| encode_names(&self.names, out));
         section(out, FLAGS, |out| out.extend(self.marks().map(|mark| mark.flags)));
         section(out, TIMES, |out| {
             let mut before = 0i64;
@@ -202,16 +230,17 @@ impl Builder {
                 varint::push(out, u64::from(row.body_len));
             }
         });
+        if self.forms.len() > 0 {
+            section(out, FORMS, |out| encode_names(&self.forms, out));
+            section(out, FORM_OF, |out| {
+                for row in &self.rows {
+                    varint::push(out, u64::from(row.form));
+                }
+            });
+            section(out, VALUES, |out| out.extend_from_slice(&self.values));
+        }
         out.push(BODIES);
         out.extend_from_slice(&section_bytes(self.bodies.len()));
-    }
-
-    fn encode_names(&self, out: &mut Vec<u8>) {
-        varint::push(out, self.names.len() as u64);
-        for name in self.names.iter() {
-            varint::push(out, name.len() as u64);
-            out.extend_from_slice(name.as_bytes());
-        }
     }
 
     fn encode_tasks(&self, out: &mut Vec<u8>) {
@@ -238,21 +267,23 @@ impl Builder {
     /// Of each event.
     fn marks(&self) -> impl Iterator<Item = Mark> {
         let mut traces = self.traces.iter();
-        let mut task_ids = self.task_ids.iter();
         let mut last_trace = None;
         self.rows.iter().map(move |row| {
             let mut flags = row.level as u8 | (row.format as u8) << 3;
             if row.has_id {
                 flags |= HAS_ID;
             }
-            let task_id = if row.task == BY_ID { task_ids.next() } else { None };
-            let Some(trace) = row.has_trace.then(|| traces.next()).flatten() else {
+            let trace = match row.trace {
+                Traced::Not => None,
+                Traced::Kept => traces.next(),
+                Traced::AsTask => {
+                    flags |= SAME_TRACE;
+                    None
+                }
+            };
+            let Some(trace) = trace else {
                 return Mark { flags, trace: None };
             };
-            if task_id.is_some_and(|id| id.to_be_bytes() == trace.0) {
-                flags |= SAME_TRACE;
-                return Mark { flags, trace: None };
-            }
             flags |= HAS_TRACE;
             if last_trace == Some(*trace) {
                 flags |= SAME_TRACE;
@@ -273,6 +304,14 @@ impl Builder {
             varint::push_signed(out, version.wrapping_sub(*next).cast_signed());
             *next = version.wrapping_add(1);
         }
+    }
+}
+
+fn encode_names(names: &Names, out: &mut Vec<u8>) {
+    varint::push(out, names.len() as u64);
+    for name in names.iter() {
+        varint::push(out, name.len() as u64);
+        out.extend_from_slice(name.as_bytes());
     }
 }
 
@@ -305,6 +344,8 @@ pub(crate) struct Columns {
     names: Vec<(u32, u32)>,
     rows: Vec<Place>,
     task_ids: Box<TaskIds>,
+    /// Bodies that are forms, if there are any. Their places come behind `plain`.
+    filled: Option<Box<Filled>>,
 }
 
 /// Where an event's parts are.
@@ -329,7 +370,10 @@ impl Columns {
     pub(super) fn decode(plain: Bytes, count: u32) -> Result<Columns, Unsound> {
         let sections = Sections::find(&plain, plain.len())?;
         let mut names = sections.names(count)?;
-        let (rows, task_ids) = Cursor::new(&sections, names.len(), count)?.rows()?;
+        let mut cursor = Cursor::new(&sections, names.len(), count)?;
+        let rows = cursor.rows()?;
+        let filled = cursor.forms.map(|forms| Box::new(forms.filled()));
+        let task_ids = cursor.task_ids_read;
         let mut text = String::new();
         for name in &mut names {
             let bytes = &plain[name.0 as usize..name.1 as usize];
@@ -343,6 +387,7 @@ impl Columns {
             names,
             plain,
             task_ids: Box::new(task_ids),
+            filled,
         })
     }
 
@@ -396,6 +441,7 @@ impl Columns {
             names: places,
             rows,
             task_ids: Box::new(task_ids),
+            filled: None,
         })
     }
 
@@ -415,9 +461,20 @@ impl Columns {
             trace: place.trace,
             id: place.id,
             format: place.format,
-            body: &self.plain[place.body_start as usize..place.body_end as usize],
+            body: self.body(place),
         };
         (event, place.version)
+    }
+
+    fn body(&self, place: &Place) -> &[u8] {
+        let (start, end) = (place.body_start as usize, place.body_end as usize);
+        match &self.filled {
+            Some(filled) if start >= self.plain.len() => {
+                let written = filled.written(&self.plain);
+                &written[start - self.plain.len()..end - self.plain.len()]
+            }
+            _ => &self.plain[start..end],
+        }
     }
 
     /// All names, and the events with their numbers.
@@ -438,7 +495,8 @@ impl Columns {
             },
             kind: place.kind,
             level: place.level,
-            body: &self.plain[place.body_start as usize..place.body_end as usize],
+            body: self.body(place),
+            body_bytes: place.body_end - place.body_start,
         });
         (names, events)
     }
@@ -460,6 +518,27 @@ impl Columns {
             Column::Stream => Some(place.stream) == number,
         };
         let rows = self.rows.iter().enumerate().filter(|(_, place)| is_of(place));
+        rows.map(|(row, _)| row).collect()
+    }
+
+    /// Rows of the events that a filter wants. Names are looked at once each, and no event is put together.
+    pub(super) fn wanted(&self, filter: &Filter) -> Vec<usize> {
+        let names = |fits: &dyn Fn(&str) -> bool| -> Vec<bool> {
+            let numbers = (0..self.names.len()).map(place_of);
+            numbers.map(|number| fits(self.name(number))).collect()
+        };
+        let tenants = names(&|name| filter.tenant.as_deref().is_none_or(|tenant| tenant == name));
+        let streams = names(&|name| name.starts_with(&filter.stream_prefix));
+        let kinds = names(&|name| name.starts_with(&filter.kind_prefix));
+        let is_of_task = |task: &str, place: &Place| self.task_name(place.task) == task;
+        let is_wanted = |place: &Place| {
+            tenants[place.tenant as usize]
+                && streams[place.stream as usize]
+                && kinds[place.kind as usize]
+                && filter.level_min.is_none_or(|min| place.level >= min)
+                && filter.task.as_ref().is_none_or(|task| is_of_task(task, place))
+        };
+        let rows = self.rows.iter().enumerate().filter(|(_, place)| is_wanted(place));
         rows.map(|(row, _)| row).collect()
     }
 
@@ -487,6 +566,7 @@ impl Columns {
             + self.names.len() * size_of::<(u32, u32)>()
             + self.rows.len() * size_of::<Place>()
             + self.task_ids.bytes_in_memory()
+            + self.filled.as_ref().map_or(0, |filled| filled.bytes_in_memory())
     }
 }
 
@@ -500,76 +580,6 @@ fn place_of(number: usize) -> u32 {
 pub(crate) enum Column {
     Task,
     Stream,
-}
-
-/// Where each section is.
-struct Sections<'a> {
-    plain: &'a [u8],
-    found: [Option<std::ops::Range<usize>>; KNOWN],
-}
-
-impl<'a> Sections<'a> {
-    /// In columns of so many bytes, of which `plain` is the beginning. The bodies need not be in it, where they come last.
-    fn find(plain: &'a [u8], bytes: usize) -> Result<Sections<'a>, Unsound> {
-        let mut found = [const { None }; KNOWN];
-        let mut at = 0;
-        while let Some(&id) = plain.get(at) {
-            let length = plain[at + 1..]
-                .first_chunk::<4>()
-                .ok_or(unsound("a section is cut short"))?;
-            let start = at + SECTION_HEAD_BYTES;
-            at = start + u32::from_le_bytes(*length) as usize;
-            if at > plain.len() && !(id == BODIES && at == bytes) {
-                return Err(unsound("a section is cut short"));
-            }
-            match found.get_mut(usize::from(id)) {
-                Some(place) if id >= NAMES && place.is_none() => *place = Some(start..at),
-                Some(_) => return Err(unsound("a section that is there twice, or has id 0")),
-                None if id >= OPTIONAL => {}
-                None => return Err(unsound("a section that this program does not know")),
-            }
-        }
-        Ok(Sections { plain, found })
-    }
-
-    fn range(&self, id: u8) -> Result<std::ops::Range<usize>, Unsound> {
-        let range = self.found[usize::from(id)].clone();
-        range.ok_or(unsound("a section is missing"))
-    }
-
-    fn get(&self, id: u8) -> Result<&'a [u8], Unsound> {
-        Ok(&self.plain[self.range(id)?])
-    }
-
-    /// A section that is missing where it would be empty.
-    fn get_or_empty(&self, id: u8) -> &'a [u8] {
-        self.get(id).unwrap_or_default()
-    }
-
-    /// Start and end of each name.
-    fn names(&self, events: u32) -> Result<Vec<(u32, u32)>, Unsound> {
-        let end = self.range(NAMES)?.end;
-        let mut rest = self.get(NAMES)?;
-        let count = varint::take(&mut rest).ok_or(unsound("no number of names"))?;
-        // An event has four: tenant, stream, task and kind.
-        if count > 4 * u64::from(events) {
-            return Err(unsound("more names than its events have"));
-        }
-        let mut names = Vec::new();
-        for _ in 0..count {
-            let bytes = varint::take(&mut rest).ok_or(unsound("a name is cut short"))?;
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            let name = rest.get(..bytes).ok_or(unsound("a name is cut short"))?;
-            if bytes > NAME_BYTES_MAX || std::str::from_utf8(name).is_err() {
-                return Err(unsound("a name that is too long or no UTF-8"));
-            }
-            let start = end - rest.len();
-            names.push((place(start)?, place(start + bytes)?));
-            rest = &rest[bytes..];
-        }
-        all_read(rest)?;
-        Ok(names)
-    }
 }
 
 /// Columns are at most 32 MiB long.
@@ -590,6 +600,7 @@ struct Cursor<'a> {
     versions: &'a [u8],
     lengths: &'a [u8],
     bodies: std::ops::Range<u32>,
+    forms: Option<Forms<'a>>,
     time: i64,
     trace: Option<TraceId>,
     task_ids_read: TaskIds,
@@ -599,11 +610,11 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     fn new(sections: &Sections<'a>, names: usize, count: u32) -> Result<Cursor<'a>, Unsound> {
         let flags = sections.get(FLAGS)?;
-        let count = count as usize;
-        if flags.len() != count {
+        if flags.len() != count as usize {
             return Err(unsound("another number of events than the head says"));
         }
         let bodies = sections.range(BODIES)?;
+        let bodies = place(bodies.start)?..place(bodies.end)?;
         let numbers = [
             sections.get(TENANTS)?,
             sections.get(STREAMS)?,
@@ -612,7 +623,7 @@ impl<'a> Cursor<'a> {
         ];
         Ok(Cursor {
             names,
-            count,
+            count: count as usize,
             flags,
             times: sections.get(TIMES)?,
             numbers,
@@ -621,7 +632,8 @@ impl<'a> Cursor<'a> {
             ids: sections.get(IDS)?,
             versions: sections.get(VERSIONS)?,
             lengths: sections.get(LENGTHS)?,
-            bodies: place(bodies.start)?..place(bodies.end)?,
+            forms: Forms::find(sections, count)?,
+            bodies,
             time: 0,
             trace: None,
             task_ids_read: TaskIds::default(),
@@ -629,14 +641,14 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// The events, and the numbers that tasks are.
-    fn rows(mut self) -> Result<(Vec<Place>, TaskIds), Unsound> {
+    /// The events. The numbers that tasks are, and the bodies that are forms, are known then.
+    fn rows(&mut self) -> Result<Vec<Place>, Unsound> {
         let mut rows = Vec::with_capacity(self.count);
         for row in 0..self.count {
             rows.push(self.row(self.flags[row])?.0);
         }
         self.end()?;
-        Ok((rows, self.task_ids_read))
+        Ok(rows)
     }
 
     /// After the last event nothing is left.
@@ -648,7 +660,7 @@ impl<'a> Cursor<'a> {
         if !self.bodies.is_empty() {
             return Err(unsound("more bodies than events"));
         }
-        Ok(())
+        self.forms.as_ref().map_or(Ok(()), Forms::end)
     }
 
     /// The next event, and its task if that is a number.
@@ -718,6 +730,11 @@ impl<'a> Cursor<'a> {
 
     fn body(&mut self) -> Result<(u32, u32), Unsound> {
         let bytes = varint::take(&mut self.lengths).ok_or(unsound("a body's length is missing"))?;
+        if let Some(forms) = &mut self.forms
+            && let Some(place) = forms.next(bytes)?
+        {
+            return Ok(place);
+        }
         let left = self.bodies.end - self.bodies.start;
         match u32::try_from(bytes) {
             Ok(bytes) if bytes <= left && bytes as usize <= BODY_BYTES_MAX => {

@@ -4,6 +4,9 @@ use super::*;
 use crate::batch::Batch;
 use crate::block::columns::Builder;
 use crate::event::{BODY_BYTES_MAX, Event, EventId, Format, Level, NAME_BYTES_MAX, TraceId};
+use crate::follow::Filter;
+use crate::form::{self, Filling};
+use crate::task_id;
 
 const PLACE: Place = Place {
     shard: 7,
@@ -23,6 +26,18 @@ struct Made {
     id: Option<EventId>,
     body: Vec<u8>,
     version: u64,
+    /// In place of that body: the place of a form, and what stands in its blanks.
+    filled: Option<(usize, [u64; 2])>,
+}
+
+/// Forms with two blanks.
+fn forms() -> [String; 3] {
+    let (number, hex) = (form::NUMBER, form::HEX);
+    [
+        format!("{{\"a\":{number},\"b\":\"{hex}\"}}"),
+        format!("{hex}{number}"),
+        format!("\u{fc}{number} of {number}, {}", "long ".repeat(700)),
+    ]
 }
 
 impl Made {
@@ -40,6 +55,44 @@ impl Made {
             format: self.format,
             body: &self.body,
         }
+    }
+
+    /// With the form filled in as its body, where that can be.
+    fn filled(mut self) -> Made {
+        let task = &self.names[2];
+        if self.id.is_some() || !(task.is_empty() || task_id::read(task).is_some()) {
+            self.filled = None;
+        }
+        if let Some((form, [one, two])) = self.filled {
+            self.body = match form {
+                0 => format!("{{\"a\":{one},\"b\":\"{two:016x}\"}}"),
+                1 => format!("{one:016x}{two}"),
+                _ => format!("\u{fc}{one} of {two}, {}", "long ".repeat(700)),
+            }
+            .into_bytes();
+        }
+        self
+    }
+
+    fn push_to(&self, batch: &mut Batch) {
+        let Some((form, values)) = self.filled else {
+            return batch.push(&self.event()).unwrap();
+        };
+        let body = forms()[form].clone().into_bytes();
+        let form = batch.form(
+            &Event {
+                body: &body,
+                ..self.event()
+            },
+            2,
+        );
+        let filling = Filling {
+            time: self.time,
+            task_id: task_id::read(&self.names[2]),
+            trace: self.trace,
+            values: &values,
+        };
+        assert!(batch.push_filled(form.expect("it is a form"), &filling));
     }
 }
 
@@ -70,16 +123,22 @@ fn made() -> impl Strategy<Value = Made> {
     let level = (0..6usize).prop_map(|level| Level::ALL[level]);
     let format = (0..3usize).prop_map(|format| Format::ALL[format]);
     let id = proptest::option::of(any::<u128>().prop_map(EventId));
-    let made = (time, names, level, format, trace, id, body, version);
-    made.prop_map(|(time, names, level, format, trace, id, body, version)| Made {
-        time,
-        names,
-        level,
-        format,
-        trace,
-        id,
-        body,
-        version,
+    let values = (prop_oneof![0..3u64, any::<u64>()], any::<u64>()).prop_map(<[u64; 2]>::from);
+    let filled = proptest::option::of((0..3usize, values));
+    let made = (time, names, level, format, trace, id, body, version, filled);
+    made.prop_map(|(time, names, level, format, trace, id, body, version, filled)| {
+        let made = Made {
+            time,
+            names,
+            level,
+            format,
+            trace,
+            id,
+            body,
+            version,
+            filled,
+        };
+        made.filled()
     })
 }
 
@@ -87,7 +146,7 @@ fn encode(made: &[Made]) -> Vec<u8> {
     let mut builder = Builder::default();
     for made in made {
         let mut batch = Batch::new();
-        batch.push(&made.event()).unwrap();
+        made.push_to(&mut batch);
         builder.add(&batch, &[made.version]);
     }
     let mut bytes = Vec::new();
@@ -106,6 +165,7 @@ fn a_batch_gives_back_what_was_put_into_it() {
         id: Some(EventId(5)),
         body: b"body".to_vec(),
         version: 0,
+        filled: None,
     };
     let made = [
         made(["t", "s", "00000000000000000000000000000001", "k"], None),
@@ -216,6 +276,47 @@ proptest! {
     }
 
     #[test]
+    fn forms_are_read_like_what_they_would_have_been(made in proptest::collection::vec(made(), 1..20)) {
+        let mut batch = Batch::new();
+        for one in &made {
+            one.push_to(&mut batch);
+        }
+        prop_assert!(batch.events().eq(made.iter().map(Made::event)));
+        let mut builder = Builder::default();
+        let versions: Vec<u64> = made.iter().map(|one| one.version).collect();
+        builder.add(&batch, &versions);
+        let mut bytes = Vec::new();
+        Encoder::new().unwrap().encode(&builder, PLACE, &mut bytes);
+        let block = Block::decode(&bytes).unwrap();
+        prop_assert!(block.events().map(|recorded| recorded.event).eq(batch.events()));
+        hold(&bytes);
+        let (made, read) = (builder.digest(1000), crate::digest::Digest::of(&block));
+        prop_assert_eq!((made.by_second, made.by_hour, made.alone), (read.by_second, read.by_hour, read.alone));
+    }
+
+    #[test]
+    fn a_filter_finds_what_it_wants(
+        made in proptest::collection::vec(made(), 1..20),
+        tenant in proptest::option::of("[ab]"),
+        prefixes in ("[ab]?", "[ab]?"),
+        task in proptest::option::of(any::<prop::sample::Index>()),
+        level_min in proptest::option::of((0..6usize).prop_map(|level| Level::ALL[level])),
+        from in 995..1020u64,
+    ) {
+        let filter = Filter {
+            tenant,
+            stream_prefix: prefixes.0,
+            kind_prefix: prefixes.1,
+            task: task.map(|task| task.get(&made).names[2].clone()),
+            level_min,
+        };
+        let block = Block::decode(&encode(&made)).unwrap();
+        let wanted = block.events().filter(|recorded| recorded.offset >= from && filter.wants(recorded));
+        let wanted: Vec<u64> = wanted.map(|recorded| recorded.offset).collect();
+        prop_assert_eq!(block.wanted(&filter, from), wanted);
+    }
+
+    #[test]
     fn one_byte_that_changed_is_found(
         made in proptest::collection::vec(made(), 1..10),
         at in any::<prop::sample::Index>(),
@@ -259,7 +360,7 @@ proptest! {
         let mut builder = Builder::default();
         for made in &made {
             let mut batch = Batch::new();
-            batch.push(&made.event()).unwrap();
+            made.push_to(&mut batch);
             builder.add(&batch, &[made.version]);
         }
         let mut columns = Vec::new();
@@ -290,7 +391,7 @@ proptest! {
 
     #[test]
     fn sections_of_any_content_are_harmless(
-        contents in proptest::collection::vec(proptest::collection::vec(0..5u8, 0..12), 13),
+        contents in proptest::collection::vec(proptest::collection::vec(0..5u8, 0..12), 16),
         count in 0..12u32,
     ) {
         let sections = contents.iter().zip(1..).map(|(content, id)| section(id, content));
@@ -349,6 +450,7 @@ fn a_body_cannot_pass_for_a_block() {
         id: None,
         body,
         version: 0,
+        filled: None,
     };
     let mut random = 1u64;
     let mut noise = || {

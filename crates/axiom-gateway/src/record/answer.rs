@@ -108,10 +108,12 @@ fn error_code(raw: &[u8]) -> Option<i64> {
 /// they are put together only if a word may lie across the end of one.
 fn may_say_more(parts: &VecDeque<Bytes>, may_fail: bool) -> bool {
     let says_more = |bytes: &[u8]| {
-        FIND_EITHER.find_iter(bytes).any(|at| {
-            let here = bytes.get(at..).unwrap_or_default();
-            here.starts_with(INPUT_REQUIRED) || (may_fail && here.starts_with(IS_ERROR))
-        })
+        // The client's id is mostly shorter than either word.
+        bytes.len() >= IS_ERROR.len()
+            && FIND_EITHER.find_iter(bytes).any(|at| {
+                let here = bytes.get(at..).unwrap_or_default();
+                here.starts_with(INPUT_REQUIRED) || (may_fail && here.starts_with(IS_ERROR))
+            })
     };
     let mut fronts = parts.iter().take(parts.len().saturating_sub(1));
     parts.iter().any(|part| says_more(part))
@@ -121,9 +123,7 @@ fn may_say_more(parts: &VecDeque<Bytes>, may_fail: bool) -> bool {
 /// Whether one of the two words may begin at the end of this, and go on behind it.
 fn ends_in_a_word(bytes: &[u8]) -> bool {
     let end = &bytes[bytes.len().saturating_sub(INPUT_REQUIRED.len() - 1)..];
-    let mut begins =
-        (0..end.len()).filter(|at| end[*at] == b'"' && matches!(end.get(at + 1), None | Some(b'i')));
-    begins.any(|at| {
+    memchr::memchr_iter(b'"', end).any(|at| {
         [IS_ERROR, INPUT_REQUIRED]
             .iter()
             .any(|word| word.starts_with(&end[at..]))

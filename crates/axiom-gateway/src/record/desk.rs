@@ -14,12 +14,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axiom_core::{spawn, time};
 use axiom_events::sample::{Policy, Sampler};
-use axiom_events::{Batch, Event, Format, Full, Level, Log, Reader, TraceId, event::Unfit, gap};
+use axiom_events::{Batch, Event, Filling, Format, Full, Level, Log, Reader, TraceId, event::Unfit, gap};
 use tokio::runtime::Handle;
 
 use crate::options::{Bodies, Options};
 
+use super::forms::Forms;
+use super::known::{Ended, Known};
 use super::secrets::Policy as Secrecy;
+use super::subject::Subjects;
 
 /// Whose events these are, as long as clients are not asked who they are.
 const TENANT: &str = "default";
@@ -87,14 +90,26 @@ pub(super) struct Desk {
 #[derive(Debug, Default)]
 struct Drawer {
     batch: Batch,
-    /// Memory for a name that is put together.
+    /// Forms of calls. Those of a batch that was handed over are made again.
+    forms: Forms,
+    clock: Option<Clock>,
+    /// Memory for a name that is put together, and for a body.
     stream: String,
+    text: Vec<u8>,
     missing: Missing,
     /// Somebody comes to empty it.
     is_expected: bool,
     sampling: Option<Box<Sampling>>,
     /// Somebody comes to it again and again, until everything is told.
     is_late: bool,
+}
+
+/// The wall clock, as it was at a moment of the other one, from which it is known until the desk is emptied: each look at a clock
+/// costs.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    at: time::Instant,
+    unix: i64,
 }
 
 /// Events that the log does not have, as long as it has not been told.
@@ -121,8 +136,15 @@ struct Sampling {
     body: Vec<u8>,
 }
 
+/// What a thread has of its own.
+#[derive(Debug)]
+struct Here {
+    desk: Arc<Desk>,
+    subjects: Subjects,
+}
+
 thread_local! {
-    static HERE: RefCell<Option<Arc<Desk>>> = const { RefCell::new(None) };
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
 }
 
 impl Recorder {
@@ -177,19 +199,30 @@ impl Recorder {
         self.book.as_ref().map(|book| book.log.reader())
     }
 
+    /// Whether anything is recorded.
+    pub(super) fn is_on(&self) -> bool {
+        self.book.is_some()
+    }
+
     /// This thread's desk; `None` where nothing is recorded.
     pub(super) fn desk(&self) -> Option<Arc<Desk>> {
+        self.here(|desk, _| Arc::clone(desk))
+    }
+
+    /// Looks at this thread's desk and at the subjects that it knows; `None` where nothing is recorded.
+    pub(super) fn here<T>(&self, look: impl FnOnce(&Arc<Desk>, &mut Subjects) -> T) -> Option<T> {
         let book = self.book.as_ref()?;
+        let mut look = Some(look);
+        let mut look = |here: &mut Here| look.take().map(|look| look(&here.desk, &mut here.subjects));
         let found = HERE.try_with(|here| {
             let mut here = here.borrow_mut();
-            let desk = match here.take() {
-                Some(desk) if desk.run == book.run => desk,
-                _ => book.new_desk(),
-            };
-            Arc::clone(here.insert(desk))
+            if here.as_ref().is_none_or(|here| here.desk.run != book.run) {
+                *here = Some(book.new_here());
+            }
+            here.as_mut().and_then(&mut look)
         });
         // The thread is ending.
-        Some(found.unwrap_or_else(|_| book.new_desk()))
+        found.unwrap_or_else(|_| look(&mut book.new_here()))
     }
 
     /// Writes down everything and closes the log. What happens later is not recorded. Blocks: on the disk, and some seconds on
@@ -217,6 +250,13 @@ fn bodies(options: &Options) -> Bodies {
 }
 
 impl Book {
+    fn new_here(&self) -> Here {
+        Here {
+            desk: self.new_desk(),
+            subjects: Subjects::default(),
+        }
+    }
+
     fn new_desk(&self) -> Arc<Desk> {
         let mut desks = self.desks();
         let number = desks.len() as u64;
@@ -251,50 +291,51 @@ impl Desk {
         u128::from(self.run) << 64 | u128::from(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Puts an event down, whose body `write` appends to what it is given. A call's task is its id; an event without a server is
-    /// the gateway's own.
+    /// Puts an event down, whose body `write` appends to what it is given. An event without a server is the gateway's own.
     pub(super) fn put(
         self: &Arc<Self>,
         kind: &str,
         level: Level,
-        call: Option<(u128, TraceId)>,
         server: Option<&str>,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let mut drawer = self.lock();
-        let Drawer {
-            batch,
-            stream,
-            missing,
-            sampling,
-            ..
-        } = &mut *drawer;
-        stream.clear();
-        stream.push_str(STREAM);
-        if let Some(server) = server {
-            stream.push('.');
-            stream.push_str(server);
-        }
-        let event = Event {
+        let head = Event {
             time: time::unix_nanos(),
-            tenant: TENANT,
-            stream,
             kind,
             level,
-            trace: call.map(|(_, trace)| trace),
-            format: Format::Json,
             ..Event::default()
         };
-        let task = call.map(|(id, _)| id);
-        let pushed = match sampling {
-            None => batch.push_written(&event, task, write),
-            Some(sampling) => sampling.push(batch, event, task, write),
+        drawer.put(head, None, server, write);
+        self.was_put(drawer);
+    }
+
+    /// Puts a call's event down. Its task is the call's id; it ended just now.
+    pub(super) fn put_call(
+        self: &Arc<Self>,
+        known: &Known,
+        ended: Ended,
+        (id, trace): (u128, TraceId),
+        now: time::Instant,
+    ) {
+        let mut drawer = self.lock();
+        let head = Event {
+            time: drawer.unix_nanos(now),
+            kind: CALL_KIND,
+            level: ended.outcome.level(),
+            trace: Some(trace),
+            ..Event::default()
         };
-        if let Err(unfit) = pushed {
-            tracing::error!(%unfit, "an event is missing from the log");
-            missing.unfit += 1;
+        if !drawer.fill(head, id, known, ended) {
+            let write = |body: &mut Vec<u8>| known.write(ended, body);
+            drawer.put(head, Some(id), known.server(), write);
         }
-        let is_full = batch.len() >= POST_EVENTS || batch.bytes() >= POST_BYTES;
+        self.was_put(drawer);
+    }
+
+    /// Sees to it that what was put down gets to the log.
+    fn was_put(self: &Arc<Self>, mut drawer: MutexGuard<'_, Drawer>) {
+        let is_full = drawer.batch.len() >= POST_EVENTS || drawer.batch.bytes() >= POST_BYTES;
         let is_expected = std::mem::replace(&mut drawer.is_expected, true);
         drop(drawer);
         if is_full {
@@ -359,6 +400,76 @@ impl Desk {
 }
 
 impl Drawer {
+    /// Puts an event down as a form and its numbers. False if it has to be put down whole: it has more of its own than numbers, or
+    /// whether it is kept depends on what it says.
+    fn fill(&mut self, head: Event<'_>, id: u128, known: &Known, ended: Ended) -> bool {
+        let Some(common) = known.common(ended).filter(|_| self.sampling.is_none()) else {
+            return false;
+        };
+        let values = known.values(ended);
+        let filling = Filling {
+            time: head.time,
+            task_id: Some(id),
+            trace: head.trace,
+            values: values.all(),
+        };
+        let form = self.forms.get(&known.subject, &common);
+        if form.is_some_and(|form| self.batch.push_filled(form, &filling)) {
+            return true;
+        }
+        self.text.clear();
+        known.write_form(ended, &mut self.text);
+        name_stream(&mut self.stream, known.server());
+        let event = Event {
+            tenant: TENANT,
+            stream: &self.stream,
+            format: Format::Json,
+            body: &self.text,
+            ..head
+        };
+        let Some(form) = self.batch.form(&event, values.all().len()) else {
+            return false;
+        };
+        self.forms.keep(&known.subject, common, form);
+        self.batch.push_filled(form, &filling)
+    }
+
+    fn put(
+        &mut self,
+        head: Event<'_>,
+        task: Option<u128>,
+        server: Option<&str>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        name_stream(&mut self.stream, server);
+        let event = Event {
+            tenant: TENANT,
+            stream: &self.stream,
+            format: Format::Json,
+            ..head
+        };
+        let batch = &mut self.batch;
+        let pushed = match &mut self.sampling {
+            None => batch.push_written(&event, task, write),
+            Some(sampling) => sampling.push(batch, event, task, write),
+        };
+        if let Err(unfit) = pushed {
+            tracing::error!(%unfit, "an event is missing from the log");
+            self.missing.unfit += 1;
+        }
+    }
+
+    /// Nanoseconds since 1970, now.
+    fn unix_nanos(&mut self, now: time::Instant) -> i64 {
+        let clock = self.clock.filter(|_| !self.batch.is_empty());
+        let Clock { at, unix } = *self.clock.insert(clock.unwrap_or_else(|| Clock {
+            at: now,
+            unix: time::unix_nanos(),
+        }));
+        let since = now.saturating_duration_since(at).as_nanos();
+        unix.saturating_add(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+
     /// Once a second.
     fn tell_skipped(&mut self) {
         let Some(sampling) = &mut self.sampling else {
@@ -509,6 +620,16 @@ impl Drop for Round {
         if !self.is_over {
             self.visit();
         }
+    }
+}
+
+/// The stream of what concerns this server.
+fn name_stream(stream: &mut String, server: Option<&str>) {
+    stream.clear();
+    stream.push_str(STREAM);
+    if let Some(server) = server {
+        stream.push('.');
+        stream.push_str(server);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A JSON object, written member by member behind whatever stands in some memory already.
 
+use axiom_events::form;
 use axiom_protocol::text::push_quoted;
 
 /// What a member has beside its key and its value, and most values.
@@ -10,12 +11,26 @@ const ROOM_BYTES: usize = 48;
 pub(super) struct Members<'o> {
     out: &'o mut Vec<u8>,
     start: usize,
+    /// Numbers are blanks.
+    is_form: bool,
 }
 
 impl<'o> Members<'o> {
     pub(super) fn of(out: &'o mut Vec<u8>) -> Members<'o> {
         let start = out.len();
-        Members { out, start }
+        Members {
+            out,
+            start,
+            is_form: false,
+        }
+    }
+
+    /// The [form](axiom_events::form) of an object: in place of each number and each hex number there is a blank.
+    pub(super) fn of_form(out: &'o mut Vec<u8>) -> Members<'o> {
+        Members {
+            is_form: true,
+            ..Members::of(out)
+        }
     }
 
     /// The first one's comma becomes the object's brace. Inlined, what stands around a key is a few stores.
@@ -60,15 +75,22 @@ impl<'o> Members<'o> {
 
     #[inline]
     pub(super) fn number(&mut self, key: &str, number: u64) {
+        if self.is_form {
+            return self.raw(key, &[form::NUMBER as u8]);
+        }
         self.raw(key, itoa::Buffer::new().format(number).as_bytes());
     }
 
+    /// Also in a form it is there as it is.
     pub(super) fn signed(&mut self, key: &str, number: i64) {
         self.raw(key, itoa::Buffer::new().format(number).as_bytes());
     }
 
     pub(super) fn hex(&mut self, key: &str, number: u64) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
+        if self.is_form {
+            return self.word(key, form::HEX.encode_utf8(&mut [0; 4]));
+        }
         let digits = number
             .to_be_bytes()
             .map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);

@@ -88,7 +88,7 @@ impl Recorder {
 
     fn state(&self, kind: &str, level: Level, server: Option<&str>, fill: impl FnOnce(&mut Members<'_>)) {
         let Some(desk) = self.desk() else { return };
-        desk.put(kind, level, None, server, |body| {
+        desk.put(kind, level, server, |body| {
             let mut members = Members::of(body);
             fill(&mut members);
             members.close();

@@ -5,19 +5,17 @@ use std::sync::LazyLock;
 use axiom_events::TraceId;
 use axiom_protocol::text::text;
 use axiom_protocol::walk;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderName, HeaderValue};
 use memchr::memmem::Finder;
 
 use crate::message::Message;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static FIND_TRACEPARENT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"traceparent"));
 
-pub(super) fn of(message: &Message, headers: Option<&HeaderMap>) -> Option<TraceId> {
-    in_meta(message).or_else(|| {
-        let header = headers?.get(TRACEPARENT)?;
-        parse(header.as_bytes())
-    })
+/// `header` is what the request's head says under [`TRACEPARENT`].
+pub(super) fn of(message: &Message, header: Option<&HeaderValue>) -> Option<TraceId> {
+    in_meta(message).or_else(|| parse(header?.as_bytes()))
 }
 
 fn in_meta(message: &Message) -> Option<TraceId> {

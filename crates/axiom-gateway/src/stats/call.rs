@@ -26,9 +26,42 @@ pub(super) struct Call<'a> {
     pub(super) duration_us: u64,
 }
 
+/// The numbers of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbers {
+    pub(super) request_bytes: u64,
+    pub(super) response_bytes: u64,
+    pub(super) duration_us: u64,
+}
+
+impl Numbers {
+    /// Of what an event's body is behind the words that it begins with.
+    pub(super) fn read(rest: &[u8]) -> Option<Numbers> {
+        let mut head = Head(rest);
+        Some(Numbers {
+            request_bytes: head.number(b",\"request_bytes\":")?,
+            response_bytes: head.number(b",\"response_bytes\":").unwrap_or_default(),
+            duration_us: head.number(b",\"duration_us\":")?,
+        })
+    }
+}
+
 impl<'a> Call<'a> {
-    pub(super) fn read(body: &'a [u8]) -> Option<Call<'a>> {
-        Call::read_head(body).or_else(|| serde_json::from_slice(body).ok())
+    /// With what it begins with, before its numbers, if it begins with words alone: calls that begin alike differ in their numbers
+    /// and in nothing else that is read here.
+    pub(super) fn read(body: &'a [u8]) -> Option<(Call<'a>, Option<&'a [u8]>)> {
+        if let Some((call, words)) = Call::read_head(body) {
+            return Some((call, Some(words)));
+        }
+        Some((serde_json::from_slice(body).ok()?, None))
+    }
+
+    pub(super) fn numbers(&self) -> Numbers {
+        Numbers {
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+            duration_us: self.duration_us,
+        }
     }
 
     /// The tool that was called, by the name that its server knows.
@@ -43,18 +76,28 @@ impl<'a> Call<'a> {
     }
 
     /// `None` if it begins in another way, or a text has escapes.
-    fn read_head(body: &'a [u8]) -> Option<Call<'a>> {
+    fn read_head(body: &'a [u8]) -> Option<(Call<'a>, &'a [u8])> {
         let mut head = Head(body);
+        let method = head.text(b"{\"method\":\"")?.into();
+        let name = head.text(b",\"name\":\"").unwrap_or_default().into();
+        let server = head.text(b",\"server\":\"").unwrap_or_default().into();
+        let outcome = head.text(b",\"outcome\":\"")?.into();
+        let words = body.strip_suffix(head.0)?;
+        let Numbers {
+            request_bytes,
+            response_bytes,
+            duration_us,
+        } = Numbers::read(head.0)?;
         let call = Call {
-            method: head.text(b"{\"method\":\"")?.into(),
-            name: head.text(b",\"name\":\"").unwrap_or_default().into(),
-            server: head.text(b",\"server\":\"").unwrap_or_default().into(),
-            outcome: head.text(b",\"outcome\":\"")?.into(),
-            request_bytes: head.number(b",\"request_bytes\":")?,
-            response_bytes: head.number(b",\"response_bytes\":").unwrap_or_default(),
-            duration_us: head.number(b",\"duration_us\":")?,
+            method,
+            name,
+            server,
+            outcome,
+            request_bytes,
+            response_bytes,
+            duration_us,
         };
-        Some(call)
+        Some((call, words))
     }
 }
 
@@ -94,11 +137,14 @@ mod tests {
     #[test]
     fn of_what_the_gateway_writes_the_head_is_read() {
         let body = br#"{"method":"tools/call","name":"demo__add","server":"demo","outcome":"error","request_bytes":118,"response_bytes":97,"duration_us":312,"code":-32000,"endpoint":"/mcp","request":{"outcome":"no"}}"#;
-        let call = Call::read_head(body).unwrap();
+        let (call, words) = Call::read_head(body).unwrap();
         assert_eq!(Some(&call), serde_json::from_slice(body).ok().as_ref());
+        assert!(words.ends_with(b",\"outcome\":\"error\""));
+        assert_eq!(Numbers::read(&body[words.len()..]), Some(call.numbers()));
         assert_eq!((call.tool(), call.duration_us), (Some("add"), 312));
         let short = br#"{"method":"ping","outcome":"result","request_bytes":1,"duration_us":2}"#;
-        assert_eq!(Call::read_head(short), serde_json::from_slice(short).ok());
+        let (call, _) = Call::read_head(short).unwrap();
+        assert_eq!(Some(call), serde_json::from_slice(short).ok());
     }
 
     #[test]
@@ -111,7 +157,8 @@ mod tests {
             r#"{ "method": "tools/call", "outcome": "result" }"#,
         ] {
             assert_eq!(Call::read_head(body.as_bytes()), None);
-            assert_eq!(Call::read(body.as_bytes()).unwrap().outcome, "result");
+            let (call, words) = Call::read(body.as_bytes()).unwrap();
+            assert_eq!((&*call.outcome, words), ("result", None));
         }
         assert_eq!(Call::read(b"{\"method\":\"tools/call\"}"), None);
     }
@@ -161,7 +208,9 @@ mod tests {
             }
             let members: Vec<String> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
             let body = format!("{{{}}}", members.join(","));
-            if let Some(call) = Call::read_head(body.as_bytes()) {
+            if let Some((call, words)) = Call::read_head(body.as_bytes()) {
+                let rest = body.as_bytes().strip_prefix(words).unwrap_or_default();
+                prop_assert_eq!(Numbers::read(rest), Some(call.numbers()));
                 prop_assert_eq!(Some(call), serde_json::from_str(&body).ok());
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axiom_events::Event;
 use serde::{Deserialize, Serialize};
 
-use super::call::Call;
+use super::call::{Call, Numbers};
 use super::histogram::Histogram;
 
 /// Tools that are counted apart, over all servers. Beyond it a tool's calls count for its server, and as `(others)`: names
@@ -14,6 +14,8 @@ const TOOLS_MAX: usize = 512;
 /// Servers that are counted apart.
 const SERVERS_MAX: usize = 512;
 pub(super) const OTHERS: &str = "(others)";
+/// Ways in which events begin that are kept in mind.
+const SORTS_MAX: usize = 16;
 
 const SECOND: i64 = 1_000_000_000;
 /// The last minute is kept in pieces of five seconds, the last hour in minutes.
@@ -49,6 +51,26 @@ pub(super) struct Calls {
     tools: usize,
     /// Events that are no calls as we know them.
     pub(super) unknown: u64,
+    #[serde(skip)]
+    sorts: Sorts,
+}
+
+/// How the latest events began: most others begin alike.
+#[derive(Debug, Clone, Default)]
+struct Sorts {
+    kept: Vec<Sort>,
+    /// The one that gives up its place next.
+    next: usize,
+}
+
+/// Calls that differ in nothing but their numbers.
+#[derive(Debug, Clone, Default)]
+struct Sort {
+    /// What their events begin with.
+    words: Vec<u8>,
+    server: String,
+    tool: Option<String>,
+    outcome: u8,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -101,21 +123,39 @@ pub(super) struct Tally {
 
 impl Calls {
     pub(super) fn count(&mut self, event: &Event<'_>) {
-        let call = Call::read(event.body);
-        let outcome = call.as_ref().and_then(|call| {
+        let sorts = std::mem::take(&mut self.sorts);
+        if let Some((sort, numbers)) = sorts.find(event.body) {
+            self.add(
+                event.time,
+                &sort.server,
+                sort.tool.as_deref(),
+                sort.outcome,
+                numbers,
+            );
+            self.sorts = sorts;
+            return;
+        }
+        self.sorts = sorts;
+        let read = Call::read(event.body);
+        let outcome = read.as_ref().and_then(|(call, _)| {
             let place = OUTCOMES.iter().position(|(name, _)| *name == call.outcome)?;
             u8::try_from(place).ok()
         });
-        let (Some(call), Some(outcome)) = (call, outcome) else {
+        let (Some((call, words)), Some(outcome)) = (read, outcome) else {
             self.unknown += 1;
             return;
         };
-        self.since.get_or_insert(event.time);
+        self.add(event.time, &call.server, call.tool(), outcome, call.numbers());
+        if let Some(words) = words {
+            self.sorts.keep(words, &call, outcome);
+        }
+    }
+
+    fn add(&mut self, time: i64, server: &str, tool: Option<&str>, outcome: u8, numbers: Numbers) {
+        self.since.get_or_insert(time);
         let tools = &mut self.tools;
-        let server = entry(&mut self.servers, &call.server, |servers| {
-            servers.len() < SERVERS_MAX
-        });
-        let series = match call.tool() {
+        let server = entry(&mut self.servers, server, |servers| servers.len() < SERVERS_MAX);
+        let series = match tool {
             None => &mut server.others,
             Some(tool) => entry(&mut server.tools, tool, |_| {
                 let fits = *tools < TOOLS_MAX;
@@ -123,7 +163,7 @@ impl Calls {
                 fits
             }),
         };
-        series.add(event.time, &call, outcome);
+        series.add(time, numbers, outcome);
     }
 
     /// All calls there were.
@@ -133,6 +173,29 @@ impl Calls {
             server.add_to(&mut sum, now);
         }
         sum
+    }
+}
+
+impl Sorts {
+    /// What the event is, if one that began alike is known.
+    fn find(&self, body: &[u8]) -> Option<(&Sort, Numbers)> {
+        self.kept.iter().find_map(|sort| {
+            let numbers = body.strip_prefix(sort.words.as_slice())?;
+            Some((sort, Numbers::read(numbers)?))
+        })
+    }
+
+    fn keep(&mut self, words: &[u8], call: &Call<'_>, outcome: u8) {
+        if self.kept.len() < SORTS_MAX {
+            self.kept.push(Sort::default());
+        }
+        let sort = &mut self.kept[self.next];
+        self.next = (self.next + 1) % SORTS_MAX;
+        sort.words.clear();
+        sort.words.extend_from_slice(words);
+        call.server.as_ref().clone_into(&mut sort.server);
+        sort.tool = call.tool().map(str::to_owned);
+        sort.outcome = outcome;
     }
 }
 
@@ -165,18 +228,18 @@ impl Server {
 }
 
 impl Series {
-    fn add(&mut self, time: i64, call: &Call<'_>, outcome: u8) {
+    fn add(&mut self, time: i64, numbers: Numbers, outcome: u8) {
         let slot = time.div_euclid(MINUTE.slot);
         if slot > self.newest.0 {
             let newest = std::mem::replace(&mut self.newest, (slot, Tally::default()));
             self.settle(&newest);
         }
         if slot == self.newest.0 {
-            self.newest.1.add(call, outcome);
+            self.newest.1.add(numbers, outcome);
         } else {
             // Threads hand over one after the other, so some come late.
             let mut late = Tally::default();
-            late.add(call, outcome);
+            late.add(numbers, outcome);
             self.settle(&(slot, late));
         }
     }
@@ -246,14 +309,14 @@ impl Slots {
 }
 
 impl Tally {
-    fn add(&mut self, call: &Call<'_>, outcome: u8) {
+    fn add(&mut self, numbers: Numbers, outcome: u8) {
         self.add_outcome(outcome, 1);
-        self.request_bytes += call.request_bytes;
-        self.response_bytes += call.response_bytes;
+        self.request_bytes += numbers.request_bytes;
+        self.response_bytes += numbers.response_bytes;
         let (name, _) = OUTCOMES[usize::from(outcome)];
         // Of the others the duration is their clients' patience.
         if !matches!(name, "cancelled" | "gone" | "panicked") {
-            self.durations.add(call.duration_us);
+            self.durations.add(numbers.duration_us);
         }
     }
 

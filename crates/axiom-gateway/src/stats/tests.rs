@@ -35,6 +35,35 @@ fn shown(state: &State, now: i64) -> serde_json::Value {
     serde_json::to_value(report::report(&state.calls, &state.servers, as_of)).unwrap()
 }
 
+/// Of most events only the numbers are read, by how others began. That must not show.
+#[test]
+fn what_is_known_of_others_changes_no_number() {
+    let bodies = |round: u64| {
+        (0..40u64).map(move |tool| {
+            let outcome = ["result", "error"][usize::try_from(tool * round % 2).unwrap()];
+            format!(
+                r#"{{"method":"tools/call","name":"t{}","server":"files","outcome":"{outcome}","request_bytes":{round},"response_bytes":20,"duration_us":{tool}}}"#,
+                tool * round % 23,
+            )
+        })
+    };
+    let odd = [
+        r#"{"method":"tools/call","name":"t1","server":"files","outcome":"result","request_bytes":"x"}"#,
+        r#"{"method":"tools/call","name":"t1","server":"files","outcome":"result","duration_us":7,"request_bytes":1}"#,
+        r#"{"method":"tools/call","name":"t1","server":"files","outcome":"results","request_bytes":1,"duration_us":7}"#,
+    ];
+    let bodies: Vec<String> = (0..5).flat_map(bodies).chain(odd.map(str::to_owned)).collect();
+    let mut known = State::default();
+    let mut forgetful = State::default();
+    for body in bodies.iter().chain(&bodies) {
+        call(&mut known, START, body);
+        call(&mut forgetful, START, body);
+        forgetful = Gathered.load(&Gathered.save(&forgetful)).unwrap();
+    }
+    assert_eq!(Gathered.save(&known), Gathered.save(&forgetful));
+    assert_eq!(shown(&known, START)["unknown"], 4);
+}
+
 #[test]
 fn calls_are_counted_by_server_tool_and_time() {
     let mut state = State::default();

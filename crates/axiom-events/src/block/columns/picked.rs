@@ -1,6 +1,6 @@
 //! The events that a task or a stream has in a block, found without the bodies of the others.
 
-use super::{Column, Columns, Cursor, Place, Sections, place_of};
+use super::{Column, Columns, Cursor, Forms, Place, Sections, place_of};
 use crate::block::Unsound;
 use crate::event::{Event, Recorded};
 use crate::task_id;
@@ -16,6 +16,8 @@ struct PickedEvent {
     place: Place,
     /// The task's name where that is a number.
     task: Option<String>,
+    /// The body where that is a form.
+    filled: Option<Vec<u8>>,
 }
 
 impl Picked {
@@ -42,8 +44,12 @@ impl Picked {
         for row in 0..cursor.count {
             let (place, task_id) = cursor.row(cursor.flags[row])?;
             if is_of(&place, task_id) {
-                let task = task_id.map(task_id::name);
-                events.push(PickedEvent { row, place, task });
+                events.push(PickedEvent {
+                    row,
+                    place,
+                    task: task_id.map(task_id::name),
+                    filled: cursor.forms.as_ref().and_then(Forms::last),
+                });
             }
         }
         cursor.end()?;
@@ -52,7 +58,8 @@ impl Picked {
 
     /// Where the bodies are, ascending.
     pub(in crate::block) fn bodies(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let places = self.events.iter().map(|event| &event.place);
+        let whole = self.events.iter().filter(|event| event.filled.is_none());
+        let places = whole.map(|event| &event.place);
         places.map(|place| place.body_start as usize..place.body_end as usize)
     }
 
@@ -65,20 +72,24 @@ impl Picked {
         let events = self
             .events
             .iter()
-            .map(|PickedEvent { row, place, task }| Recorded {
-                offset: *row as u64,
+            .map(|event| (event, &event.place))
+            .map(|(event, place)| Recorded {
+                offset: event.row as u64,
                 version: place.version,
                 event: Event {
                     time: place.time,
                     tenant: name(place.tenant),
                     stream: name(place.stream),
-                    task: task.as_deref().unwrap_or_else(|| name(place.task)),
+                    task: event.task.as_deref().unwrap_or_else(|| name(place.task)),
                     kind: name(place.kind),
                     level: place.level,
                     trace: place.trace,
                     id: place.id,
                     format: place.format,
-                    body: &plain[place.body_start as usize..place.body_end as usize],
+                    body: match &event.filled {
+                        Some(body) => body,
+                        None => &plain[place.body_start as usize..place.body_end as usize],
+                    },
                 },
             });
         let columns = Columns::gather(events)?;

@@ -127,7 +127,7 @@ fn full_log(folder: &Path, disk: &Slow) -> Log {
 }
 
 fn put(desk: &Arc<Desk>, number: u64, bytes: usize) {
-    desk.put("gateway.config", Level::Info, None, None, |body| {
+    desk.put("gateway.config", Level::Info, None, |body| {
         let mut members = Members::of(body);
         members.number("number", number);
         members.text("filler", &"x".repeat(bytes), bytes);
