@@ -1,6 +1,10 @@
 //! Tasks that mean harm, or behave as if they did: each is contained, its result says by what, and nothing of it is left.
 //!
 //! Each case runs once; `AXIOM_ABUSE_TIMES=20` runs each twenty times, as PROMISES.md asks.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed expectation is a failed test, in helpers too"
+)]
 
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,4 +1,8 @@
 //! `axiom doctor`: what it says is so, and it leaves nothing behind.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed expectation is a failed test, in helpers too"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,8 @@
 //! Several attempts at the same thing: the best one stays, and whatever its person had stays as it was.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failed expectation is a failed test, in helpers too"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -33,7 +33,7 @@ pub(crate) use lines::{
 pub(crate) use order::ARGUMENTS as ORDER_ARGUMENTS;
 pub(crate) use order::{COUNT_MAX as ORDER_COUNT_MAX, seconds};
 pub(crate) use refusal::{Kind, Refusal};
-pub(crate) use shown::{Node, brief, status, tree_text};
+pub(crate) use shown::{Node, brief, names, status, tree_text};
 pub(crate) use wait::{Mode, Progress, WAIT_MAX};
 
 /// How long a task that says "wait a moment" to whoever starts it may take before it runs.

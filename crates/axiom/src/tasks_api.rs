@@ -39,7 +39,9 @@ use serde_json::{Map, Value as Json, json};
 use url::form_urlencoded;
 
 use crate::builtin::arguments::Arguments;
-use crate::tasks::{Desk, Kind, LOOK_MAX, Look, Mode, ORDER_ARGUMENTS, Refusal, WAIT_MAX, seconds, status};
+use crate::tasks::{
+    Desk, Kind, LOOK_MAX, Look, Mode, ORDER_ARGUMENTS, Refusal, WAIT_MAX, names, seconds, status,
+};
 use crate::tasks_server::list;
 
 const PATH: &str = "/api/v1/tasks";
@@ -115,7 +117,7 @@ async fn answer(
     if head.method == Method::DELETE {
         let id = desk.find(path)?;
         desk.supervisor.remove(&id)?;
-        return Ok(answered(&json!({"forgotten": id})));
+        return Ok(answered(&json!({"forgotten": &*id})));
     }
     if head.method != Method::GET {
         return Err(nothing_here());
@@ -227,7 +229,7 @@ async fn steer(
         "thaw" => desk.steer(id, Steer::Thaw, &by).await?,
         _ => {
             let killed = desk.kill(&[Arc::clone(id)], &by).await?;
-            return Ok(answered(&json!({"killed": killed})));
+            return Ok(answered(&json!({"killed": names(&killed)})));
         }
     }
     Ok(answered(&status(&desk.view(id)?)))
@@ -243,7 +245,7 @@ async fn output(desk: &Arc<Desk>, id: &Arc<str>, query: &str) -> Result<Response
         false => desk.new_lines(id, look, wait).await?,
     };
     let state = desk.view(id)?.phase.name();
-    let mut shown = json!({"task": id, "state": state, "is_end": found.is_end});
+    let mut shown = json!({"task": &**id, "state": state, "is_end": found.is_end});
     found.put_into(&mut shown, "lines");
     Ok(answered(&shown))
 }
@@ -259,7 +261,7 @@ fn scheduler(snapshot: &Snapshot) -> Json {
     });
     let executors = snapshot.backends.iter().map(|backend| {
         json!({
-            "name": backend.name,
+            "name": &*backend.name,
             "running": backend.running,
             "starting": backend.starting,
             "starting_max": backend.starting_max,

@@ -144,7 +144,7 @@ proptest! {
         std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(cut).unwrap();
         let all = read(&mut Reader::open(&path).unwrap(), false).0;
         let mut reader = Reader::open_near_end(&path, bytes).unwrap();
-        let (first, position) = (reader.seq() as usize, reader.position());
+        let (first, position) = (usize::try_from(reader.seq()).unwrap(), reader.position());
         prop_assert!(first <= all.len());
         prop_assert_eq!(&read(&mut reader, false).0, &all[first..]);
         // Not more than was asked for, and not much less.

@@ -16,7 +16,7 @@ const COMMAND_CHARS: usize = 80;
 pub(crate) fn status(view: &View) -> Json {
     let order = &view.order;
     let mut shown = json!({
-        "task": view.id,
+        "task": &*view.id,
         "state": view.phase.name(),
         "command": order.spec.argv,
         "folder": order.spec.folder,
@@ -37,7 +37,7 @@ pub(crate) fn status(view: &View) -> Json {
         also("parent", json!(parent));
     }
     if !view.children.is_empty() {
-        also("children", json!(view.children));
+        also("children", json!(names(&view.children)));
     }
     if let Some(key) = &order.key {
         also("key", json!(key));
@@ -69,6 +69,11 @@ pub(crate) fn status(view: &View) -> Json {
         also("how", json!(ending.words()));
     }
     shown
+}
+
+/// Ids, as JSON takes them.
+pub(crate) fn names(ids: &[Arc<str>]) -> Vec<&str> {
+    ids.iter().map(|id| &**id).collect()
 }
 
 /// A task in one line.
@@ -128,7 +133,7 @@ impl Node {
     pub(crate) fn json(&self) -> Json {
         let children: Vec<Json> = self.children.iter().map(Node::json).collect();
         let mut shown = json!({
-            "task": self.view.id,
+            "task": &*self.view.id,
             "state": self.view.phase.name(),
             "children": children,
         });

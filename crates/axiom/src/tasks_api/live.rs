@@ -120,7 +120,7 @@ fn event(desk: &Desk, news: &News, look: Look) -> Bytes {
         News::Lines(lines) => ("lines", shown(desk, lines, look)),
         News::Missed(missed) => (
             "missed",
-            json!({"task": missed.task, "first": missed.first, "last": missed.last, "lines": missed.lines}),
+            json!({"task": &*missed.task, "first": missed.first, "last": missed.last, "lines": missed.lines}),
         ),
         News::MissedMore { lines } => ("missed", json!({"lines": lines})),
     };
@@ -147,7 +147,7 @@ fn shown(desk: &Desk, lines: &Lines, look: Look) -> Json {
         }
     }
     json!({
-        "task": lines.task(),
+        "task": &**lines.task(),
         "stream": stream_name(lines.stream()),
         "time": full(lines.time_ns()),
         "number": first,

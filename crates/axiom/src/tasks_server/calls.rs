@@ -11,7 +11,7 @@ use crate::builtin::arguments::{Arguments, must_be};
 use crate::builtin::conversation::Call;
 use crate::builtin::wire::{self, RpcError};
 use crate::tasks::{
-    Desk, LINES_MAX, LOOK_MAX, Look, Mode, Node, ORDER_ARGUMENTS, Progress, Refusal, WAIT_MAX, brief,
+    Desk, LINES_MAX, LOOK_MAX, Look, Mode, Node, ORDER_ARGUMENTS, Progress, Refusal, WAIT_MAX, brief, names,
     seconds, status, tree_text,
 };
 
@@ -148,7 +148,7 @@ impl<'a> Asked<'a> {
                 .await?;
             let text = format!("{id} was told {}", if is_yes { "yes" } else { "no" });
             return Ok(Given {
-                structured: json!({"task": id, "bytes": 0}),
+                structured: json!({"task": &*id, "bytes": 0}),
                 text,
             });
         }
@@ -169,7 +169,7 @@ impl<'a> Asked<'a> {
             self.desk.steer(&id, Steer::EndInput, &by).await?;
         }
         Ok(Given {
-            structured: json!({"task": id, "bytes": bytes}),
+            structured: json!({"task": &*id, "bytes": bytes}),
             text: format!("{id} has {bytes} B more to read"),
         })
     }
@@ -191,7 +191,7 @@ impl<'a> Asked<'a> {
             false => self.desk.new_lines(&id, look, wait).await?,
         };
         let state = self.desk.view(&id)?.phase.name();
-        let mut structured = json!({"task": id, "state": state, "is_end": found.is_end});
+        let mut structured = json!({"task": &*id, "state": state, "is_end": found.is_end});
         found.put_into(&mut structured, "lines");
         let mut text = found.text();
         if text.is_empty() {
@@ -226,7 +226,7 @@ impl<'a> Asked<'a> {
         }
         let view = self.desk.view(&id)?;
         Ok(Given {
-            structured: json!({"task": id, "state": view.phase.name()}),
+            structured: json!({"task": &*id, "state": view.phase.name()}),
             text: brief(&view),
         })
     }
@@ -263,7 +263,7 @@ impl<'a> Asked<'a> {
             false => briefs(&views),
         };
         Ok(Given {
-            structured: json!({"killed": killed, "tasks": views.iter().map(status).collect::<Vec<_>>()}),
+            structured: json!({"killed": names(&killed), "tasks": views.iter().map(status).collect::<Vec<_>>()}),
             text,
         })
     }
