@@ -79,6 +79,7 @@ fn it_is_there_where_tasks_are() {
         "interrupt",
         "kill",
         "list",
+        "orchestrate",
         "output",
         "send",
         "spawn",
@@ -692,5 +693,101 @@ fn tasks_outlive_a_gateway_that_is_killed() {
             expected.push("last".to_owned());
         }
         assert_eq!(said, expected, "{task}");
+    }
+}
+
+/// Coding agents of the configuration: started by their names, answered by whoever directs them, and ended by a rule.
+#[test]
+fn agents_are_started_answered_and_directed() {
+    let command = json!([
+        bed::built("axiom-fake-agent"),
+        "--script",
+        "say at: {prompt}; ask Delete it?; spin 200; exit 4"
+    ]);
+    let agents = format!(
+        r#"
+[agents.fake]
+command = {command}
+prompt = "typed"
+ready = "^> $"
+approve = [{{ pattern = 'Delete it', answer = "ask", yes = "y\r", no = "n\r" }}]
+
+[[rules]]
+name = "no-harm"
+agent = "fake"
+pattern = "at: harm"
+kill = true
+"#
+    );
+    let gateway = Gateway::start(&config().tasks(&agents));
+    let mut client = Stateless::new(&gateway.server("tasks"));
+    let client: &mut dyn Peer = &mut client;
+    let asks = |client: &mut dyn Peer, id: &str| {
+        wait::until("it asks", || {
+            let status = ask(client, "status", json!({ "task": id }));
+            status["asks"].as_str()?.contains("Delete it?").then_some(())
+        });
+    };
+    let id = spawn(client, json!({"agent": "fake", "prompt": "fix it"}));
+    asks(client, &id);
+    ask(client, "send", json!({"task": id, "answer": true}));
+    let waited = ask(client, "wait", json!({"tasks": [id]}));
+    assert_eq!(
+        (&waited["is_done"], &waited["tasks"][0]["code"]),
+        (&json!(true), &json!(4)),
+        "{waited}"
+    );
+    let said = ask(client, "output", json!({ "task": id, "from": 0 }));
+    assert_eq!(
+        texts(&said["lines"])
+            .iter()
+            .filter(|line| line.contains("at: fix it"))
+            .count(),
+        1,
+        "{said}"
+    );
+
+    let harmful = spawn(client, json!({"agent": "fake", "prompt": "harm"}));
+    let waited = ask(client, "wait", json!({"tasks": [harmful]}));
+    let how = waited["tasks"][0]["how"].as_str().expect("it has ended");
+    assert!(how.contains("no-harm"), "{how}");
+
+    let direct =
+        |client: &mut dyn Peer, arguments: Value| ask(client, "orchestrate", arguments)["instances"].clone();
+    let started = direct(
+        client,
+        json!({"action": "spawn", "instance": "one", "agent": "fake", "prompt": "look"}),
+    );
+    let id = started[0]["task"].as_str().expect("an id").to_owned();
+    asks(client, &id);
+    let all = direct(client, json!({"action": "status"}));
+    assert_eq!(
+        (all.as_array().map(Vec::len), &all[0]["name"]),
+        (Some(1), &json!("one")),
+        "{all}"
+    );
+    direct(
+        client,
+        json!({"action": "answer", "instance": "one", "answer": false}),
+    );
+    let shown = direct(client, json!({"action": "get_output", "instance": "one"}));
+    assert!(shown[0]["last_lines"].is_array(), "{shown}");
+    direct(client, json!({"action": "cleanup", "instance": "one"}));
+    assert_eq!(direct(client, json!({"action": "status"})), json!([]));
+
+    for (arguments, words) in [
+        (json!({"agent": "fke", "prompt": "x"}), "there is no \"fke\""),
+        (json!({"agent": "fake"}), "`prompt` is missing"),
+        (
+            json!({"agent": "fake", "prompt": "x", "executor": "process"}),
+            "`executor` is not asked for an agent",
+        ),
+    ] {
+        let result = client.call("spawn", &arguments).value();
+        let text = result["content"][0]["text"].as_str().expect("a text");
+        assert!(
+            result["isError"] == true && text.contains(words),
+            "{arguments}: {text}"
+        );
     }
 }
