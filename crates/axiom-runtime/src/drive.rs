@@ -13,7 +13,7 @@ use axiom_sandbox::output::Source;
 use crate::agent::{Conversation, SETTLE, State, Step};
 use crate::mux::Stream;
 use crate::rules::{Act, Watch, What};
-use lines::Lines;
+pub use lines::Lines;
 
 /// Drives one task.
 #[derive(Debug)]

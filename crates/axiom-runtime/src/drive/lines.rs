@@ -7,8 +7,9 @@ use axiom_sandbox::output::Source;
 /// Rules look at less of it.
 const LINE_BYTES_MAX: usize = 8 << 10;
 
+/// Cuts what one task writes into lines, as rules see them.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub struct Lines {
     streams: [Stream; 3],
 }
 
@@ -35,7 +36,7 @@ impl Default for Lines {
 impl Lines {
     /// Gives out the lines that these bytes end, cleaned. A line that is drawn again, with nothing else in it than before but
     /// a mark that turns, is no new line: an agent that only turns its mark is silent.
-    pub(super) fn split(&mut self, source: Source, bytes: &[u8], mut out: impl FnMut(&str)) {
+    pub fn split(&mut self, source: Source, bytes: &[u8], mut out: impl FnMut(&str)) {
         let Stream {
             splitter,
             cleaner,
@@ -55,7 +56,7 @@ impl Lines {
     }
 
     /// Whether a line was begun and not ended.
-    pub(super) fn is_open(&mut self, source: Source) -> bool {
+    pub fn is_open(&mut self, source: Source) -> bool {
         self.stream(source).splitter.is_open()
     }
 

@@ -220,8 +220,9 @@ impl Follower {
                     self.kill_if_wanted();
                 }
                 Do::Look => {
+                    let ours = self.shared.ledger.tasks().to_owned();
                     if let Some(driven) = &mut self.driven {
-                        driven.look = Some(files::look(driven.folder.clone()));
+                        driven.look = Some(files::look(driven.folder.clone(), ours));
                     }
                 }
                 Do::Tell(word) => {

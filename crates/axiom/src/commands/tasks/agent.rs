@@ -8,6 +8,7 @@ use std::time::Duration;
 use axiom_core::channel::{Receiver, oneshot};
 use axiom_core::time;
 use axiom_runtime::agent::{Conversation, PromptBy, SETTLE, Step};
+use axiom_runtime::drive::{Lines, files};
 use axiom_runtime::rules::{Act, Stream, Watch, What, Whom};
 use axiom_sandbox::handle::{Attached, End, Event, Spawner, SpawnerOptions, StartError};
 use axiom_sandbox::output::Source;
@@ -21,16 +22,12 @@ use crate::outcome::{Exit, Failed};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 
-use input::Input;
-use lines::Lines;
-
 use super::input::{next_input, read_input};
 use super::print::Printer;
 use super::run::{absolute, failed, new_id, spec};
+use input::Input;
 
-mod files;
 mod input;
-mod lines;
 
 /// Of an agent's terminal: what it says is shown line by line, in ours.
 const SIZE: Size = Size {
