@@ -10,27 +10,37 @@ use crate::{setup, workspace};
 ///
 /// The runner's summary is the last thing printed.
 pub(crate) fn run(args: Vec<String>) -> anyhow::Result<()> {
+    run_with(args, &[])
+}
+
+/// As [`run`], with more variables in the tests' environment.
+pub(crate) fn run_with(args: Vec<String>, variables: &[(&str, &str)]) -> anyhow::Result<()> {
     setup::run(Vec::new())?;
     let places = setup::Places::find()?;
     // The end-to-end tests start real programs, and cargo does not tell one package where another's lie.
     // With the tests in one go: without them dependencies have fewer features, and would all be built twice.
-    cargo(&["build", "--workspace", "--bins", "--tests"], &places, &[])?;
-    cargo(&["test", "--workspace", "--doc", "--quiet"], &places, &[])?;
+    // One of the examples starts tasks for tests.
+    let everything = ["build", "--workspace", "--bins", "--tests", "--examples"];
+    cargo(&everything, &places, &[], &[])?;
+    cargo(&["test", "--workspace", "--doc", "--quiet"], &places, &[], &[])?;
     if has_nextest() {
-        cargo(&["nextest", "run", "--workspace"], &places, &args)
+        cargo(&["nextest", "run", "--workspace"], &places, &args, variables)
     } else {
-        cargo(
-            &["test", "--workspace", "--lib", "--bins", "--tests"],
-            &places,
-            &args,
-        )
+        let all = ["test", "--workspace", "--lib", "--bins", "--tests"];
+        cargo(&all, &places, &args, variables)
     }
 }
 
-fn cargo(command: &[&str], places: &setup::Places, args: &[String]) -> anyhow::Result<()> {
+fn cargo(
+    command: &[&str],
+    places: &setup::Places,
+    args: &[String],
+    variables: &[(&str, &str)],
+) -> anyhow::Result<()> {
     let status = workspace::cargo()
         .args(command)
         .args(args)
+        .envs(variables.iter().copied())
         .env("AXIOM_BIN", places.target.join("debug/axiom"))
         .env("AXIOM_BED", &places.bed)
         .status()

@@ -18,6 +18,13 @@ enum How {
         value: u32,
         unit: &'static str,
     },
+    /// The same, of tests that do each thing as often as this variable says.
+    Repeated {
+        filter: &'static str,
+        variable: &'static str,
+        times: &'static str,
+        unit: &'static str,
+    },
     /// Minutes that something takes in a fresh clone, and how many it may.
     Timed {
         what: fn() -> anyhow::Result<Duration>,
@@ -25,7 +32,7 @@ enum How {
     },
 }
 
-pub(crate) const PROMISES: [Promise; 13] = [
+pub(crate) const PROMISES: [Promise; 14] = [
     tested(
         "C1",
         "conformance::modern_through_the_gateway",
@@ -62,6 +69,15 @@ pub(crate) const PROMISES: [Promise; 13] = [
         0,
         "sessions left at the server",
     ),
+    Promise {
+        id: "R6",
+        how: How::Repeated {
+            filter: "abuse::",
+            variable: "AXIOM_ABUSE_TIMES",
+            times: "20",
+            unit: "got out",
+        },
+    },
     Promise {
         id: "B1",
         how: How::Timed {
@@ -105,6 +121,26 @@ impl Promise {
                     unit: (*unit).to_owned(),
                     verdict: verdict(outcome.is_ok()),
                     detail,
+                }
+            }
+            How::Repeated {
+                filter,
+                variable,
+                times,
+                unit,
+            } => {
+                let outcome = test::run_with(vec![(*filter).to_owned()], &[(variable, times)]);
+                let value = if outcome.is_ok() {
+                    0.into()
+                } else {
+                    "the test fails".into()
+                };
+                Measured {
+                    id,
+                    value,
+                    unit: (*unit).to_owned(),
+                    verdict: verdict(outcome.is_ok()),
+                    detail: format!("test {filter}, each case {times} times"),
                 }
             }
             How::Timed { what, limit } => {
