@@ -416,7 +416,8 @@ fn a_limit_that_nobody_keeps_is_refused() {
 /// It reads nothing of what it is given: whoever gives waits for nobody.
 #[test]
 fn input_that_is_never_read() {
-    for executor in ["process", "sandbox"] {
+    let executors = ["process", "sandbox"];
+    for executor in executors.into_iter().cycle().take(executors.len() * times()) {
         let folder = bed::scratch("abuse-input");
         let mut command = Command::new(bed::built("axiom"));
         command
