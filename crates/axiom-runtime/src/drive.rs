@@ -84,6 +84,11 @@ impl Drive {
         self.conversation.as_ref().map(Conversation::state)
     }
 
+    /// Whether it can be given something else to do: a command always, an agent if its profile says how.
+    pub fn takes_prompts(&self) -> bool {
+        self.conversation.as_ref().is_none_or(Conversation::takes_prompts)
+    }
+
     /// What it asks a person.
     pub fn question(&self) -> Option<&str> {
         self.question.as_ref().map(|question| question.text.as_str())

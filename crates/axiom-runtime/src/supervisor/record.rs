@@ -77,7 +77,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut durable: DurableReader) {
             // cancel-safe: a tick that was not taken comes with the next call.
             _ = tell.tick() => recorder.tell(),
         }
-        recorder.record().await;
+        if !recorder.record().await {
+            return;
+        }
     }
     recorder.finish().await;
 }
@@ -115,7 +117,8 @@ impl Recorder {
     }
 
     /// Records everything that is held, and gives the tasks their room back. Tries for as long as it takes: tasks wait meanwhile.
-    async fn record(&mut self) {
+    /// False if the log is closed.
+    async fn record(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         let notes = std::mem::take(&mut *lock(&shared.notes.batch));
         if let Some(recording) = &shared.options.recording {
@@ -129,12 +132,16 @@ impl Recorder {
             if !self.batch.is_empty() && !self.append(recording).await {
                 // The log is closed: what is not recorded is read again by the next supervisor.
                 self.held.clear();
-                return;
+                tracing::error!(
+                    "the event log was closed before its tasks were: nothing more of them is recorded"
+                );
+                return false;
             }
         }
         for lines in self.held.drain(..) {
             shared.recorded(lines);
         }
+        true
     }
 
     fn put_lines(&mut self) {
@@ -203,7 +210,9 @@ impl Recorder {
                 .sampler
                 .as_mut()
                 .is_none_or(|sampler| sampler.finish(&mut self.batch));
-            self.record().await;
+            if !self.record().await {
+                return;
+            }
         }
     }
 }

@@ -177,6 +177,16 @@ impl Follower {
             answer.send(Err("it asks nothing".to_owned())).ok();
             return;
         }
+        let takes_prompts = self
+            .driven
+            .as_ref()
+            .is_none_or(|driven| driven.drive.takes_prompts());
+        if matches!(what, Steer::Redirect(_)) && !takes_prompts {
+            let why =
+                "it takes no other prompt: it is told to exit, or its profile does not say when it is ready";
+            answer.send(Err(why.to_owned())).ok();
+            return;
+        }
         if self.driven.is_some() {
             self.drive(|drive, now| match what {
                 Steer::Say(text) => drive.say(now, &text),
