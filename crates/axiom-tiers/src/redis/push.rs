@@ -185,8 +185,10 @@ impl Push {
     /// Finds out what Redis has, and from where on it is to be added.
     async fn catch_up(&mut self) -> Result<u64, Fault> {
         let top = self.last_entry().await?;
-        let window = self.window().await?;
-        let begin = window.front().map_or(self.reader.end(), |block| block.first);
+        // Where nothing is to be kept, all that comes after this look is added: the end is of the same moment.
+        let end = self.reader.end();
+        let window = self.window(end).await?;
+        let begin = window.front().map_or(end, |block| block.first);
         let Some(top) = top else {
             (self.top, self.kept.blocks, self.kept.bytes) = (None, VecDeque::new(), 0);
             return Ok(begin);
@@ -203,11 +205,8 @@ impl Push {
                 block.offsets().end
             }
         };
-        if there > self.reader.end() {
-            let what = format!(
-                "it goes up to event {there}, and the log here to {}",
-                self.reader.end()
-            );
+        if there > end {
+            let what = format!("it goes up to event {there}, and the log here to {end}");
             return Err(self.conflict(what));
         }
         self.top = Some((top.id, hash));
@@ -258,12 +257,12 @@ impl Push {
         Fault::Conflict { key, what }
     }
 
-    /// The newest blocks of the log that are to be kept in Redis, oldest first.
-    async fn window(&self) -> Result<VecDeque<Block>, Fault> {
+    /// The newest blocks of the log before `end` that are to be kept in Redis, oldest first.
+    async fn window(&self, end: u64) -> Result<VecDeque<Block>, Fault> {
         let (reader, limits) = (self.reader.clone(), self.limits());
         let looking = spawn::blocking(move || {
             let mut window = VecDeque::new();
-            let (first, mut at) = (reader.first(), reader.end());
+            let (first, mut at) = (reader.first(), end);
             let mut bytes = 0;
             while at > first {
                 let Raw::Block(block) = reader.raw(at - 1)? else {

@@ -367,6 +367,23 @@ async fn nodes_with_numbers_of_their_own_share_one_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_recorded_while_it_starts_is_shared() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    for shard in 0..100 {
+        let mut node = Node::start(&server, shard);
+        // Now before it looks, now while it does, now after.
+        for _ in 0..shard {
+            tokio::task::yield_now().await;
+        }
+        node.record().await;
+        node.until_shared().await;
+        assert_eq!(read(&server, shard, 0).await, (tens(1), Vec::new()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_two_nodes_have_is_noticed() {
     let Some(server) = Server::start(&[]) else {
         return;
