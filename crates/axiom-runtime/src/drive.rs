@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axiom_sandbox::output::Source;
 
-use crate::agent::{Conversation, SETTLE, State, Step};
+use crate::agent::{Conversation, SETTLE, Screen, State, Step};
 use crate::mux::Stream;
 use crate::rules::{Act, Watch, What};
 pub use lines::Lines;
@@ -22,7 +22,10 @@ pub struct Drive {
     conversation: Option<Conversation>,
     lines: Lines,
     question: Option<Question>,
-    is_frozen: bool,
+    /// It stands still since then, and so does its time.
+    frozen: Option<Duration>,
+    /// How long it has stood still before, altogether.
+    stood: Duration,
     /// When it last said something; what it has not finished is looked at when this is a while ago.
     heard: Duration,
     /// That was done.
@@ -73,7 +76,8 @@ impl Drive {
             conversation,
             lines: Lines::default(),
             question: None,
-            is_frozen: false,
+            frozen: None,
+            stood: Duration::ZERO,
             heard: Duration::ZERO,
             has_looked: true,
         }
@@ -96,15 +100,19 @@ impl Drive {
 
     /// It has written this.
     pub fn output(&mut self, now: Duration, source: Source, bytes: &[u8]) -> Vec<Do> {
+        let now = self.own(now);
         (self.heard, self.has_looked) = (now, false);
-        let stream = match source {
-            Source::Stderr => Stream::Stderr,
-            Source::Stdout | Source::Terminal => Stream::Stdout,
-        };
+        let stream = stream(source);
         let mut acts = Vec::new();
         let watch = &mut self.watch;
         self.lines
             .split(source, bytes, |line| acts.extend(watch.line(now, stream, line)));
+        // Where there is a screen, what stands on it says more, once it is at rest.
+        if self.conversation.is_none()
+            && let Some(line) = self.lines.open(source)
+        {
+            self.watch.goes_on(now, stream, &line);
+        }
         let mut todo = Vec::new();
         if let Some(conversation) = &mut self.conversation {
             let steps = conversation.output(now, bytes);
@@ -117,9 +125,10 @@ impl Drive {
     /// It is time. See [`Drive::wake_at`].
     pub fn tick(&mut self, now: Duration) -> Vec<Do> {
         let mut todo = Vec::new();
-        if self.is_frozen {
+        if self.frozen.is_some() {
             return todo;
         }
+        let now = self.own(now);
         if let Some(conversation) = &mut self.conversation {
             let steps = conversation.tick(now);
             self.follow(steps, &mut todo);
@@ -127,32 +136,41 @@ impl Drive {
         let mut acts = self.watch.tick(now);
         if !self.has_looked && now >= self.heard + SETTLE {
             self.has_looked = true;
-            if let Some(conversation) = &self.conversation
-                && self.lines.is_open(Source::Terminal)
-            {
-                let line = conversation.screen().cursor_text();
-                acts.extend(self.watch.unfinished(now, Stream::Stdout, &line));
+            for source in [Source::Stdout, Source::Stderr, Source::Terminal] {
+                if let Some(line) = self.unfinished(source) {
+                    acts.extend(self.watch.unfinished(now, stream(source), &line));
+                }
             }
         }
         self.act(now, acts, &mut todo);
         todo
     }
 
+    /// The line that was begun and not ended, as a person sees it.
+    fn unfinished(&mut self, source: Source) -> Option<String> {
+        let line = self.lines.open(source)?;
+        let screen = self.conversation.as_ref().map(Conversation::screen);
+        let screen = screen.filter(|_| source == Source::Terminal);
+        Some(screen.map_or(line, Screen::cursor_text))
+    }
+
     /// When there may be something to do although it writes nothing.
     pub fn wake_at(&self) -> Option<Duration> {
-        if self.is_frozen {
+        if self.frozen.is_some() {
             return None;
         }
         let unfinished = (!self.has_looked).then_some(self.heard + SETTLE);
         let talk = self.conversation.as_ref().and_then(Conversation::wake_at);
-        [self.watch.wake_at(), unfinished, talk]
+        let next = [self.watch.wake_at(), unfinished, talk]
             .into_iter()
             .flatten()
-            .min()
+            .min();
+        next.map(|at| at.saturating_add(self.stood))
     }
 
     /// A file below its folder was last changed so long ago; `None` if nobody knows, which counts as just now.
     pub fn files(&mut self, now: Duration, age: Option<Duration>) -> Vec<Do> {
+        let now = self.own(now);
         let acts = self.watch.files(now, now.saturating_sub(age.unwrap_or_default()));
         let mut todo = Vec::new();
         self.act(now, acts, &mut todo);
@@ -166,38 +184,53 @@ impl Drive {
 
     /// Stops it in what it does.
     pub fn interrupt(&mut self, now: Duration) -> Vec<Do> {
+        let now = self.own(now);
         self.done(|drive, todo| drive.stop(now, todo))
     }
 
     /// Stops it and gives it something else to do.
     pub fn redirect(&mut self, now: Duration, prompt: &str) -> Vec<Do> {
+        let now = self.own(now);
         self.done(|drive, todo| drive.turn(now, prompt, todo))
     }
 
     /// A text for it, and Enter behind it.
     pub fn say(&mut self, now: Duration, text: &str) -> Vec<Do> {
+        let now = self.own(now);
         self.done(|drive, todo| drive.put(now, text, true, todo))
     }
 
     /// The answer to what it asks; `None` if it asks nothing.
     pub fn answer(&mut self, now: Duration, is_yes: bool) -> Option<Vec<Do>> {
         let question = self.question.take()?;
+        let now = self.own(now);
         let steps = self.conversation.as_mut()?.answer(now, question.id, is_yes);
         Some(self.done(|drive, todo| drive.follow(steps, todo)))
     }
 
-    /// It stands still, or goes on.
-    pub fn set_frozen(&mut self, is_frozen: bool) {
-        self.is_frozen = is_frozen;
+    /// It stands still, or goes on. Until it goes on its time stands still, too: no silence and no deadline of its agent is one that
+    /// others have made.
+    pub fn set_frozen(&mut self, now: Duration, is_frozen: bool) {
+        if is_frozen {
+            self.frozen = Some(self.own(now));
+        } else if let Some(since) = self.frozen.take() {
+            self.stood = now.saturating_sub(since);
+        }
     }
 
     /// It has ended.
     pub fn ended(&mut self, now: Duration) -> Vec<Do> {
+        let now = self.own(now);
         let steps = self
             .conversation
             .as_mut()
             .map(|conversation| conversation.ended(now));
         self.done(|drive, todo| drive.follow(steps.unwrap_or_default(), todo))
+    }
+
+    /// What of the time until `now` was its own.
+    fn own(&self, now: Duration) -> Duration {
+        self.frozen.unwrap_or_else(|| now.saturating_sub(self.stood))
     }
 
     fn done(&mut self, act: impl FnOnce(&mut Drive, &mut Vec<Do>)) -> Vec<Do> {
@@ -294,7 +327,7 @@ impl Drive {
                 What::Interrupt => self.stop(now, todo),
                 What::Redirect { prompt } => self.turn(now, &prompt, todo),
                 What::Freeze { .. } => {
-                    self.is_frozen = true;
+                    self.frozen.get_or_insert(now);
                     todo.push(Do::Freeze);
                 }
                 What::Kill { why } => todo.push(Do::Kill { why }),
@@ -304,71 +337,13 @@ impl Drive {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pattern::Pattern;
-    use crate::rules::{Action, Budget, Rule, Rules, Scope, Streams, Trigger, Whom};
-
-    fn drive(trigger: Trigger, action: Action) -> Drive {
-        let rule = Rule {
-            name: "r".to_owned(),
-            scope: Scope::default(),
-            trigger,
-            action,
-            budget: Budget::default(),
-        };
-        let rules = Rules::new(vec![rule]).unwrap();
-        let whom = Whom {
-            agent: None,
-            task: "a",
-        };
-        Drive::new(rules.watch(Duration::ZERO, whom), None)
-    }
-
-    #[test]
-    fn a_rule_steers_a_task_that_is_no_agent() {
-        let pattern = Trigger::Pattern {
-            pattern: Pattern::new("stuck").unwrap(),
-            streams: Streams::Both,
-        };
-        let prompt = "start anew".to_owned();
-        let mut drive = drive(pattern, Action::Redirect { prompt });
-        let now = Duration::from_secs(1);
-        assert!(drive.output(now, Source::Stdout, b"well\nstu").is_empty());
-        let todo = drive.output(now, Source::Stdout, b"ck here\n");
-        assert!(
-            matches!(&todo[0], Do::Tell(Word::Rule { rule, .. }) if rule == "r"),
-            "{todo:?}"
-        );
-        assert_eq!(todo[1..], [Do::Signal(2), Do::Type(b"start anew\n".to_vec())]);
-        assert_eq!(drive.answer(now, true), None);
-        assert_eq!((drive.state(), drive.question()), (None, None));
-    }
-
-    #[test]
-    fn silence_ends_it_when_nothing_comes() {
-        let silence = Trigger::Silence {
-            time: Duration::from_secs(5),
-        };
-        let mut drive = drive(silence, Action::Kill);
-        drive.output(Duration::from_secs(1), Source::Stdout, b"a\n");
-        let mut now = Duration::from_secs(1);
-        let mut todo = Vec::new();
-        while todo.is_empty() {
-            now = drive.wake_at().expect("silence comes at some time");
-            todo = drive.tick(now);
-        }
-        assert!(
-            now >= Duration::from_secs(6) && now < Duration::from_secs(8),
-            "{now:?}"
-        );
-        assert!(
-            matches!(todo.last(), Some(Do::Kill { why }) if why.contains('r')),
-            "{todo:?}"
-        );
-        // While it stands still, its silence is ours.
-        drive.set_frozen(true);
-        assert_eq!(drive.wake_at(), None);
+/// A terminal has one stream.
+fn stream(source: Source) -> Stream {
+    match source {
+        Source::Stderr => Stream::Stderr,
+        Source::Stdout | Source::Terminal => Stream::Stdout,
     }
 }
+
+#[cfg(test)]
+mod tests;

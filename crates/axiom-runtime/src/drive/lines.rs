@@ -1,9 +1,10 @@
 //! A task's output as lines for rules.
 
-use crate::mux::clean::{Cleaner, Colours};
+use crate::mux::clean::{Cleaner, Colours, clean};
 use crate::mux::lines::{End, Splitter};
 use axiom_sandbox::output::Source;
 
+const BACKSPACE: u8 = 0x08;
 /// Rules look at less of it.
 const LINE_BYTES_MAX: usize = 8 << 10;
 
@@ -60,6 +61,12 @@ impl Lines {
         self.stream(source).splitter.is_open()
     }
 
+    /// What a line says so far that was begun and not ended, cleaned; of a long one its last piece. `None` if there is none.
+    pub fn open(&mut self, source: Source) -> Option<String> {
+        let splitter = &self.stream(source).splitter;
+        splitter.is_open().then(|| open_text(splitter.rest()))
+    }
+
     fn stream(&mut self, source: Source) -> &mut Stream {
         let [stdout, stderr, terminal] = &mut self.streams;
         match source {
@@ -70,9 +77,39 @@ impl Lines {
     }
 }
 
+/// As a person sees it: a mark that turns takes itself back, which is no control character to be shown.
+fn open_text(rest: &[u8]) -> String {
+    if !rest.contains(&BACKSPACE) {
+        return clean(rest, Colours::Strip).into_owned();
+    }
+    let mut shown = String::new();
+    for c in String::from_utf8_lossy(rest).chars() {
+        match c == char::from(BACKSPACE) {
+            true => drop(shown.pop()),
+            false => shown.push(c),
+        }
+    }
+    clean(shown.as_bytes(), Colours::Strip).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_is_not_finished_is_read_so_far() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.open(Source::Stdout), None);
+        let mut check = |written: &[u8], expected: Option<&str>| {
+            lines.split(Source::Stdout, written, |_| ());
+            assert_eq!(lines.open(Source::Stdout).as_deref(), expected, "{written:?}");
+        };
+        check(b"a\nPass", Some("Pass"));
+        check(b"\x1b[1mword\x1b[0m: \xc3", Some("Password: "));
+        check(b"\xa9\x1b[", Some("Password: \u{e9}"));
+        check(b"m|\x08/\x08-", Some("Password: \u{e9}-"));
+        check(b"\n", None);
+    }
 
     #[test]
     fn a_mark_that_turns_says_nothing() {

@@ -104,6 +104,11 @@ impl Splitter {
         self.begun || !self.rest.is_empty()
     }
 
+    /// What is kept of a line without its end, but for a character or an escape that is not complete, and a CR.
+    pub fn rest(&self) -> &[u8] {
+        self.rest.get(..complete(&self.rest)).unwrap_or_default()
+    }
+
     /// Bytes that are kept for the next chunk.
     pub fn rest_bytes(&self) -> usize {
         self.rest.len()

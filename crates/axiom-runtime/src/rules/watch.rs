@@ -20,6 +20,8 @@ pub struct Watch {
     now: Duration,
     armed: Vec<Armed>,
     echo: Echo,
+    /// The line that is not finished, of each stream.
+    open: [Open; 2],
     spent: Spending,
     /// It was killed.
     is_over: bool,
@@ -84,6 +86,7 @@ impl Watch {
             now,
             armed: armed.collect(),
             echo: Echo::default(),
+            open: [Open::default(), Open::default()],
             spent: Spending::new(TASK_BUDGET),
             is_over: false,
         }
@@ -107,9 +110,27 @@ impl Watch {
     }
 
     /// The task's line is `text` so far, and nothing comes at the moment: a prompt. Patterns look at it, and not again at what
-    /// stands there already when more comes.
+    /// stands there already when more comes. May be called again with the same text: it is said once.
     pub fn unfinished(&mut self, now: Duration, stream: Stream, text: &str) -> Vec<Act> {
+        self.goes_on(now, stream, text);
         self.hear(now, stream, text, false)
+    }
+
+    /// The task's line is `text` so far, and more may come at once. It is not silent then, unless there is nothing in it but what was
+    /// there before, or a mark that turns.
+    pub fn goes_on(&mut self, now: Duration, stream: Stream, text: &str) {
+        self.now = self.now.max(now);
+        let text = beginning(text);
+        let own = self.echo.cut(text);
+        let is_news = self.open[nth(stream)].is_news(&own) && !Echo::is_all(text, &own);
+        if !is_news {
+            return;
+        }
+        for armed in &mut self.armed {
+            if let Seen::Silence(lull) = &mut armed.seen {
+                lull.since = self.now;
+            }
+        }
     }
 
     /// A file below the task's folder was last changed at this time.
@@ -166,9 +187,10 @@ impl Watch {
     fn hear(&mut self, now: Duration, stream: Stream, text: &str, is_whole: bool) -> Vec<Act> {
         self.now = self.now.max(now);
         let bytes = text.len() as u64 + 1;
-        let text = text
-            .get(..text.floor_char_boundary(LINE_BYTES_MAX))
-            .unwrap_or(text);
+        let text = beginning(text);
+        if is_whole {
+            self.open[nth(stream)] = Open::default();
+        }
         let own = self.echo.cut(text).into_owned();
         let heard = Heard {
             stream,
@@ -294,10 +316,7 @@ impl Watch {
 
 impl Armed {
     fn hear(&mut self, now: Duration, text: &str, heard: Heard<'_>, is_whole: bool) -> Option<String> {
-        let begun = match heard.stream {
-            Stream::Stdout => &mut self.begun[0],
-            Stream::Stderr => &mut self.begun[1],
-        };
+        let begun = &mut self.begun[nth(heard.stream)];
         let is_known = begun.as_ref().is_some_and(|begun| text.starts_with(&**begun));
         match &self.rule.trigger {
             Trigger::Pattern { .. } if is_known => {
@@ -312,10 +331,48 @@ impl Armed {
                 *begun = is_begun.then(|| text.to_owned());
                 reason
             }
-            Trigger::Silence { .. } => self.seen.line(now, &self.rule.trigger, heard),
-            // Lines are counted when they are whole.
+            // Lines are counted when they are whole; whether one that is not breaks a silence is known before.
             _ if is_whole => self.seen.line(now, &self.rule.trigger, heard),
             _ => None,
         }
     }
+}
+
+/// A line that is not finished, as far as it tells whether more is said in it.
+#[derive(Debug, Default)]
+struct Open {
+    /// What stands in it but for what is no letter.
+    words: String,
+    /// The most characters that it had.
+    longest: usize,
+}
+
+impl Open {
+    /// Whether there is something in it that was not there before. Other words are, and so are dots behind dots; a mark that turns
+    /// leaves the line as long as it is, and a line that is drawn anew begins with what it has been.
+    fn is_news(&mut self, text: &str) -> bool {
+        let text = text.trim();
+        let words: String = text.chars().filter(|c| c.is_alphabetic()).collect();
+        let chars = text.chars().count();
+        let is_longer = chars > self.longest;
+        let has_other_words = !self.words.starts_with(&*words);
+        if has_other_words {
+            (self.words, self.longest) = (words, chars);
+        }
+        self.longest = self.longest.max(chars);
+        has_other_words || is_longer
+    }
+}
+
+fn nth(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+    }
+}
+
+/// What of a line is looked at.
+fn beginning(line: &str) -> &str {
+    line.get(..line.floor_char_boundary(LINE_BYTES_MAX))
+        .unwrap_or(line)
 }

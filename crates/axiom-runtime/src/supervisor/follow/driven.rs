@@ -246,7 +246,7 @@ impl Follower {
     /// It stands still or goes on, as everybody may see.
     pub(super) fn set_frozen(&mut self, is_frozen: bool) {
         if let Some(driven) = &mut self.driven {
-            driven.drive.set_frozen(is_frozen);
+            driven.drive.set_frozen(driven.began.elapsed(), is_frozen);
         }
         if let Some(entry) = self.shared.table().tasks.get_mut(&self.id) {
             entry.is_frozen = is_frozen;
