@@ -18,7 +18,7 @@ pub struct Conversation {
     changed: Duration,
     state: State,
     since: Duration,
-    /// Not typed yet.
+    /// Not typed yet. Without one it is idle as soon as it is ready.
     prompt: Option<String>,
     /// What was typed waits for its Enter.
     enter_at: Option<Duration>,
@@ -193,11 +193,14 @@ impl Conversation {
         steps
     }
 
-    /// Stops what it does.
+    /// Stops what it does, and what it was to do: a prompt that it does not have yet it does not get.
     pub fn interrupt(&mut self, now: Duration) -> Vec<Step> {
         self.now = self.now.max(now);
         let mut steps = Vec::new();
         if self.state != State::Ended {
+            self.prompt = None;
+            // Behind the interruption it would start what was typed.
+            self.press_enter(&mut steps);
             self.withdraw("it was interrupted", &mut steps);
             self.stop(&mut steps);
         }
@@ -357,12 +360,16 @@ impl Conversation {
             State::Starting | State::Interrupting => {
                 let pattern = self.profile.ready.as_ref().or(self.profile.idle.as_ref());
                 let is_ready = self.waits_at(pattern) || pattern.is_none() && self.is_still();
-                if is_ready && let Some(prompt) = self.prompt.take() {
-                    let is_bracketed = matches!(self.profile.prompt, PromptBy::Typed { is_bracketed: true });
-                    steps.push(Step::Type(typeable(&prompt, is_bracketed)));
-                    self.enter_at = Some(self.now + ENTER_PAUSE);
-                    self.go(State::Ready, steps);
+                if !is_ready {
+                    return;
                 }
+                let Some(prompt) = self.prompt.take() else {
+                    return self.go(State::Idle, steps);
+                };
+                let is_bracketed = matches!(self.profile.prompt, PromptBy::Typed { is_bracketed: true });
+                steps.push(Step::Type(typeable(&prompt, is_bracketed)));
+                self.enter_at = Some(self.now + ENTER_PAUSE);
+                self.go(State::Ready, steps);
             }
             // Nothing more can be said to one that has read all of its input; it ends by itself.
             State::Working if self.profile.has_terminal() && self.is_idle() => self.go(State::Idle, steps),

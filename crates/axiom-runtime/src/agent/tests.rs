@@ -243,6 +243,40 @@ fn another_prompt_interrupts_it_first() {
     assert_eq!(scene.conversation.redirect(scene.now, "once more"), []);
 }
 
+/// Somebody who interrupts it at the wrong moment means it as well.
+#[test]
+fn what_was_interrupted_does_not_begin_later() {
+    // It starts, or takes another prompt: then there is nothing to do for it when it is ready.
+    for is_begun in [false, true] {
+        let mut scene = Scene::new(typed(), "fix it");
+        if is_begun {
+            scene.begin("fix it");
+            let steps = scene.conversation.redirect(scene.now, "mend it");
+            scene.did(steps);
+            scene.check(&["type \"\\u{1b}\"", "Interrupting"]);
+        }
+        let steps = scene.conversation.interrupt(scene.now);
+        scene.did(steps);
+        scene.check(&["type \"\\u{1b}\""]);
+        scene.print("\r\x1b[2K> ");
+        scene.wait(300);
+        scene.check(&["Idle"]);
+        scene.wait(5100);
+        scene.check(&["type \"/exit\"", "Leaving", "type \"\\r\""]);
+    }
+    // The prompt is typed, and its Enter would come behind the interruption.
+    let mut scene = Scene::new(typed(), "fix it");
+    scene.print("> ");
+    scene.wait(200);
+    scene.check(&["type \"fix it\"", "Ready"]);
+    let steps = scene.conversation.interrupt(scene.now);
+    scene.did(steps);
+    scene.check(&["type \"\\r\"", "Working", "type \"\\u{1b}\""]);
+    scene.print("fix it\r\ninterrupted\r\n> ");
+    scene.wait(300);
+    scene.check(&["Idle"]);
+}
+
 #[test]
 fn a_program_with_its_input_always_on_the_screen() {
     let mut profile = typed();
