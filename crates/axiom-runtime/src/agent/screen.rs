@@ -36,15 +36,19 @@ enum Reading {
     Hidden(bool),
 }
 
+/// More than people have on a screen. A terminal that is said to be larger is read as one of this size: who may start a task may say
+/// any, and a program that fills 65535 by 65535 would fill 17 GB here.
+const COLUMNS_MAX: u16 = 512;
+const ROWS_MAX: u16 = 256;
 /// A longer control sequence is none.
 const CONTROL_BYTES_MAX: usize = 64;
 
 impl Screen {
-    /// Empty. At least one column and one row.
+    /// Empty. At least one column and one row, and no more than 512 and 256.
     pub fn new(columns: u16, rows: u16) -> Screen {
-        let height = usize::from(rows.max(1));
+        let height = usize::from(rows.clamp(1, ROWS_MAX));
         Screen {
-            columns: usize::from(columns.max(1)),
+            columns: usize::from(columns.clamp(1, COLUMNS_MAX)),
             height,
             rows: vec![Vec::new(); height].into(),
             first: 0,
@@ -352,6 +356,18 @@ mod tests {
         screen.write(b"\r\n> ");
         assert_eq!((screen.cursor_row(), &*screen.cursor_text()), (2, "> "));
         assert_eq!(rows(&screen), [(1, "2".to_owned()), (2, ">".to_owned())]);
+    }
+
+    #[test]
+    fn the_largest_terminal_takes_little_memory() {
+        let mut screen = Screen::new(u16::MAX, u16::MAX);
+        for row in 1..=2000 {
+            screen.write(format!("\x1b[{row};65535Hx\x1b[65535@").as_bytes());
+        }
+        let cells: usize = screen.rows.iter().map(Vec::len).sum();
+        assert!(cells <= 512 * 256, "{cells}");
+        screen.write(b"\x1b[65535;65535Hz");
+        assert!(screen.cursor_text().ends_with('z'));
     }
 
     proptest::proptest! {
