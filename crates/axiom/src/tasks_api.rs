@@ -202,6 +202,10 @@ async fn steer(
     match action {
         "input" => {
             let (text, ends) = (arguments.text("text")?, arguments.flag("end", false)?);
+            if text.is_none() && !ends {
+                let refusal = Refusal::wrong("`text` is missing");
+                return Err(refusal.hint("give what it is to read, or `end` for its end"));
+            }
             if let Some(text) = text {
                 desk.say(id, text, arguments.flag("newline", true)?, &by).await?;
             }
@@ -211,10 +215,8 @@ async fn steer(
         }
         "interrupt" => {
             let prompt = arguments.text("prompt")?;
-            desk.steer(id, Steer::Interrupt, &by).await?;
-            if let Some(prompt) = prompt {
-                desk.say(id, prompt, true, &by).await?;
-            }
+            let what = prompt.map_or(Steer::Interrupt, |prompt| Steer::Redirect(prompt.to_owned()));
+            desk.steer(id, what, &by).await?;
         }
         "signal" => {
             // There is none of number 0, so that none is left out in silence.

@@ -10,6 +10,7 @@ use axiom_sandbox::handle::{End, found};
 
 use crate::cli::{TasksCommand, TasksFolder};
 use crate::config::load::{self, Source, discover};
+use crate::import::preview::visible;
 use crate::outcome::{Exit, Failed};
 use crate::terminal::Terminal;
 
@@ -149,17 +150,18 @@ fn listed(places: &[PathBuf]) -> String {
     names.join(" or ")
 }
 
-/// An end, in a few words.
+/// An end, in a few words. Those of others, as of a client that has killed it and says why, cannot steer a terminal.
 fn told(end: &End) -> String {
     let End::Exit(exit) = end else {
         return "lost: its shim was killed before it could say how it ended".to_owned();
     };
-    match &exit.how {
+    let words = match &exit.how {
         How::Code(code) => format!("exit {code}"),
         How::Signal(signal) => format!("ended by signal {signal}"),
         How::Limit { limit, value } => format!("killed: beyond its limit {limit} of {value}"),
         How::Killed { why } => format!("killed: {why}"),
         How::NotStarted { why } => format!("not started: {why}"),
         How::Broken { why } => format!("broken: {why}"),
-    }
+    };
+    visible(&words)
 }

@@ -7,6 +7,7 @@ use axiom_runtime::mux::lines::{Line, Splitter};
 use axiom_runtime::mux::prefix::Prefixes;
 use axiom_sandbox::output::Source;
 
+use crate::import::preview::visible;
 use crate::terminal::Terminal;
 
 /// A longer line is shown as several.
@@ -63,12 +64,15 @@ impl Printer {
         Ok(())
     }
 
-    /// Says something about a task.
+    /// Says something about a task. There may be words of others in it, a question of its screen or a reason that a client has given:
+    /// what would steer a terminal is written out, and each line says whose it is.
     pub(super) fn say(&self, task: &str, text: &str) {
-        let mut line = String::new();
-        self.prefixes.write(task, self.terminal.colour(), &mut line);
-        line.push_str(text);
-        self.terminal.say(line);
+        for text in text.split('\n') {
+            let mut line = String::new();
+            self.prefixes.write(task, self.terminal.colour(), &mut line);
+            line.push_str(&visible(text));
+            self.terminal.say(line);
+        }
     }
 
     fn show(
