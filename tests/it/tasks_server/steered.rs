@@ -25,6 +25,10 @@ fn another_prompt_by_http_waits_until_the_agent_has_stopped() {
         texts(&said["lines"]).iter().any(|line| line.contains(words))
     };
     wait::until("it is at its first prompt", || says("at: one").then_some(()));
+    // What says nothing is a mistake, and no success.
+    let (status, refused) = post(&gateway, &format!("/{task}/input"), &json!({ "why": "test" }));
+    let message = refused["error"]["message"].as_str().unwrap_or_default();
+    assert_eq!((status, message), (400, "`text` is missing"), "{refused}");
     let (status, redirected) = post(
         &gateway,
         &format!("/{task}/interrupt"),
