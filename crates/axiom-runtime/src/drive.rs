@@ -88,6 +88,11 @@ impl Drive {
         self.conversation.as_ref().map(Conversation::state)
     }
 
+    /// Whether what is typed is read: by a command always, by an agent unless it has its prompt as input.
+    pub fn reads(&self) -> bool {
+        self.conversation.as_ref().is_none_or(Conversation::reads)
+    }
+
     /// Whether it can be given something else to do: a command always, an agent if its profile says how.
     pub fn takes_prompts(&self) -> bool {
         self.conversation.as_ref().is_none_or(Conversation::takes_prompts)
@@ -313,16 +318,21 @@ impl Drive {
                     todo.push(Do::Look);
                     continue;
                 }
+                What::Type { .. } if !self.reads() => "types nothing: its input has ended".to_owned(),
+                What::Redirect { .. } if !self.takes_prompts() => {
+                    "gives it no other prompt: it is told to exit, or its profile does not say when it is ready".to_owned()
+                }
                 What::Type { text, .. } => format!("types {text:?}"),
                 What::Interrupt => "interrupts it".to_owned(),
                 What::Redirect { prompt } => format!("gives it another prompt: {prompt:?}"),
                 What::Notify { message } => message.clone(),
-                What::Freeze { note } => format!("froze it: {note}"),
+                What::Freeze { note } => format!("freezes it: {note}"),
                 What::Kill { .. } => "kills it".to_owned(),
                 What::UsedUp(used_up) => format!("does nothing more for now: {used_up}"),
             };
             todo.push(Do::Tell(Word::Rule { rule, does, why }));
             match what {
+                What::Type { .. } if !self.reads() => {}
                 What::Type { text, enter } => self.put(now, &text, enter, todo),
                 What::Interrupt => self.stop(now, todo),
                 What::Redirect { prompt } => self.turn(now, &prompt, todo),

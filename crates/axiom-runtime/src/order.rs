@@ -30,6 +30,9 @@ pub struct Order {
     pub agent: Option<String>,
     #[serde(default)]
     pub prompt: String,
+    /// What it is given to read as soon as it runs, once: a task that is started again gets none. Kept apart until it was given.
+    #[serde(skip)]
+    pub input: Option<Input>,
     /// The task that wanted it. Who kills that one kills this one as well.
     #[serde(default)]
     pub parent: Option<String>,
@@ -43,6 +46,18 @@ pub struct Order {
     pub key: Option<String>,
     pub by: Who,
 }
+
+/// What a task is given to read first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// At most [`INPUT_BYTES_MAX`].
+    pub bytes: Vec<u8>,
+    /// Nothing more can be put in behind it.
+    pub ends: bool,
+}
+
+/// Of an order's input. What is longer has its place in a file.
+pub const INPUT_BYTES_MAX: usize = 1 << 20;
 
 /// Who wants something, and why: for the record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +137,7 @@ impl Order {
             owner: OwnerNames::default(),
             agent: None,
             prompt: String::new(),
+            input: None,
             parent: None,
             restart: Restart::default(),
             start_within: None,
@@ -158,6 +174,11 @@ impl Order {
         if let Some((field, text)) = words.into_iter().find(|(_, text)| text.len() > WORDS_BYTES_MAX) {
             let problem = format!("has {} B; {WORDS_BYTES_MAX} are allowed", text.len());
             return Err(bad(field, problem));
+        }
+        let input_bytes = self.input.as_ref().map_or(0, |input| input.bytes.len());
+        if input_bytes > INPUT_BYTES_MAX {
+            let problem = format!("has {input_bytes} B; {INPUT_BYTES_MAX} are allowed");
+            return Err(bad("input", problem));
         }
         let spec = Spec {
             id: "a".to_owned(),
@@ -288,6 +309,12 @@ mod tests {
         check("name", |order| order.name = "x".repeat(81));
         check("name", |order| order.name = "a\u{1b}[2J".to_owned());
         check("key", |order| order.key = Some("x".repeat(201)));
+        check("input", |order| {
+            order.input = Some(Input {
+                bytes: vec![0; INPUT_BYTES_MAX + 1],
+                ends: true,
+            });
+        });
         check("by.why", |order| order.by.why = "x".repeat(201));
         check("argv", |order| order.spec.argv.clear());
         check("limits.memory_bytes", |order| {

@@ -58,7 +58,7 @@ pub use view::{AgentView, Ending, Phase, View};
 
 use ledger::Ledger;
 use record::Notes;
-use table::{Entry, Table};
+use table::{Entry, Progress, Table};
 
 /// Supervises the tasks of one folder. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -78,7 +78,16 @@ pub(crate) struct Shared {
     /// Something may be placed, or dropped.
     look: Notify,
     closing: watch::Sender<bool>,
-    work: Mutex<Vec<Task>>,
+    work: Mutex<Work>,
+}
+
+/// What runs until the supervisor is closed, which waits for it.
+#[derive(Debug, Default)]
+struct Work {
+    tasks: Vec<Task>,
+    /// With so many of them those that have ended are swept out. Twice as many as were left the last time: so each costs the same,
+    /// however many there are.
+    sweep_at: usize,
 }
 
 /// Why there is no supervisor.
@@ -190,7 +199,7 @@ impl Supervisor {
         if let Some((id, _)) = table.tasks.get_key_value(beginning) {
             return Ok(Arc::clone(id));
         }
-        let mut fitting = table.tasks.keys().filter(|id| id.starts_with(beginning));
+        let mut fitting = table.beginning(beginning);
         match (fitting.next(), fitting.next()) {
             (Some(id), None) if !beginning.is_empty() => Ok(Arc::clone(id)),
             _ => Err(Unknown(beginning.to_owned())),
@@ -234,7 +243,14 @@ impl Supervisor {
     /// Safe.
     pub async fn wait(&self, id: &str) -> Result<Ending, Unknown> {
         let unknown = || Unknown(id.to_owned());
-        let mut ended = self.shared.table().entry(id)?.ended.subscribe();
+        let mut ended = {
+            let mut table = self.shared.table();
+            let entry = table.tasks.get_mut(id).ok_or_else(unknown)?;
+            if let Some(ending) = entry.ending() {
+                return Ok(ending.clone());
+            }
+            entry.watch_end()
+        };
         let ending = ended.wait_for(Option::is_some).await.map_err(|_| unknown())?;
         ending.clone().ok_or_else(unknown)
     }
@@ -285,10 +301,11 @@ impl Supervisor {
         self.shared.closing.send_replace(true);
         self.shared.hub.close();
         let work = std::mem::take(&mut *lock(&self.shared.work));
-        for task in work {
+        for task in work.tasks {
             // A panic was reported.
             task.join().await;
         }
+        self.shared.keep_kills();
     }
 }
 
@@ -302,23 +319,54 @@ impl Shared {
         self.origin.elapsed()
     }
 
+    fn progress(&self, id: &str) -> Option<Arc<Progress>> {
+        self.table()
+            .tasks
+            .get(id)
+            .map(|entry| Arc::clone(&entry.progress))
+    }
+
+    /// Whether it is to end, or is gone.
+    fn is_killed(&self, id: &str) -> bool {
+        let table = self.table();
+        table.tasks.get(id).is_none_or(|entry| entry.killed.is_some())
+    }
+
     fn is_closing(&self) -> bool {
         *self.closing.borrow()
     }
 
     /// Runs until the supervisor is closed, which waits for it.
     fn also(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        const SWEEP_MIN: usize = 64;
         let task = spawn(name, work);
-        let mut tasks = lock(&self.work);
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(task);
+        let mut work = lock(&self.work);
+        work.tasks.push(task);
+        if work.tasks.len() > work.sweep_at {
+            work.tasks.retain(|task| !task.is_finished());
+            work.sweep_at = (2 * work.tasks.len()).max(SWEEP_MIN);
+        }
+    }
+
+    /// Of those whose end is wanted some may not have heard of it: the next supervisor tells them.
+    fn keep_kills(&self) {
+        let pages: Vec<_> = {
+            let table = self.table();
+            let is_kept = |entry: &&Entry| entry.killed.is_some() && entry.ending().is_none();
+            let kept = table.tasks.values().filter(is_kept);
+            kept.map(|entry| (Arc::clone(&entry.id), entry.page(None, false)))
+                .collect()
+        };
+        for (id, page) in pages {
+            self.write_page(&id, &page);
+        }
     }
 
     fn remove(&self, id: &str) -> Result<(), RemoveError> {
         let (id, attempts) = {
             let table = self.table();
             let entry = table.entry(id)?;
-            if entry.ended.borrow().is_none() {
+            if entry.ending().is_none() {
                 return Err(RemoveError::Alive(Arc::clone(&entry.id)));
             }
             (Arc::clone(&entry.id), entry.attempt)

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,9 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Mutex as Turn, oneshot};
 
-use crate::shim::SPEC;
+use crate::exit::{Exit, How};
+use crate::output::Writer;
+use crate::shim::{EXIT, OUTPUT, SPEC};
 use crate::spawner::{Answer, NotStarted, Running};
 use crate::spec::{BadSpec, Spec};
 
@@ -25,6 +28,8 @@ pub use attached::{Attached, End, Event};
 
 mod attached;
 
+/// The output of a task that was claimed before it was started, by another name.
+const CLAIM: &str = "claimed";
 /// How long a task may take to start. The command of a healthy machine runs within some milliseconds.
 const START_TIME: Duration = Duration::from_secs(30);
 
@@ -256,6 +261,45 @@ fn make_folder(tasks: &Path, spec: &Spec) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
+/// Makes sure that a task whose folder is there and whose start nobody saw is never started, if it was not yet: whoever told the
+/// spawner of it may have died before, and the spawner may come to it later. True if nothing of it ever ran or will, which its
+/// [`Exit`] says from then on, and this function whenever it is asked again; false if its shim was faster.
+///
+/// # Errors
+/// When the folder takes no files.
+pub fn claim(folder: &Path, why: &str) -> io::Result<bool> {
+    let (output, ours) = (folder.join(OUTPUT), folder.join(CLAIM));
+    // Made apart, so that it is ours from the moment when it is there. A shim that finds an output starts nothing.
+    if !ours.exists() {
+        drop(Writer::create(&ours)?);
+    }
+    if let Err(error) = fs_err::hard_link(&ours, &output) {
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            return Err(error);
+        }
+        let is_ours = fs_err::metadata(&ours)?.ino() == fs_err::metadata(&output)?.ino();
+        if !is_ours {
+            fs_err::remove_file(&ours)?;
+            return Ok(false);
+        }
+    }
+    let now = time::unix_nanos();
+    let exit = Exit {
+        how: How::NotStarted { why: why.to_owned() },
+        started: now,
+        ended: now,
+        output_bytes: 0,
+        output_frames: 0,
+    };
+    exit.write(&folder.join(EXIT))?;
+    Ok(true)
+}
+
+/// Whether somebody has [claimed](claim) this folder, or begun to.
+pub fn is_claimed(folder: &Path) -> bool {
+    folder.join(CLAIM).exists()
+}
+
 /// The ids of all tasks whose folders are there, in no order.
 ///
 /// # Errors
@@ -308,5 +352,19 @@ mod tests {
         assert_eq!(found(tasks.path()).unwrap(), ["a1"]);
         let again = spawner.start(tasks.path(), &spec).await.unwrap_err();
         assert!(matches!(again, StartError::Folder { .. }), "{again:?}");
+        // Whoever looks after it makes sure that it never will be.
+        let folder = tasks.path().join("a1");
+        let not_begun = Attached::open(&folder).await.unwrap_err();
+        assert_eq!(not_begun.kind(), io::ErrorKind::NotFound);
+        assert!(claim(&folder, "a test").unwrap());
+        assert!(is_claimed(&folder) && claim(&folder, "a test").unwrap());
+        let attached = Attached::open(&folder).await.unwrap();
+        assert!(matches!(
+            attached.end(),
+            Some(End::Exit(Exit {
+                how: How::NotStarted { .. },
+                ..
+            }))
+        ));
     }
 }

@@ -82,6 +82,9 @@ pub struct Reader {
     start: u64,
     at: usize,
     seq: u64,
+    /// The file begins as ours do. Its writer may have made it and not begun yet.
+    is_begun: bool,
+    read_bytes: u64,
 }
 
 impl Source {
@@ -192,27 +195,58 @@ impl Reader {
     /// # Errors
     /// When there is no such file, or it is none of ours.
     pub fn open(path: &Path) -> io::Result<Reader> {
-        let file = fs_err::File::open(path)?.into_file();
-        let mut magic = [0; MAGIC.len()];
-        file.read_exact_at(&mut magic, 0)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-        if magic != *MAGIC {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "{} is no output of a task that this version can read",
-                    path.display()
-                ),
-            ));
-        }
-        Ok(Reader {
+        let mut reader = Reader {
             path: path.to_owned(),
-            file,
+            file: fs_err::File::open(path)?.into_file(),
             bytes: Vec::new(),
             start: MAGIC.len() as u64,
             at: 0,
             seq: 0,
-        })
+            is_begun: false,
+            read_bytes: 0,
+        };
+        reader.begin()?;
+        Ok(reader)
+    }
+
+    /// As [`Reader::open`], but the first frame is the one of number `seq`, which begins at byte `position`: as another reader of the
+    /// same file has [said](Reader::position). What lies before it is not read.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn open_at(path: &Path, position: u64, seq: u64) -> io::Result<Reader> {
+        let mut reader = Reader::open(path)?;
+        reader.start = position.max(reader.start);
+        reader.seq = seq;
+        Ok(reader)
+    }
+
+    /// Looks whether the file is one of ours. One that has not begun yet may become one.
+    fn begin(&mut self) -> io::Result<()> {
+        let mut magic = [0; MAGIC.len()];
+        let read = self.file.read_at(&mut magic, 0);
+        let read = read.map_err(|error| self.failed(&error))?;
+        self.read_bytes += read as u64;
+        if !MAGIC.starts_with(&magic[..read]) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "{} is no output of a task that this version can read",
+                    self.path.display()
+                ),
+            ));
+        }
+        self.is_begun = read == MAGIC.len();
+        Ok(())
+    }
+
+    fn failed(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+    }
+
+    /// Bytes that were read from the disk.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// The sequence number of the next frame.
@@ -230,6 +264,12 @@ impl Reader {
     /// # Errors
     /// When the disk does not read.
     pub fn next(&mut self, is_over: bool) -> io::Result<Next<'_>> {
+        if !self.is_begun {
+            self.begin()?;
+            if !self.is_begun {
+                return Ok(Next::End);
+            }
+        }
         let position = self.position();
         let Some(head) = self.want(HEAD_BYTES)? else {
             return Ok(self.half(is_over));
@@ -291,9 +331,10 @@ impl Reader {
             let read = self
                 .file
                 .read_at(&mut self.bytes[have..], self.start + have as u64);
-            let read = read
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())));
-            self.bytes.truncate(have + *read.as_ref().unwrap_or(&0));
+            let read = read.map_err(|error| self.failed(&error));
+            let count = *read.as_ref().unwrap_or(&0);
+            self.bytes.truncate(have + count);
+            self.read_bytes += count as u64;
             if read? == 0 {
                 // Whoever waits for a quiet task should cost little.
                 self.bytes.shrink_to_fit();

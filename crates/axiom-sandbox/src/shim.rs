@@ -30,7 +30,7 @@ use crate::spec::Spec;
 use crate::wire::{Reply, Request, Status};
 
 use clients::{Clients, Said};
-use input::Input;
+use input::{First, Input};
 
 mod clients;
 mod input;
@@ -64,6 +64,7 @@ struct Shim {
     command: Command,
     outputs: Vec<Output>,
     input: Input,
+    first: First,
     file: Writer,
     /// Output up to this byte of the file is kept elsewhere.
     taken: u64,
@@ -165,6 +166,7 @@ impl Shim {
             spec,
             outputs: outputs.collect(),
             input: Input::new(input, terminal.is_some())?,
+            first: First::default(),
             command: Command {
                 held,
                 terminal,
@@ -375,8 +377,14 @@ impl Shim {
         for said in self.clients.read(nth) {
             match said {
                 Said::Input(bytes) => {
-                    self.input.put(&bytes);
+                    self.put(nth, &bytes);
                     self.clients.note_input(nth, self.input.put_in(), bytes.len());
+                }
+                Said::Request(Request::FirstInput { bytes, ends }) => {
+                    self.clients.begin_first(nth, bytes);
+                    self.first.declare(bytes, ends);
+                    self.end_first();
+                    self.clients.answer(nth, &Reply::Done);
                 }
                 Said::Request(request) => {
                     let reply = self.answer(request);
@@ -386,8 +394,25 @@ impl Shim {
         }
     }
 
+    /// Puts in what was not put in before.
+    fn put(&mut self, nth: usize, bytes: &[u8]) {
+        let (count, begin) = self.clients.first(nth, bytes.len());
+        let (first, more) = bytes.split_at(count);
+        self.input.put(self.first.new_of(begin, first));
+        self.end_first();
+        self.input.put(more);
+    }
+
+    fn end_first(&mut self) {
+        if self.first.ends_now() {
+            self.input.end();
+        }
+    }
+
     fn answer(&mut self, request: Request) -> Reply {
         let done = match request {
+            // Of a client that is known: see `hear`.
+            Request::FirstInput { .. } => Ok(()),
             Request::EndInput => {
                 self.input.end();
                 Ok(())

@@ -167,10 +167,12 @@ fn begin(
     spec: Spec,
     ground: &Ground,
 ) -> Result<(Spec, Writer, UnixListener, shim::Started), NotStarted> {
-    let file = Writer::create(&folder.join(OUTPUT)).map_err(|error| in_folder(OUTPUT, &error))?;
     // By its short name: the path of a socket has 107 bytes at most.
     std::env::set_current_dir(folder).map_err(|error| in_folder(".", &error))?;
+    // Before the output, so that a folder with an output, no end and nobody who listens is one whose shim is gone. And whoever makes
+    // the output owns the folder: see `handle::claim`.
     let listener = UnixListener::bind(SOCKET).map_err(|error| in_folder(SOCKET, &error))?;
+    let file = Writer::create(&folder.join(OUTPUT)).map_err(|error| in_folder(OUTPUT, &error))?;
     let started = start::start(&spec, ground)?;
     Ok((spec, file, listener, started))
 }

@@ -27,6 +27,13 @@ pub const UNREAD_BYTES_MAX: usize = 256 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
+    /// The next so many bytes that this client puts in are the first that the command is to read. Somebody who died may have put in
+    /// some of them, who said the same: those are passed by, so that the command reads each once. If it `ends`, nothing more will be
+    /// put in behind them.
+    FirstInput {
+        bytes: u64,
+        ends: bool,
+    },
     /// Nothing more will be put in.
     EndInput,
     /// Sends a signal to the command's process group.
@@ -158,6 +165,7 @@ mod tests {
     fn message() -> impl Strategy<Value = Message> {
         let requests = prop_oneof![
             Just(Request::EndInput),
+            any::<(u64, bool)>().prop_map(|(bytes, ends)| Request::FirstInput { bytes, ends }),
             any::<i32>().prop_map(Request::Signal),
             any::<(u16, u16)>().prop_map(|(columns, rows)| Request::Resize(Size { columns, rows })),
             ".{0,9}".prop_map(|why| Request::Kill { why }),

@@ -36,8 +36,6 @@ pub(crate) use refusal::{Kind, Refusal};
 pub(crate) use shown::{Node, brief, names, status, tree_text};
 pub(crate) use wait::{Mode, Progress, WAIT_MAX};
 
-/// How long a task that says "wait a moment" to whoever starts it may take before it runs.
-const FIRST_WORDS_PAUSE: Duration = Duration::from_millis(20);
 /// How long the start of a sandbox may take that is only to show that it can be.
 const TRIAL_TIME: Duration = Duration::from_secs(10);
 /// Bytes of one input.
@@ -194,9 +192,8 @@ impl Desk {
         arguments: &Arguments<'_>,
         who: &str,
     ) -> Result<Vec<Arc<str>>, Refusal> {
-        let wanted = order::read(arguments, self, who)?;
         let mut taken = Vec::new();
-        for order in wanted.orders {
+        for order in order::read(arguments, self, who)? {
             match self.supervisor.submit(order) {
                 Ok(id) => taken.push(id),
                 Err(error) if taken.is_empty() => return Err(error.into()),
@@ -212,41 +209,7 @@ impl Desk {
                 }
             }
         }
-        if wanted.input.is_some() || wanted.ends_input {
-            for id in &taken {
-                let by = Who::new(who, "its first input");
-                let (desk, id) = (Arc::clone(self), Arc::clone(id));
-                let (input, ends) = (wanted.input.clone(), wanted.ends_input);
-                drop(spawn("first words to a task", async move {
-                    desk.first_words(&id, input, ends, &by).await;
-                }));
-            }
-        }
         Ok(taken)
-    }
-
-    /// Gives a task its input as soon as it runs.
-    async fn first_words(&self, id: &str, input: Option<String>, ends: bool, by: &Who) {
-        loop {
-            match self.supervisor.view(id).map(|view| view.phase) {
-                Ok(Phase::Running) => break,
-                Ok(Phase::Queued | Phase::Starting) => {}
-                Ok(Phase::Resting | Phase::Ended) | Err(_) => return,
-            }
-            tokio::select! {
-                // cancel-safe: a timer.
-                () = time::sleep(FIRST_WORDS_PAUSE) => {}
-                // cancel-safe: the value stays.
-                () = self.closed() => return,
-            }
-        }
-        let said = input.map(|input| Steer::Input(input.into_bytes()));
-        for steer in said.into_iter().chain(ends.then_some(Steer::EndInput)) {
-            if let Err(error) = self.supervisor.steer(id, steer, by).await {
-                tracing::warn!(task = %id, %error, "a task did not get its first input");
-                return;
-            }
-        }
     }
 
     /// The task whose id begins like this.

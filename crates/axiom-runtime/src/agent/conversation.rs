@@ -165,6 +165,11 @@ impl Conversation {
         steps
     }
 
+    /// Whether it reads what is typed: one that has its prompt as input has read all that it ever will.
+    pub fn reads(&self) -> bool {
+        self.profile.prompt != PromptBy::Stdin
+    }
+
     /// Whether [`Conversation::redirect`] can do something.
     pub fn takes_prompts(&self) -> bool {
         self.profile.takes_prompts() && !matches!(self.state, State::Leaving | State::Ended)

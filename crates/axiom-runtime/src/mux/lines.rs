@@ -99,6 +99,20 @@ impl Splitter {
         }
     }
 
+    /// One that goes on where another one was: in the midst of a line of which pieces were given out (`begun`), and with this kept of it.
+    pub(crate) fn resume(line_bytes_max: usize, begun: bool, rest: Vec<u8>) -> Self {
+        Splitter {
+            begun,
+            rest,
+            ..Splitter::new(line_bytes_max)
+        }
+    }
+
+    /// What [`Splitter::resume`] needs.
+    pub(crate) fn state(&self) -> (bool, &[u8]) {
+        (self.begun, &self.rest)
+    }
+
     /// True in the midst of a line.
     pub fn is_open(&self) -> bool {
         self.begun || !self.rest.is_empty()

@@ -9,10 +9,12 @@ use axiom_sandbox::exit::How;
 use axiom_sandbox::handle::StartError;
 use axiom_sandbox::spec::Spec;
 
-use super::follow::{self, Since, driven};
-use super::ledger::{LedgerPage, Stored, attempt_name};
+use super::follow::{self, Since, Watched, driven};
+use super::ledger::{At, LedgerPage, Told, attempt_name};
+use super::steer;
 use super::view::{Ending, Phase};
 use super::{Shared, places};
+use crate::order::{Order, Who};
 use crate::schedule::{Cancelled, Lease, Outcome};
 
 /// How an attempt ended, and what that says about whoever runs it.
@@ -23,21 +25,35 @@ pub(super) struct Over {
 }
 
 pub(super) async fn run(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attempt: u32) {
-    let over = match begin(&shared, &id, lease, attempt).await {
+    // Apart, so that a task that runs does not hold what only its start needs.
+    let over = match Box::pin(begin(&shared, &id, lease, attempt)).await {
         Ok(()) => match follow::run(&shared, &id, attempt, Since::Start).await {
-            Some(over) => over,
+            Watched::Over(over) => over,
             // The supervisor is being closed. The task goes on.
-            None => return,
+            Watched::Closing => return,
+            Watched::NeverBegun => follow::lost("nobody has started it".to_owned()),
         },
         Err(over) => over,
     };
-    shared.attempt_over(&id, lease, over);
+    shared.attempt_over(&id, lease, attempt, over);
 }
 
 /// A task that was found running or ended, and not all of it told.
 pub(super) async fn go_on(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attempt: u32) {
-    if let Some(over) = follow::run(&shared, &id, attempt, Since::Later).await {
-        shared.attempt_over(&id, lease, over);
+    match follow::run(&shared, &id, attempt, Since::Later).await {
+        Watched::Over(over) => shared.attempt_over(&id, lease, attempt, over),
+        Watched::Closing => {}
+        // The supervisor before was killed in the midst of starting it.
+        Watched::NeverBegun => {
+            if let Err(stale) = shared
+                .table()
+                .scheduler
+                .ended(shared.now(), lease, Outcome::Stopped)
+            {
+                tracing::error!(task = %id, %stale, "a task was found that has no place");
+            }
+            queue_again(&shared, &id);
+        }
     }
 }
 
@@ -77,6 +93,7 @@ async fn begin(shared: &Arc<Shared>, id: &Arc<str>, lease: Lease, attempt: u32) 
         entry.started = Some(now);
         entry.pid = pid;
         entry.is_frozen = false;
+        entry.said.get_or_insert_default();
     }
     drop(table);
     shared.notes.started(id, &order, attempt, pid, now);
@@ -117,9 +134,12 @@ enum Then {
 
 impl Shared {
     /// An attempt is over and all of it recorded: the task is started again, or has ended.
-    fn attempt_over(self: &Arc<Self>, id: &Arc<str>, lease: Lease, over: Over) {
+    fn attempt_over(self: &Arc<Self>, id: &Arc<str>, lease: Lease, attempt: u32, over: Over) {
         let Over { how, outcome } = over;
         let is_failure = how != Some(How::Code(0));
+        // What it has not read it will never read.
+        self.ledger.drop_input(id);
+        let mut killed_outside = None;
         let then = {
             let mut table = self.table();
             if let Err(stale) = table.scheduler.ended(self.now(), lease, outcome) {
@@ -128,7 +148,13 @@ impl Shared {
             let Some(entry) = table.tasks.get_mut(id) else {
                 return;
             };
-            (entry.lease, entry.steering, entry.pid, entry.agent) = (None, None, None, None);
+            (entry.lease, entry.said, entry.pid, entry.agent) = (None, None, None, None);
+            entry.over = attempt;
+            // Its shim was asked to, by somebody who has not asked us. It is meant, all the same.
+            if let (Some(How::Killed { why }), None) = (&how, &entry.killed) {
+                entry.killed = Some(why.clone());
+                killed_outside = Some(why.clone());
+            }
             let now = time::unix_nanos();
             let restart = entry.order.restart;
             let window = i64::try_from(restart.window.0.as_nanos()).unwrap_or(i64::MAX);
@@ -140,17 +166,21 @@ impl Shared {
                 Some(pause) => {
                     entry.phase = Phase::Resting;
                     entry.restarts.push(now);
-                    let page = entry.page(None);
+                    let page = entry.page(None, false);
                     Then::Rest { pause, page }
                 }
             }
         };
+        if let Some(why) = killed_outside {
+            // And whoever ends a task ends what it wanted.
+            steer::kill_below(self, id, &Who::new("", why));
+        }
         self.look.notify_one();
         match then {
             Then::End => self.settle(id, how),
             Then::Rest { pause, page } => {
-                self.notes.ended(id, &page.order, how.as_ref(), Some(pause));
                 self.write_page(id, &page);
+                self.tell_end(id, &page.order, how.as_ref(), attempt, Some(pause));
                 self.also("a task that rests", rest(Arc::clone(self), Arc::clone(id), pause));
             }
         }
@@ -158,23 +188,57 @@ impl Shared {
 
     /// It has ended for good.
     pub(super) fn settle(&self, id: &Arc<str>, how: Option<How>) {
-        let page = {
+        let ended = time::unix_nanos();
+        let ending = Ending { how, ended };
+        let (page, attempt) = {
             let mut table = self.table();
             let Some(entry) = table.tasks.get_mut(id) else {
                 return;
             };
-            let ended = time::unix_nanos();
-            let ending = Ending { how, ended };
-            entry.phase = Phase::Ended;
-            entry.ticket = None;
-            let page = entry.page(Some(ending.clone()));
-            entry.ended.send_replace(Some(ending));
-            page
+            let attempt = entry.attempt;
+            let page = entry.page(Some(ending.clone()), self.options.recording.is_some());
+            (page, attempt)
         };
-        let how = page.ending.as_ref().and_then(|ending| ending.how.as_ref());
-        self.notes.ended(id, &page.order, how, None);
+        // Before anybody hears of it, so that it stays so.
         self.write_page(id, &page);
+        let how = ending.how.as_ref();
+        self.tell_end(id, &page.order, how, attempt, None);
+        self.table().end(id, ending.clone());
         self.prune();
+    }
+
+    /// Tells in the event log that an attempt is over, unless that was told: by an earlier supervisor, which was killed then.
+    pub(super) fn tell_end(
+        &self,
+        id: &Arc<str>,
+        order: &Order,
+        how: Option<&How>,
+        attempt: u32,
+        again_in: Option<Duration>,
+    ) {
+        if self.options.recording.is_none() {
+            return;
+        }
+        let Some(progress) = self.progress(id) else { return };
+        let end = match again_in {
+            Some(_) => Told::rests(attempt),
+            None => Told::ended(attempt),
+        };
+        let kept = progress.kept();
+        if kept.told >= end {
+            return;
+        }
+        if !kept.has_file {
+            // It has said nothing. That its end was told needs a place.
+            let at = At::settled(kept.stored, kept.told);
+            match self.ledger.set_at(id, &at) {
+                Ok(()) => drop(progress.change(|kept| kept.has_file = true)),
+                Err(error) => {
+                    tracing::warn!(task = %id, %error, "whether a task's end is recorded cannot be noted");
+                }
+            }
+        }
+        self.notes.ended(id, order, how, attempt, again_in, end);
     }
 
     pub(super) fn write_page(&self, id: &str, page: &LedgerPage) {
@@ -188,24 +252,11 @@ impl Shared {
     pub(super) fn prune(&self) {
         let oldest = time::unix_nanos()
             .saturating_sub(i64::try_from(self.options.kept_for.as_nanos()).unwrap_or(i64::MAX));
-        let mut ended: Vec<(i64, Arc<str>)> = {
-            let table = self.table();
-            let all = table.tasks.values();
-            all.filter_map(|entry| {
-                let ended = entry.ended.borrow().as_ref()?.ended;
-                Some((ended, Arc::clone(&entry.id)))
-            })
-            .collect()
-        };
-        let too_many = ended.len().saturating_sub(self.options.kept_tasks);
-        if too_many == 0 && ended.iter().all(|(at, _)| *at >= oldest) {
-            return;
-        }
-        ended.sort();
-        let old = ended.iter().enumerate();
-        for (_, (_, id)) in old.filter(|(nth, (at, _))| *nth < too_many || *at < oldest) {
-            match self.remove(id) {
-                Ok(()) => self.notes.forgotten(id),
+        loop {
+            let old = self.table().take_old(oldest, self.options.kept_tasks);
+            let Some(id) = old else { return };
+            match self.remove(&id) {
+                Ok(()) => self.notes.forgotten(&id),
                 Err(error) => tracing::warn!(task = %id, %error, "a task that ended long ago stays"),
             }
         }
@@ -213,20 +264,21 @@ impl Shared {
 }
 
 /// Waits until it is time for a new start, or somebody wants no more of it.
-async fn rest(shared: Arc<Shared>, id: Arc<str>, pause: Duration) {
-    let woken = {
-        let table = shared.table();
-        table.tasks.get(&id).map(|entry| Arc::clone(&entry.woken))
+pub(super) async fn rest(shared: Arc<Shared>, id: Arc<str>, pause: Duration) {
+    let Some(progress) = shared.progress(&id) else {
+        return;
     };
-    let Some(woken) = woken else { return };
     let mut closing = shared.closing.subscribe();
-    tokio::select! {
-        // cancel-safe: a timer.
-        () = time::sleep(pause) => {}
-        // cancel-safe: a permit that was given stays.
-        () = woken.notified() => {}
-        // cancel-safe: the value stays.
-        _ = closing.wait_for(|is_closing| *is_closing) => return,
+    let until = time::now() + pause;
+    while time::now() < until && !shared.is_killed(&id) {
+        tokio::select! {
+            // cancel-safe: a timer.
+            () = time::sleep_until(until) => {}
+            // cancel-safe: a permit that was given stays. It may be for something else.
+            () = progress.news.notified() => {}
+            // cancel-safe: the value stays.
+            _ = closing.wait_for(|is_closing| *is_closing) => return,
+        }
     }
     queue_again(&shared, &id);
 }
@@ -235,9 +287,10 @@ async fn rest(shared: Arc<Shared>, id: Arc<str>, pause: Duration) {
 pub(super) fn queue_again(shared: &Arc<Shared>, id: &Arc<str>) {
     let refused = {
         let mut table = shared.table();
-        let Some(entry) = table.tasks.get(id) else {
+        let Some(entry) = table.tasks.get_mut(id) else {
             return;
         };
+        (entry.lease, entry.said) = (None, None);
         match &entry.killed {
             Some(why) => Some(How::Killed { why: why.clone() }),
             None => {
@@ -267,29 +320,16 @@ pub(super) fn queue_again(shared: &Arc<Shared>, id: &Arc<str>) {
 }
 
 impl super::table::Entry {
-    fn page(&self, ending: Option<Ending>) -> LedgerPage {
+    pub(super) fn page(&self, ending: Option<Ending>, is_told: bool) -> LedgerPage {
         LedgerPage {
             created: self.created,
             order: Arc::clone(&self.order),
             restarts: self.restarts.clone(),
+            over: self.over,
+            killed: self.killed.clone(),
             ending,
+            is_told,
         }
-    }
-
-    /// A new attempt begins: nothing of it is recorded yet.
-    pub(super) fn begin_attempt(&self, attempt: u32) -> Stored {
-        self.stored.send_if_modified(|stored| {
-            let is_new = stored.attempt != attempt;
-            if is_new {
-                *stored = Stored {
-                    attempt,
-                    lines: stored.lines,
-                    ..Stored::default()
-                };
-            }
-            is_new
-        });
-        *self.stored.borrow()
     }
 }
 

@@ -10,74 +10,167 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use axiom_core::channel::{self, Receiver, watch};
 use axiom_core::time;
 use axiom_sandbox::exit::{Exit, How};
-use axiom_sandbox::handle::{Attached, End, Event};
+use axiom_sandbox::handle::{Attached, End, Event, claim, is_claimed};
 use axiom_sandbox::output::Source;
-use axiom_sandbox::wire::{Reply, Request};
-use tokio::sync::{Notify, oneshot};
+use axiom_sandbox::wire::{self, Reply, Request};
+use tokio::sync::oneshot;
 
 use super::Shared;
 use super::attempt::Over;
 use super::ledger::Stored;
+use super::pages::index::{Counter, Index};
 use super::steer::{Said, Steer};
+use super::table::Progress;
 use crate::mux::{Stream, Writer};
+use crate::order::When;
 use crate::schedule::Outcome;
 use driven::Driven;
 
 /// Who waits for what becomes of something that was said to a task.
 type Answer = oneshot::Sender<Result<(), String>>;
 
-/// What is said to a task and waits for it to listen.
-const SAID_MAX: usize = 64;
-/// Input that waits for a task to read what it has.
-const INPUT_BYTES_MAX: usize = 1 << 20;
-/// The end of its output file, where a task ended without any.
-const EXIT: &str = "exit.json";
-/// Before a request is said again that a task had no room for.
-const AGAIN: Duration = Duration::from_millis(50);
+/// What is to be done when a request was answered, or input was put in.
+#[derive(Debug)]
+enum Waiter {
+    Nobody,
+    Person(Answer),
+    /// Its first input is with its shim: it need not be kept any more.
+    Given,
+}
 
-/// Watches it to its end. `None` if the supervisor is closed before.
-pub(super) async fn run(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, since: Since) -> Option<Over> {
-    let folder = shared.ledger.attempt(id, attempt);
-    let attached = match Attached::open(&folder).await {
-        Ok(attached) => attached,
-        Err(error) => return Some(without_output(&folder, &error)),
-    };
-    let mut closing = shared.closing.subscribe();
-    tokio::select! {
-        // The supervisor was closed: what is not recorded is read again by the next. Not cancel-safe otherwise.
-        _ = closing.wait_for(|is_closing| *is_closing) => None,
-        over = follow(shared, id, attempt, attached, since) => Some(over),
+impl Waiter {
+    fn told(self, outcome: Result<(), String>) {
+        if let Waiter::Person(answer) = self {
+            // Whoever asked may have given up.
+            answer.send(outcome).ok();
+        }
     }
 }
 
-async fn follow(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, attached: Attached, since: Since) -> Over {
-    let Some(mut follower) = Follower::new(shared, id, attempt, attached, since) else {
-        return lost("somebody else watches it".to_owned());
+/// What goes in, in its order.
+enum Put {
+    Bytes(Vec<u8>),
+    End,
+}
+
+/// Why a request is not passed on.
+const BUSY: &str = "it has not answered what was asked of it before";
+
+/// Input that waits for a task to read what it has.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+/// The end of its output file, where a task ended without any.
+pub(super) const EXIT: &str = "exit.json";
+/// Before a request is said again that a task had no room for.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Before a task is tried again that could not be reached for want of something of ours.
+const REACH_AGAIN: Duration = Duration::from_secs(1);
+
+/// What became of watching a task.
+pub(super) enum Watched {
+    Over(Over),
+    /// The supervisor is being closed. The task goes on.
+    Closing,
+    /// Nothing of it ever ran, and nothing of it will: whoever was to start it is gone.
+    NeverBegun,
+}
+
+/// Watches it to its end.
+pub(super) async fn run(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, since: Since) -> Watched {
+    let mut closing = shared.closing.subscribe();
+    // Apart, so that a task that runs does not hold what only its beginning needs.
+    let reaching = Box::pin(reach(shared, id, attempt, since));
+    let follower = tokio::select! {
+        // The supervisor was closed: the next one reaches it.
+        _ = closing.wait_for(|is_closing| *is_closing) => return Watched::Closing,
+        reached = reaching => match reached {
+            Ok(follower) => follower,
+            Err(watched) => return watched,
+        },
     };
+    tokio::select! {
+        // The supervisor was closed: what is not recorded is read again by the next. Not cancel-safe otherwise.
+        _ = closing.wait_for(|is_closing| *is_closing) => Watched::Closing,
+        over = follow(follower) => Watched::Over(over),
+    }
+}
+
+/// Its output and its shim, however long it takes until we have what that needs: a task that lives is not taken for dead because we
+/// are out of file descriptors.
+async fn reach(
+    shared: &Arc<Shared>,
+    id: &Arc<str>,
+    attempt: u32,
+    since: Since,
+) -> Result<Box<Follower>, Watched> {
+    let folder = shared.ledger.attempt(id, attempt);
+    let mut is_told = false;
+    if since == Since::Later && is_claimed(&folder) {
+        // A supervisor before has found the same, and was cut off as well.
+        if let Some(watched) = without_start(&folder).map_err(|error| damaged(&error))? {
+            return Err(watched);
+        }
+    }
+    loop {
+        let error = match Attached::open(&folder).await {
+            Ok(attached) => {
+                let follower = Follower::new(shared, id, attempt, attached, since).map(Box::new);
+                let taken = || Watched::Over(lost("somebody else watches it".to_owned()));
+                return follower.ok_or_else(taken);
+            }
+            Err(error) => error,
+        };
+        match error.kind() {
+            io::ErrorKind::NotFound => match without_output(&folder) {
+                Ok(Some(watched)) => return Err(watched),
+                // Its shim has just come.
+                Ok(None) => continue,
+                Err(error) => return Err(damaged(&error)),
+            },
+            io::ErrorKind::InvalidData => return Err(damaged(&error)),
+            _ if !is_told => {
+                is_told = true;
+                tracing::error!(task = %id, %error, "a task cannot be reached, and is tried again");
+            }
+            _ => {}
+        }
+        time::sleep(REACH_AGAIN).await;
+    }
+}
+
+fn damaged(error: &io::Error) -> Watched {
+    Watched::Over(lost(format!("what is in its folder cannot be read: {error}")))
+}
+
+/// There is no output: its command could not be started, or its start was not begun, and now never will be.
+fn without_output(folder: &Path) -> io::Result<Option<Watched>> {
+    if let Some(exit) = Exit::read(&folder.join(EXIT))? {
+        return Ok(Some(Watched::Over(over(End::Exit(exit)))));
+    }
+    without_start(folder)
+}
+
+fn without_start(folder: &Path) -> io::Result<Option<Watched>> {
+    let is_ours = claim(folder, "whoever was to start it was gone before it began")?;
+    Ok(is_ours.then_some(Watched::NeverBegun))
+}
+
+async fn follow(mut follower: Box<Follower>) -> Over {
     let end = match follower.watch().await {
         Ok(end) => end,
         Err(error) => {
-            tracing::error!(task = %id, %error, "a task cannot be watched any more");
+            tracing::error!(task = %follower.id, %error, "a task cannot be watched any more");
             follower.writer = None;
             return lost(format!("it cannot be watched any more: {error}"));
         }
     };
     follower.all_recorded().await;
+    follower.leave_index();
     over(end)
 }
 
-/// There is no output: its command was never started, or its folder is damaged.
-fn without_output(folder: &Path, error: &io::Error) -> Over {
-    match Exit::read(&folder.join(EXIT)) {
-        Ok(Some(exit)) => over(End::Exit(exit)),
-        _ => lost(format!("what is in its folder cannot be read: {error}")),
-    }
-}
-
-fn lost(why: String) -> Over {
+pub(super) fn lost(why: String) -> Over {
     Over {
         how: Some(How::NotStarted { why }),
         outcome: Outcome::BackendFailed,
@@ -146,17 +239,28 @@ struct Follower {
     /// What of them was recorded before, and is read once more only to get past it.
     skip: [u64; 2],
     marks: VecDeque<Mark>,
-    stored: watch::Receiver<Stored>,
-    said: Receiver<Said>,
+    progress: Arc<Progress>,
     /// Those who wait for an answer of the shim's, in the order of their requests.
-    asked: VecDeque<Option<Answer>>,
-    input: VecDeque<(Vec<u8>, Option<Answer>)>,
+    asked: VecDeque<Waiter>,
+    input: VecDeque<(Put, Waiter)>,
     input_bytes: usize,
-    woken: Arc<Notify>,
     kill: Kill,
-    read_bytes: Arc<std::sync::atomic::AtomicU64>,
+    counter: Counter,
+    index: Arc<Index>,
+    /// It may be started again: its lines are counted for those that come behind.
+    may_be_followed: bool,
+    attempt: u32,
     /// `None`: no rule is for it, and it is no agent.
     driven: Option<Box<Driven>>,
+}
+
+/// When something is to be said again, if it is.
+async fn again(is_wanted: bool) {
+    match is_wanted {
+        // Apart: nearly no task ever waits for it.
+        true => Box::pin(time::sleep(AGAIN)).await,
+        false => std::future::pending().await,
+    }
 }
 
 /// What happens next; while there is a piece that nobody takes, only answers.
@@ -179,17 +283,19 @@ impl Follower {
         attached: Attached,
         since: Since,
     ) -> Option<Follower> {
-        let (said_tx, said) = channel::bounded(SAID_MAX);
         let mut table = shared.table();
         let entry = table.tasks.get_mut(id)?;
-        let stored = entry.begin_attempt(attempt);
+        let progress = Arc::clone(&entry.progress);
+        let stored = progress.begin_attempt(attempt);
         let writer = shared.hub.writer(id, stored.lines);
         let writer = writer
             .inspect_err(|error| tracing::error!(task = %id, %error, "a task is not read"))
             .ok()?;
         let driven = Driven::new(shared, entry, since);
-        entry.steering = Some(said_tx);
-        entry.read_bytes.store(0, Relaxed);
+        entry.said.get_or_insert_default();
+        progress.read_bytes.store(0, Relaxed);
+        let index = Arc::<Index>::default();
+        progress.set_index(Some(Arc::clone(&index)));
         Some(Follower {
             shared: Arc::clone(shared),
             id: Arc::clone(id),
@@ -199,14 +305,15 @@ impl Follower {
             streams: [0; 2],
             skip: [stored.stdout, stored.stderr],
             marks: VecDeque::new(),
-            stored: entry.stored.subscribe(),
-            said,
+            progress,
             asked: VecDeque::new(),
             input: VecDeque::new(),
             input_bytes: 0,
-            woken: Arc::clone(&entry.woken),
             kill: Kill::Unwanted,
-            read_bytes: Arc::clone(&entry.read_bytes),
+            counter: Counter::new(shared.options.mux.line_bytes_max),
+            index,
+            may_be_followed: entry.order.restart.when != When::Never,
+            attempt,
             driven,
         })
     }
@@ -230,18 +337,28 @@ impl Follower {
                         return Ok(end);
                     }
                 }
-                // cancel-safe: what was not received stays in the channel.
-                Some(said) = self.said.recv() => self.say(said),
-                // cancel-safe: a change that was not seen is seen by the next call.
-                Ok(()) = self.stored.changed() => self.take(),
                 // cancel-safe: a permit that was given stays.
-                () = self.woken.notified() => self.kill_if_wanted(),
+                () = self.progress.news.notified() => self.look(),
                 // cancel-safe: a timer.
-                () = time::sleep(AGAIN), if wants_again => self.kill_if_wanted(),
+                () = again(wants_again) => self.kill_if_wanted(),
                 // cancel-safe: a timer, or a look whose outcome stays.
                 woken = driven::wake(&mut self.driven) => self.driven_woken(woken),
             }
         }
+    }
+
+    /// Something was said to it or recorded of it, or its end is wanted.
+    fn look(&mut self) {
+        self.kill_if_wanted();
+        self.take();
+        while let Some(said) = self.next_said() {
+            self.say(said);
+        }
+    }
+
+    fn next_said(&self) -> Option<Said> {
+        let mut table = self.shared.table();
+        table.tasks.get_mut(&self.id)?.said.as_mut()?.pop_front()
     }
 
     /// Gives the multiplexer what it takes.
@@ -283,11 +400,13 @@ impl Follower {
     }
 
     fn output(&mut self, time: i64, source: Source, mut bytes: Vec<u8>) {
-        self.read_bytes.fetch_add(bytes.len() as u64, Relaxed);
+        self.progress.read_bytes.fetch_add(bytes.len() as u64, Relaxed);
         let (nth, stream) = match source {
             Source::Stdout | Source::Terminal => (0, Stream::Stdout),
             Source::Stderr => (1, Stream::Stderr),
         };
+        let next = (self.attached.position(), self.attached.seq());
+        self.counter.frame(stream, (time, &bytes), next, &self.index);
         let [streams, skip] = [&mut self.streams[nth], &mut self.skip[nth]];
         *streams += bytes.len() as u64;
         let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(bytes.len());
@@ -304,7 +423,7 @@ impl Follower {
 
     /// Tells the shim what it need not keep for us, so that the task may write more.
     fn take(&mut self) {
-        let Stored { stdout, stderr, .. } = *self.stored.borrow_and_update();
+        let Stored { stdout, stderr, .. } = self.progress.stored();
         let mut taken = None;
         while let Some(mark) = self.marks.front()
             && mark.streams[0] <= stdout
@@ -314,7 +433,7 @@ impl Follower {
             self.marks.pop_front();
         }
         if let Some(position) = taken {
-            self.ask(Request::Taken(position), None).ok();
+            self.ask(Request::Taken(position), Waiter::Nobody).ok();
         }
     }
 
@@ -334,12 +453,16 @@ impl Follower {
                 if let Some(driven) = &mut self.driven {
                     driven.drive.typed(&String::from_utf8_lossy(&bytes));
                 }
-                return self.put_in(bytes, Some(answer));
+                return self.put_in(bytes, Waiter::Person(answer));
             }
             Steer::Say(_) | Steer::Redirect(_) | Steer::Answer(_) | Steer::Interrupt => {
                 return self.converse(what, answer);
             }
-            Steer::EndInput => Request::EndInput,
+            Steer::EndInput => {
+                // Behind what waits for room.
+                self.input.push_back((Put::End, Waiter::Person(answer)));
+                return self.put();
+            }
             Steer::Signal(signal) => Request::Signal(signal),
             Steer::Resize(size) => Request::Resize(size),
             Steer::Freeze => Request::Freeze,
@@ -350,24 +473,21 @@ impl Follower {
             Request::Thaw => Some(false),
             _ => None,
         };
-        match (self.ask(request, Some(answer)), frozen) {
+        match (self.ask(request, Waiter::Person(answer)), frozen) {
             (Ok(()), Some(is_frozen)) => self.set_frozen(is_frozen),
-            (Err(Some(answer)), _) => {
-                let why = "it has not answered what was asked of it before".to_owned();
-                answer.send(Err(why)).ok();
-            }
+            (Err(waiter), _) => waiter.told(Err(BUSY.to_owned())),
             _ => {}
         }
     }
 
     /// Asks something of the shim; whoever waits is given back if that is not possible now.
-    fn ask(&mut self, request: Request, answer: Option<Answer>) -> Result<(), Option<Answer>> {
+    fn ask(&mut self, request: Request, waiter: Waiter) -> Result<(), Waiter> {
         match self.attached.ask(request) {
             Ok(()) => {
-                self.asked.push_back(answer);
+                self.asked.push_back(waiter);
                 Ok(())
             }
-            Err(_) => Err(answer),
+            Err(_) => Err(waiter),
         }
     }
 
@@ -378,29 +498,72 @@ impl Follower {
             // News, which `Attached` keeps to itself.
             Reply::Grown(_) | Reply::Read(_) | Reply::Ended(_) => return,
         };
-        if let Some(Some(answer)) = self.asked.pop_front() {
-            // Whoever asked may have given up.
-            answer.send(outcome).ok();
+        match self.asked.pop_front() {
+            Some(Waiter::Given) => self.shared.given(&self.id),
+            Some(waiter) => waiter.told(outcome),
+            None => {}
         }
     }
 
-    fn put_in(&mut self, bytes: Vec<u8>, answer: Option<Answer>) {
+    /// What was ordered together with it is the first that it reads.
+    fn put_first(&mut self) {
+        let input = match self.shared.ledger.input(&self.id) {
+            Ok(Some(input)) => input,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(task = %self.id, %error, "a task does not get its first input");
+                return;
+            }
+        };
+        if let Some(driven) = &mut self.driven {
+            driven.drive.typed(&String::from_utf8_lossy(&input.bytes));
+        }
+        let first = Request::FirstInput {
+            bytes: input.bytes.len() as u64,
+            ends: input.ends,
+        };
+        // Nothing was asked of it before, so there is room.
+        self.ask(first, Waiter::Nobody).ok();
+        self.put_in(input.bytes, Waiter::Given);
+    }
+
+    /// In pieces for which there will be room.
+    fn put_in(&mut self, bytes: Vec<u8>, waiter: Waiter) {
         self.input_bytes += bytes.len();
-        self.input.push_back((bytes, answer));
+        let mut pieces: Vec<&[u8]> = bytes.chunks(wire::INPUT_BYTES_MAX).collect();
+        let last = pieces.pop().unwrap_or_default();
+        for piece in pieces {
+            self.input.push_back((Put::Bytes(piece.to_vec()), Waiter::Nobody));
+        }
+        self.input.push_back((Put::Bytes(last.to_vec()), waiter));
         self.put();
     }
 
     /// Puts in what there is room for.
     fn put(&mut self) {
-        while let Some((bytes, _)) = self.input.front() {
-            if !self.attached.put(bytes) {
+        while let Some((put, _)) = self.input.front() {
+            if let Put::Bytes(bytes) = put
+                && !bytes.is_empty()
+                && !self.attached.put(bytes)
+            {
                 return;
             }
-            if let Some((bytes, answer)) = self.input.pop_front() {
-                self.input_bytes -= bytes.len();
-                if let Some(answer) = answer {
-                    // Whoever sent it may have given up.
-                    answer.send(Ok(())).ok();
+            let Some((put, waiter)) = self.input.pop_front() else {
+                return;
+            };
+            match (put, waiter) {
+                (Put::End, waiter) => {
+                    if let Err(waiter) = self.ask(Request::EndInput, waiter) {
+                        waiter.told(Err(BUSY.to_owned()));
+                    }
+                }
+                (Put::Bytes(bytes), waiter) => {
+                    self.input_bytes -= bytes.len();
+                    match waiter {
+                        // It is with the shim when that has answered what was asked behind it.
+                        Waiter::Given => drop(self.ask(Request::Status, Waiter::Given)),
+                        waiter => waiter.told(Ok(())),
+                    }
                 }
             }
         }
@@ -417,11 +580,21 @@ impl Follower {
             .get(&self.id)
             .and_then(|entry| entry.killed.clone());
         if let Some(why) = wanted {
-            self.kill = match self.ask(Request::Kill { why }, None) {
+            self.kill = match self.ask(Request::Kill { why }, Waiter::Nobody) {
                 Ok(()) => Kill::Said,
                 Err(_) => Kill::Unsaid,
             };
         }
+    }
+
+    /// For those who ask later what it said.
+    fn leave_index(&mut self) {
+        self.counter.finish(&self.index);
+        let folder = self.shared.ledger.attempt(&self.id, self.attempt);
+        if let Err(error) = self.index.write(&folder, self.may_be_followed) {
+            tracing::warn!(task = %self.id, %error, "where a task's lines are cannot be noted: to show some of them all will be read");
+        }
+        self.progress.set_index(None);
     }
 
     /// It has said everything: waits until all of that is recorded.
@@ -429,9 +602,13 @@ impl Follower {
         // Its last lines may have no end.
         self.writer = None;
         let [out, err] = self.streams;
-        let is_all = |stored: &Stored| stored.stdout >= out && stored.stderr >= err;
-        // The sender is in the table as long as the task is.
-        self.stored.wait_for(is_all).await.ok();
+        loop {
+            let Stored { stdout, stderr, .. } = self.progress.stored();
+            if stdout >= out && stderr >= err {
+                return;
+            }
+            self.progress.news.notified().await;
+        }
     }
 }
 
@@ -440,6 +617,10 @@ impl Drop for Follower {
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
             writer.leave();
+        }
+        // Nobody hears any more what is said to it: those who wait for an answer are told.
+        if let Some(entry) = self.shared.table().tasks.get_mut(&self.id) {
+            entry.said = None;
         }
     }
 }

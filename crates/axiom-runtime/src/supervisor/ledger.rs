@@ -5,7 +5,8 @@
 //! DIR/                       the folder of tasks
 //!   .ledger/lock             locked by the supervisor there is
 //!   .ledger/ID.json          the page: written before the task is taken, and again when it has ended for good
-//!   .ledger/ID.at            attempt, bytes of both streams, and lines that are recorded: four decimal numbers
+//!   .ledger/ID.at            how much is recorded, how much was handed to the event log last, and which end was told: see `At`
+//!   .ledger/ID.input         what it is given to read first, until it has it
 //!   ID, ID-2, ID-3, ...      the folder of each attempt, with its specification, output and end
 //! ```
 //!
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenError;
 use super::view::Ending;
-use crate::order::Order;
+use crate::order::{Input, Order};
 
 const FOLDER: &str = ".ledger";
 
@@ -47,9 +48,18 @@ pub(super) struct LedgerPage {
     /// Starts that were not the first, nanoseconds since 1970: those within the policy's window.
     #[serde(default)]
     pub(super) restarts: Vec<i64>,
+    /// The attempt that is over and has been counted: after it the task rests, or has ended.
+    #[serde(default)]
+    pub(super) over: u32,
+    /// Somebody wants its end, and it had not ended when the supervisor was closed.
+    #[serde(default)]
+    pub(super) killed: Option<String>,
     /// For good, with all output recorded.
     #[serde(default)]
     pub(super) ending: Option<Ending>,
+    /// That was, or is to be, told in the event log.
+    #[serde(default)]
+    pub(super) is_told: bool,
 }
 
 /// An order that is shared, written as one that is not.
@@ -78,6 +88,57 @@ pub(super) struct Stored {
     pub(super) stderr: u64,
     /// Lines of all attempts.
     pub(super) lines: u64,
+}
+
+/// Which of a task's ends is in the event log. They are told in their order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Told(u64);
+
+impl Told {
+    /// An attempt's, after which the task rests.
+    pub(super) fn rests(attempt: u32) -> Told {
+        Told(u64::from(attempt) * 2 + 1)
+    }
+
+    /// The task's own.
+    pub(super) fn ended(attempt: u32) -> Told {
+        Told(u64::from(attempt) * 2 + 2)
+    }
+
+    pub(super) fn is_end(self) -> bool {
+        self.0 > 0 && self.0.is_multiple_of(2)
+    }
+}
+
+/// What stands in `ID.at`, written before lines are handed to the event log and not again afterwards: whether they are there is asked
+/// of the log itself, when a supervisor finds the task. So none is recorded twice, wherever the one before was killed, and it costs
+/// one small write for each batch.
+///
+/// ```text
+/// at := (number ' ')* number '\n'     ten decimal numbers, each 20 wide:
+///       attempt stdout stderr lines    recorded: bytes of the attempt's outputs, lines of all attempts
+///       attempt stdout stderr lines    with the lines that were handed over last
+///       floor                          if the log has any output of the task at this offset or behind it, these are in it
+///       told                           0 nothing; for attempt n: 2n+1 its end, before a rest, 2n+2 the task's end
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) stored: Stored,
+    pub(super) next: Stored,
+    pub(super) floor: u64,
+    pub(super) told: Told,
+}
+
+impl At {
+    /// Nothing is under way.
+    pub(super) fn settled(stored: Stored, told: Told) -> At {
+        At {
+            stored,
+            next: stored,
+            floor: 0,
+            told,
+        }
+    }
 }
 
 /// The name of an attempt's folder, which is the id of its specification.
@@ -163,21 +224,60 @@ impl Ledger {
 
     /// Takes back an order that nobody has seen.
     pub(super) fn take_back(&self, id: &str) {
+        self.drop_input(id);
         if let Err(error) = fs_err::remove_file(self.page(id)) {
             tracing::warn!(task = id, %error, "an order that was refused stays written down");
         }
     }
 
-    pub(super) fn stored(&self, id: &str) -> Stored {
-        let text = fs_err::read_to_string(self.at(id)).unwrap_or_default();
-        read_stored(&text).unwrap_or_default()
+    pub(super) fn at(&self, id: &str) -> At {
+        let text = fs_err::read_to_string(self.at_path(id)).unwrap_or_default();
+        read_at(&text).unwrap_or_default()
     }
 
-    pub(super) fn set_stored(&self, id: &str, stored: &Stored) -> io::Result<()> {
+    /// Makes it if it is not there.
+    pub(super) fn set_at(&self, id: &str, at: &At) -> io::Result<()> {
+        self.write_at(id, at, true)
+    }
+
+    /// What is not there belongs to a task that was forgotten meanwhile, and stays away.
+    pub(super) fn change_at(&self, id: &str, at: &At) -> io::Result<()> {
+        gone(self.write_at(id, at, false))
+    }
+
+    fn write_at(&self, id: &str, at: &At, create: bool) -> io::Result<()> {
         let mut options = fs_err::OpenOptions::new();
-        options.create(true).truncate(false).write(true);
-        let file = options.open(self.at(id))?;
-        file.file().write_all_at(stored_text(stored).as_bytes(), 0)
+        options.create(create).truncate(false).write(true);
+        let file = options.open(self.at_path(id))?;
+        file.file().write_all_at(at_text(at).as_bytes(), 0)
+    }
+
+    /// What a task is given to read first, until it has it: `+` if more may follow, `.` if not, and the bytes.
+    pub(super) fn write_input(&self, id: &str, input: &Input) -> io::Result<()> {
+        let mark = if input.ends { b'.' } else { b'+' };
+        let mut bytes = Vec::with_capacity(1 + input.bytes.len());
+        bytes.push(mark);
+        bytes.extend_from_slice(&input.bytes);
+        fs_err::write(self.input_path(id), bytes)
+    }
+
+    /// `None` if it has none, or has it already.
+    pub(super) fn input(&self, id: &str) -> io::Result<Option<Input>> {
+        let bytes = match fs_err::read(self.input_path(id)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(bytes.split_first().map(|(mark, bytes)| Input {
+            bytes: bytes.to_vec(),
+            ends: *mark == b'.',
+        }))
+    }
+
+    pub(super) fn drop_input(&self, id: &str) {
+        if let Err(error) = gone(fs_err::remove_file(self.input_path(id))) {
+            tracing::warn!(task = %id, %error, "a task's input was given and stays on the disk");
+        }
     }
 
     /// Removes everything there is of a task. The page goes last: until then it is all there for another try.
@@ -185,7 +285,8 @@ impl Ledger {
         for attempt in 1..=attempts {
             gone(fs_err::remove_dir_all(self.attempt(id, attempt)))?;
         }
-        gone(fs_err::remove_file(self.at(id)))?;
+        gone(fs_err::remove_file(self.input_path(id)))?;
+        gone(fs_err::remove_file(self.at_path(id)))?;
         gone(fs_err::remove_file(self.page(id)))
     }
 
@@ -211,8 +312,12 @@ impl Ledger {
         self.folder.join(format!("{id}.json"))
     }
 
-    fn at(&self, id: &str) -> PathBuf {
+    fn at_path(&self, id: &str) -> PathBuf {
         self.folder.join(format!("{id}.at"))
+    }
+
+    fn input_path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.input"))
     }
 }
 
@@ -225,27 +330,45 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
 }
 
 /// Always of the same length, so that what is overwritten is overwritten whole.
-fn stored_text(stored: &Stored) -> String {
-    let Stored {
-        attempt,
-        stdout,
-        stderr,
-        lines,
-    } = stored;
-    format!("{attempt:>20} {stdout:>20} {stderr:>20} {lines:>20}\n")
+fn at_text(at: &At) -> String {
+    let stored = |stored: &Stored| {
+        let Stored {
+            attempt,
+            stdout,
+            stderr,
+            lines,
+        } = stored;
+        format!("{attempt:>20} {stdout:>20} {stderr:>20} {lines:>20}")
+    };
+    let At {
+        stored: now,
+        next,
+        floor,
+        told: Told(told),
+    } = at;
+    format!("{} {} {floor:>20} {told:>20}\n", stored(now), stored(next))
 }
 
-fn read_stored(text: &str) -> Option<Stored> {
+fn read_at(text: &str) -> Option<At> {
     let mut numbers = text
         .strip_suffix('\n')?
         .split_ascii_whitespace()
         .map(str::parse::<u64>);
     let mut next = || numbers.next()?.ok();
-    Some(Stored {
-        attempt: u32::try_from(next()?).ok()?,
-        stdout: next()?,
-        stderr: next()?,
-        lines: next()?,
+    let mut stored = || {
+        Some(Stored {
+            attempt: u32::try_from(next()?).ok()?,
+            stdout: next()?,
+            stderr: next()?,
+            lines: next()?,
+        })
+    };
+    let (now, then) = (stored()?, stored()?);
+    Some(At {
+        stored: now,
+        next: then,
+        floor: next()?,
+        told: Told(next()?),
     })
 }
 
@@ -261,11 +384,31 @@ mod tests {
             stderr: 0,
             lines: 17,
         };
-        assert_eq!(read_stored(&stored_text(&stored)), Some(stored));
-        assert_eq!(stored_text(&stored).len(), stored_text(&Stored::default()).len());
-        for torn in ["", "1 2 3", "1 2 3 4", "x 2 3 4\n"] {
-            assert_eq!(read_stored(torn), None, "{torn:?}");
+        let at = At {
+            stored: Stored::default(),
+            next: stored,
+            floor: 12,
+            told: Told::ended(2),
+        };
+        assert_eq!(read_at(&at_text(&at)), Some(at));
+        assert_eq!(at_text(&at).len(), at_text(&At::default()).len());
+        let torn = at_text(&at);
+        for torn in ["", "1 2 3 4\n", &torn[..torn.len() - 1], &torn.replace('3', "x")] {
+            assert_eq!(read_at(torn), None, "{torn:?}");
         }
+    }
+
+    #[test]
+    fn ends_are_told_in_their_order() {
+        let order = [
+            Told::default(),
+            Told::ended(0),
+            Told::rests(1),
+            Told::ended(1),
+            Told::rests(2),
+        ];
+        assert!(order.is_sorted());
+        assert_eq!(order.map(Told::is_end), [false, true, false, true, false]);
     }
 
     #[test]

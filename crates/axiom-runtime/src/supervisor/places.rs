@@ -12,7 +12,8 @@ use super::ledger::LedgerPage;
 use super::table::Table;
 use super::view::Phase;
 use super::{Shared, SubmitError, attempt, new_id};
-use crate::order::Order;
+use crate::agent::PromptBy;
+use crate::order::{Input, Order};
 use crate::schedule::{Dropped, Job, Placed, Pressure, WhenBroken};
 
 /// What an order takes beside its texts.
@@ -38,14 +39,30 @@ pub(super) fn submit(shared: &Arc<Shared>, mut order: Order) -> Result<Arc<str>,
     order.spec.id = id.to_string();
     let own_id = ("AXIOM_TASK_ID".to_owned(), id.to_string());
     order.spec.env.extend([own_id]);
+    let input = order.input.take();
+    let input = prompt(shared, &order).or(input);
+    if let Some(input) = &input {
+        // Before the page: an order is not there without what belongs to it.
+        shared
+            .ledger
+            .write_input(&id, input)
+            .map_err(SubmitError::Ledger)?;
+    }
     let page = LedgerPage {
         created: time::unix_nanos(),
         order: Arc::new(order),
         restarts: Vec::new(),
+        over: 0,
+        killed: None,
         ending: None,
+        is_told: false,
     };
-    shared.ledger.write(&id, &page).map_err(SubmitError::Ledger)?;
-    match enter(shared, &id, &page) {
+    if let Err(error) = shared.ledger.write(&id, &page) {
+        shared.ledger.drop_input(&id);
+        return Err(SubmitError::Ledger(error));
+    }
+    let input_bytes = input.map_or(0, |input| input.bytes.len());
+    match enter(shared, &id, &page, input_bytes) {
         Ok(taken) if taken == id => {
             shared.notes.queued(&id, &page.order, page.created);
             shared.look.notify_one();
@@ -56,6 +73,15 @@ pub(super) fn submit(shared: &Arc<Shared>, mut order: Order) -> Result<Arc<str>,
             not_taken
         }
     }
+}
+
+/// What an agent reads that takes its prompt as input.
+fn prompt(shared: &Shared, order: &Order) -> Option<Input> {
+    let profile = shared.options.agents.get(order.agent.as_ref()?)?;
+    (profile.prompt == PromptBy::Stdin).then(|| Input {
+        bytes: order.prompt.clone().into_bytes(),
+        ends: true,
+    })
 }
 
 /// The task that this order is already, if it is one; or why it cannot be any.
@@ -75,8 +101,15 @@ fn known(table: &Table, order: &Order) -> Result<Option<Arc<str>>, SubmitError> 
 }
 
 /// Puts it into the table and the queue, unless somebody with the same key was faster.
-fn enter(shared: &Shared, id: &Arc<str>, page: &LedgerPage) -> Result<Arc<str>, SubmitError> {
-    let job = job(shared, id, &page.order);
+fn enter(
+    shared: &Shared,
+    id: &Arc<str>,
+    page: &LedgerPage,
+    input_bytes: usize,
+) -> Result<Arc<str>, SubmitError> {
+    let mut job = job(shared, id, &page.order);
+    // It waits on the disk, which has its limits as well.
+    job.queued_bytes += input_bytes as u64;
     let mut table = shared.table();
     if let Some(other) = known(&table, &page.order)? {
         return Ok(other);

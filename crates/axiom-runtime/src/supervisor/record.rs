@@ -14,13 +14,12 @@
 //! | `task.output`, `task.output.stderr` | `task.ID.output` | a line, as text |
 //!
 //! Arguments and environment are not recorded: secrets are among them. A task that ended has said everything before: its
-//! `task.ended` comes behind its lines. After the death of a supervisor the lines of one batch may be there twice, if it died between
-//! recording them and noting that down; none is missing.
+//! `task.ended` comes behind its lines. Lines and ends are there once, also when a supervisor is killed at any moment: the next one
+//! asks the log how far the last append came (see `ledger::At`). What else had happened just before it was killed may be missing.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axiom_core::channel::watch;
 use axiom_core::time;
 use axiom_events::sample::Sampler;
 use axiom_events::{Ack, Append, AppendError, Batch, Event, Format, Level};
@@ -28,8 +27,10 @@ use axiom_sandbox::exit::How;
 use serde_json::{Value as Json, json};
 use tokio::sync::Notify;
 
-use super::ledger::Stored;
+use super::ledger::{At, Stored, Told};
 use super::options::Recording;
+use super::steer::Steer;
+use super::table::Progress;
 use super::{Shared, lock};
 use crate::drive::Word;
 use crate::mux::{self, DurableReader, Stream};
@@ -39,6 +40,8 @@ use crate::order::{Order, Who};
 const APPEND_BYTES: usize = 4 << 20;
 /// What happened and is not recorded yet, at most. It is little, unless the disk takes nothing for long.
 const NOTES_BYTES_MAX: usize = 4 << 20;
+/// An attempt of a task is over.
+pub(super) const ENDED: &str = "task.ended";
 /// Before an append that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often counters of what was not kept go into the log.
@@ -47,8 +50,15 @@ const TELL: Duration = Duration::from_secs(1);
 /// What happened to tasks, on its way to the log.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    batch: Mutex<Batch>,
+    untold: Mutex<Untold>,
     news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Untold {
+    batch: Batch,
+    /// The ends among them.
+    ends: Vec<(Arc<str>, Told)>,
 }
 
 /// Records until the supervisor is closed and nothing is left.
@@ -120,15 +130,18 @@ impl Recorder {
     /// False if the log is closed.
     async fn record(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
-        let notes = std::mem::take(&mut *lock(&shared.notes.batch));
+        let Untold { batch, ends } = std::mem::take(&mut *lock(&shared.notes.untold));
         if let Some(recording) = &shared.options.recording {
-            for event in notes.events() {
+            for event in batch.events() {
                 // It fitted into the notes.
                 self.batch.push(&event).ok();
             }
             if recording.lines {
                 self.put_lines();
             }
+            // All appends of ours are behind us, and synced: what comes is at this offset or behind it.
+            let floor = recording.log.reader().end();
+            self.held.iter().for_each(|lines| shared.recording(lines, floor));
             if !self.batch.is_empty() && !self.append(recording).await {
                 // The log is closed: what is not recorded is read again by the next supervisor.
                 self.held.clear();
@@ -141,6 +154,9 @@ impl Recorder {
         for lines in self.held.drain(..) {
             shared.recorded(lines);
         }
+        for (id, told) in ends {
+            shared.told(&id, told);
+        }
         true
     }
 
@@ -148,7 +164,7 @@ impl Recorder {
         let Some(sampler) = &mut self.sampler else { return };
         for lines in &self.held {
             let task: &str = lines.task();
-            let stream = format!("task.{task}.output");
+            let stream = said(task);
             let tenant = self.shared.tenant(task);
             for block in lines.blocks() {
                 let kind = match block.stream() {
@@ -227,32 +243,71 @@ impl Shared {
             .unwrap_or_default()
     }
 
+    /// These lines are handed to the log now: notes down what will be recorded if it takes them.
+    fn recording(&self, lines: &mux::Batch, floor: u64) {
+        let Some(progress) = self.progress(lines.task()) else {
+            return;
+        };
+        let kept = progress.kept();
+        let at = At {
+            stored: kept.stored,
+            next: kept.stored.with(lines),
+            floor,
+            told: kept.told,
+        };
+        match self.ledger.set_at(lines.task(), &at) {
+            Ok(()) => drop(progress.change(|kept| kept.has_file = true)),
+            Err(error) => {
+                tracing::warn!(task = %lines.task(), %error, "how much of a task is recorded cannot be noted; after a restart some may be there twice");
+            }
+        }
+    }
+
     /// These lines are safe: whoever waits for that is told, and the task gets its room back.
     fn recorded(&self, lines: mux::Batch) {
-        let id = Arc::clone(lines.task());
-        let (mut stdout, mut stderr, mut count) = (0, 0, 0);
+        let progress: Option<Arc<Progress>> = self.progress(lines.task());
+        let stored = progress.as_ref().map(|progress| progress.stored().with(&lines));
+        lines.stored();
+        if let (Some(progress), Some(stored)) = (progress, stored) {
+            progress.change(|kept| kept.stored = stored);
+        }
+    }
+
+    /// A task has its first input, which is not kept any longer.
+    pub(super) fn given(&self, id: &str) {
+        let order = self.table().tasks.get(id).map(|entry| Arc::clone(&entry.order));
+        if let (Ok(Some(input)), Some(order)) = (self.ledger.input(id), order) {
+            let by = Who::new(order.by.who.clone(), "its first input");
+            let what = Steer::Input(input.bytes).record();
+            self.notes.steered(id, &order.owner.tenant, &what, &by, Ok(()));
+        }
+        self.ledger.drop_input(id);
+    }
+
+    /// An end is in the log.
+    fn told(&self, id: &str, told: Told) {
+        let Some(progress) = self.progress(id) else { return };
+        let kept = progress.change(|kept| kept.told = kept.told.max(told));
+        if self.options.recording.is_some()
+            && let Err(error) = self.ledger.change_at(id, &At::settled(kept.stored, kept.told))
+        {
+            tracing::warn!(task = %id, %error, "that a task's end is recorded cannot be noted; the next start asks the event log");
+        }
+    }
+}
+
+impl Stored {
+    /// With these lines as well.
+    fn with(mut self, lines: &mux::Batch) -> Stored {
         for block in lines.blocks() {
             let bytes = block.raw().len() as u64;
             match block.stream() {
-                Stream::Stdout => stdout += bytes,
-                Stream::Stderr => stderr += bytes,
+                Stream::Stdout => self.stdout += bytes,
+                Stream::Stderr => self.stderr += bytes,
             }
-            count += block.len() as u64;
+            self.lines += block.len() as u64;
         }
-        lines.stored();
-        let sender: Option<watch::Sender<Stored>> =
-            self.table().tasks.get(&id).map(|entry| entry.stored.clone());
-        let Some(sender) = sender else { return };
-        let mut now = *sender.borrow();
-        now.stdout += stdout;
-        now.stderr += stderr;
-        now.lines += count;
-        if self.options.recording.is_some()
-            && let Err(error) = self.ledger.set_stored(&id, &now)
-        {
-            tracing::warn!(task = %id, %error, "how much of a task is recorded cannot be noted; after a restart some may be there twice");
-        }
-        sender.send_replace(now);
+        self
     }
 }
 
@@ -318,24 +373,27 @@ impl Notes {
         self.put(id, tenant, "task.killed", Level::Warn, time::unix_nanos(), &body);
     }
 
-    pub(super) fn ended(&self, id: &str, order: &Order, how: Option<&How>, again_in: Option<Duration>) {
+    pub(super) fn ended(
+        &self,
+        id: &Arc<str>,
+        order: &Order,
+        how: Option<&How>,
+        attempt: u32,
+        again_in: Option<Duration>,
+        told: Told,
+    ) {
         let level = match how {
             Some(How::Code(0)) => Level::Info,
             Some(How::Code(_) | How::Killed { .. }) => Level::Warn,
             _ => Level::Error,
         };
-        let mut body = json!({"how": how, "code": how.map_or(1, How::code)});
+        let mut body = json!({"how": how, "code": how.map_or(1, How::code), "attempt": attempt});
         if let Some(pause) = again_in {
             body["again_in_ms"] = json!(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         }
-        self.put(
-            id,
-            &order.owner.tenant,
-            "task.ended",
-            level,
-            time::unix_nanos(),
-            &body,
-        );
+        let tenant = &order.owner.tenant;
+        let end = Some((id, told));
+        self.put_with(id, tenant, ENDED, level, time::unix_nanos(), &body, end);
     }
 
     pub(super) fn damaged(&self, id: &str, at: u64, why: &str) {
@@ -355,7 +413,21 @@ impl Notes {
     }
 
     fn put(&self, id: &str, tenant: &str, kind: &str, level: Level, time: i64, body: &Json) {
-        let stream = format!("task.{id}");
+        self.put_with(id, tenant, kind, level, time, body, None);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "they are the fields of one event")]
+    fn put_with(
+        &self,
+        id: &str,
+        tenant: &str,
+        kind: &str,
+        level: Level,
+        time: i64,
+        body: &Json,
+        end: Option<(&Arc<str>, Told)>,
+    ) {
+        let stream = happened(id);
         let text = body.to_string();
         let event = Event {
             time,
@@ -368,9 +440,9 @@ impl Notes {
             body: text.as_bytes(),
             ..Event::default()
         };
-        let mut batch = lock(&self.batch);
-        if batch.bytes() + text.len() > NOTES_BYTES_MAX {
-            drop(batch);
+        let mut untold = lock(&self.untold);
+        if untold.batch.bytes() + text.len() > NOTES_BYTES_MAX {
+            drop(untold);
             tracing::error!(
                 task = id,
                 kind,
@@ -378,12 +450,23 @@ impl Notes {
             );
             return;
         }
-        if let Err(error) = batch.push(&event) {
-            tracing::error!(task = id, kind, %error, "this cannot be recorded: {text}");
+        match untold.batch.push(&event) {
+            Ok(()) => untold.ends.extend(end.map(|(id, told)| (Arc::clone(id), told))),
+            Err(error) => tracing::error!(task = id, kind, %error, "this cannot be recorded: {text}"),
         }
-        drop(batch);
+        drop(untold);
         self.news.notify_one();
     }
+}
+
+/// The stream of what happened to a task.
+pub(super) fn happened(id: &str) -> String {
+    format!("task.{id}")
+}
+
+/// The stream of what it said.
+pub(super) fn said(id: &str) -> String {
+    format!("task.{id}.output")
 }
 
 fn add<const N: usize>(body: &mut Json, words: [(&str, Option<&str>); N]) {

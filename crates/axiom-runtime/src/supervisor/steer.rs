@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axiom_core::channel::TrySendError;
 use axiom_core::time;
 use axiom_sandbox::exit::How;
 use axiom_sandbox::spec::Size;
@@ -19,6 +18,8 @@ use crate::schedule::Cancelled;
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Bytes of input of which a record shows the beginning.
 const SHOWN_BYTES: usize = 200;
+/// What is said to a task and waits for it to listen.
+const SAID_MAX: usize = 64;
 
 /// What may be done to a task that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub(super) struct Said {
 
 impl Steer {
     /// For the record. Of input it has the beginning only.
-    fn record(&self) -> Json {
+    pub(super) fn record(&self) -> Json {
         match self {
             Steer::Input(bytes) => {
                 let shown = bytes.get(..SHOWN_BYTES).unwrap_or(bytes);
@@ -87,27 +88,31 @@ impl Steer {
 }
 
 pub(super) async fn steer(shared: &Shared, id: &str, what: Steer, by: &Who) -> Result<(), SteerError> {
-    let (id, tenant, steering) = {
-        let table = shared.table();
-        let entry = table.entry(id)?;
+    let record = what.record();
+    let (answer, answered) = oneshot::channel();
+    let (id, tenant, is_said) = {
+        let mut table = shared.table();
+        let entry = table.tasks.get_mut(id).ok_or_else(|| Unknown(id.to_owned()))?;
         let id = Arc::clone(&entry.id);
         let tenant = entry.order.owner.tenant.clone();
-        let Some(steering) = entry.steering.clone().filter(|_| entry.phase == Phase::Running) else {
-            let phase = entry.phase;
+        let phase = entry.phase;
+        let Some(said) = entry.said.as_mut().filter(|_| phase == Phase::Running) else {
             return Err(SteerError::NotRunning { id, phase });
         };
-        (id, tenant, steering)
+        let has_room = said.len() < SAID_MAX;
+        if has_room {
+            said.push_back(Said { what, answer });
+            entry.progress.news.notify_one();
+        }
+        (id, tenant, has_room)
     };
-    let (answer, answered) = oneshot::channel();
-    let record = what.record();
     let refused = |why: &str| SteerError::Refused {
         id: Arc::clone(&id),
         why: why.to_owned(),
     };
-    let outcome = match steering.try_send(Said { what, answer }) {
-        Err(TrySendError::Full(_)) => Err(refused("too much waits for it already")),
-        Err(TrySendError::Closed(_)) => Err(refused("it has just ended")),
-        Ok(()) => match time::timeout(ANSWER_TIME, answered).await {
+    let outcome = match is_said {
+        false => Err(refused("too much waits for it already")),
+        true => match time::timeout(ANSWER_TIME, answered).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(why))) => Err(refused(&why)),
             Ok(Err(_)) => Err(refused("it has just ended")),
@@ -127,34 +132,51 @@ pub(super) fn kill(shared: &Shared, id: &str, by: &Who) -> Result<Vec<Arc<str>>,
         ("", why) => why.to_owned(),
         (who, why) => format!("{why} ({who})"),
     };
+    let tree = {
+        let table = shared.table();
+        let id = Arc::clone(&table.entry(id)?.id);
+        table.tree(&id)
+    };
+    Ok(kill_all(shared, &tree, id, &why, by))
+}
+
+/// A task was ended by somebody who has not asked us: what it wanted ends with it.
+pub(super) fn kill_below(shared: &Shared, id: &Arc<str>, by: &Who) {
+    let mut tree = shared.table().tree(id);
+    tree.retain(|each| each != id);
+    kill_all(shared, &tree, id, &by.why, by);
+}
+
+/// Ends those that have not ended, and gives their ids.
+fn kill_all(shared: &Shared, tree: &[Arc<str>], root: &str, why: &str, by: &Who) -> Vec<Arc<str>> {
     let mut killed = Vec::new();
     let mut gone = Vec::new();
     {
         let mut table = shared.table();
-        let id = Arc::clone(&table.entry(id)?.id);
-        for each in table.tree(&id) {
-            let Some(entry) = table.tasks.get_mut(&each) else {
+        for each in tree {
+            let Some(entry) = table.tasks.get_mut(each) else {
                 continue;
             };
-            if entry.ended.borrow().is_some() {
+            if entry.ending().is_some() {
                 continue;
             }
             // Who came first has said why.
-            entry.killed.get_or_insert_with(|| why.clone());
-            entry.woken.notify_one();
-            shared.notes.killed(&each, &entry.order.owner.tenant, &id, by);
+            entry.killed.get_or_insert_with(|| why.to_owned());
+            entry.progress.news.notify_one();
+            shared.notes.killed(each, &entry.order.owner.tenant, root, by);
             let ticket = entry.ticket.or(entry.lease.map(|lease| lease.ticket));
             if let Some(ticket) = ticket
                 && let Cancelled::Queued(_) = table.scheduler.cancel(shared.now(), ticket)
             {
-                gone.push(Arc::clone(&each));
+                gone.push(Arc::clone(each));
             }
-            killed.push(each);
+            killed.push(Arc::clone(each));
         }
     }
     for id in gone {
-        shared.settle(&id, Some(How::Killed { why: why.clone() }));
+        let why = why.to_owned();
+        shared.settle(&id, Some(How::Killed { why }));
     }
     shared.look.notify_one();
-    Ok(killed)
+    killed
 }

@@ -2,6 +2,8 @@
 
 mod crowd;
 mod driven;
+mod exact;
+mod killed;
 mod life;
 mod restarts;
 mod steering;

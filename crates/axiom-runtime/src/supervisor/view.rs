@@ -102,12 +102,12 @@ impl View {
             created: entry.created,
             started: entry.started,
             pid: entry.pid,
-            lines: entry.stored.borrow().lines,
-            output_bytes: entry.read_bytes.load(Relaxed),
+            lines: entry.progress.stored().lines,
+            output_bytes: entry.progress.read_bytes.load(Relaxed),
             is_frozen: entry.is_frozen,
             agent: entry.agent.clone(),
             children: table.children(&entry.id),
-            ending: entry.ended.borrow().clone(),
+            ending: entry.ending().cloned(),
         }
     }
 

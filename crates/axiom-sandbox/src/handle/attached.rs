@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use axiom_core::time;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
@@ -15,6 +17,9 @@ use crate::wire::{Message, Reply, Request, UNREAD_BYTES_MAX};
 /// What was said to a task and not yet sent; more than all input that may be under way.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 const READ_BYTES: usize = 16 << 10;
+/// A shim lets everybody in who waits for it, within a moment.
+const BUSY_TIME: Duration = Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// A task that is watched: its output from the beginning, as fast as it is read, and then as it comes; and its end.
 #[derive(Debug)]
@@ -71,7 +76,9 @@ impl Attached {
     /// The task in that folder, whether it runs or not.
     ///
     /// # Errors
-    /// When there is none, or it never had any output file: then its [`Exit`] says why, if it is there.
+    /// When there is none, or it never had any output file (`NotFound`): then its [`Exit`] says why, if it is there; if not, its
+    /// start has not come so far, and whoever looks after it may [`claim`](super::claim) it. Any other error says nothing about the
+    /// task: this process may have too many files open.
     pub async fn open(folder: &Path) -> io::Result<Attached> {
         let reader = Reader::open(&folder.join(OUTPUT))?;
         Attached::open_from(folder, reader).await
@@ -100,7 +107,10 @@ impl Attached {
                     unread: 0,
                 });
             }
-            Err(_) => attached.end = Some(attached.end_in_folder()?),
+            // Who listens does so before there is any output: nobody will any more.
+            Err(error) if is_nobody(&error) => attached.end = Some(attached.end_in_folder()?),
+            // We are at fault: it may be alive, and is not to be taken for dead.
+            Err(error) => return Err(error),
         }
         Ok(attached)
     }
@@ -108,6 +118,11 @@ impl Attached {
     /// The byte of the output file up to which output was told.
     pub fn position(&self) -> u64 {
         self.reader.position()
+    }
+
+    /// The number of the first frame of output that was not told.
+    pub fn seq(&self) -> u64 {
+        self.reader.seq()
     }
 
     /// Asks something of the task. The answer comes as an [`Event::Reply`]; a task that has ended gives none.
@@ -274,7 +289,25 @@ impl Shim {
 async fn connect(folder: &Path) -> io::Result<UnixStream> {
     use std::os::fd::AsRawFd as _;
     let folder = fs_err::File::open(folder)?;
-    UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd())).await
+    let path = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
+    let deadline = time::now() + BUSY_TIME;
+    loop {
+        match UnixStream::connect(&path).await {
+            // So many others come at the same time that there is no room for us to wait.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && time::now() < deadline => {
+                time::sleep(BUSY_PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Nobody listens there, or there is no such place.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    )
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ struct Client {
     unread: VecDeque<(u64, usize)>,
     /// Input of it that was read since it was told.
     read: usize,
+    /// Of the first input, where it is and where that ends.
+    first: Option<(u64, u64)>,
     is_gone: bool,
 }
 
@@ -85,6 +87,7 @@ impl Clients {
                 grown: Some(end),
                 unread: VecDeque::new(),
                 read: 0,
+                first: None,
                 is_gone: false,
             };
             client.write();
@@ -110,6 +113,22 @@ impl Clients {
             client.grown = Some(end);
             client.write();
         }
+    }
+
+    /// What a client puts in next is the first input, of so many bytes.
+    pub(super) fn begin_first(&mut self, nth: usize, bytes: u64) {
+        self.clients[nth].first = Some((0, bytes));
+    }
+
+    /// A client puts in so many bytes. How many of them are of the first input, and where in it they begin.
+    pub(super) fn first(&mut self, nth: usize, bytes: usize) -> (usize, u64) {
+        let Some((at, end)) = &mut self.clients[nth].first else {
+            return (0, 0);
+        };
+        let begin = *at;
+        let count = usize::try_from(*end - begin).unwrap_or(usize::MAX).min(bytes);
+        *at += count as u64;
+        (count, begin)
     }
 
     /// A client has put something in, which ends there in all input.

@@ -17,6 +17,38 @@ pub(super) struct Input {
     is_terminal: bool,
 }
 
+/// What a command is to read before all else. Each byte of it is put in once, however many clients say it one after the other.
+#[derive(Debug, Default)]
+pub(super) struct First {
+    put: u64,
+    /// Nothing comes behind so many bytes.
+    ends_at: Option<u64>,
+    has_ended: bool,
+}
+
+impl First {
+    pub(super) fn declare(&mut self, bytes: u64, ends: bool) {
+        if ends {
+            self.ends_at.get_or_insert(bytes);
+        }
+    }
+
+    /// Of bytes that begin there in it, those that were not put in. They are by now.
+    pub(super) fn new_of<'a>(&mut self, begin: u64, bytes: &'a [u8]) -> &'a [u8] {
+        let known = usize::try_from(self.put.saturating_sub(begin)).unwrap_or(usize::MAX);
+        let new = bytes.get(known..).unwrap_or_default();
+        self.put += new.len() as u64;
+        new
+    }
+
+    /// True once, when all of it was put in and nothing is to follow.
+    pub(super) fn ends_now(&mut self) -> bool {
+        let ends = !self.has_ended && self.ends_at.is_some_and(|end| self.put >= end);
+        self.has_ended |= ends;
+        ends
+    }
+}
+
 /// What a terminal takes for the end of the input, where a line begins.
 const END_OF_TRANSMISSION: u8 = 4;
 

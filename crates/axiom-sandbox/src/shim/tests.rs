@@ -183,6 +183,27 @@ fn input_goes_in_and_ends() {
     assert_eq!(output, format!("{long}end\n"));
 }
 
+/// Whoever put in the beginning has died. The next one says all of it again, and the command reads each byte once.
+#[test]
+fn a_first_input_is_read_once_by_whomever_it_is_put_in() {
+    let mut task = task(spec("cat; echo end"));
+    let first = Request::FirstInput {
+        bytes: 10,
+        ends: true,
+    };
+    task.ask(first.clone());
+    task.put(b"one\nt");
+    task.until("one");
+    task.client = UnixStream::connect(task.folder.path().join(SOCKET)).unwrap();
+    task.heard.clear();
+    task.ask(first);
+    task.put(b"on");
+    task.put(b"e\ntwo\nxx");
+    // Behind the end, which comes once.
+    task.put(b"more");
+    assert_eq!(task.end(), (How::Code(0), "one\ntwo\nxxend\n".to_owned()));
+}
+
 #[test]
 fn input_that_nobody_reads_holds_up_nothing_but_itself() {
     let mut task = task(spec("echo ready; sleep 30"));

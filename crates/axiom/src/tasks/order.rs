@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axiom_runtime::order::{Order, Pause, Restart, Times, Urgency, When, Who};
+use axiom_runtime::order::{INPUT_BYTES_MAX, Input, Order, Pause, Restart, Times, Urgency, When, Who};
 use axiom_sandbox::limits::Limits;
 use axiom_sandbox::spec::{Grants, Network, Size, Spec};
 use serde_json::{Map, Value as Json};
@@ -48,21 +48,17 @@ pub(crate) const COUNT_MAX: usize = 1000;
 const SECONDS_MAX: f64 = 365.0 * 86_400.0;
 /// Output that may lie on the disk and has not been recorded. Beyond it the task waits.
 const SPOOL_BYTES: u64 = 64 << 20;
-/// What a task may be given to read at its start.
-const INPUT_BYTES_MAX: usize = 1 << 20;
 
-/// What is wanted, checked as far as it can be.
-pub(super) struct Wanted {
-    pub(super) orders: Vec<Order>,
-    pub(super) input: Option<String>,
-    pub(super) ends_input: bool,
-}
-
-pub(super) fn read(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Wanted, Refusal> {
+/// What is wanted, checked as far as it can be. Each order is made when it is asked for: what they have in common may be large.
+pub(super) fn read(
+    arguments: &Arguments<'_>,
+    desk: &Desk,
+    who: &str,
+) -> Result<impl Iterator<Item = Order> + use<>, Refusal> {
     let count = arguments.count("count", 1, COUNT_MAX)?;
     let first = order(arguments, desk, who)?;
     first.check()?;
-    let numbered = |number: usize| {
+    let numbered = move |number: usize| {
         let mut order = first.clone();
         let variable = ("AXIOM_TASK_NUMBER".to_owned(), number.to_string());
         order.spec.env.extend([variable]);
@@ -71,16 +67,18 @@ pub(super) fn read(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<
         }
         order
     };
-    let input = arguments.text("input")?.map(str::to_owned);
-    if let Some(input) = input.as_ref().filter(|input| input.len() > INPUT_BYTES_MAX) {
-        let message = format!("`input` has {} B; {INPUT_BYTES_MAX} are allowed", input.len());
+    Ok((0..count).map(numbered))
+}
+
+/// What it is to read first.
+fn input(arguments: &Arguments<'_>) -> Result<Option<Input>, Refusal> {
+    let (text, ends) = (arguments.text("input")?, arguments.flag("end_input", false)?);
+    let bytes = text.unwrap_or_default().as_bytes().to_vec();
+    if bytes.len() > INPUT_BYTES_MAX {
+        let message = format!("`input` has {} B; {INPUT_BYTES_MAX} are allowed", bytes.len());
         return Err(Refusal::wrong(message).hint("give it through a file, or with `send`"));
     }
-    Ok(Wanted {
-        orders: (0..count).map(numbered).collect(),
-        input,
-        ends_input: arguments.flag("end_input", false)?,
-    })
+    Ok((text.is_some() || ends).then_some(Input { bytes, ends }))
 }
 
 fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Refusal> {
@@ -151,6 +149,7 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
         agent: agent.map(|(name, _)| name.to_owned()),
         prompt: arguments.text("prompt")?.unwrap_or_default().to_owned(),
         class: class(arguments)?,
+        input: input(arguments)?,
         parent: parent.map(|id| id.to_string()),
         restart: restart(arguments)?,
         start_within: seconds(arguments, "start_within_s", SECONDS_MAX)?,

@@ -10,7 +10,7 @@ use axiom_sandbox::spec::{Size, Spec};
 use axiom_sandbox::wire::Request;
 use tokio::time::Instant;
 
-use super::{Answer, Follower, Since};
+use super::{Answer, BUSY, Follower, Since, Waiter};
 use crate::agent::{Conversation, Profile, PromptBy};
 use crate::drive::{Do, Drive, files};
 use crate::order::Order;
@@ -33,8 +33,6 @@ pub(super) struct Driven {
     folder: PathBuf,
     /// Somebody looks when a file was last changed there.
     look: Option<oneshot::Receiver<Option<Duration>>>,
-    /// A prompt that it reads from its input.
-    prompt: Option<String>,
 }
 
 /// Why a driven task is looked at.
@@ -64,9 +62,14 @@ fn profile<'a>(shared: &'a Shared, order: &Order) -> Option<&'a Arc<Profile>> {
 
 /// When there is something to do; without a driver, never.
 pub(super) async fn wake(driven: &mut Option<Box<Driven>>) -> Woken {
-    let Some(driven) = driven else {
-        return std::future::pending().await;
-    };
+    match driven {
+        // Apart: most tasks have no driver.
+        Some(driven) => Box::pin(wake_of(driven)).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wake_of(driven: &mut Driven) -> Woken {
     let at = driven.drive.wake_at();
     let time = async {
         match at {
@@ -119,9 +122,6 @@ impl Driven {
             };
             Conversation::new(Duration::ZERO, profile, size.columns, size.rows, &order.prompt)
         });
-        let prompt = profile
-            .filter(|profile| profile.prompt == PromptBy::Stdin && since == Since::Start)
-            .map(|_| order.prompt.clone());
         let mut drive = Drive::new(watch, conversation);
         // What a terminal shows of it is not the agent's word.
         drive.typed(&order.prompt);
@@ -130,18 +130,13 @@ impl Driven {
             began: time::now(),
             folder: order.spec.folder.clone(),
             look: None,
-            prompt,
         }))
     }
 }
 
 impl Follower {
     pub(super) fn begin(&mut self) {
-        let prompt = self.driven.as_mut().and_then(|driven| driven.prompt.take());
-        if let Some(prompt) = prompt {
-            self.put_in(prompt.into_bytes(), None);
-            self.ask(Request::EndInput, None).ok();
-        }
+        self.put_first();
         self.show_agent();
     }
 
@@ -199,15 +194,14 @@ impl Follower {
         }
         let line = |text: String| format!("{text}\n").into_bytes();
         match what {
-            Steer::Say(text) => self.put_in(line(text), Some(answer)),
+            Steer::Say(text) => self.put_in(line(text), Waiter::Person(answer)),
             Steer::Redirect(prompt) => {
-                self.ask(Request::Signal(2), None).ok();
-                self.put_in(line(prompt), Some(answer));
+                self.ask(Request::Signal(2), Waiter::Nobody).ok();
+                self.put_in(line(prompt), Waiter::Person(answer));
             }
             _ => {
-                if let Err(Some(answer)) = self.ask(Request::Signal(2), Some(answer)) {
-                    let why = "it has not answered what was asked of it before".to_owned();
-                    answer.send(Err(why)).ok();
+                if let Err(waiter) = self.ask(Request::Signal(2), Waiter::Person(answer)) {
+                    waiter.told(Err(BUSY.to_owned()));
                 }
             }
         }
@@ -216,10 +210,10 @@ impl Follower {
     fn carry_out(&mut self, todo: Vec<Do>) {
         for what in todo {
             match what {
-                Do::Type(bytes) => self.put_in(bytes, None),
-                Do::Signal(signal) => drop(self.ask(Request::Signal(signal), None)),
+                Do::Type(bytes) => self.put_in(bytes, Waiter::Nobody),
+                Do::Signal(signal) => drop(self.ask(Request::Signal(signal), Waiter::Nobody)),
                 Do::Freeze => {
-                    self.ask(Request::Freeze, None).ok();
+                    self.ask(Request::Freeze, Waiter::Nobody).ok();
                     self.set_frozen(true);
                 }
                 Do::Kill { why } => {
