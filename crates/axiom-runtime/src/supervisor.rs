@@ -300,10 +300,15 @@ impl Supervisor {
     pub async fn close(&self) {
         self.shared.closing.send_replace(true);
         self.shared.hub.close();
-        let work = std::mem::take(&mut *lock(&self.shared.work));
-        for task in work.tasks {
-            // A panic was reported.
-            task.join().await;
+        loop {
+            let work = std::mem::take(&mut *lock(&self.shared.work));
+            if work.tasks.is_empty() {
+                break;
+            }
+            for task in work.tasks {
+                // A panic was reported. It may have begun others.
+                task.join().await;
+            }
         }
         self.shared.keep_kills();
     }

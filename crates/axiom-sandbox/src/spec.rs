@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confine::landlock_version;
 use crate::executor::keeps;
 use crate::limits::Limits;
 
@@ -158,6 +159,25 @@ impl Executor {
     /// another is refused, so what a spec that passes [`Spec::check`] says is what is effective.
     pub fn limits(&self) -> &'static [&'static str] {
         keeps(self).limits
+    }
+}
+
+impl Executor {
+    /// The walls around its tasks as they are effective on this machine, in words. None for those that have none of their own.
+    pub fn walls(&self) -> Vec<String> {
+        match self {
+            Executor::Process | Executor::Zygote(_) | Executor::Worker(_) => Vec::new(),
+            Executor::Oci(oci) => vec![format!("container of {}", oci.runtime)],
+            Executor::Sandbox => {
+                let landlock = match landlock_version() {
+                    Some(version) => format!("landlock, version {version}"),
+                    // It says once more what the root says already, so a task is started without it; and whoever asks is told.
+                    None => "no landlock: this kernel has none".to_owned(),
+                };
+                let always = ["namespaces", "root of its own", "system calls filtered"];
+                always.map(str::to_owned).into_iter().chain([landlock]).collect()
+            }
+        }
     }
 }
 

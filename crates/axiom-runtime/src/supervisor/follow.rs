@@ -23,7 +23,7 @@ use super::ledger::Stored;
 use super::pages::index::{Counter, Index};
 use super::steer::{Said, Steer};
 use super::table::Progress;
-use crate::mux::{Stream, Writer};
+use crate::mux::{Stream, Writer, WriterError};
 use crate::order::When;
 use crate::schedule::Outcome;
 use driven::Driven;
@@ -97,7 +97,7 @@ pub(super) async fn run(shared: &Arc<Shared>, id: &Arc<str>, attempt: u32, since
 }
 
 /// Its output and its shim, however long it takes until we have what that needs: a task that lives is not taken for dead because we
-/// are out of file descriptors.
+/// are out of file descriptors, or read too many others.
 async fn reach(
     shared: &Arc<Shared>,
     id: &Arc<str>,
@@ -114,11 +114,11 @@ async fn reach(
     }
     loop {
         let error = match Attached::open(&folder).await {
-            Ok(attached) => {
-                let follower = Follower::new(shared, id, attempt, attached, since).map(Box::new);
-                let taken = || Watched::Over(lost("somebody else watches it".to_owned()));
-                return follower.ok_or_else(taken);
-            }
+            Ok(attached) => match Follower::new(shared, id, attempt, attached, since) {
+                Ok(follower) => return Ok(Box::new(follower)),
+                Err(WriterError::Closed) => return Err(Watched::Closing),
+                Err(error) => io::Error::other(error),
+            },
             Err(error) => error,
         };
         match error.kind() {
@@ -282,21 +282,19 @@ impl Follower {
         attempt: u32,
         attached: Attached,
         since: Since,
-    ) -> Option<Follower> {
+    ) -> Result<Follower, WriterError> {
         let mut table = shared.table();
-        let entry = table.tasks.get_mut(id)?;
+        // It is forgotten only when it has ended.
+        let entry = table.tasks.get_mut(id).ok_or(WriterError::Closed)?;
         let progress = Arc::clone(&entry.progress);
         let stored = progress.begin_attempt(attempt);
-        let writer = shared.hub.writer(id, stored.lines);
-        let writer = writer
-            .inspect_err(|error| tracing::error!(task = %id, %error, "a task is not read"))
-            .ok()?;
+        let writer = shared.hub.writer(id, stored.lines)?;
         let driven = Driven::new(shared, entry, since);
         entry.said.get_or_insert_default();
         progress.read_bytes.store(0, Relaxed);
         let index = Arc::<Index>::default();
         progress.set_index(Some(Arc::clone(&index)));
-        Some(Follower {
+        Ok(Follower {
             shared: Arc::clone(shared),
             id: Arc::clone(id),
             attached,

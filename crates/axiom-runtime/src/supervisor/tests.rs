@@ -112,7 +112,11 @@ async fn until(mut is_so: impl FnMut() -> bool) {
 
 /// What is recorded of a task: kind and body of its events, in the log's order.
 fn recorded(events: &Path, task: &str) -> Vec<(String, String)> {
-    let reader = Reader::open(Arc::new(Machine), events).unwrap();
+    recorded_by(&Reader::open(Arc::new(Machine), events).unwrap(), task)
+}
+
+/// As [`recorded`], for one task of many.
+fn recorded_by(reader: &Reader, task: &str) -> Vec<(String, String)> {
     let hits = reader.task_tail(task, usize::MAX).unwrap();
     let mut found: Vec<(u64, String, String)> = hits
         .iter()

@@ -30,6 +30,10 @@ pub(crate) fn status(view: &View) -> Json {
     let mut also = |name: &str, value: Json| {
         shown[name] = value;
     };
+    let walls = order.spec.executor.walls();
+    if !walls.is_empty() {
+        also("walls", json!(walls));
+    }
     if !order.name.is_empty() {
         also("name", json!(order.name));
     }

@@ -183,6 +183,7 @@ async fn killed_again_and_again_it_loses_nothing_and_tells_nothing_twice() {
     stdin.write_all(b"close\n").unwrap();
     running.child.wait().unwrap();
     assert_eq!(states.len(), tasks);
+    let reader = Reader::open(Arc::new(Machine), &bed.events()).unwrap();
     for (key, id) in &known.ids {
         let attempts = 1 + restarts(*key);
         let code = code(*key);
@@ -193,7 +194,7 @@ async fn killed_again_and_again_it_loses_nothing_and_tells_nothing_twice() {
         );
         let starts = std::fs::read_to_string(dir.join("starts").join(key.to_string())).unwrap();
         assert_eq!(starts, "x\n".repeat(attempts), "starts of {key}, {id}");
-        let recorded = recorded(&bed.events(), id);
+        let recorded = recorded_by(&reader, id);
         let expected: Vec<String> = (0..attempts)
             .flat_map(|_| (0..LINES).map(|n| format!("{key} {n}")))
             .collect();
