@@ -11,6 +11,7 @@
 //! output        what it has put out: see output
 //! socket        where the shim listens: see wire; gone at the end
 //! exit.json     how it ended: see exit; there at the end, and nothing changes after it
+//! claimed       only where it was never started and never will be: see handle::claim
 //! ```
 
 use std::io;
