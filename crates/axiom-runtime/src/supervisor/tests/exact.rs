@@ -230,7 +230,8 @@ async fn an_input_is_kept_until_it_was_given() {
     let more = supervisor.steer(&id, Steer::Input(vec![b'y'; 700 << 10]), &who);
     let end = supervisor.steer(&id, Steer::EndInput, &who);
     let (more, end) = tokio::join!(more, end);
-    (more.unwrap(), end.unwrap());
+    more.unwrap();
+    end.unwrap();
     soon(supervisor.wait(&id)).await.unwrap();
     let page = supervisor.output(&id, From::Line(0), 10).await.unwrap();
     let said: Vec<&str> = page.lines.iter().map(|line| line.text.trim()).collect();
