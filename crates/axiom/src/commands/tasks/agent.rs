@@ -321,7 +321,7 @@ impl Session {
 
     fn freeze(&mut self) {
         if !self.terminal.can_ask() {
-            self.drive.set_frozen(false);
+            self.drive.set_frozen(self.now(), false);
             let text = "it goes on, since nobody is at a terminal to be asked whether it may";
             return self.printer.say(&self.id, text);
         }
@@ -331,7 +331,7 @@ impl Session {
     }
 
     fn go_on(&mut self, may: bool) {
-        self.drive.set_frozen(false);
+        self.drive.set_frozen(self.now(), false);
         match may {
             true => drop(self.attached.ask(Request::Thaw)),
             false => self.kill("it was frozen by a rule, and may not go on"),
