@@ -356,7 +356,8 @@ pub struct Tasks {
     /// most 8.
     #[schemars(extend("propertyNames" = {"pattern": "^(?!.*__)[A-Za-z0-9_-]{1,32}$"}))]
     pub pools: Option<BTreeMap<String, Pool>>,
-    /// Limits of each task that asks for no others.
+    /// Limits of each task that asks for no others. Without this table tasks in a sandbox or a container have half of the memory, half
+    /// of the CPUs (one at least) and 256 processes, where there are control groups.
     pub limits: Option<TaskLimits>,
     /// What no task may ask beyond; one that asks for nothing has these.
     pub limits_max: Option<TaskLimits>,

@@ -20,8 +20,11 @@ use crate::outcome::{Exit, Failed};
 
 /// Below the folder of tasks: where tasks work that name no folder.
 const WORKPLACE: &str = "work";
-/// Processes and threads of a task that asks for no limit: more than a build of many jobs has.
-const PIDS: u32 = 1024;
+/// Processes and threads of a task that asks for no limit: more than a build of many jobs has. With 1,024 a fork bomb had others wait
+/// seven times as long; this many they hardly notice.
+const PIDS: u32 = 256;
+/// Of a CPU, in thousandths: a task has one at least.
+const CPU_MILLIS_MIN: u64 = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Rules {
@@ -314,6 +317,8 @@ fn by_size(executor: &Executor, folder: &Path) -> Limits {
     let limits = Limits {
         memory_bytes: Some(size.memory_bytes / 2).filter(|bytes| *bytes > 0),
         pids: Some(PIDS),
+        // What it does in the kernel's name holds up others as well, so a share among equals is not enough.
+        cpu_millis: u32::try_from((size.cpu_millis / 2).max(CPU_MILLIS_MIN)).ok(),
         ..Limits::default()
     };
     if *executor == Executor::Process || !executor.limits().contains(&"pids") {
