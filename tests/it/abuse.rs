@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use axiom_tests::child::Running;
 use axiom_tests::{bed, wait};
 
+//
+// The executors, by what `axiom run --executor` is told: `boxed` is a pool of Pythons in a sandbox, which has the limits of `POOL`.
+
 /// One way to misbehave.
 struct Abuse<'a> {
     name: &'a str,
@@ -31,6 +34,16 @@ struct Outcome {
 /// So long a task may take that has a second to live: this machine may be busy with other tests.
 const LONG: Duration = Duration::from_secs(40);
 
+/// Of each zygote, with all of its tasks.
+const POOL: &str = "
+[tasks]
+dir = \"unused\"
+[tasks.pools.boxed]
+kind = \"python\"
+command = [\"/usr/bin/python3\"]
+limits = { memory = \"64MiB\", cpu = 0.5, pids = 32, files = 64 }
+";
+
 fn times() -> usize {
     let times = std::env::var("AXIOM_ABUSE_TIMES").ok();
     times.and_then(|times| times.parse().ok()).unwrap_or(1)
@@ -48,7 +61,7 @@ fn contained(executor: &str, abuse: &Abuse<'_>, check: impl Fn(&Outcome)) {
     }
 }
 
-/// `None`, with the reason printed, where this machine has no sandbox or cannot keep the limits.
+/// `None`, with the reason printed, where this machine has no such executor or cannot keep the limits.
 fn run(executor: &str, abuse: &Abuse<'_>) -> Option<Outcome> {
     let folder = bed::scratch("abuse");
     let tasks = folder.join("tasks");
@@ -57,20 +70,33 @@ fn run(executor: &str, abuse: &Abuse<'_>) -> Option<Outcome> {
     // By this its processes are known, whatever they do.
     let mark = format!("mark-{}", folder.file_name().unwrap().to_string_lossy());
     let script = format!(
-        "# {mark}\nimport os, sys, time, socket, signal, threading\n{}",
+        "# {mark}\nimport os, sys, time, socket, signal, stat, threading\nexecutor = {executor:?}\n{}",
         abuse.script
     );
     let mut command = Command::new(bed::built("axiom"));
-    command
-        .args(["run", "--executor", executor, "--dir"])
-        .arg(&tasks)
-        .args(abuse.options);
+    command.args(["run", "--executor", executor, "--dir"]).arg(&tasks);
+    // The pool keeps the others, for all of its tasks.
+    let is_own = |limit: &&&str| {
+        let is_pooled = matches!(executor, "zygote" | "boxed");
+        **limit != "--limit" && (!is_pooled || limit.starts_with("wall=") || limit.starts_with("output="))
+    };
+    for option in abuse.options.iter().filter(is_own) {
+        match option.starts_with("--") {
+            true => command.arg(option),
+            false => command.args(["--limit", option]),
+        };
+    }
+    if executor == "boxed" {
+        std::fs::write(folder.join("axiom.toml"), POOL).unwrap();
+        command.arg("--config").arg(folder.join("axiom.toml"));
+    }
     if executor == "sandbox" {
         command.args(["--read", &bed::python_home()]);
     }
     command
         .args(["--", "python3", "-c", &script])
         .current_dir(&work)
+        .env("AXIOM_ABUSE_MARK", &mark)
         .env("NO_COLOR", "1");
     let began = Instant::now();
     let mut running = Running::start("axiom run", &mut command);
@@ -90,8 +116,17 @@ fn run(executor: &str, abuse: &Abuse<'_>) -> Option<Outcome> {
         abuse.name
     );
     drop(std::fs::remove_dir_all(&folder));
-    let is_missing = ["there is no sandbox on this machine", "its limits cannot be kept"];
-    if outcome.code == Some(127) && is_missing.iter().any(|missing| outcome.talk.contains(missing)) {
+    let is_missing = [
+        "there is no sandbox on this machine",
+        "its limits cannot be kept",
+        "oci` needs root here",
+        "install the package runc",
+        "runc did not run it",
+        "install the package python3",
+    ];
+    if matches!(outcome.code, Some(1 | 127))
+        && is_missing.iter().any(|missing| outcome.talk.contains(missing))
+    {
         eprintln!("skipped: {}: {}", abuse.name, outcome.talk);
         return None;
     }
@@ -100,8 +135,12 @@ fn run(executor: &str, abuse: &Abuse<'_>) -> Option<Outcome> {
 
 fn is_alive(mark: &str) -> bool {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let mut lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    lines.any(|line| String::from_utf8_lossy(&line).contains(mark))
+    // A fork of a zygote has the command line of that.
+    let mut told = entries.flat_map(|entry| {
+        let read = |name| std::fs::read(entry.path().join(name)).unwrap_or_default();
+        ["cmdline", "environ"].map(read)
+    });
+    told.any(|text| String::from_utf8_lossy(&text).contains(mark))
 }
 
 /// The limit is named, with its value.
@@ -150,7 +189,9 @@ fn a_fork_bomb() {
         options: &["--limit", "pids=32", "--limit", "wall=2s", "--limit", "cpu=0.5"],
         script: FORK_BOMB,
     };
-    contained("sandbox", &abuse, limit("wall"));
+    for executor in ["sandbox", "oci", "boxed"] {
+        contained(executor, &abuse, limit("wall"));
+    }
 }
 
 #[test]
@@ -161,7 +202,10 @@ for thread in threads: thread.start()
 ";
     for (executor, options) in [
         ("process", &["--limit", "wall=1s"][..]),
+        ("zygote", &["--limit", "wall=1s"][..]),
+        ("boxed", &["--limit", "wall=1s"][..]),
         ("sandbox", &["--limit", "wall=1s", "--limit", "cpu=0.5"][..]),
+        ("oci", &["--limit", "wall=1s", "--limit", "cpu=0.5"][..]),
     ] {
         let abuse = Abuse {
             name: "CPU spin",
@@ -180,6 +224,14 @@ fn a_memory_hog() {
         script: HOG,
     };
     contained("sandbox", &abuse, limit("memory_bytes"));
+    // The kernel kills, and nobody says why: a container's first process, or whom it chooses among a pool's.
+    contained("oci", &abuse, |outcome| {
+        assert_eq!(outcome.code, Some(137), "{}", outcome.talk);
+    });
+    contained("boxed", &abuse, |outcome| {
+        let is_told = outcome.talk.contains("ended by signal 9") || outcome.talk.contains("broken: ");
+        assert!(is_told && outcome.code == Some(137), "{}", outcome.talk);
+    });
 }
 
 /// What a sandbox writes to its `/tmp` is memory of its own.
@@ -195,11 +247,45 @@ try:
 except OSError as error: print('denied', error)
 ",
     };
-    contained("sandbox", &abuse, |outcome| {
+    let check = |outcome: &Outcome| {
         let is_named = outcome.talk.contains("beyond its limit memory_bytes of ");
         let is_full = outcome.data.iter().any(|line| line.contains("denied"));
-        assert!(is_named || is_full, "{} {:?}", outcome.talk, outcome.data);
-    });
+        // Those that do not say why.
+        let is_killed = outcome.code == Some(137);
+        assert!(
+            is_named || is_full || is_killed,
+            "{} {:?}",
+            outcome.talk,
+            outcome.data
+        );
+    };
+    for executor in ["sandbox", "oci", "boxed"] {
+        contained(executor, &abuse, check);
+    }
+}
+
+/// Where its own disk has a size, it hears of its end there.
+#[test]
+fn a_disk_with_a_size() {
+    let abuse = Abuse {
+        name: "sized disk fill",
+        options: &["--read-only", "--limit", "disk=8MiB", "--limit", "wall=30s"],
+        script: "
+size = 0
+try:
+    with open('/tmp/full', 'wb', 0) as file:
+        while True: size += file.write(b'x' * (1 << 16))
+except OSError as error: print('denied', error)
+with open('/dev/shm/full', 'wb', 0) as file:
+    try:
+        while True: size += file.write(b'x' * (1 << 16))
+    except OSError as error: print('denied', error)
+print('denied beyond' if size <= 8 << 20 else 'wrote', size)
+",
+    };
+    for executor in ["sandbox", "oci"] {
+        contained(executor, &abuse, denied);
+    }
 }
 
 #[test]
@@ -214,10 +300,12 @@ try:
 except OSError as error: print('denied', len(kept) < 64, error)
 ",
     };
-    contained("sandbox", &abuse, |outcome| {
-        denied(outcome);
-        assert!(outcome.data[0].contains("denied True"), "{:?}", outcome.data);
-    });
+    for executor in ["sandbox", "oci", "boxed"] {
+        contained(executor, &abuse, |outcome| {
+            denied(outcome);
+            assert!(outcome.data[0].contains("denied True"), "{:?}", outcome.data);
+        });
+    }
 }
 
 #[test]
@@ -226,7 +314,7 @@ fn a_flood_of_output() {
 line = b'x' * 65535 + b'\\n'
 while True: os.write(1, line)
 ";
-    for executor in ["process", "sandbox"] {
+    for executor in ["process", "sandbox", "oci", "zygote", "boxed"] {
         let abuse = Abuse {
             name: "output flood",
             options: &["--limit", "output=20MB", "--limit", "wall=60s"],
@@ -248,7 +336,7 @@ if os.fork() == 0:
     os._exit(0)
 print('left')
 ";
-    for executor in ["process", "sandbox"] {
+    for executor in ["process", "sandbox", "oci", "zygote", "boxed"] {
         let abuse = Abuse {
             name: "double-fork daemon",
             options: &["--limit", "wall=30s"],
@@ -281,6 +369,19 @@ except OSError as error: print('denied', error)
         script,
     };
     contained("sandbox", &abuse, denied);
+    // It has none that it could see.
+    contained("oci", &abuse, denied);
+    // It ends its zygote, and all of that one's tasks; they are told.
+    for executor in ["zygote", "boxed"] {
+        contained(executor, &abuse, |outcome| {
+            assert!(
+                outcome.talk.contains("broken: its zygote was ended"),
+                "{}",
+                outcome.talk
+            );
+            assert_eq!(outcome.code, Some(137));
+        });
+    }
     // Without walls it can; its own end comes with it, and is told.
     contained("process", &abuse, |outcome| {
         assert!(
@@ -301,15 +402,22 @@ fn tracing_others() {
         script: "
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
-for process in (1, os.getppid()):
+for process in {1, os.getppid()} - {0, os.getpid()}:
     if libc.ptrace(16, process, 0, 0) == -1: print('denied', os.strerror(ctypes.get_errno()))
     else: print('attached', process)
-try:
-    os.open('/proc/1/mem', os.O_RDWR); print('opened')
-except OSError as error: print('denied', error)
+# A container's first process is this one, and there is no other to be seen.
+others = [name for name in os.listdir('/proc') if name.isdigit() and int(name) != os.getpid()]
+if not others: print('denied: nobody is there')
+elif os.getpid() != 1:
+    try:
+        os.open('/proc/1/mem', os.O_RDWR); print('opened')
+    except OSError as error: print('denied', error)
+else: print('saw', others)
 ",
     };
-    contained("sandbox", &abuse, denied);
+    for executor in ["sandbox", "oci", "boxed"] {
+        contained(executor, &abuse, denied);
+    }
 }
 
 #[test]
@@ -320,8 +428,8 @@ fn ways_out_by_links_and_proc() {
         script: "
 def attempt(path):
     try:
-        with open(path, 'rb') as file: file.read(1)
-        print('read', path)
+        # What is hidden may be there, with nothing in it.
+        with open(path, 'rb') as file: print('read' if file.read(1) else 'denied: empty', path)
     except OSError as error: print('denied', error)
 os.symlink('/etc/shadow', 'link')
 os.symlink('/proc/self/root/root', 'root')
@@ -338,7 +446,9 @@ try:
 except OSError as error: print('denied', error)
 ",
     };
-    contained("sandbox", &abuse, denied);
+    for executor in ["sandbox", "oci", "boxed"] {
+        contained(executor, &abuse, denied);
+    }
 }
 
 #[test]
@@ -350,7 +460,9 @@ fn writing_outside() {
 def attempt(path):
     try:
         with open(path, 'w') as file: file.write('x')
-        print('wrote', path)
+        # In a container's own /dev, which is memory of its own, it may make a plain file; that is no disk.
+        is_own = executor == 'oci' and path.startswith('/dev/') and stat.S_ISREG(os.stat(path).st_mode)
+        print('denied: a file of its own' if is_own else 'wrote', path)
     except OSError as error: print('denied', error)
 for path in ('/etc/axiom-abuse', '/usr/axiom-abuse', '/axiom-abuse', '/proc/sys/kernel/hostname', '/dev/sda', '/dev/mem'):
     attempt(path)
@@ -360,7 +472,14 @@ attempt('way/axiom-abuse')
 open('../axiom-abuse', 'w').write('x')
 ",
     };
-    contained("sandbox", &abuse, denied);
+    for executor in ["sandbox", "oci", "boxed"] {
+        contained(executor, &abuse, denied);
+    }
+    assert!(
+        !["/etc", "/usr", "/"]
+            .iter()
+            .any(|place| std::path::Path::new(place).join("axiom-abuse").exists())
+    );
 }
 
 #[test]
@@ -384,7 +503,9 @@ try:
 except OSError as error: print('denied', error)
 ",
     };
-    contained("sandbox", &abuse, denied);
+    for executor in ["sandbox", "oci", "boxed"] {
+        contained(executor, &abuse, denied);
+    }
 }
 
 /// Where nothing holds a task's processes together, a limit of all of them is refused before anything runs, by its name.
@@ -416,7 +537,7 @@ fn a_limit_that_nobody_keeps_is_refused() {
 /// It reads nothing of what it is given: whoever gives waits for nobody.
 #[test]
 fn input_that_is_never_read() {
-    let executors = ["process", "sandbox"];
+    let executors = ["process", "sandbox", "oci"];
     for executor in executors.into_iter().cycle().take(executors.len() * times()) {
         let folder = bed::scratch("abuse-input");
         let mut command = Command::new(bed::built("axiom"));

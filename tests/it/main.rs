@@ -50,6 +50,8 @@ mod abuse;
 mod agents;
 mod attach;
 mod doctor;
+#[cfg(target_os = "linux")]
+mod executors;
 mod race;
 mod running;
 mod top;

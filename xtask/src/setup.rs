@@ -102,8 +102,14 @@ const APT: &[Package] = &[
     Package {
         name: "runc",
         program: "runc",
-        why: "the benchmarks compare the start of a sandbox with it",
-        without: "the benchmarks cannot compare with it",
+        why: "the benchmarks compare the start of a sandbox with it, and tasks in containers are tested with it",
+        without: "the benchmarks cannot compare with it, and the tests of containers skip themselves",
+    },
+    Package {
+        name: "z3",
+        program: "z3",
+        why: "the tests of pools ask a solver",
+        without: "those tests leave the solver out",
     },
     Package {
         name: "iproute2",

@@ -20,6 +20,7 @@ mod questions;
 mod scanned;
 mod stored;
 
+mod neighbours;
 mod running;
 
 pub(crate) use stored::gather;
@@ -101,7 +102,7 @@ const fn at_least(id: &'static str, unit: &'static str, goal: f64, gate: f64) ->
     }
 }
 
-const PROMISES: [Promise; 34] = [
+const PROMISES: [Promise; 43] = [
     at_most("P1", "x nginx CPU", 1.4, 1.7),
     at_most("P4", "x nginx CPU", 1.3, 1.6),
     at_most("P5", "x nginx CPU", 1.2, 1.5),
@@ -138,11 +139,20 @@ const PROMISES: [Promise; 34] = [
     at_most("R4-kill", "ms", 250.0, 1000.0),
     at_most("R5-memory", "KiB", 256.0, 1024.0),
     at_most("R5-descriptors", "descriptors", 0.0, 0.0),
+    at_most("R9-calls", "x p99 without", 2.0, 2.0),
+    at_most("R9-tasks", "x p99 without", 2.0, 2.0),
+    at_most("R10-process", "ms", 200.0, 200.0),
+    at_most("R10-sandbox", "ms", 200.0, 200.0),
+    at_most("R10-zygote", "ms", 200.0, 200.0),
+    at_most("R10-worker", "ms", 200.0, 200.0),
+    at_most("R10-oci", "ms", 200.0, 200.0),
+    at_most("R11-imports", "x cold CPU", 0.1, 0.1),
+    at_most("R11-nothing", "x cold CPU", 0.1, 0.5),
     at_most("P0", "x nginx CPU", 1.25, 1.4),
 ];
 
 /// Groups of promises that are measured together: the name, and how.
-const SCENARIOS: [(&str, Scenario); 22] = [
+const SCENARIOS: [(&str, Scenario); 25] = [
     ("P0", path::floor),
     ("P1", path::call),
     ("P4", path::list),
@@ -165,6 +175,9 @@ const SCENARIOS: [(&str, Scenario); 22] = [
     ("R2", running::peers),
     ("R4", running::crowd),
     ("R5", running::left),
+    ("R9", neighbours::neighbours),
+    ("R10", running::first_bytes),
+    ("R11", running::zygotes),
 ];
 
 type Scenario = fn(&Setup) -> anyhow::Result<Vec<Finding>>;

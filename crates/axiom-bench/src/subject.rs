@@ -167,6 +167,12 @@ pub(crate) fn recording_axiom(
     announced("recording", "echo__", command, folder)
 }
 
+/// The same, with tasks as they are where nobody says more.
+pub(crate) fn tasking_axiom(folder: &Folder, binary: &Path, upstream: &Upstream) -> anyhow::Result<Subject> {
+    let command = axiom_command_with(folder, binary, upstream, "\n[tasks]\ndir = \"tasks\"\n")?;
+    announced("tasking", "echo__", command, folder)
+}
+
 /// The gateway's command line, with its configuration written to `folder`.
 pub(crate) fn axiom_command(folder: &Folder, binary: &Path, upstream: &Upstream) -> anyhow::Result<Command> {
     axiom_command_with(folder, binary, upstream, "")

@@ -33,6 +33,9 @@ pub struct Order {
     /// What it is given to read as soon as it runs, once: a task that is started again gets none. Kept apart until it was given.
     #[serde(skip)]
     pub input: Option<Input>,
+    /// The pool that has started already what it needs. Its executor is then one of that kind, whose place is found when its turn has come.
+    #[serde(default)]
+    pub pool: Option<String>,
     /// The task that wanted it. Who kills that one kills this one as well.
     #[serde(default)]
     pub parent: Option<String>,
@@ -41,6 +44,9 @@ pub struct Order {
     /// It is of no use unless it is started within this time.
     #[serde(default)]
     pub start_within: Option<Duration>,
+    /// Of the budget of memory it takes so much, where its limit is only a bound that few come near.
+    #[serde(default)]
+    pub counted_bytes: Option<u64>,
     /// Two orders of the same owner with the same key are one: the second one gets the first one's task.
     #[serde(default)]
     pub key: Option<String>,
@@ -138,9 +144,11 @@ impl Order {
             agent: None,
             prompt: String::new(),
             input: None,
+            pool: None,
             parent: None,
             restart: Restart::default(),
             start_within: None,
+            counted_bytes: None,
             key: None,
             by,
         }

@@ -26,6 +26,7 @@ mod ledger;
 mod options;
 mod pages;
 mod places;
+mod pools;
 mod record;
 mod steer;
 mod table;
@@ -53,10 +54,12 @@ use crate::schedule::{BadOptions, Scheduler, Snapshot, Why};
 
 pub use options::{Options, Recording};
 pub use pages::{From, Page, PageError, PageLine};
+pub use pools::PoolOptions;
 pub use steer::{Steer, SteerError};
 pub use view::{AgentView, Ending, Phase, View};
 
 use ledger::Ledger;
+use pools::Pools;
 use record::Notes;
 use table::{Entry, Progress, Table};
 
@@ -72,6 +75,7 @@ pub(crate) struct Shared {
     origin: Instant,
     spawner: Spawner,
     ledger: Ledger,
+    pools: Pools,
     hub: Hub,
     notes: Notes,
     table: Mutex<Table>,
@@ -112,6 +116,8 @@ pub enum SubmitError {
     Spec(#[from] BadSpec),
     #[error("there is no agent {agent:?} in the configuration")]
     NoAgent { agent: String },
+    #[error("there is no pool {pool:?} in the configuration")]
+    NoPool { pool: String },
     #[error("there is no task {parent} that could be its parent")]
     NoParent { parent: String },
     #[error("its parent {parent} is being ended")]
@@ -157,6 +163,7 @@ impl Supervisor {
             origin: time::now(),
             spawner: Spawner::new(options.spawner.clone()),
             ledger,
+            pools: Pools::new(&options),
             hub,
             notes: Notes::default(),
             table: Mutex::new(Table::new(scheduler)),
@@ -293,7 +300,8 @@ impl Supervisor {
         self.shared.remove(id)
     }
 
-    /// Starts nothing more, records what was said, and lets go. Tasks that run go on: the next supervisor finds them.
+    /// Starts nothing more, records what was said, and lets go. Tasks that run go on: the next supervisor finds them. What pools hold and
+    /// none of them needs ends.
     ///
     /// # Cancel safety
     /// Dropped, it goes on without anybody waiting for it.
@@ -311,6 +319,8 @@ impl Supervisor {
             }
         }
         self.shared.keep_kills();
+        let busy = pools::busy(&self.shared.table());
+        self.shared.pools.end(&busy).await;
     }
 }
 

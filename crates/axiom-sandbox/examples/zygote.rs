@@ -4,7 +4,7 @@
 //! cargo run --release -p axiom-sandbox --example zygote [PYTHON [ROUNDS]]
 //! ```
 //!
-//! Both are measured in turns, so that what else runs on the machine slows both. Their CPU is that of a control group each, with a
+//! One JSON line for each program is printed. Both are measured in turns, so that what else runs on the machine slows both. Their CPU is that of a control group each, with a
 //! spawner, its shims, and the jobs (and the zygote, when it has started) in it.
 
 #![allow(clippy::print_stdout, reason = "it is a program that prints what it measured")]
@@ -66,8 +66,6 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    println!("{rounds} rounds of {python}, each a task");
-    println!("program   of        cold        zygote      zygote : cold");
     for program in &PROGRAMS {
         runtime.block_on(measure(python, rounds, program))?;
     }
@@ -111,14 +109,18 @@ async fn measure(python: &str, rounds: u32, program: &Program) -> Result<()> {
     );
     let times = (cold.median(), forked.median());
     zygotes.end().await;
-    say(name, "CPU", cpu);
-    say(name, "median", times);
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
+    let line = serde_json::json!({
+        "subject": name,
+        "rounds": rounds,
+        "x_cold_cpu": millis(cpu.1) / millis(cpu.0),
+        "cold_cpu_ms": millis(cpu.0),
+        "zygote_cpu_ms": millis(cpu.1),
+        "cold_ms": millis(times.0),
+        "zygote_ms": millis(times.1),
+    });
+    println!("{line}");
     Ok(())
-}
-
-fn say(name: &str, what: &str, (cold, forked): (Duration, Duration)) {
-    let ratio = forked.as_secs_f64() / cold.as_secs_f64();
-    println!("{name:<8}  {what:<8}  {cold:<10.2?}  {forked:<10.2?}  {ratio:.3}");
 }
 
 fn group(tree: &Tree, name: &str) -> Result<Group> {

@@ -16,6 +16,7 @@ use crate::spawner::NotStarted;
 use crate::spawner::walls::Ground;
 use crate::spec::{self, Spec};
 
+pub(crate) mod disk;
 pub(crate) mod oci;
 pub(crate) mod process;
 pub(crate) mod sandbox;
@@ -94,6 +95,7 @@ pub(crate) fn keeps(executor: &spec::Executor) -> Keeps {
                 "memory_bytes",
                 "cpu_millis",
                 "pids",
+                "disk_bytes",
                 "disk_io_bytes_s",
                 "open_files",
             ],
@@ -114,13 +116,13 @@ pub(crate) fn keeps(executor: &spec::Executor) -> Keeps {
             because: "whose requests have whatever limits their worker has, all together",
         },
         spec::Executor::Oci(oci) if oci.has_groups() => Keeps {
-            limits: &["memory_bytes", "cpu_millis", "pids", "open_files"],
+            limits: &["memory_bytes", "cpu_millis", "pids", "disk_bytes", "open_files"],
             walls: true,
             terminal: true,
             because: "which does not know which disks a task uses",
         },
         spec::Executor::Oci(_) => Keeps {
-            limits: &["open_files"],
+            limits: &["disk_bytes", "open_files"],
             walls: true,
             terminal: true,
             because: "whose runtime is told to leave control groups alone",

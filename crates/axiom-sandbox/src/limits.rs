@@ -18,7 +18,8 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// From its start to its end. Beyond it the task is killed.
     pub wall: Option<Duration>,
-    /// Bytes on the disk that it may write to, in its own folders.
+    /// Bytes that it may have in its own `/tmp` and `/dev/shm` together; a quarter of them, and 64 MiB at most, in the latter. Beyond it
+    /// writing fails. Whatever else it may write to must be bounded as well, by a project quota or a small disk, or it is not started.
     pub disk_bytes: Option<u64>,
     /// Bytes a second from and to disks, each.
     pub disk_io_bytes_s: Option<u64>,

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use ability::Ability;
+pub use groups::keeps;
 pub use pressure::Pressure;
 pub use size::Size;
 

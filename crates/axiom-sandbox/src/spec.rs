@@ -14,6 +14,8 @@ const ID_BYTES_MAX: usize = 64;
 /// What the kernel takes at once is 2 MiB for arguments and environment together, and 128 KiB for each.
 const ARGUMENT_BYTES_MAX: usize = 128 << 10;
 const ARGUMENTS_BYTES_MAX: usize = 2 << 20;
+/// A page for each of its two file systems in memory, and some: a size of 0 would be none at all.
+const DISK_BYTES_MIN: u64 = 64 << 10;
 
 /// A task, as whoever wants it says it. It is kept as JSON beside the task's output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +111,17 @@ pub struct Grants {
     pub read: Vec<PathBuf>,
     /// Those that it may change as well.
     pub write: Vec<PathBuf>,
+    /// What it may do with the folder that it runs in.
+    pub folder: Access,
+}
+
+/// What may be done with a folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    Read,
+    #[default]
+    Write,
 }
 
 /// Whom a task in a sandbox can reach.
@@ -326,7 +339,10 @@ impl Spec {
             ("pids", limits.pids == Some(0)),
             ("wall", limits.wall.is_some_and(|wall| wall.is_zero())),
             ("unattended", limits.unattended.is_some_and(|time| time.is_zero())),
-            ("disk_bytes", limits.disk_bytes == Some(0)),
+            (
+                "disk_bytes",
+                limits.disk_bytes.is_some_and(|bytes| bytes < DISK_BYTES_MIN),
+            ),
             ("disk_io_bytes_s", limits.disk_io_bytes_s == Some(0)),
             // Three are open from the beginning.
             ("open_files", limits.open_files.is_some_and(|files| files < 3)),
@@ -339,14 +355,10 @@ impl Spec {
             ("memory_bytes", limits.memory_bytes.is_some()),
             ("cpu_millis", limits.cpu_millis.is_some()),
             ("pids", limits.pids.is_some()),
+            ("disk_bytes", limits.disk_bytes.is_some()),
             ("disk_io_bytes_s", limits.disk_io_bytes_s.is_some()),
             ("open_files", limits.open_files.is_some()),
         ];
-        if limits.disk_bytes.is_some() {
-            let problem = "cannot be kept: no executor here counts what is written to a disk";
-            return Err(BadSpec::new("limits.disk_bytes", problem)
-                .hint("leave it out; what a task in a sandbox writes to /tmp counts as its memory"));
-        }
         let keeps = keeps(&self.executor);
         let is_refused = |(name, is_wanted): &(&str, bool)| *is_wanted && !keeps.limits.contains(name);
         match wanted.into_iter().find(is_refused) {
@@ -492,7 +504,12 @@ mod tests {
         });
         check("limits.open_files", |spec| spec.limits.open_files = Some(64));
         check("limits.disk_bytes", |spec| spec.limits.disk_bytes = Some(1 << 30));
+        check("limits.disk_bytes", |spec| {
+            (spec.executor, spec.folder) = (Executor::Sandbox, "/a".into());
+            spec.limits.disk_bytes = Some(1);
+        });
         check("grants", |spec| spec.grants.network = Network::Host);
+        check("grants", |spec| spec.grants.folder = Access::Read);
         // A sandbox that opened the root would be none.
         check("folder", |spec| spec.executor = Executor::Sandbox);
         check("grants.write", |spec| {

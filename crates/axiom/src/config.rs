@@ -26,6 +26,8 @@ mod views;
 #[cfg(target_os = "linux")]
 mod agents;
 #[cfg(target_os = "linux")]
+pub(crate) mod pools;
+#[cfg(target_os = "linux")]
 mod rules;
 
 mod address;
@@ -41,7 +43,11 @@ pub use agents::{Agent, Agents};
 pub(crate) use decoder::did_you_mean;
 pub use gateway::parse_listen;
 pub use keys::KeyFile;
+#[cfg(target_os = "linux")]
+pub use pools::{Kind as PoolKind, Pool};
 pub use problem::{Look, Problem, render};
+#[cfg(target_os = "linux")]
+pub(crate) use servers::name_rule;
 #[cfg(target_os = "linux")]
 pub use tasks::Tasks;
 pub use tiers::Tiers;

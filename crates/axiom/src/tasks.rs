@@ -67,10 +67,11 @@ pub fn open(config: &Config, log: Option<&Log>, mut draining: Draining) -> Resul
         program: std::env::current_exe()?,
         arguments: vec!["task-spawner".to_owned()],
     };
-    // Private, with what is in it: tasks' environments are.
-    let supervisor =
-        Supervisor::start(options(config, log, spawner.clone())).map_err(|error| open_failed(&error))?;
     let rules = Rules::new(tasks, &config.options)?;
+    let mut options = options(config, log, spawner.clone());
+    options.pools = rules.pools()?;
+    // Private, with what is in it: tasks' environments are.
+    let supervisor = Supervisor::start(options).map_err(|error| open_failed(&error))?;
     let (close, closing) = watch::channel(false);
     drop(spawn("watch for the end of the desk", async move {
         draining.asked().await;
@@ -136,13 +137,14 @@ fn open_failed(error: &OpenError) -> Failed {
 }
 
 impl Desk {
-    /// Starts a sandbox and ends it, where tasks are to have one. Says why it cannot be, if it cannot.
+    /// Starts a sandbox or a container and ends it, where tasks are to have one. Says why it cannot be, if it cannot.
     pub async fn trial(&self) -> Option<String> {
-        if self.rules.executor() != Executor::Sandbox {
+        let executor = self.rules.executor();
+        if executor == Executor::Process {
             return None;
         }
         let folder = self.rules.workplace().with_file_name(".trial");
-        let told = time::timeout(TRIAL_TIME, self.try_out(&folder)).await;
+        let told = time::timeout(TRIAL_TIME, self.try_out(&folder, executor)).await;
         if let Err(error) = fs_err::remove_dir_all(&folder) {
             tracing::debug!(%error, "what a trial left stays");
         }
@@ -152,15 +154,15 @@ impl Desk {
         }
     }
 
-    async fn try_out(&self, folder: &std::path::Path) -> Result<(), String> {
+    async fn try_out(&self, folder: &std::path::Path, executor: Executor) -> Result<(), String> {
         let spec = Spec {
             id: "trial".to_owned(),
             argv: vec!["true".to_owned()],
-            env: self.rules.env(&Executor::Sandbox),
+            env: self.rules.env(&executor),
             folder: self.rules.workplace().to_owned(),
             terminal: None,
             limits: self.rules.usual_limits(),
-            executor: Executor::Sandbox,
+            executor,
             grants: Grants::default(),
             spool_bytes: 1 << 16,
         };

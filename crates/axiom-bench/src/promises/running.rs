@@ -1,4 +1,4 @@
-//! R1 to R6: tasks in sandboxes, by the example programs of axiom-sandbox, which need a process with a single thread.
+//! R1 to R5, R10 and R11: tasks in sandboxes, by the example programs of axiom-sandbox, which need a process with a single thread.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -124,6 +124,65 @@ pub(super) fn left(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
             errors: wrong,
             detail,
         },
+    ])
+}
+
+/// From the request to the first byte, each executor: the slower of cold and warm, where there are both.
+pub(super) fn first_bytes(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let starts = if setup.effort.is_quick() { 20 } else { 200 };
+    let told = told(setup, "first_byte", &[&starts.to_string()])?;
+    let executors: [(&str, &[&str]); 5] = [
+        ("R10-process", &["process"]),
+        ("R10-sandbox", &["sandbox"]),
+        ("R10-zygote", &["zygote-cold", "zygote-warm"]),
+        ("R10-worker", &["node-cold", "node-warm", "z3-cold", "z3-warm"]),
+        ("R10-oci", &["oci"]),
+    ];
+    let mut findings = Vec::new();
+    for (id, names) in executors {
+        let (mut worst, mut each) = (None, Vec::new());
+        for name in names {
+            let found = subject(&told, name)?;
+            if let Some(reason) = found.get("skipped").and_then(Value::as_str) {
+                crate::report::say(&format!("{id}: {name} is left out: {reason}"));
+                continue;
+            }
+            let (p50, p99) = (number(found, "p50_ms")?, number(found, "p99_ms")?);
+            worst = Some(worst.map_or(p99, |worst: f64| worst.max(p99)));
+            each.push(format!("{name} {p99:.1} ms, median {p50:.1}"));
+        }
+        findings.extend(worst.map(|value| Finding {
+            id,
+            value,
+            errors: 0,
+            detail: format!("99th percentile of {starts} starts: {}", each.join("; ")),
+        }));
+    }
+    Ok(findings)
+}
+
+/// A job of a zygote beside a Python of its own.
+pub(super) fn zygotes(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let rounds = if setup.effort.is_quick() { "20" } else { "100" };
+    let told = told(setup, "zygote", &["/usr/bin/python3", rounds])?;
+    let one = |id, name| {
+        let found = subject(&told, name)?;
+        anyhow::Ok(Finding {
+            id,
+            value: number(found, "x_cold_cpu")?,
+            errors: 0,
+            detail: format!(
+                "a whole task {:.2} ms of CPU, with a Python of its own {:.2} ms; its median {:.1} ms, {:.1} ms",
+                number(found, "zygote_cpu_ms")?,
+                number(found, "cold_cpu_ms")?,
+                number(found, "zygote_ms")?,
+                number(found, "cold_ms")?,
+            ),
+        })
+    };
+    Ok(vec![
+        one("R11-imports", "imports")?,
+        one("R11-nothing", "nothing")?,
     ])
 }
 

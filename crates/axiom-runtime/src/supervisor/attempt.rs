@@ -11,6 +11,7 @@ use axiom_sandbox::spec::Spec;
 
 use super::follow::{self, Since, Watched, driven};
 use super::ledger::{At, LedgerPage, Told, attempt_name};
+use super::pools::Seat;
 use super::steer;
 use super::view::{Ending, Phase};
 use super::{Shared, places};
@@ -27,12 +28,19 @@ pub(super) struct Over {
 pub(super) async fn run(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attempt: u32) {
     // Apart, so that a task that runs does not hold what only its start needs.
     let over = match Box::pin(begin(&shared, &id, lease, attempt)).await {
-        Ok(()) => match follow::run(&shared, &id, attempt, Since::Start).await {
-            Watched::Over(over) => over,
-            // The supervisor is being closed. The task goes on.
-            Watched::Closing => return,
-            Watched::NeverBegun => follow::lost("nobody has started it".to_owned()),
-        },
+        Ok(Begun::Runs(seat)) => {
+            let watched = follow::run(&shared, &id, attempt, Since::Start).await;
+            // Before the next one has its turn.
+            drop(seat);
+            match watched {
+                Watched::Over(over) => over,
+                // The supervisor is being closed. The task goes on.
+                Watched::Closing => return,
+                Watched::NeverBegun => follow::lost("nobody has started it".to_owned()),
+            }
+        }
+        // The next supervisor starts it.
+        Ok(Begun::Closed) => return,
         Err(over) => over,
     };
     shared.attempt_over(&id, lease, attempt, over);
@@ -57,7 +65,15 @@ pub(super) async fn go_on(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attem
     }
 }
 
-async fn begin(shared: &Arc<Shared>, id: &Arc<str>, lease: Lease, attempt: u32) -> Result<(), Over> {
+/// What became of the start.
+enum Begun {
+    /// It runs, in its place if it has one in a pool.
+    Runs(Option<Seat>),
+    /// The supervisor was closed before anything of it was started.
+    Closed,
+}
+
+async fn begin(shared: &Arc<Shared>, id: &Arc<str>, lease: Lease, attempt: u32) -> Result<Begun, Over> {
     let order = {
         let table = shared.table();
         let Some(entry) = table.tasks.get(id) else {
@@ -73,6 +89,15 @@ async fn begin(shared: &Arc<Shared>, id: &Arc<str>, lease: Lease, attempt: u32) 
         ..order.spec.clone()
     };
     driven::prepare(shared, &order, &mut spec);
+    let mut closing = shared.closing.subscribe();
+    let seat = tokio::select! {
+        // What it has started ends when it was idle for long enough. Not cancel-safe otherwise.
+        _ = closing.wait_for(|is_closing| *is_closing) => return Ok(Begun::Closed),
+        seat = shared.pools.seat(&order, &shared.spawner) => seat.map_err(without_seat)?,
+    };
+    if let Some(seat) = &seat {
+        spec.executor = seat.executor.clone();
+    }
     let began = time::now();
     let started = shared.spawner.start(shared.ledger.tasks(), &spec).await;
     let took = began.elapsed();
@@ -99,7 +124,14 @@ async fn begin(shared: &Arc<Shared>, id: &Arc<str>, lease: Lease, attempt: u32) 
     shared.notes.started(id, &order, attempt, pid, now);
     // One more may be starting now.
     shared.look.notify_one();
-    Ok(())
+    Ok(Begun::Runs(seat))
+}
+
+fn without_seat(why: String) -> Over {
+    Over {
+        how: Some(How::NotStarted { why }),
+        outcome: Outcome::BackendFailed,
+    }
 }
 
 fn stopped(why: String) -> Over {

@@ -10,6 +10,7 @@ use axiom_events::sample::Policy;
 use axiom_sandbox::handle::SpawnerOptions;
 use axiom_sandbox::spec::Executor;
 
+use super::pools::PoolOptions;
 use crate::agent::Profile;
 use crate::rules::Rules;
 use crate::{mux, schedule};
@@ -20,7 +21,7 @@ pub struct Options {
     /// Where tasks are kept: one folder for each start of each task, and the orders.
     pub dir: PathBuf,
     pub spawner: SpawnerOptions,
-    /// Its backends are filled in: one for each executor.
+    /// Its backends are filled in: one for each executor, and one for each pool.
     pub schedule: schedule::Options,
     /// Of the budget of memory, what a task without a limit of its own counts as.
     pub task_memory_bytes: u64,
@@ -31,6 +32,8 @@ pub struct Options {
     pub rules: Rules,
     /// Profiles of coding agents, by their names.
     pub agents: BTreeMap<String, Arc<Profile>>,
+    /// What tasks may share, by names that no executor has.
+    pub pools: BTreeMap<String, PoolOptions>,
     /// Tasks that have ended are forgotten when they ended so long ago, or when there are more of them, the oldest first.
     pub kept_for: Duration,
     pub kept_tasks: usize,
@@ -57,18 +60,24 @@ impl Options {
             recording: None,
             rules: Rules::default(),
             agents: BTreeMap::new(),
+            pools: BTreeMap::new(),
             kept_for: Duration::from_secs(7 * 24 * 3600),
             kept_tasks: 10_000,
         }
     }
 
     pub(super) fn scheduler(&self) -> schedule::Options {
-        let backends = Executor::NAMES.map(|name| schedule::BackendOptions {
-            running_max: self.schedule.budget.tasks,
+        let executors = Executor::NAMES.map(|name| (name, self.schedule.budget.tasks));
+        let pools = self
+            .pools
+            .iter()
+            .map(|(name, pool)| (name.as_str(), pool.running_max()));
+        let backend = |(name, running_max)| schedule::BackendOptions {
+            running_max,
             ..schedule::BackendOptions::new(name)
-        });
+        };
         schedule::Options {
-            backends: backends.into(),
+            backends: executors.into_iter().chain(pools).map(backend).collect(),
             ..self.schedule.clone()
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axiom_core::time;
 use axiom_sandbox::exit::How;
 use axiom_sandbox::machine::Pressure as Gauge;
+use axiom_sandbox::spec::Executor;
 
 use super::ledger::LedgerPage;
 use super::table::Table;
@@ -32,13 +33,20 @@ pub(super) fn submit(shared: &Arc<Shared>, mut order: Order) -> Result<Arc<str>,
         let agent = agent.clone();
         return Err(SubmitError::NoAgent { agent });
     }
+    if let Some(pool) = order.pool.as_ref().filter(|pool| !shared.pools.has(pool)) {
+        let pool = pool.clone();
+        return Err(SubmitError::NoPool { pool });
+    }
     if let Some(id) = known(&shared.table(), &order)? {
         return Ok(id);
     }
     let id = new_id();
     order.spec.id = id.to_string();
-    let own_id = ("AXIOM_TASK_ID".to_owned(), id.to_string());
-    order.spec.env.extend([own_id]);
+    // A worker has an environment already.
+    if !matches!(order.spec.executor, Executor::Worker(_)) {
+        let own_id = ("AXIOM_TASK_ID".to_owned(), id.to_string());
+        order.spec.env.extend([own_id]);
+    }
     let input = order.input.take();
     let input = prompt(shared, &order).or(input);
     if let Some(input) = &input {
@@ -133,10 +141,11 @@ pub(super) fn job(shared: &Shared, id: &Arc<str>, order: &Order) -> Job<Arc<str>
     Job {
         owner: order.owner.owner(),
         class: order.class.class(),
-        backend: spec.executor.name().into(),
-        memory_bytes: spec
-            .limits
-            .memory_bytes
+        backend: shared.pools.backend(order),
+        memory_bytes: order
+            .counted_bytes
+            .or(spec.limits.memory_bytes)
+            .or_else(|| shared.pools.memory_bytes(order))
             .unwrap_or(shared.options.task_memory_bytes),
         queued_bytes: (ORDER_BYTES + texts) as u64,
         cost: NonZeroU32::MIN,

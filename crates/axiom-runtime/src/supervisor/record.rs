@@ -2,7 +2,7 @@
 //!
 //! | kind | stream | body |
 //! |---|---|---|
-//! | `task.queued` | `task.ID` | name, program, executor, class, parent, who and why |
+//! | `task.queued` | `task.ID` | name, program, executor, pool, class, parent, who and why |
 //! | `task.started` | `task.ID` | attempt, process |
 //! | `task.steered` | `task.ID` | what was done, who, why, and what came of it |
 //! | `task.rule` | `task.ID` | a rule's name, what it does about the task, and why |
@@ -325,6 +325,7 @@ impl Notes {
             ("why", Some(order.by.why.as_str()).filter(|why| !why.is_empty())),
             ("parent", order.parent.as_deref()),
             ("key", order.key.as_deref()),
+            ("pool", order.pool.as_deref()),
         ];
         add(&mut body, words);
         self.put(id, &order.owner.tenant, "task.queued", Level::Info, time, &body);

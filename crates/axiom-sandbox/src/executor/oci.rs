@@ -21,6 +21,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 
 use crate::exit::How;
+use crate::machine::Ability;
 use crate::spawner::NotStarted;
 use crate::spawner::start::not_started;
 use crate::spawner::walls::Ground;
@@ -28,7 +29,7 @@ use crate::spec::{self, Spec};
 use crate::wait;
 
 use super::process::Child;
-use super::{Executor, Held, Slot};
+use super::{Executor, Held, Slot, disk};
 
 mod bundle;
 
@@ -78,6 +79,7 @@ impl Executor for Oci<'_> {
             return Err(NotStarted::new("the executor `oci` needs root here")
                 .hint("the executor `sandbox` works for other users as well"));
         }
+        disk::check(spec)?;
         let no_bundle =
             |error: std::io::Error| NotStarted::new(format!("its bundle cannot be written: {error}"));
         // A shim is in the task's folder.
@@ -115,10 +117,11 @@ impl Slot for Written<'_> {
             Err(error) => {
                 drop(guard);
                 runtime.forget();
+                let how = Ability::how_to_get(&runtime.program).unwrap_or("is it installed?");
                 Err(NotStarted {
-                    hint: Some(
-                        "is the runtime installed, and in the PATH of whoever starts tasks?".to_owned(),
-                    ),
+                    hint: Some(format!(
+                        "{how}; its folder has to be in the PATH of whoever starts tasks"
+                    )),
                     ..not_started(&runtime.program, &error)
                 })
             }

@@ -11,6 +11,7 @@ use crate::spawner::NotStarted;
 use crate::spawner::walls::{self, Ground};
 use crate::spec::Spec;
 
+use super::disk::Tmp;
 use super::process::reaped;
 use super::{Executor, Held, Slot, tree};
 
@@ -28,6 +29,8 @@ struct Apart {
     pid: Pid,
     pidfd: OwnedFd,
     group: Option<Group>,
+    /// If there is a limit to what it holds.
+    tmp: Option<Tmp>,
 }
 
 impl Executor for Sandbox {
@@ -39,7 +42,13 @@ impl Executor for Sandbox {
 impl Slot for Place<'_> {
     fn start(self: Box<Self>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Held>, NotStarted> {
         let (confine::Child { pid, pidfd }, group) = walls::start(self.spec, self.ground, stdio)?;
-        Ok(Box::new(Apart { pid, pidfd, group }))
+        let tmp = Tmp::of(self.spec, pid);
+        Ok(Box::new(Apart {
+            pid,
+            pidfd,
+            group,
+            tmp,
+        }))
     }
 }
 
@@ -63,7 +72,10 @@ impl Held for Apart {
                 value: format!("{} B", spec.limits.memory_bytes.unwrap_or_default()),
             },
             // What it made of that it says itself.
-            _ => how,
+            _ => match &self.tmp {
+                Some(tmp) => tmp.explain(how, spec),
+                None => how,
+            },
         }))
     }
 

@@ -140,6 +140,14 @@ impl Ability {
         }
     }
 
+    /// How to get a program, if it is one of these, for the sentence that says that it is missing.
+    pub fn how_to_get(program: &str) -> Option<&'static str> {
+        let name = program.rsplit('/').next().unwrap_or_default();
+        let mut all = Ability::ALL.into_iter();
+        all.find(|ability| ability.program() == Some(name))
+            .map(Ability::how)
+    }
+
     pub(super) fn controller(self) -> Option<Controller> {
         match self {
             Ability::GroupMemory => Some(Controller::Memory),

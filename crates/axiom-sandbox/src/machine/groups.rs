@@ -7,6 +7,29 @@ use super::{Ability, Finding};
 use crate::cgroup::{Allowance, Controller, GroupError, Options, Tree};
 use crate::limits::Limits;
 
+/// Whether a task can have these limits here: a group is made with them, and removed.
+///
+/// # Errors
+/// Why not.
+pub fn keeps(limits: &Limits, folder: &Path) -> Result<(), String> {
+    let number = PROBES.fetch_add(1, Ordering::Relaxed);
+    let options = Options {
+        name: format!("probe-{}-{number}", std::process::id()),
+        parent: None,
+    };
+    let tree = Tree::find(&options).map_err(|error| error.to_string())?;
+    let allowance = Allowance {
+        limits: limits.clone(),
+        folder: Some(folder.to_owned()),
+        ..Allowance::default()
+    };
+    let kept = tree.make("probe", &allowance).and_then(|group| group.remove());
+    if let Err(error) = tree.remove() {
+        tracing::warn!(%error, "the place for trying groups was left behind");
+    }
+    kept.map_err(|error| error.to_string())
+}
+
 /// What was found about each controller that is an ability.
 pub(super) struct Groups {
     found: Vec<(Controller, Finding)>,

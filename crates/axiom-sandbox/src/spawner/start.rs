@@ -10,6 +10,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::executor::{self, Held};
+use crate::machine::Ability;
 use crate::output::Source;
 use crate::shim::Started;
 use crate::spec::{Size, Spec};
@@ -36,14 +37,19 @@ fn no_ends(error: &io::Error) -> NotStarted {
 }
 
 pub(crate) fn not_started(program: &str, error: &io::Error) -> NotStarted {
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => "is it installed, and is its folder in PATH of the task's own env?",
-        io::ErrorKind::PermissionDenied => "is it a program that may be executed?",
-        _ => "",
+    let hint = match (error.kind(), Ability::how_to_get(program)) {
+        (io::ErrorKind::NotFound, Some(how)) => {
+            format!("{how}; its folder has to be in PATH of the task's own env")
+        }
+        (io::ErrorKind::NotFound, None) => {
+            "is it installed, and is its folder in PATH of the task's own env?".to_owned()
+        }
+        (io::ErrorKind::PermissionDenied, _) => "is it a program that may be executed?".to_owned(),
+        _ => String::new(),
     };
     NotStarted {
         why: format!("{program} cannot be started: {error}"),
-        hint: (!hint.is_empty()).then(|| hint.to_owned()),
+        hint: (!hint.is_empty()).then_some(hint),
     }
 }
 

@@ -9,7 +9,9 @@ use crate::confine::{
     self, ConfineError, ExecFault, Identity, Mount, Network as Reach, Plan, RootView, System,
     landlock_version,
 };
-use crate::spec::{Network, Spec};
+use crate::executor::disk::{self, Room};
+use crate::machine::Ability;
+use crate::spec::{Access, Network, Spec};
 
 use super::NotStarted;
 
@@ -67,7 +69,10 @@ fn plan(spec: &Spec, ground: &Ground, stdio: [OwnedFd; 3]) -> Result<Plan, NotSt
         why: format!("there is no sandbox on this machine: {why}"),
         hint: Some("the executor `process` needs none".to_owned()),
     })?;
+    disk::check(spec)?;
     let mut root = RootView::new(system);
+    let room = Room::of(spec);
+    (root.tmp_bytes, root.shm_bytes) = (room.tmp_bytes, room.shm_bytes);
     let own = std::slice::from_ref(&spec.folder);
     let mount = |path: &Path, writable| Mount {
         source: path.to_owned(),
@@ -77,7 +82,9 @@ fn plan(spec: &Spec, ground: &Ground, stdio: [OwnedFd; 3]) -> Result<Plan, NotSt
     root.mounts
         .extend(spec.grants.read.iter().map(|path| mount(path, false)));
     root.mounts
-        .extend(spec.grants.write.iter().chain(own).map(|path| mount(path, true)));
+        .extend(spec.grants.write.iter().map(|path| mount(path, true)));
+    let may_write = spec.grants.folder == Access::Write;
+    root.mounts.extend(own.iter().map(|path| mount(path, may_write)));
     let landlock = landlock_version().is_some().then(|| root.landlock());
     let text = |text: String| CString::new(text).map_err(|_| NotStarted::new("a text has a NUL in it"));
     let argv = spec.argv.iter().cloned().map(text).collect::<Result<_, _>>()?;
@@ -151,7 +158,13 @@ fn not_started(spec: &Spec, error: &ConfineError) -> NotStarted {
     let program = spec.argv.first().map_or("", String::as_str);
     let hint = match error.exec_fault() {
         Some(ExecFault::NoSuchProgram) => {
-            "a sandbox has the machine's programs and the task's folder; what lies elsewhere has to be granted"
+            let elsewhere = "a sandbox has the machine's programs and the task's folder; what lies elsewhere has to be granted";
+            let how = Ability::how_to_get(program).map(|how| format!("{how}; "));
+            return NotStarted::new(format!(
+                "{program} cannot be started: {}",
+                std::io::Error::from_raw_os_error(error.errno)
+            ))
+            .hint(&format!("{}{elsewhere}", how.unwrap_or_default()));
         }
         Some(ExecFault::NotExecutable) => "is it a program that may be executed?",
         Some(ExecFault::BadInterpreter) => "what its first line names is not in the sandbox",

@@ -320,7 +320,7 @@ async fn refused(bed: Bed, executor: Executor) {
     });
     let why = bed.refused(&bed.spec(missing, &["true"])).await;
     assert!(
-        why.contains("no-such-runtime cannot be started") && why.contains("is the runtime installed"),
+        why.contains("no-such-runtime cannot be started") && why.contains("is it installed"),
         "{why}"
     );
 }

@@ -8,6 +8,7 @@ use axiom_sandbox::spec::Network;
 use clap::{Args, Subcommand};
 
 use super::ConfigFile;
+use crate::config::name_rule;
 
 pub use attach::{Attach, DetachKey};
 pub use doctor::Doctor;
@@ -24,6 +25,7 @@ const RUN_HELP: &str = "Examples:
   axiom run --count 8 --limit wall=10m -- sh -c 'sleep 1; echo $AXIOM_TASK_NUMBER'
   axiom run --executor sandbox --limit memory=256MiB --limit pids=64 -- python3 untrusted.py
   axiom run --executor zygote --preload numpy --count 100 -- python3 job.py
+  axiom run --executor solver -- '(declare-const x Int) (assert (> x 2)) (check-sat)'
   axiom run --executor oci --runtime crun --root ./rootfs -- sh -c 'cat /etc/os-release'
   axiom run --detach -- ./server        prints the task's id; then: axiom logs -f ID
   axiom run --agent claude 'make the tests pass'
@@ -78,7 +80,8 @@ pub struct Run {
     pub count: u32,
 
     /// What keeps it apart: `process` nothing, `sandbox` namespaces, a root of its own, Landlock and a filter of system calls,
-    /// `oci` a container. With `zygote`, Python starts once and forks itself for each task, which keeps nothing apart
+    /// `oci` a container. With `zygote`, Python starts once and forks itself for each task, which keeps nothing apart. The name of
+    /// one of [tasks.pools] in the configuration takes what that says; to its workers the command is the request
     #[arg(long, value_name = "NAME", default_value = "process", value_parser = parse_executor)]
     pub executor: ExecutorName,
 
@@ -98,7 +101,7 @@ pub struct Run {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
-    /// A limit: wall=30s, output=100MB, and in a sandbox memory=256MiB, cpu=1.5, pids=64, files=256. May be given several times
+    /// A limit: wall=30s, output=100MB, and in a sandbox memory=256MiB, cpu=1.5, pids=64, files=256, disk=64MiB. May be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_limit)]
     pub limit: Vec<Limit>,
 
@@ -114,6 +117,10 @@ pub struct Run {
     #[arg(long, value_name = "PATH")]
     pub write: Vec<PathBuf>,
 
+    /// Let a task in a sandbox only read the folder that it runs in: what it writes goes to its own /tmp
+    #[arg(long)]
+    pub read_only: bool,
+
     /// Give each a terminal of its own. One alone, started from a terminal, gets that one: as with `axiom attach`, ctrl-] leaves it
     #[arg(long)]
     pub terminal: bool,
@@ -127,7 +134,7 @@ pub struct Run {
         long,
         value_name = "NAME",
         requires = "prompt",
-        conflicts_with_all = ["count", "executor", "network", "read", "write", "terminal", "detach", "command"]
+        conflicts_with_all = ["count", "executor", "network", "read", "write", "read_only", "terminal", "detach", "command"]
     )]
     pub agent: Option<String>,
 
@@ -199,12 +206,14 @@ pub struct Rm {
 }
 
 /// What is to run a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecutorName {
     Process,
     Sandbox,
     Zygote,
     Oci,
+    /// One of the configuration's pools.
+    Pool(String),
 }
 
 /// One limit of a task.
@@ -216,6 +225,7 @@ pub enum Limit {
     CpuMillis(u32),
     Pids(u32),
     Files(u32),
+    Disk(u64),
 }
 
 impl Run {
@@ -244,6 +254,7 @@ fn limit(limits: &mut Limits, all: &[Limit]) {
             Limit::CpuMillis(millis) => limits.cpu_millis = Some(*millis),
             Limit::Pids(pids) => limits.pids = Some(*pids),
             Limit::Files(files) => limits.open_files = Some(*files),
+            Limit::Disk(bytes) => limits.disk_bytes = Some(*bytes),
         }
     }
 }
@@ -259,8 +270,9 @@ fn parse_limit(text: &str) -> Result<Limit, String> {
         "cpu" => parse_cpus(value).map(Limit::CpuMillis),
         "pids" => parse_count(value).map(Limit::Pids),
         "files" => parse_count(value).map(Limit::Files),
+        "disk" => parse_bytes(value).map(Limit::Disk),
         _ => Err(format!(
-            "there is no limit {name:?}; there are wall, output, memory, cpu, pids and files"
+            "there is no limit {name:?}; there are wall, output, memory, cpu, pids, files and disk"
         )),
     }
 }
@@ -271,7 +283,14 @@ fn parse_executor(text: &str) -> Result<ExecutorName, String> {
         "sandbox" => Ok(ExecutorName::Sandbox),
         "zygote" => Ok(ExecutorName::Zygote),
         "oci" => Ok(ExecutorName::Oci),
-        _ => Err("there are `process`, `sandbox`, `zygote` and `oci`".to_owned()),
+        "worker" => Err(
+            "a worker belongs to a pool: give the name of a [tasks.pools.NAME] of the configuration with kind = \"lines\" or \"smt\""
+                .to_owned(),
+        ),
+        pool if name_rule(pool).is_ok() => Ok(ExecutorName::Pool(pool.to_owned())),
+        _ => Err(
+            "there are `process`, `sandbox`, `zygote` and `oci`, and the names of [tasks.pools] in the configuration".to_owned(),
+        ),
     }
 }
 
@@ -360,6 +379,7 @@ mod tests {
         check("cpu=1.5", Some(Limit::CpuMillis(1500)));
         check("pids=64", Some(Limit::Pids(64)));
         check("files=256", Some(Limit::Files(256)));
+        check("disk=8MiB", Some(Limit::Disk(8 << 20)));
         for bad in [
             "wall",
             "wall=",

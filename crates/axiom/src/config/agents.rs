@@ -202,7 +202,12 @@ pub(super) fn pattern(decoder: &mut Decoder<'_>, node: &Node, key: &str) -> Opti
 }
 
 /// One of a few words.
-fn word<T: Clone>(decoder: &mut Decoder<'_>, node: &Node, key: &str, words: &[(&str, T)]) -> Option<T> {
+pub(super) fn word<T: Clone>(
+    decoder: &mut Decoder<'_>,
+    node: &Node,
+    key: &str,
+    words: &[(&str, T)],
+) -> Option<T> {
     let text = decoder.plain(node, key)?;
     let found = words.iter().find(|(word, _)| *word == text);
     if found.is_none() {
@@ -227,7 +232,7 @@ fn executor(decoder: &mut Decoder<'_>, node: &Node, key: &str) -> Option<Executo
     word(decoder, node, key, &words)
 }
 
-fn network(decoder: &mut Decoder<'_>, node: &Node, key: &str) -> Option<Network> {
+pub(super) fn network(decoder: &mut Decoder<'_>, node: &Node, key: &str) -> Option<Network> {
     let words = [
         ("none", Network::None),
         ("loopback", Network::Loopback),

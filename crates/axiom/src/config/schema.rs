@@ -7,8 +7,10 @@ use schemars::JsonSchema;
 use serde_json::Value as Json;
 
 use agents::{Agent, Rule};
+use pools::{Oci, Pool};
 
 mod agents;
+mod pools;
 
 /// Configuration of the Axiom gateway: `axiom.toml`, or `axiom.json` with the same keys.
 #[derive(Debug, JsonSchema)]
@@ -348,7 +350,14 @@ pub struct Tasks {
     pub dir: String,
     /// What keeps tasks apart from the machine and from each other. With `sandbox` no client can ask for `process`.
     pub executor: Option<Executor>,
-    /// Limits of each task that asks for no others.
+    /// What runs containers. With this section tasks may ask for the executor `oci`.
+    pub oci: Option<Oci>,
+    /// What has started already, each under a name of 1 to 32 letters, digits, `_` and `-` that tasks ask for as their executor; at
+    /// most 8.
+    #[schemars(extend("propertyNames" = {"pattern": "^(?!.*__)[A-Za-z0-9_-]{1,32}$"}))]
+    pub pools: Option<BTreeMap<String, Pool>>,
+    /// Limits of each task that asks for no others. Without this table tasks in a sandbox or a container have half of the memory, half
+    /// of the CPUs (one at least) and 256 processes, where there are control groups.
     pub limits: Option<TaskLimits>,
     /// What no task may ask beyond; one that asks for nothing has these.
     pub limits_max: Option<TaskLimits>,
@@ -392,6 +401,8 @@ pub enum Executor {
     Sandbox,
     /// Nothing: a process like any other.
     Process,
+    /// Containers, by the runtime of `[tasks.oci]`.
+    Oci,
 }
 
 /// What is recorded of tasks.
@@ -404,7 +415,7 @@ pub enum TaskRecord {
     Ends,
 }
 
-/// Limits of one task. All but `wall` and `output` are kept by `sandbox` alone.
+/// Limits of one task. What its executor cannot keep is refused: all keep `wall` and `output`, `sandbox` keeps all.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct TaskLimits {
@@ -422,6 +433,8 @@ pub struct TaskLimits {
     /// Open files of each of its processes.
     #[schemars(range(min = 3, max = 1_048_576))]
     pub files: Option<u32>,
+    /// What it has in its own `/tmp` and `/dev/shm`, each. Beyond it it cannot write there.
+    pub disk: Option<Size>,
     /// Bytes a second from and to disks, each.
     pub disk_io: Option<Size>,
 }

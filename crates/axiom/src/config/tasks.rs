@@ -1,13 +1,15 @@
 //! The `[tasks]` section: commands that clients may start, and what bounds them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axiom_sandbox::limits::Limits;
-use axiom_sandbox::spec::Executor;
+use axiom_sandbox::spec::{Executor, Oci};
 
 use super::decoder::{Decoder, Zero, did_you_mean};
 use super::gateway::set;
+use super::pools::{self, Pool};
 use super::tree::{Node, Value};
 use super::{Problem, is_variable_name};
 use crate::tasks_server::NAME;
@@ -17,6 +19,8 @@ pub(crate) const KEYS: &[&str] = &[
     "executor",
     "limits",
     "limits_max",
+    "oci",
+    "pools",
     "memory",
     "running_max",
     "queued_max",
@@ -28,7 +32,9 @@ pub(crate) const KEYS: &[&str] = &[
     "mcp",
     "share",
 ];
-pub(crate) const LIMIT_KEYS: &[&str] = &["memory", "cpu", "pids", "wall", "output", "files", "disk_io"];
+pub(crate) const LIMIT_KEYS: &[&str] = &[
+    "memory", "cpu", "pids", "wall", "output", "files", "disk", "disk_io",
+];
 
 /// As many as the multiplexer has writers for.
 const RUNNING_MAX: usize = 4096;
@@ -44,8 +50,12 @@ pub struct Tasks {
     pub dir: PathBuf,
     /// What keeps a task apart that asks for nothing else.
     pub executor: Executor,
-    /// Of every task that asks for no others.
-    pub limits: Limits,
+    /// What runs containers. `None`: no task can have one, unless all have.
+    pub oci: Option<Oci>,
+    /// What has started already, by the names that tasks ask for.
+    pub pools: BTreeMap<String, Pool>,
+    /// Of every task that asks for no others. `None`: nobody has said anything, and the machine's size decides.
+    pub limits: Option<Limits>,
     /// What no task's limits may lie above.
     pub limits_max: Limits,
     /// Of all tasks that run, together. `None`: four fifths of what the machine has.
@@ -70,7 +80,9 @@ impl Tasks {
         Tasks {
             dir,
             executor: Executor::Sandbox,
-            limits: Limits::default(),
+            oci: None,
+            pools: BTreeMap::new(),
+            limits: None,
             limits_max: Limits::default(),
             memory_bytes: None,
             running_max: 256,
@@ -94,6 +106,19 @@ impl Tasks {
         for root in &mut self.roots {
             *root = folder.join(&root);
         }
+        let usual = match &mut self.executor {
+            Executor::Oci(oci) => Some(oci),
+            _ => None,
+        };
+        for root in self
+            .oci
+            .iter_mut()
+            .chain(usual)
+            .filter_map(|oci| oci.root.as_mut())
+        {
+            *root = folder.join(&root);
+        }
+        self.pools.values_mut().for_each(|pool| pool.anchor(folder));
     }
 }
 
@@ -106,7 +131,8 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<Tasks> {
             "dir" => set(&mut tasks.dir, path(decoder, node, "tasks.dir")),
             "executor" => set(&mut tasks.executor, executor(decoder, node)),
             // They depend on the executor, which may stand below.
-            "limits" | "limits_max" => {}
+            "limits" | "limits_max" | "pools" => {}
+            "oci" => tasks.oci = Some(pools::oci(decoder, node)),
             "memory" => {
                 let bytes = decoder.bytes(node, "tasks.memory");
                 tasks.memory_bytes = bytes.map(|bytes| bytes as u64).or(tasks.memory_bytes);
@@ -135,13 +161,25 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<Tasks> {
             _ => decoder.unknown_key(entry, "`tasks`", KEYS),
         }
     }
-    for (key, limits) in [
-        ("limits", &mut tasks.limits),
-        ("limits_max", &mut tasks.limits_max),
-    ] {
-        if let Some(node) = node.get(key) {
-            self::limits(decoder, node, &format!("tasks.{key}"), &tasks.executor, limits);
-        }
+    if let Executor::Oci(usual) = &mut tasks.executor {
+        // Its settings may stand below.
+        usual.clone_from(tasks.oci.get_or_insert_with(pools::default_oci));
+    }
+    if let Some(node) = node.get("pools") {
+        tasks.pools = pools::decode(decoder, node, &tasks.executor);
+    }
+    if let Some(node) = node.get("limits") {
+        let limits = tasks.limits.insert(Limits::default());
+        self::limits(decoder, node, "tasks.limits", &tasks.executor, limits);
+    }
+    if let Some(node) = node.get("limits_max") {
+        self::limits(
+            decoder,
+            node,
+            "tasks.limits_max",
+            &tasks.executor,
+            &mut tasks.limits_max,
+        );
     }
     if node.is_table() && node.get("dir").is_none() {
         let problem = Problem::error(
@@ -194,9 +232,17 @@ fn executor(decoder: &mut Decoder<'_>, node: &Node) -> Option<Executor> {
     match decoder.plain(node, "tasks.executor")? {
         "sandbox" => Some(Executor::Sandbox),
         "process" => Some(Executor::Process),
+        "oci" => Some(Executor::Oci(pools::default_oci())),
         other => {
-            let help = did_you_mean(other, &["sandbox", "process"]);
-            decoder.bad_value(node, "tasks.executor", "must be `sandbox` or `process`", help);
+            let help = did_you_mean(other, &["sandbox", "process", "oci"]).unwrap_or_else(|| {
+                "what has started already is asked for by each task: executor = \"NAME\" of [tasks.pools.NAME]".to_owned()
+            });
+            decoder.bad_value(
+                node,
+                "tasks.executor",
+                "must be `sandbox`, `process` or `oci`",
+                Some(help),
+            );
             None
         }
     }
@@ -238,17 +284,21 @@ fn env(decoder: &mut Decoder<'_>, node: &Node) -> Vec<String> {
 }
 
 /// What the executor cannot keep is refused here, rather than with each task.
-fn limits(decoder: &mut Decoder<'_>, node: &Node, place: &str, executor: &Executor, limits: &mut Limits) {
+pub(super) fn limits(
+    decoder: &mut Decoder<'_>,
+    node: &Node,
+    place: &str,
+    executor: &Executor,
+    limits: &mut Limits,
+) {
     for entry in decoder.table(node, &format!("`{place}`")) {
         let (node, key) = (&entry.node, format!("{place}.{}", entry.key));
-        let is_of_groups = matches!(
-            entry.key.as_str(),
-            "memory" | "cpu" | "pids" | "files" | "disk_io"
-        );
-        if is_of_groups && *executor == Executor::Process {
-            let complaint = "cannot be kept by the executor `process`";
-            let help = "the executor `sandbox` keeps it; `wall` and `output` are kept by both";
-            decoder.bad_value(node, &key, complaint, Some(help.to_owned()));
+        if let Some(name) = known_as(&entry.key)
+            && !executor.limits().contains(&name)
+        {
+            let complaint = format!("cannot be kept by the executor `{}`", executor.name());
+            let help = "the executor `sandbox` keeps it; `wall` and `output` are kept by all";
+            decoder.bad_value(node, &key, &complaint, Some(help.to_owned()));
             continue;
         }
         let count = |decoder: &mut Decoder<'_>, max: usize| {
@@ -274,10 +324,24 @@ fn limits(decoder: &mut Decoder<'_>, node: &Node, place: &str, executor: &Execut
                     );
                 }
             }
+            "disk" => limits.disk_bytes = bytes(decoder),
             "disk_io" => limits.disk_io_bytes_s = bytes(decoder),
             _ => decoder.unknown_key(entry, &format!("`{place}`"), LIMIT_KEYS),
         }
     }
+}
+
+/// What an executor calls a limit that not all of them keep.
+fn known_as(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "memory" => "memory_bytes",
+        "cpu" => "cpu_millis",
+        "pids" => "pids",
+        "files" => "open_files",
+        "disk" => "disk_bytes",
+        "disk_io" => "disk_io_bytes_s",
+        _ => return None,
+    })
 }
 
 /// A number of CPUs: `2` or `0.5`.

@@ -46,6 +46,10 @@ fn schema_and_decoder_agree() {
         ("Tasks", tasks::KEYS),
         #[cfg(target_os = "linux")]
         ("TaskLimits", tasks::LIMIT_KEYS),
+        #[cfg(target_os = "linux")]
+        ("Oci", pools::OCI_KEYS),
+        #[cfg(target_os = "linux")]
+        ("Pool", pools::KEYS),
     ] {
         assert_eq!(
             names_of(&schema["$defs"][definition]["properties"]),
@@ -207,7 +211,7 @@ fn tasks_are_as_they_are_written() {
     );
     let (full, told) = tasks(
         "[tasks]\ndir = \"t\"\nmemory = \"8GiB\"\nrecord = \"ends\"\nroots = [\"/work\"]\nenv = [\"PATH\"]\nkeep = \"1h\"
-         [tasks.limits]\nmemory = \"256MiB\"\ncpu = 1.5\npids = 64\nwall = \"10m\"\noutput = 1000\nfiles = 64\ndisk_io = \"1MB\"",
+         [tasks.limits]\nmemory = \"256MiB\"\ncpu = 1.5\npids = 64\nwall = \"10m\"\noutput = 1000\nfiles = 64\ndisk = \"2MiB\"\ndisk_io = \"1MB\"",
     );
     assert_eq!(told, "");
     let full = full.unwrap();
@@ -217,13 +221,13 @@ fn tasks_are_as_they_are_written() {
         cpu_millis: Some(1500),
         pids: Some(64),
         wall: Some(std::time::Duration::from_secs(600)),
-        disk_bytes: None,
+        disk_bytes: Some(2 << 20),
         unattended: None,
         disk_io_bytes_s: Some(1_000_000),
         open_files: Some(64),
         output_bytes: Some(1000),
     };
-    assert_eq!(full.limits, limits);
+    assert_eq!((full.limits, usual.limits), (Some(limits), None));
     let open = "[gateway]\nlisten = \"0.0.0.0:3000\"\n";
     let (shared, told) = tasks(&format!("{open}[tasks]\ndir = \"t\"\nshare = true"));
     assert!(shared.is_some() && told.is_empty(), "{told}");
@@ -232,7 +236,7 @@ fn tasks_are_as_they_are_written() {
         ("[tasks]\ndir = \"\"", "`tasks.dir` must be the path of a folder"),
         (
             "[tasks]\ndir = \"t\"\nexecutor = \"docker\"",
-            "`tasks.executor` must be `sandbox` or `process`",
+            "`tasks.executor` must be `sandbox`, `process` or `oci`",
         ),
         (
             "[tasks]\ndir = \"t\"\nrunning_max = 0",
@@ -241,6 +245,46 @@ fn tasks_are_as_they_are_written() {
         (
             "[tasks]\ndir = \"t\"\nenv = [\"A=B\"]",
             "`tasks.env` must hold names of variables",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.oci]\nruntime = \"\"",
+            "`tasks.oci.runtime` names no program",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.pools.a]\nsize = 2",
+            "`tasks.pools.a` does not say what it holds",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.pools.a]\nkind = \"lines\"",
+            "`tasks.pools.a` does not say what answers its requests",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.pools.a]\nkind = \"pyhton\"",
+            "`tasks.pools.a.kind` must be one of `python`, `lines` and `smt`",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.pools.oci]\nkind = \"smt\"",
+            "`tasks.pools.oci` has the name of an executor",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.pools.a]\nkind = \"python\"\ncommand = [\"python3\", \"-u\"]",
+            "`tasks.pools.a.command` must name an interpreter alone",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.pools.a]\nkind = \"smt\"\npreload = [\"x\"]",
+            "`tasks.pools.a.preload` means nothing here",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.pools.a]\nkind = \"smt\"\nexecutor = \"process\"\nlimits = { pids = 3 }",
+            "`tasks.pools.a.limits.pids` cannot be kept by the executor `process`",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\n[tasks.pools.a]\nkind = \"smt\"\nexecutor = \"process\"\nread = [\"x\"]",
+            "`tasks.pools.a` opens a sandbox and has none",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\nexecutor = \"oci\"\n[tasks.limits]\ndisk_io = 1000",
+            "`tasks.limits.disk_io` cannot be kept by the executor `oci`",
         ),
         (
             "[tasks]\ndir = \"t\"\nroots = []",

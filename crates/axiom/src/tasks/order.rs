@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use axiom_runtime::order::{INPUT_BYTES_MAX, Input, Order, Pause, Restart, Times, Urgency, When, Who};
 use axiom_sandbox::limits::Limits;
-use axiom_sandbox::spec::{Grants, Network, Size, Spec};
+use axiom_sandbox::spec::{Access, BadSpec, Executor, Grants, Network, Size, Spec};
 use serde_json::{Map, Value as Json};
 
 use super::Desk;
 use super::refusal::Refusal;
+use super::rules::{Chosen, of_its_own};
 use crate::builtin::arguments::{Arguments, must_be};
 use crate::config::units;
-use crate::config::{Agent, did_you_mean};
+use crate::config::{Agent, Pool, PoolKind, did_you_mean};
 
 pub(crate) const ARGUMENTS: &[&str] = &[
     "command",
     "shell",
+    "request",
     "agent",
     "prompt",
     "name",
@@ -27,6 +29,7 @@ pub(crate) const ARGUMENTS: &[&str] = &[
     "network",
     "read",
     "write",
+    "read_only",
     "terminal",
     "class",
     "parent",
@@ -39,7 +42,9 @@ pub(crate) const ARGUMENTS: &[&str] = &[
     "wait_s",
     "why",
 ];
-const LIMITS: &[&str] = &["memory", "cpu", "pids", "wall", "output", "files", "disk_io"];
+const LIMITS: &[&str] = &[
+    "memory", "cpu", "pids", "wall", "output", "files", "disk", "disk_io",
+];
 const RESTART: &[&str] = &["when", "pause_s", "times"];
 
 /// Tasks of one order at most.
@@ -57,11 +62,14 @@ pub(super) fn read(
 ) -> Result<impl Iterator<Item = Order> + use<>, Refusal> {
     let count = arguments.count("count", 1, COUNT_MAX)?;
     let first = order(arguments, desk, who)?;
-    first.check()?;
+    first.check().map_err(|bad| refused(&first, bad))?;
     let numbered = move |number: usize| {
         let mut order = first.clone();
-        let variable = ("AXIOM_TASK_NUMBER".to_owned(), number.to_string());
-        order.spec.env.extend([variable]);
+        // A worker has an environment already.
+        if !is_request(&order) {
+            let variable = ("AXIOM_TASK_NUMBER".to_owned(), number.to_string());
+            order.spec.env.extend([variable]);
+        }
         if count > 1 {
             order.key = order.key.map(|key| format!("{key}/{number}"));
         }
@@ -81,18 +89,36 @@ fn input(arguments: &Arguments<'_>) -> Result<Option<Input>, Refusal> {
     Ok((text.is_some() || ends).then_some(Input { bytes, ends }))
 }
 
+fn is_request(order: &Order) -> bool {
+    matches!(order.spec.executor, Executor::Worker(_))
+}
+
+/// In the words of whoever gave the order.
+fn refused(order: &Order, bad: BadSpec) -> Refusal {
+    match is_request(order) && bad.field.starts_with("argv") {
+        true => BadSpec {
+            field: "request".to_owned(),
+            ..bad
+        },
+        false => bad,
+    }
+    .into()
+}
+
 fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Refusal> {
     let rules = &desk.rules;
     let agent = agent(arguments, desk)?;
-    let executor = match &agent {
+    let chosen = match &agent {
         // The configuration itself says where it runs.
-        Some((_, agent)) => agent.executor.clone(),
-        None => rules.choose_executor(arguments.text("executor")?)?,
+        Some((_, agent)) => Chosen::Alone(agent.executor.clone()),
+        None => rules.choose(arguments.text("executor")?)?,
     };
-    let argv = match &agent {
-        Some((_, agent)) => agent.command.clone(),
-        None => command(arguments)?,
+    let argv = match (&agent, &chosen) {
+        (Some((_, agent)), _) => agent.command.clone(),
+        (None, Chosen::Alone(_)) => command(arguments)?,
+        (None, Chosen::Pool(name, pool)) => of_pool(arguments, name, pool)?,
     };
+    let executor = chosen.walls().clone();
     let folder = match arguments.text("folder")? {
         Some(path) => rules.place("folder", path, &executor)?,
         None => rules.workplace().to_owned(),
@@ -103,7 +129,15 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
             folder.display()
         )));
     }
-    let mut env = rules.env(&executor);
+    if let Chosen::Pool(name, pool) = &chosen
+        && pool.kind == PoolKind::Python
+    {
+        rules.check_open(name, pool, &folder)?;
+    }
+    let mut env = match &chosen {
+        Chosen::Pool(_, pool) if pool.kind != PoolKind::Python => BTreeMap::new(),
+        _ => rules.env(&executor),
+    };
     env.extend(agent.iter().flat_map(|(_, agent)| agent.env.clone()));
     env.extend(variables(arguments)?);
     let places = |field: &str| {
@@ -117,12 +151,22 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
             network: network(arguments)?,
             read: places("read")?,
             write: places("write")?,
+            folder: match arguments.flag("read_only", false)? {
+                true => Access::Read,
+                false => Access::Write,
+            },
         },
     };
     let mut asked = limits(arguments)?;
     if let Some((_, agent)) = &agent {
         asked = or(asked, &agent.limits);
     }
+    let has_memory = asked.memory_bytes.is_some();
+    let limits = rules.limits(&asked)?;
+    let (executor, limits, pool) = match chosen {
+        Chosen::Alone(executor) => (executor, limits, None),
+        Chosen::Pool(name, pool) => (pool.executor(), of_its_own(limits, asked), Some(name.to_owned())),
+    };
     let spec = Spec {
         // The supervisor chooses another one.
         id: "a".to_owned(),
@@ -130,7 +174,7 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
         env,
         folder,
         terminal: terminal(arguments)?,
-        limits: rules.limits(&asked)?,
+        limits,
         executor,
         grants,
         spool_bytes: SPOOL_BYTES,
@@ -148,12 +192,14 @@ fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Ref
         name: arguments.text("name")?.unwrap_or_default().to_owned(),
         agent: agent.map(|(name, _)| name.to_owned()),
         prompt: arguments.text("prompt")?.unwrap_or_default().to_owned(),
+        pool,
         class: class(arguments)?,
         input: input(arguments)?,
         parent: parent.map(|id| id.to_string()),
         restart: restart(arguments)?,
         start_within: seconds(arguments, "start_within_s", SECONDS_MAX)?,
         key: arguments.text("key")?.map(str::to_owned),
+        counted_bytes: rules.counted_bytes(has_memory),
         ..Order::new(spec, by)
     })
 }
@@ -179,7 +225,16 @@ fn agent<'a>(arguments: &Arguments<'a>, desk: &'a Desk) -> Result<Option<(&'a st
     if prompt.is_none_or(|prompt| prompt.trim().is_empty()) {
         return Err(Refusal::wrong("`prompt` is missing").hint("say what the agent is to do"));
     }
-    let profiled = ["command", "shell", "executor", "network", "read", "write"];
+    let profiled = [
+        "command",
+        "shell",
+        "request",
+        "executor",
+        "network",
+        "read",
+        "write",
+        "read_only",
+    ];
     if let Some(given) = profiled.into_iter().find(|name| arguments.get(name).is_some()) {
         let message = format!(
             "`{given}` is not asked for an agent: its profile in the gateway's configuration says it"
@@ -204,7 +259,49 @@ fn or(asked: Limits, profile: &Limits) -> Limits {
     }
 }
 
+/// What a task of a pool is: a command of Python, or a request.
+fn of_pool(arguments: &Arguments<'_>, name: &str, pool: &Pool) -> Result<Vec<String>, Refusal> {
+    if pool.kind != PoolKind::Python {
+        if let Some(given) = ["command", "shell", "folder"]
+            .into_iter()
+            .find(|field| arguments.get(field).is_some())
+        {
+            let message = format!(
+                "`{given}` means nothing to the workers of the pool {name:?}, which have started already"
+            );
+            return Err(Refusal::wrong(message).hint("give what they are to answer as `request`"));
+        }
+        return Ok(vec![match arguments.get("request") {
+            Some(Json::String(text)) => text.clone(),
+            // On one line, as workers read it.
+            Some(value @ Json::Object(_)) => value.to_string(),
+            Some(other) => return Err(must_be("request", "an object, or a string", other).into()),
+            None => {
+                return Err(Refusal::wrong("`request` is missing").hint("it is what the worker is to answer"));
+            }
+        }]);
+    }
+    let hint = "give the interpreter and what it runs as `command`, like [\"python3\", \"job.py\"]";
+    if arguments.get("shell").is_some() {
+        let message = format!("`shell` is for `sh`; the pool {name:?} runs Python");
+        return Err(Refusal::wrong(message).hint(hint));
+    }
+    let argv = command(arguments)?;
+    let program = argv.first().map_or("", String::as_str);
+    match pool.is_interpreter(program) {
+        true => Ok(argv),
+        false => {
+            let message = format!("`command[0]` is {program:?}; the pool {name:?} runs Python");
+            Err(Refusal::wrong(message).hint(hint))
+        }
+    }
+}
+
 fn command(arguments: &Arguments<'_>) -> Result<Vec<String>, Refusal> {
+    if arguments.get("request").is_some() {
+        return Err(Refusal::wrong("`request` is for a worker")
+            .hint("say which pool of workers is to have it: `executor`"));
+    }
     match (arguments.get("command"), arguments.text("shell")?) {
         (Some(_), None) => {
             let argv = texts(arguments, "command")?;
@@ -353,6 +450,7 @@ fn limits(arguments: &Arguments<'_>) -> Result<Limits, Refusal> {
             "wall" => limits.wall = Some(time(&field, value)?),
             "output" => limits.output_bytes = Some(bytes(&field, value)?),
             "files" => limits.open_files = Some(whole()?),
+            "disk" => limits.disk_bytes = Some(bytes(&field, value)?),
             "disk_io" => limits.disk_io_bytes_s = Some(bytes(&field, value)?),
             _ => return Err(unknown_member("limits", name, LIMITS)),
         }

@@ -89,6 +89,7 @@ fn our_name(field: &str) -> String {
         ("limits.open_files", "limits.files"),
         ("limits.output_bytes", "limits.output"),
         ("limits.disk_io_bytes_s", "limits.disk_io"),
+        ("limits.disk_bytes", "limits.disk"),
         ("grants.read", "read"),
         ("grants.write", "write"),
         ("grants", "network`, `read` and `write"),
@@ -108,6 +109,8 @@ impl From<SubmitError> for Refusal {
             SubmitError::Spec(bad) => bad.into(),
             SubmitError::NoAgent { .. } => Refusal::new(Kind::Unknown, format!("`agent`: {message}"))
                 .hint("the agents there are stand in [agents] of the gateway's configuration"),
+            SubmitError::NoPool { .. } => Refusal::new(Kind::Unknown, format!("`executor`: {message}"))
+                .hint("the pools there are stand in [tasks.pools] of the gateway's configuration"),
             SubmitError::NoParent { .. } => Refusal::new(Kind::Unknown, format!("`parent`: {message}")),
             SubmitError::ParentEnds { .. } => Refusal::new(Kind::NotNow, format!("`parent`: {message}")),
             SubmitError::Refused(Why::TooLarge { .. }) => Refusal::wrong(format!(

@@ -37,6 +37,9 @@ pub(crate) fn status(view: &View) -> Json {
     if !order.name.is_empty() {
         also("name", json!(order.name));
     }
+    if let Some(pool) = &order.pool {
+        also("pool", json!(pool));
+    }
     if let Some(parent) = &order.parent {
         also("parent", json!(parent));
     }

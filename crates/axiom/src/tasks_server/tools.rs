@@ -85,7 +85,7 @@ fn seconds(about: &str, max: f64) -> Json {
 fn task() -> Json {
     json!({
         "type": "object",
-        "description": "task, state (queued, starting, running, resting, ended), command, folder, executor, class, attempt, created, \
+        "description": "task, state (queued, starting, running, resting, ended), command, folder, executor, pool, class, attempt, created, \
             started, ended, lines, output_bytes; of one that has ended, `how` in words and `code` as a shell would give it",
         "required": ["task", "state"],
     })
@@ -129,6 +129,7 @@ fn spawn() -> Json {
             "wall": {"type": ["number", "string"], "description": "Time, like \"10m\", or seconds. Beyond it it is killed"},
             "output": size("What it says, like \"100MB\". Beyond it it is killed"),
             "files": {"type": "integer", "minimum": 3, "description": "Open files of each process"},
+            "disk": size("What it has in its own /tmp, like \"64MiB\". Beyond it it cannot write there"),
             "disk_io": size("Bytes a second from and to disks, each"),
         },
         "additionalProperties": false,
@@ -142,12 +143,16 @@ fn spawn() -> Json {
         "name": text("For people: 80 characters at most"),
         "folder": text("Where it runs; relative ones begin at the gateway's first root. By default one that tasks share"),
         "env": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Variables beside the usual few"},
-        "executor": {"type": "string", "enum": ["sandbox", "process"], "description": "What keeps it apart; usually left out"},
+        "request": {"type": ["object", "string"], "description": "What a worker is to answer, in place of a command: an object for \
+            one that speaks JSON, SMT-LIB for a solver. With the workers' pool as `executor`"},
+        "executor": text("What keeps it apart: `sandbox`, `process` or `oci`, as far as the gateway allows it; or a pool of the gateway's \
+            configuration, which has started already. Usually left out"),
         "limits": limits,
         "network": {"type": "string", "enum": ["none", "loopback", "host"], "default": "none",
             "description": "Whom it reaches from its sandbox"},
         "read": paths("Files and folders that it may read in its sandbox beside the machine's programs"),
         "write": paths("Those that it may change as well"),
+        "read_only": {"type": "boolean", "default": false, "description": "In its sandbox it may only read the folder that it runs in"},
         "terminal": {"type": "object", "description": "A terminal of its own, for programs that want one",
             "properties": {
                 "columns": {"type": "integer", "minimum": 1, "default": 80},

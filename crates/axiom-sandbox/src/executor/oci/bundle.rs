@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::confine::{proc_hidden, proc_read_only, standard_paths};
-use crate::spec::{Network, Oci, Spec};
+use crate::executor::disk::Room;
+use crate::spec::{Access, Network, Oci, Spec};
 
-/// What `/tmp` and `/dev/shm` may hold, as in a sandbox; it counts as the task's memory.
-const TMP_BYTES: u64 = 64 << 20;
 /// The time in which a task may take its share of a CPU, microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
 
@@ -27,7 +26,7 @@ pub(super) fn write(spec: &Spec, oci: &Oci, bundle: &Path) -> io::Result<()> {
             root
         }
     };
-    let mut mounts = system();
+    let mut mounts = system(Room::of(spec));
     if oci.root.is_none() {
         mounts.extend(programs(&root)?);
     }
@@ -104,8 +103,8 @@ fn resources(spec: &Spec) -> Value {
     resources
 }
 
-fn system() -> Vec<Value> {
-    let size = format!("size={TMP_BYTES}");
+fn system(room: Room) -> Vec<Value> {
+    let [tmp_size, shm_size] = [room.tmp_bytes, room.shm_bytes].map(|bytes| format!("size={bytes}"));
     let mount = |path: &str, kind: &str, options: &[&str]| {
         let common = ["nosuid", "nodev"].iter();
         let options: Vec<&str> = common.chain(options).copied().collect();
@@ -126,8 +125,8 @@ fn system() -> Vec<Value> {
             "source": "devpts",
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
         }),
-        mount("/dev/shm", "tmpfs", &["mode=1777", &size]),
-        mount("/tmp", "tmpfs", &["mode=1777", &size]),
+        mount("/dev/shm", "tmpfs", &["mode=1777", &shm_size]),
+        mount("/tmp", "tmpfs", &["mode=1777", &tmp_size]),
     ]
 }
 
@@ -155,7 +154,11 @@ fn programs(root: &Path) -> io::Result<Vec<Value>> {
 fn granted(spec: &Spec) -> Vec<Value> {
     let read = spec.grants.read.iter().map(|path| (path, "ro"));
     let write = spec.grants.write.iter().map(|path| (path, "rw"));
-    let mut paths: Vec<_> = read.chain(write).chain([(&spec.folder, "rw")]).collect();
+    let own = match spec.grants.folder {
+        Access::Read => "ro",
+        Access::Write => "rw",
+    };
+    let mut paths: Vec<_> = read.chain(write).chain([(&spec.folder, own)]).collect();
     paths.sort_by_key(|(path, access)| (path.components().count(), *access == "rw"));
     paths
         .into_iter()

@@ -126,6 +126,7 @@ fn agent_spec(run: &Run, agent: &Agent, id: &str, prompt: &str) -> Result<Spec, 
         network: agent.grants.network,
         read: absolute(&agent.grants.read)?,
         write: absolute(&agent.grants.write)?,
+        ..Grants::default()
     };
     Ok(spec)
 }

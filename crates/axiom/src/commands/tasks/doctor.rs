@@ -15,9 +15,11 @@ use crate::terminal::Terminal;
 
 use executors::Tried;
 use home::Checked;
+use pools::TriedPool;
 
 mod executors;
 mod home;
+mod pools;
 mod show;
 
 /// What `axiom run` uses if nobody says anything else.
@@ -32,6 +34,8 @@ struct Diagnosis {
     /// The default executor ran a task, and the tasks' folder can be written.
     works: bool,
     executors: Vec<Tried>,
+    /// Those of the configuration here.
+    pools: Vec<TriedPool>,
     configuration: Checked,
     tasks_folder: Checked,
     #[serde(flatten)]
@@ -88,7 +92,8 @@ async fn diagnose(doctor: &Doctor) -> Result<Diagnosis, Failed> {
             "this machine does not answer what is asked of it",
         )
     })?;
-    let executors = executors::try_all(&machine).await?;
+    let configured = pools::configured(doctor.file.config.as_deref());
+    let (executors, pools) = executors::try_all(&machine, configured).await?;
     if executors.iter().any(|tried| tried.is_filtered) {
         let found = Finding::yes("a task ran behind a filter of system calls");
         machine.learn(Ability::Seccomp, found);
@@ -96,11 +101,12 @@ async fn diagnose(doctor: &Doctor) -> Result<Diagnosis, Failed> {
     let works = tasks_folder.is_good()
         && executors
             .iter()
-            .any(|tried| tried.executor == DEFAULT_EXECUTOR && tried.works);
+            .any(|tried| tried.name == DEFAULT_EXECUTOR.name() && tried.works);
     Ok(Diagnosis {
         default_executor: DEFAULT_EXECUTOR.name(),
         works,
         executors,
+        pools,
         configuration,
         tasks_folder,
         machine,

@@ -10,7 +10,8 @@ use axiom_core::channel::{self, Receiver, Sender};
 use axiom_core::spawn;
 use axiom_sandbox::handle::{Attached, End, Event, Spawner, SpawnerOptions, StartError};
 use axiom_sandbox::output::Source;
-use axiom_sandbox::spec::{Executor, Grants, Spec};
+use axiom_sandbox::pool::Lease;
+use axiom_sandbox::spec::{Access, Executor, Grants, Spec};
 use axiom_sandbox::wire::Request;
 use tokio::sync::watch;
 
@@ -62,15 +63,24 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
     let ids: Vec<String> = (0..run.count).map(|_| new_id()).collect();
     let mut signals = Signals::listen()?;
     let spawner = spawner()?;
-    let executors = Executors::new(run, &tasks, inherited())?;
+    let executors = Executors::new(run, &tasks, inherited(), terminal)?;
     let mut codes = Vec::new();
     let mut started = Vec::new();
+    let mut leases = Vec::new();
     for (number, id) in ids.iter().enumerate() {
         let mut spec = spec(run, id, number, executors.like())?;
         // Nothing is started for a task that cannot be.
         spec.check().map_err(|bad| failed(&bad.into()))?;
-        spec.executor = match executors.next(&spawner).await {
-            Ok(executor) => executor,
+        let place = tokio::select! {
+            place = executors.next(&spawner) => place,
+            // cancel-safe: a signal that came is kept. What was begun for the next task ends when it was idle for a while.
+            () = signals.interrupted() => {
+                terminal.say(format_args!("interrupted: no more tasks are started, {} were", started.len()));
+                break;
+            }
+        };
+        let place = match place {
+            Ok(place) => place,
             Err(error) if started.is_empty() => return Err(error),
             Err(error) => {
                 error.tell(terminal);
@@ -78,8 +88,18 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
                 break;
             }
         };
+        spec.executor = place.executor;
         match spawner.start(&tasks, &spec).await {
-            Ok(_) => started.push(id.clone()),
+            Ok(_) => {
+                if let Some(lease) = place.lease {
+                    let attached = Attached::open(&tasks.join(id)).await?;
+                    leases.push(spawn(
+                        "have a worker until a task has ended",
+                        keep(lease, attached),
+                    ));
+                }
+                started.push(id.clone());
+            }
             Err(StartError::NotStarted(not_started)) => {
                 terminal.say(format_args!("[{id}] not started: {not_started}"));
                 if let Some(hint) = &not_started.hint {
@@ -110,9 +130,18 @@ pub(super) async fn run(run: &Run, terminal: &Terminal) -> Result<ExitCode, Fail
         codes.extend(
             shown.map_err(|failed| failed.hint("tasks that have not ended go on; `axiom ps` shows them"))?,
         );
+        for lease in leases {
+            lease.join().await;
+        }
         executors.end().await;
     }
     Ok(ExitCode::from(codes.into_iter().max().unwrap_or_default()))
+}
+
+/// Gives a worker back when the task that has it has ended.
+async fn keep(lease: Lease, mut attached: Attached) {
+    while !matches!(attached.next().await, Ok(Event::Ended(_)) | Err(_)) {}
+    drop(lease);
 }
 
 /// A task alone with a terminal has ours, if we have one: what is typed would be shown twice otherwise, by both.
@@ -170,6 +199,10 @@ pub(super) fn spec(run: &Run, id: &str, number: usize, executor: Executor) -> Re
     let mut env = inherited();
     env.insert("AXIOM_TASK_ID".to_owned(), id.to_owned());
     env.insert("AXIOM_TASK_NUMBER".to_owned(), number.to_string());
+    if matches!(executor, Executor::Worker(_)) {
+        // It has an environment already.
+        env.clear();
+    }
     Ok(Spec {
         id: id.to_owned(),
         argv: run.command.clone(),
@@ -182,6 +215,10 @@ pub(super) fn spec(run: &Run, id: &str, number: usize, executor: Executor) -> Re
             network: run.network,
             read: absolute(&run.read)?,
             write: absolute(&run.write)?,
+            folder: match run.read_only {
+                true => Access::Read,
+                false => Access::Write,
+            },
         },
         spool_bytes: SPOOL_BYTES,
     })

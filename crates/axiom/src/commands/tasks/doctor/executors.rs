@@ -1,4 +1,4 @@
-//! Which executors work, by starting a task in each; and which limits each can keep.
+//! Which executors work, by starting a task in each; which limits each can keep; and which pools of the configuration can be had.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,19 @@ use axiom_sandbox::exit::How;
 use axiom_sandbox::handle::{Attached, End, Event, Spawner};
 use axiom_sandbox::limits::Limits;
 use axiom_sandbox::machine::{Ability, Report, Verdict};
-use axiom_sandbox::spec::{Executor, Grants, Spec};
+use axiom_sandbox::pool::{ZygoteOptions, Zygotes};
+use axiom_sandbox::spec::{Executor, Grants, Oci, Spec};
 use axiom_sandbox::wire::Request;
 use serde::Serialize;
 
+use crate::config::Pool;
 use crate::outcome::Failed;
 
 use super::super::run::{new_id, spawner};
+use super::pools::{self, TriedPool};
 
-/// All that are tried.
-const EXECUTORS: [Executor; 2] = [Executor::Process, Executor::Sandbox];
+/// What may run containers, the one that is used first.
+const RUNTIMES: [Ability; 3] = [Ability::Runc, Ability::Crun, Ability::Runsc];
 /// A task that reads one file and ends takes some milliseconds; on a busy machine a second.
 const TASK_TIME: Duration = Duration::from_secs(10);
 /// Bytes of output that are kept of it.
@@ -27,8 +30,7 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// One executor.
 #[derive(Debug, Serialize)]
 pub(super) struct Tried {
-    #[serde(rename = "name")]
-    pub(super) executor: Executor,
+    pub(super) name: &'static str,
     pub(super) works: bool,
     pub(super) reason: String,
     /// What to do instead. Empty if it works.
@@ -48,22 +50,35 @@ pub(super) struct Kept {
 
 /// # Errors
 /// When there is no room for a folder to try it in.
-pub(super) async fn try_all(machine: &Report) -> Result<Vec<Tried>, Failed> {
+pub(super) async fn try_all(
+    machine: &Report,
+    pools: BTreeMap<String, Pool>,
+) -> Result<(Vec<Tried>, Vec<TriedPool>), Failed> {
     let place = Place::make()?;
     let spawner = spawner()?;
+    let zygotes = Zygotes::new(&place.0.join("tasks"), ZygoteOptions::new("python3", env()));
     let mut tried = Vec::new();
-    for executor in EXECUTORS {
-        let outcome = try_one(&spawner, &place.0, &executor).await;
+    for name in ["process", "sandbox", "oci", "zygote"] {
+        let executor = match name {
+            "process" => Ok(Executor::Process),
+            "sandbox" => Ok(Executor::Sandbox),
+            "oci" => runtime(machine),
+            _ => zygote(machine, &zygotes, &spawner).await,
+        };
+        let outcome = match &executor {
+            Ok(executor) => try_one(&spawner, &place.0, executor).await,
+            Err(missing) => Err(missing.clone()),
+        };
         let (works, reason, how, is_filtered) = match outcome {
             Ok(found) => (true, found.reason, String::new(), found.is_filtered),
             Err((why, how)) => (false, why, how, false),
         };
-        let limits = match works {
-            true => limits(&executor, machine),
-            false => Vec::new(),
+        let limits = match executor {
+            Ok(executor) if works => limits(&executor, machine),
+            _ => Vec::new(),
         };
         tried.push(Tried {
-            executor,
+            name,
             works,
             reason,
             how,
@@ -71,7 +86,47 @@ pub(super) async fn try_all(machine: &Report) -> Result<Vec<Tried>, Failed> {
             limits,
         });
     }
-    Ok(tried)
+    zygotes.end().await;
+    let pools = pools::try_all(&spawner, &place.0.join("tasks"), &env(), pools).await;
+    Ok((tried, pools))
+}
+
+/// What is missing, and how to get it.
+type Missing = (String, String);
+
+/// A container of the first runtime that is there.
+fn runtime(machine: &Report) -> Result<Executor, Missing> {
+    let found = |ability: &Ability| {
+        let about = machine.about(*ability);
+        about.is_some_and(|capability| capability.finding.verdict == Verdict::Yes)
+    };
+    match RUNTIMES.iter().find(|ability| found(ability)) {
+        Some(ability) => Ok(Executor::Oci(Oci {
+            runtime: ability.name().to_owned(),
+            arguments: Vec::new(),
+            root: None,
+        })),
+        None => Err((
+            "neither runc, crun nor runsc is in PATH".to_owned(),
+            Ability::Runc.how().to_owned(),
+        )),
+    }
+}
+
+async fn zygote(machine: &Report, zygotes: &Zygotes, spawner: &Spawner) -> Result<Executor, Missing> {
+    if let Some(capability) = machine.about(Ability::Python3)
+        && capability.finding.verdict != Verdict::Yes
+    {
+        return Err((
+            format!("python3: {}", capability.finding.reason),
+            capability.how.clone(),
+        ));
+    }
+    zygotes.place(spawner).await.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        let how = error.hint().unwrap_or_default().to_owned();
+        (format!("{error}{}", cause.unwrap_or_default()), how)
+    })
 }
 
 /// A folder of ours alone, gone with this.
@@ -152,11 +207,14 @@ fn has(status: &str, name: &str, value: &str) -> bool {
 
 /// Tells what the kernel says about itself.
 fn trial(executor: Executor, folder: PathBuf, limits: Limits) -> Spec {
-    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
+    let argv: &[&str] = match executor {
+        Executor::Zygote(_) => &["python3", "-c", "print(open('/proc/self/status').read())"],
+        _ => &["cat", "/proc/self/status"],
+    };
     Spec {
         id: new_id(),
-        argv: vec!["cat".to_owned(), "/proc/self/status".to_owned()],
-        env: BTreeMap::from([("PATH".to_owned(), path)]),
+        argv: argv.iter().map(|text| (*text).to_owned()).collect(),
+        env: env(),
         folder,
         terminal: None,
         limits,
@@ -164,6 +222,11 @@ fn trial(executor: Executor, folder: PathBuf, limits: Limits) -> Spec {
         grants: Grants::default(),
         spool_bytes: 1 << 20,
     }
+}
+
+fn env() -> BTreeMap<String, String> {
+    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
+    BTreeMap::from([("PATH".to_owned(), path)])
 }
 
 async fn watch(folder: &Path) -> std::io::Result<(How, String)> {
@@ -188,7 +251,7 @@ async fn watch(folder: &Path) -> std::io::Result<(How, String)> {
 
 /// The walls that a task in a sandbox saw around itself.
 fn walls(executor: &Executor, status: &str) -> String {
-    if *executor == Executor::Process {
+    if matches!(executor, Executor::Process | Executor::Zygote(_)) {
         return String::new();
     }
     let walls = [
@@ -214,7 +277,7 @@ fn limits(executor: &Executor, machine: &Report) -> Vec<Kept> {
         change(&mut limits);
         limits
     };
-    let known: [(&str, Limits, Option<Ability>); 6] = [
+    let known: [(&str, Limits, Option<Ability>); 7] = [
         ("wall", with(|limits| limits.wall = Some(TASK_TIME)), None),
         ("output", with(|limits| limits.output_bytes = Some(1)), None),
         (
@@ -236,6 +299,11 @@ fn limits(executor: &Executor, machine: &Report) -> Vec<Kept> {
             "files",
             with(|limits| limits.open_files = Some(256)),
             Some(Ability::Rlimits),
+        ),
+        (
+            "disk",
+            with(|limits| limits.disk_bytes = Some(1 << 20)),
+            Some(Ability::MountTmpfs),
         ),
     ];
     let kept = |(name, limits, ability): (&'static str, Limits, Option<Ability>)| {

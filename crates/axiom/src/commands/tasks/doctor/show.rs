@@ -7,6 +7,7 @@ use axiom_sandbox::machine::{Capability, Verdict};
 use super::Diagnosis;
 use super::executors::{Kept, Tried};
 use super::home::{Checked, State};
+use super::pools::TriedPool;
 
 /// One thing that was looked at.
 struct Line<'a> {
@@ -30,8 +31,12 @@ pub(super) fn text(diagnosis: &Diagnosis) -> String {
     section(&mut text, "Here", &here);
     let executors: Vec<Line<'_>> = diagnosis.executors.iter().map(executor).collect();
     section(&mut text, "Executors", &executors);
+    if !diagnosis.pools.is_empty() {
+        let pools: Vec<Line<'_>> = diagnosis.pools.iter().map(pool).collect();
+        section(&mut text, "Pools", &pools);
+    }
     for tried in diagnosis.executors.iter().filter(|tried| tried.works) {
-        let title = format!("Limits that `{}` keeps", tried.executor.name());
+        let title = format!("Limits that `{}` keeps", tried.name);
         section(&mut text, &title, &limits(tried));
     }
     let (programs, kernel): (Vec<_>, Vec<_>) = machine
@@ -87,7 +92,16 @@ fn checked<'a>(name: &'a str, checked: &'a Checked) -> Line<'a> {
 
 fn executor(tried: &Tried) -> Line<'_> {
     Line {
-        name: tried.executor.name(),
+        name: tried.name,
+        verdict: yes(tried.works),
+        reason: tried.reason.clone(),
+        how: &tried.how,
+    }
+}
+
+fn pool(tried: &TriedPool) -> Line<'_> {
+    Line {
+        name: &tried.name,
         verdict: yes(tried.works),
         reason: tried.reason.clone(),
         how: &tried.how,

@@ -85,6 +85,7 @@ impl Course {
             network: race.network,
             read: absolute(&race.read)?,
             write: absolute(&race.write)?,
+            ..Grants::default()
         };
         if race.executor != Executor::Process {
             // So that git works in there, and changes nothing.
