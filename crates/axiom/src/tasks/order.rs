@@ -83,7 +83,8 @@ pub(super) fn read(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<
     })
 }
 
-fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Refusal> {
+/// One of them, as a task of its own would be.
+pub(super) fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Refusal> {
     let rules = &desk.rules;
     let agent = agent(arguments, desk)?;
     let executor = match &agent {
