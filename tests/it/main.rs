@@ -45,6 +45,7 @@ mod stats;
 #[cfg(target_os = "linux")]
 mod tasks_server;
 
+mod tasks_followed;
 mod tasks_lasting;
 mod tasks_race;
 mod tiers;
