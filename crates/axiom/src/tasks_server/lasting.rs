@@ -188,7 +188,7 @@ impl Lasting {
                     until => Some(until.parse().ok()?),
                 };
                 let ids: Vec<Arc<str>> = parts.by_ref().map(Arc::from).collect();
-                if ids.len() > TASKS_MAX || ids.iter().any(|id| id.is_empty()) {
+                if ids.is_empty() || ids.len() > TASKS_MAX || ids.iter().any(|id| id.is_empty()) {
                     return None;
                 }
                 Work::Tasks {
