@@ -44,6 +44,10 @@ mod stalled;
 mod stats;
 #[cfg(target_os = "linux")]
 mod tasks_server;
+
+mod tasks_followed;
+mod tasks_lasting;
+mod tasks_race;
 mod tiers;
 
 mod abuse;

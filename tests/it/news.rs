@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 const WATCHED: &str = "test://watched-resource";
 const MODERN_ONLY: &str = "servers/modern_only.mjs";
 const LEGACY_ONLY: &str = "servers/legacy_only.mjs";
-const ID: &str = "io.modelcontextprotocol/subscriptionId";
+pub(crate) const ID: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// What each client is told when its server changes something. `prefix` stands before names on the common endpoint.
 fn is_told(client: Client, way: &Way, prefix: &str) {
@@ -123,8 +123,8 @@ fn has_open(server: &Running, open: u64) -> u64 {
 
 /// A stream that is read beside the test: comments keep it alive, so that a read alone would never end. Dropped, it is
 /// hung up.
-struct Stream {
-    messages: Receiver<Value>,
+pub(crate) struct Stream {
+    pub(crate) messages: Receiver<Value>,
     connection: TcpStream,
 }
 
@@ -136,7 +136,7 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    fn of(mut answer: Answer) -> Stream {
+    pub(crate) fn of(mut answer: Answer) -> Stream {
         let connection = answer.connection();
         let (tx, messages) = channel();
         std::thread::spawn(move || {
@@ -151,13 +151,13 @@ impl Stream {
         Stream { messages, connection }
     }
 
-    fn hears(&mut self) -> Value {
+    pub(crate) fn hears(&mut self) -> Value {
         let message = self.messages.recv_timeout(wait::DEADLINE);
         message.expect("there is a message in time")
     }
 
     /// Waits for the notification; everything else on the way is news as well, and dropped.
-    fn hears_of(&mut self, method: &str) -> Value {
+    pub(crate) fn hears_of(&mut self, method: &str) -> Value {
         loop {
             let message = self.hears();
             if message["method"] == method {

@@ -280,7 +280,7 @@ async fn a_real_modern_client_on_both_eras() {
     }
 }
 
-async fn connect(url: &str) -> RunningService<RoleClient, ClientConfig> {
+pub(crate) async fn connect(url: &str) -> RunningService<RoleClient, ClientConfig> {
     let capabilities = ClientCapabilities::builder()
         .enable_tasks()
         .enable_elicitation()
@@ -296,7 +296,11 @@ async fn connect(url: &str) -> RunningService<RoleClient, ClientConfig> {
         .expect("it connects")
 }
 
-async fn begin(client: &RunningService<RoleClient, ClientConfig>, tool: String, arguments: Value) -> String {
+pub(crate) async fn begin(
+    client: &RunningService<RoleClient, ClientConfig>,
+    tool: String,
+    arguments: Value,
+) -> String {
     let mut params = CallToolRequestParams::new(tool);
     params.arguments = arguments.as_object().cloned();
     match client.call_tool_once(params).await.expect("it is called") {
@@ -306,7 +310,11 @@ async fn begin(client: &RunningService<RoleClient, ClientConfig>, tool: String, 
 }
 
 /// Follows a task to its end, and answers whatever it asks with `answer`.
-async fn ended(client: &RunningService<RoleClient, ClientConfig>, task: &str, answer: Value) -> DetailedTask {
+pub(crate) async fn ended(
+    client: &RunningService<RoleClient, ClientConfig>,
+    task: &str,
+    answer: Value,
+) -> DetailedTask {
     let mut answered = Vec::new();
     for _ in 0..600 {
         let seen = client

@@ -17,17 +17,17 @@ use crate::events::{axiom, export, folder, recorded};
 mod steered;
 
 /// On every machine, with or without namespaces.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::new().tasks("dir = \"tasks\"\nexecutor = \"process\"")
 }
 
-fn both(gateway: &Gateway) -> [Box<dyn Peer>; 2] {
+pub(crate) fn both(gateway: &Gateway) -> [Box<dyn Peer>; 2] {
     let url = gateway.server("tasks");
     [Box::new(Session::open(&url)), Box::new(Stateless::new(&url))]
 }
 
 /// Calls a tool and gives its structured result.
-fn ask(client: &mut dyn Peer, tool: &str, arguments: Value) -> Value {
+pub(crate) fn ask(client: &mut dyn Peer, tool: &str, arguments: Value) -> Value {
     let result = client.call(tool, &arguments).value();
     assert_ne!(result["isError"], true, "{tool} {arguments}: {result}");
     let text = result["content"][0]["text"].as_str().expect("a text");
@@ -41,23 +41,23 @@ fn ask_with_progress(client: &mut dyn Peer, tool: &str, arguments: &Value) -> Re
     client.ask("tools/call", &params.to_string())
 }
 
-fn ids(result: &Value) -> Vec<String> {
+pub(crate) fn ids(result: &Value) -> Vec<String> {
     let tasks = result["tasks"].as_array().expect("a list");
     let id = |task: &Value| task["task"].as_str().expect("an id").to_owned();
     tasks.iter().map(id).collect()
 }
 
 /// Starts tasks. On a machine that is busy with other tests any other class would wait.
-fn start(client: &mut dyn Peer, mut arguments: Value) -> Value {
+pub(crate) fn start(client: &mut dyn Peer, mut arguments: Value) -> Value {
     arguments["class"] = json!("critical");
     ask(client, "spawn", arguments)
 }
 
-fn spawn(client: &mut dyn Peer, arguments: Value) -> String {
+pub(crate) fn spawn(client: &mut dyn Peer, arguments: Value) -> String {
     ids(&start(client, arguments)).remove(0)
 }
 
-fn texts(shown: &Value) -> Vec<&str> {
+pub(crate) fn texts(shown: &Value) -> Vec<&str> {
     let lines = shown.as_array().expect("lines");
     lines.iter().filter_map(|line| line["text"].as_str()).collect()
 }
@@ -83,6 +83,7 @@ fn it_is_there_where_tasks_are() {
         "list",
         "orchestrate",
         "output",
+        "race",
         "send",
         "spawn",
         "status",
@@ -444,7 +445,7 @@ fn what_cannot_be_is_refused_by_its_field_and_starts_nothing() {
 }
 
 /// Whether this machine could make the sandbox that a task was to have; if not, says why.
-fn had_sandbox(task: &Value) -> bool {
+pub(crate) fn had_sandbox(task: &Value) -> bool {
     let how = task["how"].as_str().unwrap_or_default();
     let could = !how.starts_with("not started");
     if !could {

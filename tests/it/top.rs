@@ -116,3 +116,41 @@ fn once_is_a_table_and_without_a_terminal_there_is_nothing_else() {
         refused.talk
     );
 }
+
+/// Without a folder it looks where the configuration here says, too.
+#[test]
+fn tasks_of_a_gateway_are_seen_by_its_configuration() {
+    let gateway = axiom_tests::gateway::Gateway::start(&crate::tasks_server::config());
+    let client = &mut axiom_tests::peer::Stateless::new(&gateway.server("tasks"));
+    let task = crate::tasks_server::spawn(client, serde_json::json!({ "shell": "echo said; sleep 300" }));
+    let own = Tasks::new("top-own");
+    let command = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(axiom_tests::bed::built("axiom"));
+        command
+            .args(arguments)
+            .current_dir(gateway.file().parent().expect("it lies in a folder"))
+            .env("XDG_STATE_HOME", &own.dir)
+            .env("NO_COLOR", "1");
+        command
+    };
+    let detached = command(&["run", "--detach", "--", "sleep", "300"])
+        .output()
+        .expect("axiom starts");
+    let detached = String::from_utf8_lossy(&detached.stdout).trim().to_owned();
+    let table = command(&["top", "--once"]).output().expect("axiom starts");
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains(&task) && table.contains(&detached), "{table}");
+    let mut live = Pty::start(&command(&["top"]), 140, 20);
+    live.wait_screen(&task);
+    live.wait_screen("2 tasks, 2 live");
+    live.write("/sleep\r\r");
+    live.wait_screen("last lines of");
+    live.write("q");
+    live.write("ky");
+    live.wait_screen("killed");
+    live.write("q");
+    assert_eq!(live.ended(), Some(0));
+    for id in [&task, &detached] {
+        drop(command(&["kill", id]).output());
+    }
+}

@@ -11,7 +11,7 @@ use axiom_core::time::timeout;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::{HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -22,6 +22,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::http_client::{HttpError, Target, TargetError, dial};
 use crate::pipe::{CloseReason, Closed, Pipe, Pump, plumb, stopped};
+use crate::server::Body;
 
 /// The subprotocol that client and server agree on.
 pub const SUBPROTOCOL: &str = "mcp";
@@ -105,6 +106,27 @@ where
 /// The `Sec-WebSocket-Accept` value that answers a `Sec-WebSocket-Key`.
 pub fn accept_key(sec_websocket_key: &str) -> String {
     tokio_tungstenite::tungstenite::handshake::derive_accept_key(sec_websocket_key.trim().as_bytes())
+}
+
+/// The answer to a request that asks for a WebSocket; `None` if it does not ask as it must. Who gives it takes the connection over
+/// ([`accept`]) once it is sent.
+pub fn switching_protocols(headers: &HeaderMap) -> Option<Response<Body>> {
+    let is = |name: HeaderName, value: &str| {
+        let given = headers.get(name).and_then(|given| given.to_str().ok());
+        given.is_some_and(|given| given.to_ascii_lowercase().contains(value))
+    };
+    let key = headers.get(header::SEC_WEBSOCKET_KEY)?.to_str().ok()?;
+    let key = HeaderValue::from_str(&accept_key(key)).ok()?;
+    if !(is(header::UPGRADE, "websocket") && is(header::CONNECTION, "upgrade")) {
+        return None;
+    }
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
+    Some(response)
 }
 
 fn upgrade_request(target: &Target) -> Result<Request<()>, http::Error> {

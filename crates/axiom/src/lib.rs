@@ -11,6 +11,8 @@ pub mod attach;
 pub mod compose;
 pub mod events;
 pub mod query;
+#[cfg(target_os = "linux")]
+mod race;
 pub mod reload;
 pub mod replay;
 pub mod share;

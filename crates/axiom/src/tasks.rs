@@ -1,7 +1,9 @@
 //! The tasks of a gateway: the desk where orders come in and answers go out, for the MCP server `tasks` and for the admin
 //! interface alike.
 
+mod changes;
 mod order;
+mod race;
 mod rules;
 
 mod lines;
@@ -27,11 +29,16 @@ use crate::config::{Agent, Config};
 use crate::outcome::{Exit, Failed};
 use rules::Rules;
 
+pub(crate) use changes::Changes;
 pub(crate) use lines::{
     COUNT as LINES, COUNT_MAX as LINES_MAX, Look, WAIT_MAX as LOOK_MAX, stream, stream_name,
 };
 pub(crate) use order::ARGUMENTS as ORDER_ARGUMENTS;
 pub(crate) use order::{COUNT_MAX as ORDER_COUNT_MAX, seconds};
+pub(crate) use race::{
+    ARGUMENTS as RACE_ARGUMENTS, COUNT as RACE_COUNT, COUNT_MAX as RACE_COUNT_MAX, Found as FoundRace, Race,
+    RaceResult, Stage,
+};
 pub(crate) use refusal::{Kind, Refusal};
 pub(crate) use shown::{Node, brief, names, status, tree_text};
 pub(crate) use wait::{Mode, Progress, WAIT_MAX};
@@ -51,6 +58,7 @@ pub struct Desk {
     /// Coding agents, by their names.
     agents: BTreeMap<String, Agent>,
     spawner: SpawnerOptions,
+    races: race::Races,
     /// True when the gateway ends. Not the drain itself, which would wait for the desk.
     closing: watch::Receiver<bool>,
 }
@@ -72,18 +80,22 @@ pub fn open(config: &Config, log: Option<&Log>, mut draining: Draining) -> Resul
     options.pools = rules.pools()?;
     // Private, with what is in it: tasks' environments are.
     let supervisor = Supervisor::start(options).map_err(|error| open_failed(&error))?;
+    let races = race::Races::open(&tasks.dir, Spawner::new(spawner.clone()))?;
     let (close, closing) = watch::channel(false);
     drop(spawn("watch for the end of the desk", async move {
         draining.asked().await;
         close.send_replace(true);
     }));
-    Ok(Some(Arc::new(Desk {
+    let desk = Arc::new(Desk {
         supervisor,
         rules,
         agents: config.agents.profiles.clone(),
         spawner,
+        races,
         closing,
-    })))
+    });
+    desk.resume_races();
+    Ok(Some(desk))
 }
 
 fn options(config: &Config, log: Option<&Log>, spawner: SpawnerOptions) -> Options {
@@ -287,6 +299,11 @@ impl Desk {
         Ok(killed)
     }
 
+    /// How long what has ended is kept.
+    pub(crate) fn kept_for(&self) -> Duration {
+        self.rules.keep()
+    }
+
     /// Whether the server `tasks` is wanted.
     pub(crate) fn has_server(&self) -> bool {
         self.rules.has_server()
@@ -296,6 +313,11 @@ impl Desk {
     pub(crate) async fn closed(&self) {
         // Who could say so is gone: then it has ended.
         self.closing.clone().wait_for(|closing| *closing).await.ok();
+    }
+
+    /// Whether the gateway ends.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
     }
 
     pub(crate) fn is_shared(&self) -> bool {

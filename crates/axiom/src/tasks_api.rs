@@ -5,13 +5,14 @@
 //! | `GET /api/v1/tasks?state=&name=&count=&cursor=`  | the tasks, the newest first                         |
 //! | `POST /api/v1/tasks`                             | starts some; takes what the tool `spawn` takes      |
 //! | `GET /api/v1/tasks/scheduler`                    | who waits for what, and what is in use              |
-//! | `GET /api/v1/tasks/live?task=&last=&stream=&prefix=&raw=` | what tasks say, as server-sent events      |
+//! | `GET /api/v1/tasks/live?task=&last=&stream=&prefix=&raw=` | what tasks say, as server-sent events or on a WebSocket |
 //! | `GET /api/v1/tasks/ID`                           | one task, with its last lines                       |
 //! | `DELETE /api/v1/tasks/ID`                        | forgets one that has ended                          |
 //! | `GET /api/v1/tasks/ID/output?from=` or `?last=`  | lines; with `wait_s` those that come next           |
 //! | `POST /api/v1/tasks/ID/input`                    | `{"text", "newline", "end", "why"}`                 |
 //! | `POST /api/v1/tasks/ID/interrupt`                | `{"prompt", "why"}`                                 |
 //! | `POST /api/v1/tasks/ID/signal`                   | `{"signal", "why"}`                                 |
+//! | `POST /api/v1/tasks/ID/resize`                   | `{"columns", "rows", "why"}`                        |
 //! | `POST /api/v1/tasks/ID/freeze`, `thaw`, `kill`   | `{"why"}`                                           |
 //!
 //! What is refused is `{"error": {"code", "message", "hint"}}`.
@@ -30,6 +31,7 @@ use axiom_gateway::options::Options;
 use axiom_runtime::order::Who;
 use axiom_runtime::schedule::{Class, Snapshot};
 use axiom_runtime::supervisor::Steer;
+use axiom_sandbox::spec::Size;
 use axiom_transport::server::{Body, discard};
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -99,6 +101,9 @@ async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Result<Response<Body>, Refusal> {
+    if live::is_socket(&request) {
+        return live::socket::open(desk, request, format!("admin {}", peer.ip()));
+    }
     let (head, body) = request.into_parts();
     let path = head.uri.path().strip_prefix(PATH).unwrap_or_default();
     let path = path.strip_prefix('/').unwrap_or(path);
@@ -108,7 +113,10 @@ async fn answer(
         let params = posted(body).await?;
         return match path.split_once('/') {
             None if path.is_empty() => spawn(desk, &params, &who).await,
-            Some((task, action)) => steer(desk, &desk.find(task)?, action, &params, who).await,
+            Some((task, action)) => {
+                let id = desk.find(task)?;
+                Ok(answered(&steer(desk, &id, action, &params, who).await?))
+            }
             None => Err(nothing_here()),
         };
     }
@@ -183,17 +191,19 @@ async fn spawn(desk: &Arc<Desk>, params: &Json, who: &str) -> Result<Response<Bo
     Ok(answered(&json!({"tasks": tasks, "has_ended": has_ended})))
 }
 
+/// Does something to a task. Gives how it is then.
 async fn steer(
-    desk: &Arc<Desk>,
+    desk: &Desk,
     id: &Arc<str>,
     action: &str,
     params: &Json,
     who: String,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Json, Refusal> {
     let known: &[&str] = match action {
         "input" => &["text", "newline", "end", "why"],
         "interrupt" => &["prompt", "why"],
         "signal" => &["signal", "why"],
+        "resize" => &["columns", "rows", "why"],
         "freeze" | "thaw" | "kill" => &["why"],
         _ => return Err(nothing_here()),
     };
@@ -227,14 +237,27 @@ async fn steer(
             let signal = i32::try_from(signal).unwrap_or(i32::MAX);
             desk.steer(id, Steer::Signal(signal), &by).await?;
         }
+        "resize" => {
+            let count = |name: &str| match arguments.get(name) {
+                Some(_) => Ok(arguments.count(name, 1, usize::from(u16::MAX))?),
+                None => Err(Refusal::wrong(format!("`{name}` is missing"))
+                    .hint("give how many columns and rows its terminal is to have")),
+            };
+            let side = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+            let size = Size {
+                columns: side(count("columns")?),
+                rows: side(count("rows")?),
+            };
+            desk.steer(id, Steer::Resize(size), &by).await?;
+        }
         "freeze" => desk.steer(id, Steer::Freeze, &by).await?,
         "thaw" => desk.steer(id, Steer::Thaw, &by).await?,
         _ => {
             let killed = desk.kill(&[Arc::clone(id)], &by).await?;
-            return Ok(answered(&json!({"killed": names(&killed)})));
+            return Ok(json!({"killed": names(&killed)}));
         }
     }
-    Ok(answered(&status(&desk.view(id)?)))
+    Ok(status(&desk.view(id)?))
 }
 
 async fn output(desk: &Arc<Desk>, id: &Arc<str>, query: &str) -> Result<Response<Body>, Refusal> {
@@ -292,6 +315,12 @@ fn answered(body: &Json) -> Response<Body> {
 }
 
 fn refused(refusal: &Refusal) -> Response<Body> {
+    let (status, error) = told(refusal);
+    response(status, &json!({"error": error}))
+}
+
+/// A refusal, as programs read it.
+fn told(refusal: &Refusal) -> (StatusCode, Json) {
     let (status, code) = match refusal.kind {
         Kind::Wrong => (StatusCode::BAD_REQUEST, "wrong"),
         Kind::Unknown => (StatusCode::NOT_FOUND, "unknown"),
@@ -299,8 +328,10 @@ fn refused(refusal: &Refusal) -> Response<Body> {
         Kind::Full => (StatusCode::SERVICE_UNAVAILABLE, "full"),
         Kind::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "broken"),
     };
-    let error = json!({"code": code, "message": refusal.message, "hint": refusal.hint});
-    response(status, &json!({"error": error}))
+    (
+        status,
+        json!({"code": code, "message": refusal.message, "hint": refusal.hint}),
+    )
 }
 
 fn response(status: StatusCode, body: &Json) -> Response<Body> {

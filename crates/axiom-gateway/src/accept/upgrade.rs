@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axiom_core::spawn;
 use axiom_transport::server::{Body, Place};
 use axiom_transport::websocket;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
@@ -20,22 +20,7 @@ pub(super) fn websocket(
     endpoint: Arc<Endpoint>,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
-    let headers = request.headers();
-    let is = |name: HeaderName, value: &str| {
-        headers
-            .get(name)
-            .and_then(|given| given.to_str().ok())
-            .is_some_and(|given| given.to_ascii_lowercase().contains(value))
-    };
-    let key = headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .and_then(|key| key.to_str().ok())
-        .map(websocket::accept_key);
-    let (true, true, Some(key)) = (
-        is(header::UPGRADE, "websocket"),
-        is(header::CONNECTION, "upgrade"),
-        key,
-    ) else {
+    let Some(mut response) = websocket::switching_protocols(request.headers()) else {
         let mut response = text(
             StatusCode::UPGRADE_REQUIRED,
             "this is a WebSocket endpoint (subprotocol mcp)\n",
@@ -45,7 +30,9 @@ pub(super) fn websocket(
             .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         return response;
     };
-    let offers_mcp = is(header::SEC_WEBSOCKET_PROTOCOL, "mcp");
+    let offered = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+    let offered = offered.and_then(|offered| offered.to_str().ok());
+    let offers_mcp = offered.is_some_and(|offered| offered.to_ascii_lowercase().contains("mcp"));
     let bytes_max = gateway.plan().options.limits.message_bytes_max;
     let upgraded = hyper::upgrade::on(&mut request);
     let gateway = Arc::clone(gateway);
@@ -67,16 +54,10 @@ pub(super) fn websocket(
         }
     }));
 
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(key) = HeaderValue::from_str(&key) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
-    }
     if offers_mcp {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mcp"));
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mcp"));
     }
     response
 }

@@ -2,6 +2,7 @@
 
 use axiom_protocol::codes;
 use axiom_protocol::revision::Revision;
+use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 /// Which rules a message follows.
@@ -51,6 +52,16 @@ impl RpcError {
         RpcError::new(codes::INVALID_PARAMS, message)
     }
 
+    /// The request has to do with tasks, and its client does not say that it knows them.
+    pub(crate) fn tasks_not_declared(method: &str) -> Self {
+        let message = format!("{method} needs a client that declares the extension {TASKS_EXTENSION}");
+        let extensions = json!({TASKS_EXTENSION: {}});
+        RpcError {
+            data: Some(json!({"requiredCapabilities": {"extensions": extensions}})),
+            ..RpcError::new(codes::MISSING_CAPABILITY, message)
+        }
+    }
+
     pub(crate) fn unknown_method(method: &str) -> Self {
         RpcError::new(codes::METHOD_NOT_FOUND, format!("method not found: {method}"))
     }
@@ -59,6 +70,8 @@ impl RpcError {
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const CLIENT_INFO_KEY: &str = "io.modelcontextprotocol/clientInfo";
+/// The extension by which clients and servers of 2026-07-28 agree on tasks.
+pub(crate) const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 const SERVER_INFO_KEY: &str = "io.modelcontextprotocol/serverInfo";
 
 /// Understands one message.
@@ -118,6 +131,27 @@ pub(crate) fn client_name(params: &Json) -> Option<&str> {
 /// What must stand in notifications about how far a request is. `None`: the client wants none.
 pub(crate) fn progress_token(params: &Json) -> Option<&Json> {
     meta(params, "progressToken").filter(|token| token.is_string() || token.is_number())
+}
+
+/// Whether the client knows tasks, in the request or with it: a modern one says so in each request, and one of a session asks for one.
+pub(crate) fn wants_task(era: Era, params: &Json) -> bool {
+    match era {
+        Era::Legacy => params.get("task").is_some_and(Json::is_object),
+        Era::Modern => meta(params, CAPABILITIES_KEY)
+            .and_then(|capabilities| capabilities.get("extensions")?.get(TASKS_EXTENSION))
+            .is_some_and(Json::is_object),
+    }
+}
+
+/// A message that needs no answer.
+pub(crate) fn notification(method: &str, params: &Json) -> Bytes {
+    let message = json!({"jsonrpc": "2.0", "method": method, "params": params});
+    Bytes::from(message.to_string())
+}
+
+/// `_meta` of what belongs to the subscription that this request has opened.
+pub(crate) fn of_subscription(id: &Json) -> Json {
+    json!({"io.modelcontextprotocol/subscriptionId": id})
 }
 
 /// What every modern request must carry.
@@ -192,8 +226,9 @@ pub(crate) fn response(id: &Json, era: Era, server_info: &Json, outcome: Result<
         Ok(mut result) => {
             match (era, result.as_object_mut()) {
                 (Era::Modern, Some(fields)) => {
-                    fields.insert("resultType".to_owned(), json!("complete"));
-                    fields.insert("_meta".to_owned(), json!({SERVER_INFO_KEY: server_info}));
+                    fields.entry("resultType").or_insert_with(|| json!("complete"));
+                    let meta = fields.entry("_meta").or_insert_with(|| json!({}));
+                    meta[SERVER_INFO_KEY] = server_info.clone();
                 }
                 (Era::Legacy, Some(fields)) => {
                     fields.remove("ttlMs");

@@ -105,7 +105,8 @@ fn refused(order: &Order, bad: BadSpec) -> Refusal {
     .into()
 }
 
-fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Refusal> {
+/// One of them, as a task of its own would be.
+pub(super) fn order(arguments: &Arguments<'_>, desk: &Desk, who: &str) -> Result<Order, Refusal> {
     let rules = &desk.rules;
     let agent = agent(arguments, desk)?;
     let chosen = match &agent {

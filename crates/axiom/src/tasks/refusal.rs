@@ -8,6 +8,7 @@ use axiom_runtime::supervisor::{PageError, RemoveError, SteerError, SubmitError,
 use axiom_sandbox::spec::BadSpec;
 
 use crate::builtin::arguments::Complaint;
+use crate::outcome::{Exit, Failed};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -61,6 +62,19 @@ impl Refusal {
 impl From<Complaint> for Refusal {
     fn from(Complaint(message): Complaint) -> Refusal {
         Refusal::wrong(message)
+    }
+}
+
+impl From<Failed> for Refusal {
+    fn from(failed: Failed) -> Refusal {
+        let kind = match failed.exit {
+            Exit::Usage | Exit::NotFound => Kind::Wrong,
+            _ => Kind::Broken,
+        };
+        Refusal {
+            hint: failed.hint,
+            ..Refusal::new(kind, failed.message)
+        }
     }
 }
 

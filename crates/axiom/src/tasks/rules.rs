@@ -111,6 +111,11 @@ impl Rules {
         &self.workplace
     }
 
+    /// How long what has ended is kept.
+    pub(super) fn keep(&self) -> std::time::Duration {
+        self.tasks.keep
+    }
+
     pub(super) fn has_server(&self) -> bool {
         self.tasks.mcp
     }

@@ -41,7 +41,7 @@ pub(crate) struct Progress {
     pub(crate) tx: PipeSender,
 }
 
-type End = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type End = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Desk {
     /// Waits for tasks to end, for so long. Says whether it was worth it. A task that is forgotten has ended.
@@ -55,7 +55,8 @@ impl Desk {
         wait: Duration,
         progress: Option<Progress>,
     ) -> bool {
-        let mut ends: Vec<End> = ids.iter().map(|id| self.end(Arc::clone(id))).collect();
+        let ends = ids.iter().map(|id| ((), self.end(Arc::clone(id))));
+        let mut ends: Vec<((), End)> = ends.collect();
         let mut told = progress.map(|progress| Telling::new(self, ids, progress));
         let deadline = time::now() + wait;
         let mut tick = time::interval(TELL);
@@ -73,7 +74,7 @@ impl Desk {
             }
             tokio::select! {
                 // cancel-safe: those that are ready are gone from the list.
-                () = next_end(&mut ends) => {}
+                _ = next_end(&mut ends) => {}
                 // cancel-safe: news is taken only when it is returned.
                 () = listen(&mut told) => {}
                 // cancel-safe: a tick that was not taken comes with the next call.
@@ -86,7 +87,7 @@ impl Desk {
         }
     }
 
-    fn end(&self, id: Arc<str>) -> End {
+    pub(super) fn end(&self, id: Arc<str>) -> End {
         let supervisor = self.supervisor.clone();
         Box::pin(async move {
             // Nobody knows it any more: then it has ended.
@@ -95,17 +96,17 @@ impl Desk {
     }
 }
 
-/// Until one of them, at least, is no longer waited for.
-async fn next_end(ends: &mut Vec<End>) {
+/// Until one of them, at least, is no longer waited for. Gives those.
+pub(super) async fn next_end<T>(ends: &mut Vec<(T, End)>) -> Vec<T> {
     poll_fn(|cx| {
-        let before = ends.len();
-        ends.retain_mut(|end| end.as_mut().poll(cx).is_pending());
-        match ends.len() < before {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
+        let ended = ends.extract_if(.., |(_, end)| end.as_mut().poll(cx).is_ready());
+        let ended: Vec<T> = ended.map(|(of, _)| of).collect();
+        match ended.is_empty() {
+            true => Poll::Pending,
+            false => Poll::Ready(ended),
         }
     })
-    .await;
+    .await
 }
 
 /// Takes in what the tasks say. Never ends if nobody wants to hear it.

@@ -1,4 +1,4 @@
-//! What tasks say, while they say it, as server-sent events.
+//! What tasks say, while they say it, as server-sent events, or on a WebSocket: see [`socket`].
 //!
 //! | event    | data                                                                                              |
 //! |----------|---------------------------------------------------------------------------------------------------|
@@ -6,6 +6,8 @@
 //! | `missed` | `task`, `first`, `last`, `lines`: this reader was too slow for them; `output` has them              |
 //!
 //! A comment comes when nothing else has come for a while. Whoever does not read in time holds up nobody: it misses lines.
+
+pub(super) mod socket;
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -20,9 +22,9 @@ use axiom_runtime::mux::{Lines, LiveReader, News, Subscription, Tasks};
 use axiom_transport::server::{Body, BodyError};
 use axiom_transport::sse;
 use bytes::Bytes;
-use http::Response;
 use http::header::{self, HeaderName, HeaderValue};
-use hyper::body::{Body as HttpBody, Frame};
+use http::{Method, Request, Response};
+use hyper::body::{Body as HttpBody, Frame, Incoming};
 use serde_json::{Value as Json, json};
 use url::form_urlencoded;
 
@@ -46,7 +48,35 @@ struct Look {
     is_raw: bool,
 }
 
+/// Whether a request asks for the same on a WebSocket.
+pub(super) fn is_socket(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET
+        && request.uri().path().strip_prefix(super::PATH) == Some("/live")
+        && request
+            .headers()
+            .get(header::UPGRADE)
+            .and_then(|given| given.to_str().ok())
+            .is_some_and(|given| given.to_ascii_lowercase().contains("websocket"))
+}
+
 pub(super) fn open(desk: &Arc<Desk>, query: &str) -> Result<Response<Body>, Refusal> {
+    let (reader, look) = begin(desk, query)?;
+    let events = pump(Arc::clone(desk), reader, look);
+    let mut response = Response::new(Body::stream(Events { events }));
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ] {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+/// Begins to look on, as the query says.
+fn begin(desk: &Arc<Desk>, query: &str) -> Result<(LiveReader, Look), Refusal> {
     let mut tasks = HashSet::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if name == "task" {
@@ -76,18 +106,7 @@ pub(super) fn open(desk: &Arc<Desk>, query: &str) -> Result<Response<Body>, Refu
         last_lines,
         queue_bytes_max: None,
     })?;
-    let events = pump(Arc::clone(desk), reader, look);
-    let mut response = Response::new(Body::stream(Events { events }));
-    for (name, value) in [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ] {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    Ok(response)
+    Ok((reader, look))
 }
 
 /// Carries news to the response until either has had enough, or the gateway ends.
@@ -116,17 +135,22 @@ fn pump(desk: Arc<Desk>, mut reader: LiveReader, look: Look) -> Receiver<Bytes> 
 }
 
 fn event(desk: &Desk, news: &News, look: Look) -> Bytes {
-    let (name, data) = match news {
+    let (name, data) = told(desk, news, look);
+    let mut event = Vec::new();
+    sse::encode(&mut event, Some(name), None, data.to_string().as_bytes());
+    event.into()
+}
+
+/// News, by its name.
+fn told(desk: &Desk, news: &News, look: Look) -> (&'static str, Json) {
+    match news {
         News::Lines(lines) => ("lines", shown(desk, lines, look)),
         News::Missed(missed) => (
             "missed",
             json!({"task": &*missed.task, "first": missed.first, "last": missed.last, "lines": missed.lines}),
         ),
         News::MissedMore { lines } => ("missed", json!({"lines": lines})),
-    };
-    let mut event = Vec::new();
-    sse::encode(&mut event, Some(name), None, data.to_string().as_bytes());
-    event.into()
+    }
 }
 
 fn shown(desk: &Desk, lines: &Lines, look: Look) -> Json {

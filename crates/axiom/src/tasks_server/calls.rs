@@ -9,11 +9,14 @@ use serde_json::{Value as Json, json};
 
 use crate::builtin::arguments::{Arguments, must_be};
 use crate::builtin::conversation::Call;
-use crate::builtin::wire::{self, RpcError};
+use crate::builtin::wire::{self, Era, RpcError};
 use crate::tasks::{
     Desk, LINES_MAX, LOOK_MAX, Look, Mode, Node, ORDER_ARGUMENTS, Progress, Refusal, WAIT_MAX, brief, names,
     seconds, status, tree_text,
 };
+
+use super::lasting::{Lasting, TASKS_MAX, TasksCall, Work, after};
+use super::{TasksServer, about};
 
 pub(super) const STATUS_LINES: usize = 20;
 pub(super) const WAIT_LINES: usize = 5;
@@ -29,42 +32,85 @@ const TREE_MAX: usize = 1000;
 pub(super) struct Given {
     pub(super) structured: Json,
     pub(super) text: String,
+    pub(super) is_error: bool,
+}
+
+/// What a call comes to.
+pub(super) enum Answer {
+    Given(Given),
+    /// It lasts, and its client knows how to ask for it later.
+    Task(Lasting),
+}
+
+impl From<Given> for Answer {
+    fn from(given: Given) -> Answer {
+        Answer::Given(given)
+    }
+}
+
+impl Given {
+    /// What a tool gives.
+    pub(super) fn result(self) -> Json {
+        let mut result = json!({
+            "content": [{"type": "text", "text": self.text}],
+            "structuredContent": self.structured,
+        });
+        if self.is_error {
+            result["isError"] = json!(true);
+        }
+        result
+    }
+}
+
+/// A refusal as a result that the model can read.
+pub(super) fn refused(refusal: &Refusal) -> Json {
+    json!({"content": [{"type": "text", "text": refusal.words()}], "isError": true})
+}
+
+/// Who calls, for the record.
+pub(super) fn caller(call: &Call) -> String {
+    match &call.client {
+        Some(client) => format!("mcp {}", client.chars().take(100).collect::<String>()),
+        None => "mcp".to_owned(),
+    }
 }
 
 /// Answers `tools/call`. What is wrong with a call is a result that the model can read.
-pub(super) async fn call(desk: &Arc<Desk>, call: &Call) -> Result<Json, RpcError> {
+pub(super) async fn call(server: &Arc<TasksServer>, call: &Call) -> Result<Json, RpcError> {
     let name = wire::text(&call.params, "name")?;
-    let who = match &call.client {
-        Some(client) => format!("mcp {}", client.chars().take(100).collect::<String>()),
-        None => "mcp".to_owned(),
+    let asked = Asked {
+        desk: &server.desk,
+        call,
+        who: caller(call),
+        wants_task: wire::wants_task(call.era, &call.params),
     };
-    let asked = Asked { desk, call, who };
-    let given = match name {
+    let answer = match name {
         "spawn" => asked.spawn().await,
-        "send" => asked.send().await,
-        "status" => asked.status().await,
-        "output" => asked.output().await,
-        "interrupt" => asked.interrupt().await,
         "wait" => asked.wait().await,
-        "kill" => asked.kill().await,
-        "list" => asked.list(),
-        "orchestrate" => asked.orchestrate().await,
-        "tree" => asked.tree(),
+        "race" => asked.race().await,
+        "send" => asked.send().await.map(Answer::from),
+        "status" => asked.status().await.map(Answer::from),
+        "output" => asked.output().await.map(Answer::from),
+        "interrupt" => asked.interrupt().await.map(Answer::from),
+        "kill" => asked.kill().await.map(Answer::from),
+        "list" => asked.list().map(Answer::from),
+        "orchestrate" => asked.orchestrate().await.map(Answer::from),
+        "tree" => asked.tree().map(Answer::from),
         other => return Err(RpcError::invalid_params(format!("unknown tool: {other}"))),
     };
-    Ok(match given {
-        Ok(Given { structured, text }) => json!({
-            "content": [{"type": "text", "text": text}],
-            "structuredContent": structured,
-        }),
-        Err(refusal) => json!({"content": [{"type": "text", "text": refusal.words()}], "isError": true}),
-    })
+    match answer {
+        Ok(Answer::Given(given)) => Ok(given.result()),
+        Ok(Answer::Task(lasting)) => about::begun(server, call, &lasting),
+        Err(refusal) => Ok(refused(&refusal)),
+    }
 }
 
 pub(super) struct Asked<'a> {
     pub(super) desk: &'a Arc<Desk>,
     call: &'a Call,
     pub(super) who: String,
+    /// It gets a handle of what lasts.
+    wants_task: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -112,30 +158,53 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn progress(&self) -> Option<Progress> {
+    /// What the client asks for as the time for which its handle is good.
+    pub(super) fn lasting(&self, work: Work) -> Answer {
+        let ttl = self.call.params.pointer("/task/ttl").and_then(Json::as_u64);
+        Answer::Task(Lasting::new(self.desk, work, ttl))
+    }
+
+    /// True for a client that gets a handle of a call that lasts: one of a session asks for it, whatever the call is.
+    pub(super) fn gets_handle(&self, lasts: bool) -> bool {
+        self.wants_task && (lasts || self.call.era == Era::Legacy)
+    }
+
+    pub(super) fn progress(&self) -> Option<Progress> {
         wire::progress_token(&self.call.params).map(|token| Progress {
             token: token.clone(),
             tx: self.call.tx.clone(),
         })
     }
 
-    async fn spawn(&self) -> Result<Given, Refusal> {
+    async fn spawn(&self) -> Result<Answer, Refusal> {
         let arguments = self.arguments(ORDER_ARGUMENTS)?;
         let wait = seconds(&arguments, "wait_s", WAIT_MAX)?;
         let ids = self.desk.spawn(&arguments, &self.who)?;
+        let lasts = wait.is_some_and(|wait| !wait.is_zero());
+        if self.gets_handle(lasts) && ids.len() <= TASKS_MAX {
+            return Ok(self.lasting(Work::Tasks {
+                call: TasksCall::Spawn,
+                ids,
+                mode: Mode::All,
+                last: STATUS_LINES,
+                until: wait.map(after),
+            }));
+        }
         let Some(wait) = wait else {
             let views = self.views(&ids)?;
-            return Ok(Given {
+            return Ok(Answer::Given(Given {
                 structured: json!({"tasks": views.iter().map(status).collect::<Vec<_>>()}),
                 text: briefs(&views),
-            });
+                is_error: false,
+            }));
         };
         let has_ended = self.desk.ends(&ids, Mode::All, wait, self.progress()).await;
-        let (tasks, text) = self.shown(&ids, STATUS_LINES).await?;
-        Ok(Given {
+        let (tasks, text) = shown(self.desk, &ids, STATUS_LINES).await?;
+        Ok(Answer::Given(Given {
             structured: json!({"tasks": tasks, "has_ended": has_ended}),
             text,
-        })
+            is_error: false,
+        }))
     }
 
     async fn send(&self) -> Result<Given, Refusal> {
@@ -150,6 +219,7 @@ impl<'a> Asked<'a> {
             return Ok(Given {
                 structured: json!({"task": &*id, "bytes": 0}),
                 text,
+                is_error: false,
             });
         }
         let (text, ends) = (arguments.text("text")?, arguments.flag("end", false)?);
@@ -171,6 +241,7 @@ impl<'a> Asked<'a> {
         Ok(Given {
             structured: json!({"task": &*id, "bytes": bytes}),
             text: format!("{id} has {bytes} B more to read"),
+            is_error: false,
         })
     }
 
@@ -178,7 +249,11 @@ impl<'a> Asked<'a> {
         let arguments = self.arguments(&["task", "last"])?;
         let last = arguments.count("last", STATUS_LINES, LINES_MAX)?;
         let (structured, text) = self.desk.whole(&self.task(&arguments)?, last).await?;
-        Ok(Given { structured, text })
+        Ok(Given {
+            structured,
+            text,
+            is_error: false,
+        })
     }
 
     async fn output(&self) -> Result<Given, Refusal> {
@@ -197,7 +272,11 @@ impl<'a> Asked<'a> {
         if text.is_empty() {
             text = format!("nothing from line {} on; the task is {state}", found.next);
         }
-        Ok(Given { structured, text })
+        Ok(Given {
+            structured,
+            text,
+            is_error: false,
+        })
     }
 
     async fn interrupt(&self) -> Result<Given, Refusal> {
@@ -228,10 +307,11 @@ impl<'a> Asked<'a> {
         Ok(Given {
             structured: json!({"task": &*id, "state": view.phase.name()}),
             text: brief(&view),
+            is_error: false,
         })
     }
 
-    async fn wait(&self) -> Result<Given, Refusal> {
+    async fn wait(&self) -> Result<Answer, Refusal> {
         let arguments = self.arguments(&["tasks", "mode", "timeout_s", "last"])?;
         let mode = match arguments.text("mode")? {
             None | Some("all") => Mode::All,
@@ -245,12 +325,22 @@ impl<'a> Asked<'a> {
         let wait = seconds(&arguments, "timeout_s", WAIT_MAX)?;
         let wait = wait.unwrap_or_else(|| Duration::from_secs_f64(WAIT));
         let ids = self.tasks(&arguments)?;
+        if self.gets_handle(!wait.is_zero()) && ids.len() <= TASKS_MAX {
+            return Ok(self.lasting(Work::Tasks {
+                call: TasksCall::Wait,
+                ids,
+                mode,
+                last,
+                until: Some(after(wait)),
+            }));
+        }
         let is_done = self.desk.ends(&ids, mode, wait, self.progress()).await;
-        let (tasks, text) = self.shown(&ids, last).await?;
-        Ok(Given {
+        let (tasks, text) = shown(self.desk, &ids, last).await?;
+        Ok(Answer::Given(Given {
             structured: json!({"tasks": tasks, "is_done": is_done}),
             text,
-        })
+            is_error: false,
+        }))
     }
 
     async fn kill(&self) -> Result<Given, Refusal> {
@@ -265,6 +355,7 @@ impl<'a> Asked<'a> {
         Ok(Given {
             structured: json!({"killed": names(&killed), "tasks": views.iter().map(status).collect::<Vec<_>>()}),
             text,
+            is_error: false,
         })
     }
 
@@ -275,7 +366,11 @@ impl<'a> Asked<'a> {
             true => "there are none".to_owned(),
             false => briefs(&views),
         };
-        Ok(Given { structured, text })
+        Ok(Given {
+            structured,
+            text,
+            is_error: false,
+        })
     }
 
     fn tree(&self) -> Result<Given, Refusal> {
@@ -303,31 +398,40 @@ impl<'a> Asked<'a> {
         Ok(Given {
             structured: json!({"tasks": tasks, "is_cut": left == 0}),
             text,
+            is_error: false,
         })
     }
 
     fn views(&self, ids: &[Arc<str>]) -> Result<Vec<View>, Refusal> {
-        ids.iter().map(|id| self.desk.view(id)).collect()
+        views(self.desk, ids)
     }
+}
 
-    /// Tasks with their last lines; of many only how they are.
-    async fn shown(&self, ids: &[Arc<str>], last: usize) -> Result<(Vec<Json>, String), Refusal> {
-        if ids.len() > SHOWN_MAX || last == 0 {
-            let views = self.views(ids)?;
-            return Ok((views.iter().map(status).collect(), briefs(&views)));
-        }
-        let each = (STATUS_LINES * SHOWN_MAX / 2 / ids.len()).clamp(1, last);
-        let (mut shown, mut text) = (Vec::new(), String::new());
-        for id in ids {
-            let (status, words) = self.desk.whole(id, each).await?;
-            shown.push(status);
-            text.push_str(&words);
-            if !text.ends_with('\n') {
-                text.push('\n');
-            }
-        }
-        Ok((shown, text))
+fn views(desk: &Desk, ids: &[Arc<str>]) -> Result<Vec<View>, Refusal> {
+    ids.iter().map(|id| desk.view(id)).collect()
+}
+
+/// Tasks with their last lines; of many only how they are.
+pub(super) async fn shown(
+    desk: &Desk,
+    ids: &[Arc<str>],
+    last: usize,
+) -> Result<(Vec<Json>, String), Refusal> {
+    if ids.len() > SHOWN_MAX || last == 0 {
+        let views = views(desk, ids)?;
+        return Ok((views.iter().map(status).collect(), briefs(&views)));
     }
+    let each = (STATUS_LINES * SHOWN_MAX / 2 / ids.len().max(1)).clamp(1, last);
+    let (mut shown, mut text) = (Vec::new(), String::new());
+    for id in ids {
+        let (status, words) = desk.whole(id, each).await?;
+        shown.push(status);
+        text.push_str(&words);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Ok((shown, text))
 }
 
 fn briefs(views: &[View]) -> String {

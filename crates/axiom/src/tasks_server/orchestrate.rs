@@ -66,6 +66,7 @@ impl Asked<'_> {
         Ok(Given {
             structured: json!({"instances": [status]}),
             text,
+            is_error: false,
         })
     }
 
@@ -108,6 +109,7 @@ impl Asked<'_> {
         Ok(Given {
             structured: json!({"instances": [status(&view)]}),
             text,
+            is_error: false,
         })
     }
 
@@ -145,5 +147,6 @@ fn briefly(views: &[View]) -> Given {
             true => "there are none".to_owned(),
             false => lines.join("\n"),
         },
+        is_error: false,
     }
 }

@@ -29,6 +29,12 @@ pub(super) fn templates() -> Json {
     ])
 }
 
+/// The beginning of the id of the task that a resource is of.
+pub(super) fn task_of(uri: &str) -> Option<&str> {
+    let place = uri.strip_prefix("task://")?;
+    Some(place.strip_suffix("/output").unwrap_or(place))
+}
+
 /// Answers `resources/read`. It is never the same for long.
 pub(super) async fn read(desk: &Arc<Desk>, params: &Json, era: Era) -> Result<Json, RpcError> {
     let uri = wire::text(params, "uri")?;

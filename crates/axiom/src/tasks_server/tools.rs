@@ -1,9 +1,11 @@
 //! The tools as clients see them.
 
 use axiom_runtime::order::Urgency;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
-use crate::tasks::{LINES, LINES_MAX, LOOK_MAX, ORDER_COUNT_MAX, WAIT_MAX};
+use crate::tasks::{
+    LINES, LINES_MAX, LOOK_MAX, ORDER_COUNT_MAX, RACE_ARGUMENTS, RACE_COUNT, RACE_COUNT_MAX, WAIT_MAX,
+};
 
 use super::calls::{LIST, LIST_MAX};
 
@@ -25,12 +27,19 @@ pub(super) fn list() -> Json {
         list_tool(),
         orchestrate(),
         output(),
+        race(),
         send(),
         spawn(),
         status(),
         tree(),
         wait(),
     ])
+}
+
+/// The same for calls that may become tasks of MCP.
+fn lasting(mut tool: Json) -> Json {
+    tool["execution"] = json!({"taskSupport": "optional"});
+    tool
 }
 
 fn tool(name: &str, title: &str, effect: Effect, about: &str, input: Json, output: Json) -> Json {
@@ -179,7 +188,7 @@ fn spawn() -> Json {
     let about = "Runs a command as a task, or the same one many times. With `wait_s` it gives the end and the last lines if it \
         ends in time; it goes on in any case. Without, it gives ids at once. A program that reads its input waits for `send`, unless \
         `end_input` is true.";
-    tool(
+    lasting(tool(
         "spawn",
         "Run a command",
         Effect::Changes,
@@ -189,7 +198,84 @@ fn spawn() -> Json {
             json!({"tasks": tasks(), "has_ended": {"type": "boolean", "description": "All of them have, by now"}}),
             &["tasks"],
         ),
-    )
+    ))
+}
+
+/// What an attempt takes is what `spawn` takes.
+fn race() -> Json {
+    let spawn = spawn();
+    let taken = spawn["inputSchema"]["properties"].as_object();
+    let own = json!({
+        "folder": text("A git repository, or a folder in one; relative ones begin at the gateway's first root"),
+        "count": count("So many attempts. Each finds its number, from 1, in AXIOM_RACE_NUMBER", RACE_COUNT, RACE_COUNT_MAX),
+        "test": text("A line for `sh -c` that tells by its exit code whether an attempt is good, run in each worktree"),
+        "judge": text("One that prints a number, run in each worktree; the highest wins"),
+        "apply": {"type": "boolean", "default": false, "description": "Bring what the winner changed into the working tree of `folder`"},
+        "keep": {"type": "boolean", "default": false, "description": "Keep all attempts"},
+        "from_head": {"type": "boolean", "default": false,
+            "description": "Start from HEAD although there is something that is not committed, which no attempt has then"},
+        "race": text("Instead of all that: the id of a race that there is, to wait for it or to see what it came to"),
+        "wait_s": seconds("Wait so long; the race goes on in any case", WAIT_MAX),
+    });
+    let properties: Map<String, Json> = RACE_ARGUMENTS
+        .iter()
+        .filter_map(|name| {
+            let own = own.get(*name);
+            let schema = own.or_else(|| taken?.get(*name))?;
+            Some(((*name).to_owned(), schema.clone()))
+        })
+        .collect();
+    let attempt = json!({
+        "type": "object",
+        "properties": {
+            "number": {"type": "integer"},
+            "task": text("The task of its command"),
+            "how": text("How its command ended, or why it got no further"),
+            "code": {"type": "integer"},
+            "test": {"type": "integer", "description": "The exit code of its test"},
+            "score": {"type": "number"},
+            "files": {"type": "integer"},
+            "lines_added": {"type": "integer"},
+            "lines_removed": {"type": "integer"},
+            "took_s": {"type": "number"},
+            "wins": {"type": "boolean"},
+            "branch": text("If it stays"),
+            "folder": text("If it stays"),
+        },
+        "required": ["number", "how", "wins"],
+    });
+    let winner = json!({
+        "type": "object",
+        "properties": {
+            "number": {"type": "integer"},
+            "branch": {"type": "string"},
+            "commit": {"type": "string"},
+            "folder": text("Its worktree"),
+        },
+        "required": ["number", "branch", "commit"],
+    });
+    let about = "Several attempts at the same thing at once, each in a git worktree and on a branch of its own. The winner's test passes \
+        and its command exits with 0; of several it is the one with the highest score, then with the smallest change, then the fastest. \
+        Its changes are committed on its branch; all others are removed. Given up, the call ends the race and removes all of it.";
+    lasting(tool(
+        "race",
+        "Run a race",
+        Effect::Changes,
+        about,
+        input(Json::Object(properties), &[]),
+        result(
+            json!({
+                "race": {"type": "string"},
+                "is_done": {"type": "boolean", "description": "False if the time was over before"},
+                "is_interrupted": {"type": "boolean"},
+                "attempts": {"type": "array", "items": attempt, "description": "The best one first"},
+                "winner": winner,
+                "is_applied": {"type": "boolean"},
+                "left": {"type": "array", "items": {"type": "string"}, "description": "What could not be removed"},
+            }),
+            &["race", "is_done"],
+        ),
+    ))
 }
 
 fn send() -> Json {
@@ -314,7 +400,7 @@ fn wait() -> Json {
         "last": {"type": "integer", "minimum": 0, "maximum": 100, "default": super::calls::WAIT_LINES,
             "description": "So many of the last lines of each"},
     });
-    tool(
+    lasting(tool(
         "wait",
         "Wait for tasks",
         Effect::Reads,
@@ -324,7 +410,7 @@ fn wait() -> Json {
             json!({"tasks": tasks(), "is_done": {"type": "boolean", "description": "False if the time was over before"}}),
             &["tasks", "is_done"],
         ),
-    )
+    ))
 }
 
 fn kill() -> Json {

@@ -1,7 +1,4 @@
 //! `axiom race`: several attempts at the same thing, each in a worktree of its own; the best one stays.
-//!
-//! A race makes worktrees and branches, and removes exactly those. The person's own working tree is only read, and written by
-//! `--apply` alone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,25 +6,25 @@ use std::time::Duration;
 
 use axiom_core::channel::{self, Receiver};
 use axiom_core::{spawn, time};
-use axiom_runtime::race::{Attempt, winner};
 use axiom_sandbox::handle::StartError;
 use tokio::sync::watch;
 
 use crate::cli::Race;
 use crate::outcome::{Exit, Failed};
+use crate::race::git::{Git, Repository};
+use crate::race::lane::{Finished, Lane};
+use crate::race::missing;
+use crate::race::outcome::{Outcome, Winner};
+use crate::race::worktrees::{Worktrees, by_hand};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 
 use super::print::Printer;
 use super::run::{failed, new_id, spawner};
 
-use attempt::{Course, Finished, Lane, News, What};
-use git::{Repository, Worktree};
-use outcome::{Outcome, Winner};
+use attempt::{Course, News, Runner, What};
 
 mod attempt;
-mod git;
-mod outcome;
 
 /// Pieces of output on their way to the printer.
 const PIECES_MAX: usize = 64;
@@ -36,7 +33,7 @@ const PIECES_MAX: usize = 64;
 /// When the race cannot begin, or its result cannot be kept.
 pub(super) async fn run(race: &Race, terminal: &Terminal) -> Result<Exit, Failed> {
     let mut signals = Signals::listen()?;
-    let repository = Repository::find().await?;
+    let repository = Repository::find(Git::Here, &std::env::current_dir()?).await?;
     check(race, &repository).await?;
     let id: String = new_id().chars().take(8).collect();
     let tasks = std::path::absolute(race.folder.path()?)?;
@@ -50,19 +47,25 @@ pub(super) async fn run(race: &Race, terminal: &Terminal) -> Result<Exit, Failed
     };
     let outcome = contest(race, &id, &course, &mut worktrees, terminal, &mut signals).await;
     let stays = match &outcome {
-        Ok(outcome) => outcome.stays(race),
+        Ok(outcome) => outcome.stays(race.keep),
         // What was done before it failed may be missed.
         Err(_) => worktrees.numbers().filter(|_| worktrees.has_run).collect(),
     };
-    worktrees.clear(&stays, terminal).await;
-    let outcome = outcome.inspect_err(|_| worktrees.tell(terminal))?;
-    outcome.tell(&worktrees, terminal)?;
+    for left in worktrees.clear(&stays).await {
+        terminal.say(format_args!(
+            "[race-{}] not all of it is gone: {}",
+            left.number, left.message
+        ));
+        terminal.say(format_args!("hint: {}", left.hint));
+    }
+    let outcome = outcome.inspect_err(|_| tell_what_stays(&worktrees, terminal))?;
+    tell(&outcome, &worktrees, terminal)?;
     match (outcome.is_interrupted, &outcome.winner) {
         (true, _) => Ok(Exit::Interrupted),
         (false, None) => Ok(Exit::Failure),
         (false, Some(winner)) => {
             if race.apply {
-                apply(&worktrees.repository, winner, terminal).await?;
+                apply(&worktrees, winner, terminal).await?;
             }
             Ok(Exit::Ok)
         }
@@ -79,82 +82,52 @@ async fn check(race: &Race, repository: &Repository) -> Result<(), Failed> {
         );
         return Err(Failed::new(Exit::Usage, message).hint("commit or stash them first"));
     }
-    if race.from_head || (uncommitted.changed == 0 && uncommitted.untracked == 0) {
+    match missing(uncommitted).filter(|_| !race.from_head) {
+        None => Ok(()),
+        Some(message) => Err(Failed::new(Exit::Usage, message)
+            .hint("commit or stash them, or say --from-head: they stay where they are")),
+    }
+}
+
+fn tell_what_stays(worktrees: &Worktrees, terminal: &Terminal) {
+    for (number, worktree) in &worktrees.made {
+        let path = worktree.path.display();
+        terminal.say(format_args!(
+            "[race-{number}] stays: branch {}, {path}",
+            worktree.branch
+        ));
+    }
+}
+
+fn tell(outcome: &Outcome, worktrees: &Worktrees, terminal: &Terminal) -> Result<(), Failed> {
+    if outcome.is_interrupted {
+        terminal.say(match worktrees.made.is_empty() {
+            true => "interrupted: all attempts were ended and removed",
+            false => "interrupted: all attempts were ended; they stay where they are",
+        });
         return Ok(());
     }
-    let message = format!(
-        "there are {} changes that are not committed, and {} files or folders that git does not know; attempts start from HEAD and would not have them",
-        uncommitted.changed, uncommitted.untracked
-    );
-    Err(Failed::new(Exit::Usage, message)
-        .hint("commit or stash them, or say --from-head: they stay where they are"))
-}
-
-/// The worktrees of this race.
-struct Worktrees {
-    repository: Repository,
-    folder: PathBuf,
-    made: Vec<(u32, Worktree)>,
-    /// Attempts were begun: from here on there is something to lose.
-    has_run: bool,
-}
-
-impl Worktrees {
-    /// Says what is still there.
-    fn tell(&self, terminal: &Terminal) {
-        for (number, worktree) in &self.made {
-            let path = worktree.path.display();
+    terminal.data(outcome.table())?;
+    match &outcome.winner {
+        Some(winner) => {
             terminal.say(format_args!(
-                "[race-{number}] stays: branch {}, {path}",
-                worktree.branch
+                "race-{} wins: branch {}",
+                winner.number, winner.branch
             ));
-        }
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = u32> {
-        self.made.iter().map(|(number, _)| *number)
-    }
-
-    fn get(&self, number: u32) -> Option<&Worktree> {
-        let found = self.made.iter().find(|(made, _)| *made == number);
-        found.map(|(_, worktree)| worktree)
-    }
-
-    async fn add(&mut self, id: &str, number: u32) -> Result<(), Failed> {
-        let path = self.folder.join(format!("race-{number}"));
-        let branch = format!("axiom/race/{id}-{number}");
-        let made = self.repository.add(&path, &branch).await?;
-        self.made.push((number, made));
-        Ok(())
-    }
-
-    /// Removes all but those.
-    async fn clear(&mut self, stays: &[u32], terminal: &Terminal) {
-        for (number, worktree) in &self.made {
-            if stays.contains(number) {
-                continue;
-            }
-            if let Err(left) = self.repository.remove(worktree).await {
-                let path = worktree.path.display();
+            if let Some(worktree) = worktrees.get(winner.number) {
+                terminal.data(worktree.path.display())?;
                 terminal.say(format_args!(
-                    "[race-{number}] not all of it is gone: {}",
-                    left.message
-                ));
-                terminal.say(format_args!(
-                    "hint: git worktree remove --force {path}; git branch -D {}",
-                    worktree.branch
+                    "when you are done with it: {}",
+                    by_hand(&worktree.path, &winner.branch)
                 ));
             }
         }
-        self.made.retain(|(number, _)| stays.contains(number));
-        if self.made.is_empty() {
-            // Both only if nothing else is in them.
-            std::fs::remove_dir(&self.folder).ok();
-            self.folder
-                .parent()
-                .and_then(|races| std::fs::remove_dir(races).ok());
+        None => {
+            terminal.say("nobody wins: no attempt exits with 0 and passes");
+            tell_what_stays(worktrees, terminal);
         }
     }
+    Ok(())
 }
 
 async fn contest(
@@ -177,34 +150,11 @@ async fn contest(
     if is_interrupted {
         return Ok(Outcome::interrupted(finished));
     }
-    let attempts: Vec<Attempt> = finished.iter().filter_map(|finished| finished.attempt).collect();
-    let mut outcome = Outcome {
-        winner: None,
-        finished,
-        is_interrupted: false,
-    };
-    if let Some(best) = winner(&attempts)
-        && let Some(worktree) = worktrees.get(best.number)
-    {
-        let tree = outcome
-            .finished
-            .iter()
-            .find(|finished| finished.number == best.number);
-        let tree = tree
-            .and_then(|finished| finished.tree.as_deref())
-            .unwrap_or_default();
-        let command = race.command.join(" ");
-        let message = format!(
-            "axiom race {id}: attempt {} of {}\n\n{command}\n",
-            best.number, race.count
-        );
-        outcome.winner = Some(Winner {
-            number: best.number,
-            branch: worktree.branch.clone(),
-            commit: worktree.commit(tree, &message).await?,
-        });
-    }
-    Ok(outcome)
+    let command = race.command.join(" ");
+    Outcome::of(finished, worktrees, |best| {
+        format!("axiom race {id}: attempt {best} of {}\n\n{command}\n", race.count)
+    })
+    .await
 }
 
 /// Runs all of them and shows what they say, until the last one has ended. Interrupted, it ends them.
@@ -226,10 +176,18 @@ async fn watch(
         let lane = Lane {
             number: *number,
             worktree: worktree.clone(),
-            news: news_tx.clone(),
-            stops: stops.clone(),
+            has_test: course.test.is_some(),
+            has_judge: course.judge.is_some(),
+            runs: Runner {
+                number: *number,
+                course: Arc::clone(course),
+                news: news_tx.clone(),
+                stops: stops.clone(),
+            },
         };
-        running.push((*number, spawn("race", lane.run(Arc::clone(course)))));
+        let repository = worktrees.repository.clone();
+        let running_lane = async move { lane.run(&repository).await };
+        running.push((*number, spawn("race", running_lane)));
     }
     drop((news_tx, stops));
     let mut shown = Ok(());
@@ -261,20 +219,26 @@ async fn watch(
     }
     let mut finished = Vec::new();
     for (number, task) in running {
-        finished.push(task.join().await.unwrap_or_else(|| Finished::lost(number)));
+        finished.push(
+            task.join()
+                .await
+                .unwrap_or_else(|| Finished::lost(number, "nobody knows")),
+        );
     }
     shown?;
     Ok((finished, *stop.borrow()))
 }
 
-async fn apply(repository: &Repository, winner: &Winner, terminal: &Terminal) -> Result<(), Failed> {
+async fn apply(worktrees: &Worktrees, winner: &Winner, terminal: &Terminal) -> Result<(), Failed> {
+    let repository = &worktrees.repository;
     let branch = &winner.branch;
     let by_hand = format!("all of it is on its branch: git merge {branch}");
     if repository.uncommitted().await?.changed > 0 {
         let message = "the working tree has changed meanwhile; nothing was applied";
         return Err(Failed::new(Exit::Failure, message).hint(by_hand));
     }
-    let applied = repository.apply(&winner.commit).await;
+    let scratch: PathBuf = worktrees.folder.join("winner.diff");
+    let applied = repository.apply(&winner.commit, &scratch).await;
     applied.map_err(|failed| {
         let message = format!("the winner's changes do not fit here: {}", failed.message);
         Failed::new(Exit::Failure, message).hint(by_hand)

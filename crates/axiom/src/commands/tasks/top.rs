@@ -18,6 +18,7 @@ use crate::table::Table;
 use crate::terminal::Terminal;
 use crate::terminal::modes::{Changed, Mode};
 
+use super::listed;
 use gather::Gatherer;
 use model::{Action, Key, Model, Row, View};
 
@@ -41,9 +42,9 @@ type Screen = ratatui::Terminal<CrosstermBackend<Stdout>>;
 /// # Errors
 /// When there is no terminal and `--once` is not said, or the folder of tasks cannot be read.
 pub(super) async fn run(top: &Top, terminal: &Terminal) -> Result<Exit, Failed> {
-    let tasks = top.folder.path()?;
+    let places = top.folder.paths(terminal)?;
     if top.once {
-        return once(tasks, terminal).await;
+        return once(places, terminal).await;
     }
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         let message = "axiom top needs a terminal, to read keys from and to draw on";
@@ -58,23 +59,26 @@ pub(super) async fn run(top: &Top, terminal: &Terminal) -> Result<Exit, Failed> 
     let screen = ratatui::Terminal::new(CrosstermBackend::new(std::io::stdout()))?;
     let live = Live {
         model: Model::new(terminal.for_data().colour()),
-        tasks: tasks.clone(),
+        places: places.clone(),
         screen,
         signals,
         is_busy: false,
     };
-    live.run(Gatherer::new(tasks)).await
+    live.run(Gatherer::new(places)).await
 }
 
 /// All tasks, as one table.
-async fn once(tasks: PathBuf, terminal: &Terminal) -> Result<Exit, Failed> {
-    let ids = found(&tasks)?;
+async fn once(places: Vec<PathBuf>, terminal: &Terminal) -> Result<Exit, Failed> {
+    let mut ids = Vec::new();
+    for place in &places {
+        ids.extend(found(place)?);
+    }
     if ids.is_empty() {
-        terminal.say(format_args!("there are no tasks in {}", tasks.display()));
+        terminal.say(format_args!("there are no tasks in {}", listed(&places)));
         return Ok(Exit::Ok);
     }
     // The first look learns which processes there are, the other two what they use.
-    let (gatherer, _) = Gatherer::new(tasks).look(ids.clone()).await;
+    let (gatherer, _) = Gatherer::new(places).look(ids.clone()).await;
     let (gatherer, _) = gatherer.look(Vec::new()).await;
     time::sleep(ONCE_PAUSE).await;
     let (_, rows) = gatherer.look(ids).await;
@@ -118,7 +122,7 @@ type Looked = (Gatherer, std::io::Result<Vec<Row>>);
 
 struct Live {
     model: Model,
-    tasks: PathBuf,
+    places: Vec<PathBuf>,
     screen: Screen,
     signals: Signals,
     /// What a key asked for is not done yet.
@@ -192,7 +196,7 @@ impl Live {
 
     fn read_lines(&mut self) {
         if let View::Lines { id, lines } = &mut self.model.view {
-            *lines = match gather::last_lines(&self.tasks.join(&*id)) {
+            *lines = match gather::last_lines(&gather::folder_of(&self.places, id)) {
                 Ok(lines) => lines,
                 Err(error) => vec![format!("its output cannot be read: {error}")],
             };
@@ -215,7 +219,7 @@ impl Live {
         }
         self.model.note = format!("{id}: asked");
         self.is_busy = true;
-        let (folder, done) = (self.tasks.join(&id), done.clone());
+        let (folder, done) = (gather::folder_of(&self.places, &id), done.clone());
         spawn("steer a task", async move {
             let said = match time::timeout(END_TIME, steer(&folder, request)).await {
                 Ok(Ok(said)) => said,

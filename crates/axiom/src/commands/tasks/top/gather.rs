@@ -32,10 +32,21 @@ const LINES_TAIL_BYTES: u64 = 512 << 10;
 /// A longer line is shown as several.
 const LINE_BYTES_MAX: usize = 4 << 10;
 
+/// The folder of a task, which is in one of these.
+pub(super) fn folder_of(places: &[PathBuf], id: &str) -> PathBuf {
+    let mut folders = places.iter().map(|place| place.join(id));
+    let first = folders.next().unwrap_or_default();
+    match first.exists() {
+        true => first,
+        false => folders.find(|folder| folder.exists()).unwrap_or(first),
+    }
+}
+
 /// What is known of each task.
 #[derive(Debug)]
 pub(super) struct Gatherer {
-    tasks: PathBuf,
+    /// Folders of tasks.
+    places: Vec<PathBuf>,
     known: HashMap<String, Known>,
     /// Tasks on the screen.
     visible: Vec<String>,
@@ -62,9 +73,9 @@ struct Known {
 }
 
 impl Gatherer {
-    pub(super) fn new(tasks: PathBuf) -> Gatherer {
+    pub(super) fn new(places: Vec<PathBuf>) -> Gatherer {
         Gatherer {
-            tasks,
+            places,
             known: HashMap::new(),
             visible: Vec::new(),
             looked: None,
@@ -74,17 +85,17 @@ impl Gatherer {
     /// One look at all of them. It is given back together with what it found, so that whoever draws need not wait.
     ///
     /// # Errors
-    /// When the folder of tasks cannot be read.
+    /// When a folder of tasks cannot be read.
     pub(super) async fn look(mut self, visible: Vec<String>) -> (Gatherer, std::io::Result<Vec<Row>>) {
         self.visible = visible;
-        let tasks = self.tasks.clone();
+        let places = self.places.clone();
         let files = spawn::blocking(move || {
             let found = self.look_at_files();
             (self, found)
         });
         let Some((mut this, found)) = files.join().await else {
             let error = std::io::Error::other("what is in the folder of tasks cannot be looked at");
-            return (Gatherer::new(tasks), Err(error));
+            return (Gatherer::new(places), Err(error));
         };
         if let Err(error) = found {
             return (this, Err(error));
@@ -95,13 +106,15 @@ impl Gatherer {
     }
 
     fn look_at_files(&mut self) -> std::io::Result<()> {
-        let ids = found(&self.tasks)?;
+        let mut ids = Vec::new();
+        for place in &self.places {
+            ids.extend(found(place)?.into_iter().map(|id| (place.join(&id), id)));
+        }
         let now = time::now();
         let passed = self.looked.replace(now).map(|before| now - before);
         let processes = Processes::look();
         let mut known = std::mem::take(&mut self.known);
-        for id in ids {
-            let folder = self.tasks.join(&id);
+        for (folder, id) in ids {
             let mut task = known.remove(&id).unwrap_or_else(|| Known::read(&folder));
             task.look(&folder, &processes, passed);
             if self.visible.contains(&id) {
@@ -133,7 +146,7 @@ impl Gatherer {
             let Some(task) = self.known.get_mut(&id).filter(|task| task.exit.is_none()) else {
                 continue;
             };
-            match time::timeout(ANSWER_TIME, status(&self.tasks.join(&id))).await {
+            match time::timeout(ANSWER_TIME, status(&folder_of(&self.places, &id))).await {
                 Ok(Ok(Some(status))) => {
                     task.status = Some(status);
                     task.unknown = None;

@@ -1,30 +1,29 @@
-//! How a race went, and what is said about it.
+//! How a race went: who wins, what stays, and the table that tells.
 
-use axiom_runtime::race::Judged;
+use axiom_runtime::race::{Attempt, Judged, winner};
 
-use crate::cli::Race;
+use super::lane::Finished;
+use super::worktrees::Worktrees;
 use crate::outcome::Failed;
 use crate::table::Table;
-use crate::terminal::Terminal;
-
-use super::Worktrees;
-use super::attempt::Finished;
 
 /// How the race went.
-pub(super) struct Outcome {
-    pub(super) finished: Vec<Finished>,
-    pub(super) winner: Option<Winner>,
-    pub(super) is_interrupted: bool,
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) finished: Vec<Finished>,
+    pub(crate) winner: Option<Winner>,
+    pub(crate) is_interrupted: bool,
 }
 
-pub(super) struct Winner {
-    pub(super) number: u32,
-    pub(super) branch: String,
-    pub(super) commit: String,
+#[derive(Debug)]
+pub(crate) struct Winner {
+    pub(crate) number: u32,
+    pub(crate) branch: String,
+    pub(crate) commit: String,
 }
 
 impl Outcome {
-    pub(super) fn interrupted(finished: Vec<Finished>) -> Outcome {
+    pub(crate) fn interrupted(finished: Vec<Finished>) -> Outcome {
         Outcome {
             finished,
             winner: None,
@@ -32,10 +31,43 @@ impl Outcome {
         }
     }
 
+    /// Compares all of them. The winner's files are committed on its branch.
+    ///
+    /// # Errors
+    /// When git refuses.
+    pub(crate) async fn of(
+        finished: Vec<Finished>,
+        worktrees: &Worktrees,
+        message: impl FnOnce(u32) -> String,
+    ) -> Result<Outcome, Failed> {
+        let attempts: Vec<Attempt> = finished.iter().filter_map(|finished| finished.attempt).collect();
+        let mut outcome = Outcome {
+            winner: None,
+            finished,
+            is_interrupted: false,
+        };
+        if let Some(best) = winner(&attempts)
+            && let Some(worktree) = worktrees.get(best.number)
+        {
+            let finished = &outcome.finished;
+            let tree = finished.iter().find(|finished| finished.number == best.number);
+            let tree = tree
+                .and_then(|finished| finished.tree.as_deref())
+                .unwrap_or_default();
+            let message = message(best.number);
+            outcome.winner = Some(Winner {
+                number: best.number,
+                branch: worktree.branch.clone(),
+                commit: worktrees.repository.commit(worktree, tree, &message).await?,
+            });
+        }
+        Ok(outcome)
+    }
+
     /// Who is not removed.
-    pub(super) fn stays(&self, race: &Race) -> Vec<u32> {
+    pub(crate) fn stays(&self, keeps_all: bool) -> Vec<u32> {
         let stays = |finished: &&Finished| match &self.winner {
-            _ if race.keep => true,
+            _ if keeps_all => true,
             Some(winner) => winner.number == finished.number,
             None => !self.is_interrupted && finished.may_have_changed(),
         };
@@ -46,47 +78,20 @@ impl Outcome {
             .collect()
     }
 
-    pub(super) fn tell(&self, worktrees: &Worktrees, terminal: &Terminal) -> Result<(), Failed> {
-        if self.is_interrupted {
-            terminal.say(match worktrees.made.is_empty() {
-                true => "interrupted: all attempts were ended and removed",
-                false => "interrupted: all attempts were ended; they stay where they are",
-            });
-            return Ok(());
-        }
-        terminal.data(self.table())?;
-        match &self.winner {
-            Some(winner) => {
-                terminal.say(format_args!(
-                    "race-{} wins: branch {}",
-                    winner.number, winner.branch
-                ));
-                if let Some(worktree) = worktrees.get(winner.number) {
-                    let path = worktree.path.display();
-                    terminal.data(&path)?;
-                    terminal.say(format_args!(
-                        "when you are done with it: git worktree remove --force {path}; git branch -D {}",
-                        winner.branch
-                    ));
-                }
-            }
-            None => {
-                terminal.say("nobody wins: no attempt exits with 0 and passes");
-                worktrees.tell(terminal);
-            }
-        }
-        Ok(())
-    }
-
     /// The best one first.
-    fn table(&self) -> Table<6> {
+    pub(crate) fn ranked(&self) -> Vec<&Finished> {
         let mut rows: Vec<&Finished> = self.finished.iter().collect();
         rows.sort_by(|one, other| match (&one.attempt, &other.attempt) {
             (Some(one), Some(other)) => one.compare(other),
             (one, other) => other.is_some().cmp(&one.is_some()),
         });
+        rows
+    }
+
+    /// The best one first.
+    pub(crate) fn table(&self) -> Table<6> {
         let mut table = Table::new(["ATTEMPT", "EXIT", "TEST", "SCORE", "DIFF", "TIME"]);
-        for finished in rows {
+        for finished in self.ranked() {
             let number = finished.number;
             let mark = match &self.winner {
                 Some(winner) if winner.number == number => " (wins)",
