@@ -22,6 +22,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::buffer::spare_capacity;
+
 const MAGIC: &[u8; 8] = b"AXOUT\0\0\x01";
 const HEAD_BYTES: usize = 32;
 /// What a pipe gives at once.
@@ -287,13 +289,14 @@ impl Reader {
     fn fill(&mut self, count: usize) -> io::Result<()> {
         while self.bytes.len() < count {
             let have = self.bytes.len();
-            self.bytes.resize(have + READ_BYTES, 0);
-            let read = self
-                .file
-                .read_at(&mut self.bytes[have..], self.start + have as u64);
-            let read = read
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())));
-            self.bytes.truncate(have + *read.as_ref().unwrap_or(&0));
+            // Not cleared before: a quiet task is looked at often, and there is seldom anything.
+            self.bytes.reserve(READ_BYTES);
+            let at = self.start + have as u64;
+            let read = rustix::io::pread(&self.file, spare_capacity(&mut self.bytes), at);
+            let read = read.map_err(|errno| {
+                let error = io::Error::from(errno);
+                io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+            });
             if read? == 0 {
                 // Whoever waits for a quiet task should cost little.
                 self.bytes.shrink_to_fit();
