@@ -134,6 +134,7 @@ const PROMISES: [Promise; 34] = [
     at_most("R1-network", "x bare CPU", 2.0, 3.0),
     at_most("R2-bwrap", "x bwrap CPU", 1.0, 1.3),
     at_least("R2-runc", "x less CPU than runc", 10.0, 6.0),
+    at_most("R3", "x bare first byte", 1.3, 1.6),
     at_most("R4-wall", "x bare wall time", 2.0, 3.0),
     at_most("R4-kill", "ms", 250.0, 1000.0),
     at_most("R5-memory", "KiB", 256.0, 1024.0),
@@ -142,7 +143,7 @@ const PROMISES: [Promise; 34] = [
 ];
 
 /// Groups of promises that are measured together: the name, and how.
-const SCENARIOS: [(&str, Scenario); 22] = [
+const SCENARIOS: [(&str, Scenario); 23] = [
     ("P0", path::floor),
     ("P1", path::call),
     ("P4", path::list),
@@ -163,6 +164,7 @@ const SCENARIOS: [(&str, Scenario); 22] = [
     ("Q2", scanned::started),
     ("R1", running::starts),
     ("R2", running::peers),
+    ("R3", running::slots),
     ("R4", running::crowd),
     ("R5", running::left),
 ];

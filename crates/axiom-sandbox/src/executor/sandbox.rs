@@ -28,6 +28,9 @@ struct Apart {
     pid: Pid,
     pidfd: OwnedFd,
     group: Option<Group>,
+    /// Namespaces of a task that was killed. As long as somebody has them, the kernel does not take them apart, which takes it
+    /// longer than the end of all processes.
+    ruins: Vec<OwnedFd>,
 }
 
 impl Executor for Sandbox {
@@ -39,7 +42,12 @@ impl Executor for Sandbox {
 impl Slot for Place<'_> {
     fn start(self: Box<Self>, stdio: [OwnedFd; 3]) -> Result<Box<dyn Held>, NotStarted> {
         let (confine::Child { pid, pidfd }, group) = walls::start(self.spec, self.ground, stdio)?;
-        Ok(Box::new(Apart { pid, pidfd, group }))
+        Ok(Box::new(Apart {
+            pid,
+            pidfd,
+            group,
+            ruins: Vec::new(),
+        }))
     }
 }
 
@@ -68,6 +76,7 @@ impl Held for Apart {
     }
 
     fn kill(&mut self) {
+        self.ruins = confine::namespaces_of(&self.pidfd);
         // It takes the others along.
         rustix::process::kill_process(self.pid, Signal::KILL).ok();
         if let Some(group) = &self.group {
