@@ -67,7 +67,7 @@ pub fn open(config: &Config, log: Option<&Log>, mut draining: Draining) -> Resul
     };
     let spawner = SpawnerOptions {
         program: std::env::current_exe()?,
-        arguments: vec!["task-spawner".to_owned()],
+        arguments: vec!["task-spawner".to_owned(), format!("--warm={}", tasks.warm)],
     };
     // Private, with what is in it: tasks' environments are.
     let supervisor =
