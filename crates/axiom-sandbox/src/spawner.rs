@@ -173,6 +173,7 @@ fn live(
             raw::exit(0)
         }
         Err(not_started) => {
+            ground.give_up();
             let now = time::unix_nanos();
             let exit = Exit {
                 how: How::NotStarted {

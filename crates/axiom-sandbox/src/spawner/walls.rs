@@ -37,6 +37,7 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 pub(super) struct Standing {
     slot: Slot,
+    shape: Shape,
     group: Option<Group>,
     /// What the group was made with.
     limits: Limits,
@@ -91,6 +92,13 @@ impl Ground {
     pub(super) fn keep(&self, standing: Standing) {
         self.standing.replace(Some(standing));
     }
+
+    /// There is no task for them.
+    pub(super) fn give_up(&self) {
+        if let Some(standing) = self.standing.take() {
+            standing.end();
+        }
+    }
 }
 
 pub(crate) fn start(
@@ -128,6 +136,7 @@ pub(super) fn park(
     match confine::park(&plan) {
         Ok(slot) => Ok(Standing {
             slot,
+            shape: shape.clone(),
             group,
             limits: limits.clone(),
         }),
@@ -145,7 +154,8 @@ impl Standing {
         spec: &Spec,
         command: &Command,
     ) -> Result<Option<(confine::Child, Option<Group>)>, NotStarted> {
-        if !self.slot.is_current() || !self.is_limited_as(spec) {
+        let is_of_shape = Shape::of(spec).is_some_and(|shape| shape == self.shape);
+        if !is_of_shape || !self.slot.is_current() || !self.is_limited_as(spec) {
             self.end();
             return Ok(None);
         }
@@ -161,12 +171,10 @@ impl Standing {
         }
     }
 
+    /// It is, or is from now on.
     fn is_limited_as(&self, spec: &Spec) -> bool {
-        let Some(group) = &self.group else {
-            return limited(&spec.limits) == [false; 4];
-        };
-        limited(&spec.limits) == limited(&self.limits)
-            && (spec.limits == self.limits || group.limit(&allowance(&spec.limits, &spec.folder)).is_ok())
+        let limit = |group: &Group| group.limit(&allowance(&spec.limits, &spec.folder)).is_ok();
+        spec.limits == self.limits || self.group.as_ref().is_none_or(limit)
     }
 
     pub(super) fn end(self) {
