@@ -370,3 +370,79 @@ fn where_there_is_nothing_to_race_on_it_says_so() {
     repository.is_untouched();
     drop(std::fs::remove_dir_all(&outside));
 }
+
+/// What an attempt leaves in a submodule runs nowhere: git is not asked to look there. What it did to the submodule is taken all the same.
+#[test]
+fn what_an_attempt_writes_into_a_submodule_is_not_run() {
+    let repository = Repository::new("race-submodule");
+    let parts = Repository::new("race-submodule-parts");
+    let commit = |repository: &Repository| repository.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    let (old, source) = (commit(&parts), parts.folder.display().to_string());
+    for path in ["part", "other", "third"] {
+        repository.git(&[
+            "update-index",
+            "--add",
+            "--cacheinfo",
+            &format!("160000,{old},{path}"),
+        ]);
+        std::fs::create_dir(repository.folder.join(path)).unwrap();
+    }
+    repository.git(&["commit", "--quiet", "-m", "parts"]);
+    let evidence = repository.folder.parent().unwrap().join("evidence");
+    // Settings by which git runs a program when it looks whether a file is changed, and one that is. A new commit in another
+    // submodule; and a file in place of the third.
+    let script = format!(
+        "git clone --quiet '{source}' part && git clone --quiet '{source}' other || exit 3
+         git -C part config filter.evil.clean 'tee -a {evidence}'
+         echo '* filter=evil' > part/.gitattributes; echo TWO > part/file
+         git -C other -c user.name=a -c user.email=a@b commit --quiet --allow-empty -m next
+         rmdir third; echo mine > third; echo mine > new",
+        source = source.replace('\'', "'\\''"),
+        evidence = evidence.display().to_string().replace([' ', '\'', '"'], "?"),
+    );
+    let said = repository.race(&["--count", "1"], &script);
+    assert_eq!(said.code, Some(0), "{}", said.talk);
+    assert!(!evidence.exists(), "it was run by the race");
+    let branch = repository.standing().0.remove(0);
+    let tree = repository.git(&[
+        "ls-tree",
+        "-r",
+        "--format=%(objecttype) %(objectname) %(path)",
+        &branch,
+    ]);
+    let line = |path: &str| {
+        tree.lines()
+            .find(|line| line.ends_with(&format!(" {path}")))
+            .unwrap_or_default()
+    };
+    assert_eq!(line("part"), format!("commit {old} part"));
+    assert!(
+        line("other").starts_with("commit ") && !line("other").contains(&old),
+        "{tree}"
+    );
+    assert!(
+        line("third").starts_with("blob ") && line("new").starts_with("blob "),
+        "{tree}"
+    );
+}
+
+/// Whatever its person has set for how git shows changes, they come to the files that they are of.
+#[test]
+fn what_wins_is_applied_to_the_files_that_it_is_of() {
+    let repository = Repository::new("race-noprefix");
+    for file in ["folder/same", "same"] {
+        repository.write(file, "one\n");
+    }
+    repository.git(&["add", "--all"]);
+    repository.git(&["commit", "--quiet", "-m", "same"]);
+    repository.git(&["config", "diff.noprefix", "true"]);
+    let said = repository.race(
+        &["--count", "1", "--apply"],
+        "echo two > folder/same; echo new > folder/new",
+    );
+    assert_eq!(said.code, Some(0), "{}", said.talk);
+    assert_eq!(
+        repository.git(&["status", "--porcelain"]),
+        "A  folder/new\nM  folder/same\n"
+    );
+}

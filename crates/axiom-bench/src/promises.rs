@@ -102,7 +102,7 @@ const fn at_least(id: &'static str, unit: &'static str, goal: f64, gate: f64) ->
     }
 }
 
-const PROMISES: [Promise; 43] = [
+const PROMISES: [Promise; 44] = [
     at_most("P1", "x nginx CPU", 1.4, 1.7),
     at_most("P4", "x nginx CPU", 1.3, 1.6),
     at_most("P5", "x nginx CPU", 1.2, 1.5),
@@ -135,6 +135,7 @@ const PROMISES: [Promise; 43] = [
     at_most("R1-network", "x bare CPU", 2.0, 3.0),
     at_most("R2-bwrap", "x bwrap CPU", 1.0, 1.3),
     at_least("R2-runc", "x less CPU than runc", 10.0, 6.0),
+    at_most("R3", "x bare first byte", 1.3, 1.6),
     at_most("R4-wall", "x bare wall time", 2.0, 3.0),
     at_most("R4-kill", "ms", 250.0, 1000.0),
     at_most("R5-memory", "KiB", 256.0, 1024.0),
@@ -152,7 +153,7 @@ const PROMISES: [Promise; 43] = [
 ];
 
 /// Groups of promises that are measured together: the name, and how.
-const SCENARIOS: [(&str, Scenario); 25] = [
+const SCENARIOS: [(&str, Scenario); 26] = [
     ("P0", path::floor),
     ("P1", path::call),
     ("P4", path::list),
@@ -173,6 +174,7 @@ const SCENARIOS: [(&str, Scenario); 25] = [
     ("Q2", scanned::started),
     ("R1", running::starts),
     ("R2", running::peers),
+    ("R3", running::slots),
     ("R4", running::crowd),
     ("R5", running::left),
     ("R9", neighbours::neighbours),

@@ -7,11 +7,12 @@
 //!
 //! Each task says lines with numbers and waits. All of them live when the last line of the last has been read; a line that is
 //! missing, doubled or out of order is counted as wrong. Then each shim is asked to kill, and the round ends with the last end.
-//! One JSON line is printed for each round, and one for what was left.
+//! One JSON line is printed for each round, one for sandboxes that were killed without shims, and one for what was left.
 
 #![allow(clippy::print_stdout, reason = "it is a program that prints what it measured")]
 
 use std::error::Error;
+use std::ffi::CString;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -20,12 +21,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::{spawn, time};
+use axiom_sandbox::confine::{self, Mount, Network, Plan, RootView, System};
 use axiom_sandbox::exit::How;
 use axiom_sandbox::handle::{Attached, End, Event, Spawner, SpawnerOptions};
 use axiom_sandbox::limits::Limits;
 use axiom_sandbox::spawner::{self, Running};
 use axiom_sandbox::spec::{Executor, Grants, Spec};
 use axiom_sandbox::wire::Request;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
 
 type Fault = Box<dyn Error + Send + Sync>;
 
@@ -74,6 +78,11 @@ async fn measure(rounds: u32, tasks: u32) -> Result<(), Fault> {
         println!("{line}");
     }
     let after = Held::now()?;
+    // Last, because the kernel takes their networks apart for a while after.
+    println!(
+        "{}",
+        serde_json::json!({ "walls_kill_ms": millis(walls(tasks)?) })
+    );
     let line = serde_json::json!({
         "rounds": rounds,
         "descriptors_grown": i64::from(after.descriptors) - i64::from(before.descriptors),
@@ -114,6 +123,40 @@ fn bare(tasks: u32) -> Result<Bare, Fault> {
     }
     let kill = began.elapsed();
     Ok(Bare { ready, kill })
+}
+
+/// As many sandboxes, with nobody who holds them or hears of them: what the kernel takes to end them, one request after the other
+/// and then one end after the other.
+fn walls(tasks: u32) -> Result<Duration, Fault> {
+    let system = System::standard()?;
+    system.lay_out()?;
+    let mut root = RootView::new(system);
+    let folder = PathBuf::from("/var/tmp");
+    root.mounts.push(Mount {
+        source: folder.clone(),
+        target: folder,
+        writable: true,
+    });
+    let mut plan = Plan::new(root);
+    (plan.network, plan.ends_with_parent) = (Network::None, true);
+    let mut children = Vec::new();
+    for _ in 0..tasks {
+        let (stdin, input) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (output, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let stderr = stdout.try_clone()?;
+        let argv = ["/bin/sh", "-c", "read wait"].map(CString::new);
+        let argv = argv.into_iter().collect::<Result<_, _>>()?;
+        let command = confine::Command::new(argv, [stdin, stdout, stderr]);
+        children.push((confine::spawn(&plan, &command)?, input, output));
+    }
+    let began = time::now();
+    for (child, ..) in &children {
+        rustix::process::pidfd_send_signal(&child.pidfd, Signal::KILL)?;
+    }
+    for (child, ..) in &children {
+        child.wait()?;
+    }
+    Ok(began.elapsed())
 }
 
 struct Bare {

@@ -22,6 +22,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::buffer::spare_capacity;
+
 const MAGIC: &[u8; 8] = b"AXOUT\0\0\x01";
 const HEAD_BYTES: usize = 32;
 /// What a pipe gives at once.
@@ -327,14 +329,12 @@ impl Reader {
     fn fill(&mut self, count: usize) -> io::Result<()> {
         while self.bytes.len() < count {
             let have = self.bytes.len();
-            self.bytes.resize(have + READ_BYTES, 0);
-            let read = self
-                .file
-                .read_at(&mut self.bytes[have..], self.start + have as u64);
-            let read = read.map_err(|error| self.failed(&error));
-            let count = *read.as_ref().unwrap_or(&0);
-            self.bytes.truncate(have + count);
-            self.read_bytes += count as u64;
+            // Not cleared before: a quiet task is looked at often, and there is seldom anything.
+            self.bytes.reserve(READ_BYTES);
+            let at = self.start + have as u64;
+            let read = rustix::io::pread(&self.file, spare_capacity(&mut self.bytes), at);
+            let read = read.map_err(|errno| self.failed(&io::Error::from(errno)));
+            self.read_bytes += *read.as_ref().unwrap_or(&0) as u64;
             if read? == 0 {
                 // Whoever waits for a quiet task should cost little.
                 self.bytes.shrink_to_fit();

@@ -9,7 +9,7 @@
 //! ```text
 //! spec.json     what the task was to be; there before the shim
 //! output        what it has put out: see output
-//! socket        where the shim listens: see wire; gone at the end
+//! socket        where the shim listens: see wire; nobody does after the end
 //! exit.json     how it ended: see exit; there at the end, and nothing changes after it
 //! claimed       only where it was never started and never will be: see handle::claim
 //! ```
@@ -21,6 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use axiom_core::time;
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
@@ -45,6 +46,12 @@ pub(crate) const EXIT: &str = "exit.json";
 const DISK_PAUSE: Duration = Duration::from_secs(1);
 /// How long what is left of a task may hold its pipes open after its command has ended and everything was killed.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// How long all else may wait for the end of what was just killed. It comes within a millisecond, and a thousand tasks that are
+/// killed at once come to theirs sooner if none of them is woken in between.
+const KILL_TIME: Duration = Duration::from_millis(100);
+/// What a killed task had to itself (a network, mounts) and the shim stay for so long after its end was told. Many are killed at once,
+/// and what the kernel does to take one apart would come before the ends of others.
+const RUIN_TIME: Duration = Duration::from_millis(300);
 /// Output read from one pipe before the others have their turn.
 const READS_AT_ONCE: usize = 4;
 
@@ -140,9 +147,16 @@ pub(crate) fn run(
         }
         std::thread::park_timeout(DISK_PAUSE);
     }
-    // Whoever comes now finds the end in the folder.
-    fs_err::remove_file(folder.join(SOCKET)).ok();
     shim.clients.tell_end(&exit);
+    // Whoever comes now finds the end in the folder. The name of the socket stays there: ext4 looks at each file that was removed
+    // of late before it makes another, and so a thousand ends would make each other slow.
+    let Shim { clients, command, .. } = shim;
+    drop(clients);
+    if matches!(exit.how, How::Killed { .. }) {
+        // With what is held of it, so that the kernel does not take that apart yet.
+        std::thread::park_timeout(RUIN_TIME);
+    }
+    drop(command);
     Ok(exit)
 }
 
@@ -289,15 +303,18 @@ impl Shim {
     }
 
     fn read(&mut self, nth: usize) {
-        let mut buffer = vec![0; PAYLOAD_BYTES_MAX];
         for _ in 0..READS_AT_ONCE {
             let output = &mut self.outputs[nth];
-            match rustix::io::read(&output.fd, &mut buffer[..]) {
+            if !output.is_open {
+                return;
+            }
+            // Not cleared before: in a fork each page that is touched has to be made.
+            output.left.reserve(PAYLOAD_BYTES_MAX);
+            match rustix::io::read(&output.fd, spare_capacity(&mut output.left)) {
                 Ok(0) => output.is_open = false,
                 Ok(count) => {
-                    output.left.extend_from_slice(&buffer[..count]);
                     self.keep(nth);
-                    if count == PAYLOAD_BYTES_MAX && !self.is_held() && self.disk.error.is_none() {
+                    if count >= PAYLOAD_BYTES_MAX && !self.is_held() && self.disk.error.is_none() {
                         continue;
                     }
                 }
@@ -358,6 +375,13 @@ impl Shim {
         if self.end.is_none() && self.command.ended.is_none() {
             self.end = Some(why);
             self.command.held.kill();
+            // Its pipes close one by one before it is gone. If that takes longer, the usual wait hears of it.
+            let mut ending = [PollFd::from_borrowed_fd(
+                self.command.held.ending(),
+                PollFlags::IN,
+            )];
+            let within = Timespec::try_from(KILL_TIME).unwrap_or_default();
+            poll(&mut ending, Some(&within)).ok();
         }
     }
 
@@ -371,6 +395,10 @@ impl Shim {
         self.command.ended = Some((how, time::unix_nanos(), time::now()));
         self.input.close();
         self.command.held.clear(is_well);
+        // What is left in the pipes, and that they are closed: seldom is there anybody who still holds them.
+        if self.disk.error.is_none() {
+            (0..self.outputs.len()).for_each(|nth| self.read(nth));
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! spawner: it ends when whoever started it is gone, and they go on.
 //!
 //! It is told the folder of a task, as a line; the new shim answers with a line of JSON, as soon as the task's command runs
-//! or cannot be run.
+//! or cannot be run. It may have shims in store whose sandbox stands already: see [`serve_with`].
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,8 +21,11 @@ use crate::raw::{self, Disposition, Forked};
 use crate::shim::{self, EXIT, OUTPUT, SOCKET, SPEC};
 use crate::spec::{Executor, Spec};
 
+use slots::Slots;
 use walls::Ground;
 
+mod slot;
+mod slots;
 pub(crate) mod start;
 pub(crate) mod walls;
 
@@ -63,18 +66,37 @@ impl NotStarted {
     }
 }
 
-/// Forks a shim for each task that it is told, until nobody is there to tell it; returns in each shim as well, when its task
-/// has ended. Whatever it returns, the process should end.
+/// Forks a shim for each task that it is told, until nobody is there to tell it. A shim's process ends in here, or it returns as well
+/// if something failed: whatever it returns, the process should end.
 ///
 /// # Errors
 /// When this process has more than one thread, or the system has no room for another process.
 pub fn serve(teller: UnixStream) -> io::Result<()> {
+    serve_with(teller, 0)
+}
+
+/// As [`serve`], with so many sandboxes at most that stand before they are wanted. A task in a sandbox takes one if it wants the same
+/// walls: the same folder and grants, and limits of the same kinds. They are made like those of the last tasks, of which two were
+/// alike, when nobody waits; for want of one a task gets walls of its own, as always. They end with this process, and ten minutes after nobody
+/// wanted their like. Only root has them.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_with(teller: UnixStream, slots_max: usize) -> io::Result<()> {
     // Nobody waits for shims: they leave nothing behind.
     raw::dispose(&[Signal::CHILD], Disposition::Ignore);
     // Looked at once: each task would have to look for itself.
     let ground = Ground::find();
+    let mut slots = Slots::new(slots_max);
     let mut lines = BufReader::new(teller);
     loop {
+        if lines.buffer().is_empty()
+            && let Some(errand) = slots.tend(lines.get_ref(), &ground)?
+        {
+            // The others' ends of the lines to them are the spawner's alone, whose end they see so.
+            drop(slots);
+            return slot::run(errand, lines.into_inner(), &ground);
+        }
         let mut line = Vec::new();
         if lines.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
@@ -82,12 +104,21 @@ pub fn serve(teller: UnixStream) -> io::Result<()> {
         let folder = line.strip_suffix(b"\n").unwrap_or(&line);
         let folder = Path::new(std::ffi::OsStr::from_bytes(folder));
         let spec = read(folder);
-        if spec.as_ref().is_ok_and(|spec| spec.executor == Executor::Sandbox) {
+        if let Ok(spec) = &spec
+            && spec.executor == Executor::Sandbox
+        {
             ground.lay_out();
+            if slots.give(spec, folder, &ground) {
+                continue;
+            }
         }
         match raw::fork() {
             Ok(Forked::Parent(_)) => {}
-            Ok(Forked::Child) => return run(folder, spec, lines.into_inner(), &ground),
+            Ok(Forked::Child) => {
+                drop(slots);
+                stand()?;
+                return live(folder, spec, lines.into_inner(), &ground);
+            }
             Err(error) => {
                 let why = format!("the system starts no more processes: {error}");
                 let outcome = Err(NotStarted::new(why));
@@ -108,8 +139,8 @@ fn answer(mut teller: &UnixStream, folder: &Path, outcome: Result<Running, NotSt
     teller.write_all(&line)
 }
 
-/// The life of a shim.
-fn run(folder: &Path, spec: Result<Spec, NotStarted>, teller: UnixStream, ground: &Ground) -> io::Result<()> {
+/// What a fork of ours does before it is a shim.
+fn stand() -> io::Result<()> {
     raw::dispose(&[Signal::CHILD], Disposition::Default);
     raw::dispose(&raw::IGNORED, Disposition::Ignore);
     rustix::process::setsid()?;
@@ -118,6 +149,16 @@ fn run(folder: &Path, spec: Result<Spec, NotStarted>, teller: UnixStream, ground
     rustix::stdio::dup2_stdout(&nothing)?;
     rustix::stdio::dup2_stderr(&nothing)?;
     rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))?;
+    Ok(())
+}
+
+/// The life of a shim.
+fn live(
+    folder: &Path,
+    spec: Result<Spec, NotStarted>,
+    teller: UnixStream,
+    ground: &Ground,
+) -> io::Result<()> {
     match spec.and_then(|spec| begin(folder, spec, ground)) {
         Ok((spec, file, listener, started)) => {
             let running = Running {
@@ -127,9 +168,12 @@ fn run(folder: &Path, spec: Result<Spec, NotStarted>, teller: UnixStream, ground
             // If nobody is there any more, they find it by its folder.
             answer(&teller, folder, Ok(running)).ok();
             drop(teller);
-            shim::run(folder, spec, file, listener, started).map(drop)
+            shim::run(folder, spec, file, listener, started)?;
+            // What a program does at its end the spawner does at its own.
+            raw::exit(0)
         }
         Err(not_started) => {
+            ground.give_up();
             let now = time::unix_nanos();
             let exit = Exit {
                 how: How::NotStarted {

@@ -14,8 +14,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(with_default_command(std::env::args_os().collect()));
     // Before anything could start a thread.
     #[cfg(target_os = "linux")]
-    if let Some(Command::Tasks(TasksCommand::TaskSpawner)) = cli.command {
-        return commands::tasks::spawner::run();
+    if let Some(Command::Tasks(TasksCommand::TaskSpawner { warm })) = cli.command {
+        return commands::tasks::spawner::run(warm);
     }
     let terminal = Terminal::new(cli.no_color);
     match run(cli, terminal) {

@@ -73,7 +73,7 @@ pub fn open(config: &Config, log: Option<&Log>, mut draining: Draining) -> Resul
     };
     let spawner = SpawnerOptions {
         program: std::env::current_exe()?,
-        arguments: vec!["task-spawner".to_owned()],
+        arguments: vec!["task-spawner".to_owned(), format!("--warm={}", tasks.warm)],
     };
     let rules = Rules::new(tasks, &config.options)?;
     let mut options = options(config, log, spawner.clone());

@@ -73,6 +73,27 @@ pub(super) fn peers(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// The first byte of a command whose sandbox stands already.
+pub(super) fn slots(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
+    let told = told(
+        setup,
+        "starts",
+        &[&rounds(setup), "bare", "slot", "sandbox-network"],
+    )?;
+    let of = |name| number(subject(&told, name)?, "first_byte_us");
+    Ok(vec![Finding {
+        id: "R3",
+        value: number(subject(&told, "slot")?, "first_byte_x_bare")?,
+        errors: 0,
+        detail: format!(
+            "with a network of its own {:.0} us, bare {:.0} us, without a slot {:.0} us",
+            of("slot")?,
+            of("bare")?,
+            of("sandbox-network")?
+        ),
+    }])
+}
+
 /// A thousand at once.
 pub(super) fn crowd(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
     let rounds = if setup.effort.is_quick() { 1 } else { CROWDS };
@@ -82,6 +103,8 @@ pub(super) fn crowd(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
         anyhow::Ok(median(found.collect::<anyhow::Result<Vec<f64>>>()?))
     };
     let wrong: u64 = told.iter().filter_map(|line| line["wrong"].as_u64()).sum();
+    let walls = told.iter().find_map(|line| line["walls_kill_ms"].as_f64());
+    let walls = walls.context("nothing was told of walls alone")?;
     Ok(vec![
         Finding {
             id: "R4-wall",
@@ -98,7 +121,8 @@ pub(super) fn crowd(setup: &Setup) -> anyhow::Result<Vec<Finding>> {
             value: each(&|line| number(line, "kill_ms"))?,
             errors: wrong,
             detail: format!(
-                "from the first request to the last told end; as many bare processes {:.0} ms",
+                "from the first request to the last told end; as many bare processes {:.0} ms, as many sandboxes that nobody \
+                 holds {walls:.0} ms",
                 each(&|line| number(line, "bare_kill_ms"))?
             ),
         },

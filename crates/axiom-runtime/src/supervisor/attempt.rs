@@ -68,7 +68,7 @@ pub(super) async fn go_on(shared: Arc<Shared>, id: Arc<str>, lease: Lease, attem
 /// What became of the start.
 enum Begun {
     /// It runs, in its place if it has one in a pool.
-    Runs(Option<Seat>),
+    Runs(Option<Box<Seat>>),
     /// The supervisor was closed before anything of it was started.
     Closed,
 }
@@ -124,7 +124,7 @@ async fn begin(shared: &Arc<Shared>, id: &Arc<str>, lease: Lease, attempt: u32) 
     shared.notes.started(id, &order, attempt, pid, now);
     // One more may be starting now.
     shared.look.notify_one();
-    Ok(Begun::Runs(seat))
+    Ok(Begun::Runs(seat.map(Box::new)))
 }
 
 fn without_seat(why: String) -> Over {

@@ -1,5 +1,7 @@
 //! What the child does between clone and exec, in order. The rules of that stretch stand in `raw.rs`.
 //!
+//! Its command is known, or will be told it when its walls stand: see `slot.rs`.
+//!
 //! First what needs privileges (cgroup, mounts, limits), then the privileges go, then what needs none and forbids the most:
 //! Landlock, and last the filter of system calls.
 
@@ -15,6 +17,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::error::{At as _, Fault, Step};
 use super::plan::{Cgroup, Identity, Network, Plan};
 use super::prepared::{Beginning, Prepared};
+use super::program::Program;
+use super::slot::Told;
 use super::{init, mounts, raw, template};
 
 /// Below it stand stdin, stdout, stderr and the pipe; above it what is moved there.
@@ -22,10 +26,26 @@ pub(super) const HIGH_FD: RawFd = 10;
 pub(super) const REPORTS_FD: RawFd = 3;
 const FAILED: i32 = 1;
 
+/// Who is behind the walls.
+#[derive(Debug)]
+pub(super) enum Behind<'a> {
+    Command {
+        stdio: &'a [OwnedFd; 3],
+        program: &'a Program<'a>,
+    },
+    /// Nobody yet: a command will be told at the pipe, which is a socket then, and put here.
+    Later(&'a mut Told),
+}
+
 /// The child's whole life. `reports` is at [`HIGH_FD`] or above; `ids_mapped` says when the parent has mapped the ids.
-pub(super) fn run(prepared: &Prepared<'_>, mut reports: BorrowedFd<'_>, ids_mapped: Option<OwnedFd>) -> ! {
+pub(super) fn run(
+    prepared: &Prepared<'_>,
+    behind: Behind<'_>,
+    mut reports: BorrowedFd<'_>,
+    ids_mapped: Option<OwnedFd>,
+) -> ! {
     let _exit_on_unwind = raw::ExitOnUnwind;
-    let fault = match confine(prepared, &mut reports, ids_mapped) {
+    let fault = match confine(prepared, behind, &mut reports, ids_mapped) {
         Ok(never) => match never {},
         Err(fault) => fault,
     };
@@ -41,6 +61,7 @@ pub(super) fn fail(reports: BorrowedFd<'_>, fault: Fault) -> i32 {
 
 fn confine(
     prepared: &Prepared<'_>,
+    behind: Behind<'_>,
     reports: &mut BorrowedFd<'_>,
     ids_mapped: Option<OwnedFd>,
 ) -> Result<Infallible, Fault> {
@@ -53,7 +74,11 @@ fn confine(
     if matches!(plan.identity, Identity::Mapped { .. }) {
         change_user(plan).at(Step::Identity)?;
     }
-    place_stdio(plan, reports)?;
+    if let Behind::Command { stdio, .. } = &behind {
+        place(stdio)?;
+    }
+    raw::duplicate_to(*reports, REPORTS_FD, true).at(Step::CloseFiles)?;
+    *reports = raw::descriptor(REPORTS_FD);
     rustix::process::setsid().at(Step::Session)?;
     own_names(plan)?;
     if let Some(root) = &prepared.root {
@@ -66,7 +91,9 @@ fn confine(
     raw::close_from(REPORTS_FD.unsigned_abs() + 1).at(Step::CloseFiles)?;
     limit(plan)?;
     drop_privileges(plan)?;
-    rustix::process::chdir(&prepared.working_folder).at(Step::WorkingFolder)?;
+    if let Behind::Command { program, .. } = &behind {
+        rustix::process::chdir(program.working_folder).at(Step::WorkingFolder)?;
+    }
     if plan.no_new_privs {
         rustix::thread::set_no_new_privs(true).at(Step::NoNewPrivileges)?;
     }
@@ -76,24 +103,24 @@ fn confine(
     if let Some(filter) = prepared.filter {
         raw::filter_calls(filter).at(Step::Seccomp)?;
     }
-    if plan.namespaces.pid {
-        init::run(prepared)
-    } else {
-        run_program(prepared)
+    match behind {
+        Behind::Command { program, .. } if plan.namespaces.pid => init::run(prepared, program),
+        Behind::Command { program, .. } => run_program(program),
+        Behind::Later(told) => init::wait(prepared, told),
     }
 }
 
 /// The last stretch, in the process that becomes the program.
-pub(super) fn run_program(prepared: &Prepared<'_>) -> Result<Infallible, Fault> {
+pub(super) fn run_program(program: &Program<'_>) -> Result<Infallible, Fault> {
     raw::unblock_signals().at(Step::Session)?;
-    if prepared.plan.terminal {
+    if program.terminal {
         rustix::process::ioctl_tiocsctty(raw::descriptor(0)).at(Step::Terminal)?;
     }
     let mut fault = Errno::NOENT;
-    for program in &prepared.programs {
-        match raw::execute(program, &prepared.argv, &prepared.environment) {
+    for path in program.programs.iter() {
+        match raw::execute(path, &program.argv, &program.environment) {
             // The kernel says "no such file" of a missing interpreter too.
-            Errno::NOENT if rustix::fs::accessat(CWD, program, Access::EXISTS, AtFlags::empty()).is_ok() => {
+            Errno::NOENT if rustix::fs::accessat(CWD, path, Access::EXISTS, AtFlags::empty()).is_ok() => {
                 return Err(Errno::NOENT).at(Step::ExecInterpreter);
             }
             Errno::NOENT | Errno::NOTDIR => {}
@@ -127,16 +154,14 @@ fn wait_for_ids(ids_mapped: Option<OwnedFd>) -> Result<(), Errno> {
     }
 }
 
-/// Numbers 0, 1 and 2 as planned, and 3 for the pipe until exec.
-fn place_stdio(plan: &Plan, reports: &mut BorrowedFd<'_>) -> Result<(), Fault> {
+/// Puts them at the numbers 0, 1 and 2.
+pub(super) fn place(stdio: &[OwnedFd; 3]) -> Result<(), Fault> {
     // Out of the way first: one that stands at 1 may be meant for 0.
     let moved = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, HIGH_FD).at(Step::Stdio);
-    let [stdin, stdout, stderr] = &plan.stdio;
+    let [stdin, stdout, stderr] = stdio;
     for (fd, number) in [moved(stdin)?, moved(stdout)?, moved(stderr)?].iter().zip(0..) {
         raw::duplicate_to(fd.as_fd(), number, false).at(Step::Stdio)?;
     }
-    raw::duplicate_to(*reports, REPORTS_FD, true).at(Step::CloseFiles)?;
-    *reports = raw::descriptor(REPORTS_FD);
     Ok(())
 }
 

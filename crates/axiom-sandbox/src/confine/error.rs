@@ -138,6 +138,7 @@ steps! {
     LandlockRule => "add a Landlock rule",
     Seccomp => "filter system calls",
     Init => "start the task's init",
+    HandOver => "hand the command over to a sandbox that stands",
     Terminal => "make stdin the controlling terminal",
     Exec => "run the program",
     ExecInterpreter => "run the program's interpreter",

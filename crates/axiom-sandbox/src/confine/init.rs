@@ -15,24 +15,46 @@ use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
 use super::child::{self, REPORTS_FD, run_program};
 use super::error::{At as _, Fault, Step};
 use super::prepared::Prepared;
-use super::raw;
+use super::program::Program;
+use super::slot::{READY, Told};
+use super::{raw, slot};
 
 /// What a shell adds to the number of the signal that ended a program.
 pub(super) const SIGNAL_STATUS: i32 = 128;
 const LOST: i32 = 255;
 
 /// Returns only with a fault. All signals are blocked.
-pub(super) fn run(prepared: &Prepared<'_>) -> Result<Infallible, Fault> {
+pub(super) fn run(prepared: &Prepared<'_>, program: &Program<'_>) -> Result<Infallible, Fault> {
+    stand(prepared)?;
+    start(prepared, program)
+}
+
+/// The same, with a command that is told later; ends if there will be none.
+pub(super) fn wait(prepared: &Prepared<'_>, told: &mut Told) -> Result<Infallible, Fault> {
+    stand(prepared)?;
+    let line = raw::descriptor(REPORTS_FD);
+    rustix::io::write(line, &[READY]).at(Step::HandOver)?;
+    match slot::wait(line, told)? {
+        Some(program) => start(prepared, &program),
+        None => raw::exit(0),
+    }
+}
+
+fn stand(prepared: &Prepared<'_>) -> Result<(), Fault> {
     // Before the fork, so that the program never sees another state; for itself, exec lifts it.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(Step::Init)?;
     if prepared.plan.ends_with_parent {
         // After the change of user, which would undo it. It holds for this process alone, and with it all others end.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(Step::Init)?;
     }
+    Ok(())
+}
+
+fn start(prepared: &Prepared<'_>, program: &Program<'_>) -> Result<Infallible, Fault> {
     let program = raw::start_program(&prepared.stack, &|| {
         // Apart from init's, which keeps the terminal free for it.
         let session = rustix::process::setsid().at(Step::Session);
-        match session.and_then(|_| run_program(prepared)) {
+        match session.and_then(|_| run_program(program)) {
             Ok(never) => match never {},
             Err(fault) => child::fail(raw::descriptor(REPORTS_FD), fault),
         }

@@ -1,4 +1,4 @@
-//! What a confined command gets and what it is kept from.
+//! A command, and the walls that it is put behind: what it gets and what it is kept from.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -9,11 +9,9 @@ use super::landlock::Landlock;
 use super::seccomp::Profile;
 use super::view::RootView;
 
-/// All that is decided about one command before it starts.
-///
-/// [`Plan::new`] begins with the strictest; what a task needs beyond that is opened field by field.
+/// What is to run, and with what.
 #[derive(Debug)]
-pub struct Plan {
+pub struct Command {
     /// The first is the program: a path as the task sees it, or a name that is looked for in the `PATH` of `environment`.
     pub argv: Vec<CString>,
     /// All of it, as `NAME=value`; nothing is inherited.
@@ -25,6 +23,13 @@ pub struct Plan {
     pub stdio: [OwnedFd; 3],
     /// Makes stdin the controlling terminal of the command's session. The session is new in any case.
     pub terminal: bool,
+}
+
+/// The walls around one command, which may stand before it is known.
+///
+/// [`Plan::new`] begins with the strictest; what a task needs beyond that is opened field by field.
+#[derive(Debug)]
+pub struct Plan {
     pub rlimits: Rlimits,
     pub cgroup: Cgroup,
     pub namespaces: Namespaces,
@@ -125,15 +130,33 @@ pub enum Identity {
     },
 }
 
-impl Plan {
-    /// The strictest plan for this command in this root: all namespaces of its own, no network, the user of its parent.
-    pub fn new(argv: Vec<CString>, stdio: [OwnedFd; 3], root: RootView) -> Self {
-        Plan {
+impl Command {
+    /// In the root folder, with nothing in its environment.
+    pub fn new(argv: Vec<CString>, stdio: [OwnedFd; 3]) -> Self {
+        Command {
             argv,
             environment: Vec::new(),
             working_folder: PathBuf::from("/"),
             stdio,
             terminal: false,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfineError> {
+        if self.argv.is_empty() {
+            return Err(ConfineError::plan("it names no program"));
+        }
+        if !self.working_folder.is_absolute() {
+            return Err(ConfineError::plan("the working folder is an absolute path"));
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// The strictest plan for a command in this root: all namespaces of its own, no network, the user of its parent.
+    pub fn new(root: RootView) -> Self {
+        Plan {
             rlimits: Rlimits::default(),
             cgroup: Cgroup::Inherited,
             namespaces: Namespaces::ALL,
@@ -154,7 +177,6 @@ impl Plan {
     /// Refuses a plan that could only be kept in part.
     pub(super) fn check(&self) -> Result<(), ConfineError> {
         let faults = [
-            (self.argv.is_empty(), "it names no program"),
             (
                 self.root.is_some() && !(self.namespaces.mount && self.namespaces.pid),
                 "a root of its own needs namespaces for mounts and processes",
@@ -170,10 +192,6 @@ impl Plan {
             (
                 !self.no_new_privs && (self.seccomp.is_some() || self.landlock.is_some()),
                 "Landlock and system call filters need no_new_privs",
-            ),
-            (
-                !self.working_folder.is_absolute(),
-                "the working folder is an absolute path",
             ),
             (self.umask > 0o777, "a umask has nine bits"),
             (!(-20..=19).contains(&self.nice), "nice goes from -20 to 19"),

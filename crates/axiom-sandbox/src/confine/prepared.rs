@@ -1,20 +1,22 @@
-//! All that the child needs, made before it exists.
+//! All that the child needs for its walls, made before it exists.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use libc::sock_filter;
+use rustix::io::Errno;
 
 use super::actions::Action;
 use super::child::HIGH_FD;
 use super::error::{Fault, Step};
 use super::landlock::Rules;
 use super::plan::{Identity, Network, Plan};
-use super::raw::{self, Stack, Strings};
+use super::raw::{self, Stack};
 use super::template::{Template, before_old};
 use super::view::RootView;
-use super::{ConfineError, kernel_path, landlock, mounts, seccomp};
+use super::{ConfineError, FileId, landlock, mounts, seccomp};
 
 /// A plan in the kernel's words.
 #[derive(Debug)]
@@ -22,11 +24,6 @@ pub(super) struct Prepared<'a> {
     pub(super) plan: &'a Plan,
     /// Flags of the clone.
     pub(super) namespaces: u64,
-    /// Tried one after the other, as a shell does with `PATH`.
-    pub(super) programs: Vec<CString>,
-    pub(super) argv: Strings<'a>,
-    pub(super) environment: Strings<'a>,
-    pub(super) working_folder: CString,
     pub(super) root: Option<Root<'a>>,
     pub(super) landlock: Option<Rules>,
     pub(super) filter: Option<&'static [sock_filter]>,
@@ -74,9 +71,6 @@ impl Root<'_> {
     }
 }
 
-/// Where programs are looked for without a `PATH`.
-const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
-
 impl<'a> Prepared<'a> {
     pub(super) fn new(plan: &'a Plan) -> Result<Self, ConfineError> {
         plan.check()?;
@@ -86,10 +80,6 @@ impl<'a> Prepared<'a> {
         Ok(Prepared {
             plan,
             namespaces: namespaces(plan, root.as_ref()),
-            programs: programs(plan)?,
-            argv: Strings::new(&plan.argv),
-            environment: Strings::new(&plan.environment),
-            working_folder: kernel_path(&plan.working_folder)?,
             root,
             landlock: rules.flatten(),
             filter,
@@ -97,13 +87,25 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// A child's fault, with the name of what it was about.
+    /// What was bound into a root that begins as a copy, by the names that the plan has for it. `None` for another root.
+    pub(super) fn bound(&self) -> Option<Result<Vec<(PathBuf, FileId)>, Errno>> {
+        let Beginning::Copy(copy) = &self.root.as_ref()?.beginning else {
+            return None;
+        };
+        // Each mount of a view is bound once, in their order.
+        let sources = self.plan.root.iter().flat_map(|view| &view.mounts);
+        let bound = sources.zip(&copy.trees).map(|(mount, tree)| {
+            let found = rustix::fs::fstat(tree)?;
+            Ok((mount.source.clone(), (found.st_dev, found.st_ino)))
+        });
+        Some(bound.collect())
+    }
+
+    /// A child's fault, with the name of what it was about, if that is not the command's.
     pub(super) fn explain(&self, fault: Fault) -> ConfineError {
         let item = usize::try_from(fault.item).unwrap_or(usize::MAX);
         let action = self.root.as_ref().and_then(|root| root.actions().nth(item));
         let on = match fault.step {
-            Step::Exec | Step::ExecInterpreter => self.plan.argv.first(),
-            Step::WorkingFolder => Some(&self.working_folder),
             Step::LandlockRule => self.landlock.as_ref().and_then(|rules| rules.path(item)),
             Step::MakeEntry | Step::Bind | Step::MaskProc | Step::CopyRoot => action.map(Action::path),
             Step::MountTmpfs | Step::MountDevpts => action.map(Action::path),
@@ -131,26 +133,6 @@ fn namespaces(plan: &Plan, root: Option<&Root<'_>>) -> u64 {
     // The cgroup namespace comes later, in the child: its root is to be the cgroup that the child has entered.
     let wanted = wanted.iter().filter(|(wanted, _)| *wanted);
     wanted.map(|(_, flag)| flag).sum()
-}
-
-fn programs(plan: &Plan) -> Result<Vec<CString>, ConfineError> {
-    let Some(name) = plan.argv.first() else {
-        return Err(ConfineError::plan("it names no program"));
-    };
-    if name.is_empty() || name.as_bytes().contains(&b'/') {
-        return Ok(vec![name.clone()]);
-    }
-    let set = plan.environment.iter().map(|variable| variable.as_bytes());
-    let path = set.filter_map(|variable| variable.strip_prefix(b"PATH=")).next();
-    let folders = path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':');
-    // An empty folder would be the working folder, where a task may put anything under any name.
-    let folders = folders.filter(|folder| !folder.is_empty());
-    Ok(folders.map(|folder| in_folder(folder, name)).collect())
-}
-
-fn in_folder(folder: &[u8], name: &CStr) -> CString {
-    let path = [folder, b"/", name.to_bytes()].concat();
-    CString::new(path).expect("parts of C strings contain no zero byte")
 }
 
 fn root(plan: &Plan) -> Result<Option<Root<'_>>, ConfineError> {

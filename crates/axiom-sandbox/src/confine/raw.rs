@@ -27,6 +27,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::io;
+use std::marker::PhantomData;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
@@ -54,18 +55,47 @@ pub(super) const MOUNT_NOEXEC: u64 = 8;
 /// C strings as `execve` takes them: pointers, and a null at the end.
 #[derive(Debug)]
 pub(super) struct Strings<'a> {
-    /// Keeps what the pointers point at.
-    _strings: &'a [CString],
     pointers: Vec<*const c_char>,
+    /// What the pointers point at.
+    strings: PhantomData<&'a CStr>,
+}
+
+/// Room for pointers, made before there is anything to point at.
+#[derive(Debug, Default)]
+pub(super) struct Room(Vec<*const c_char>);
+
+impl Room {
+    /// For so many strings. Pages of it that are not touched cost nothing.
+    pub(super) fn new(strings_max: usize) -> Self {
+        Room(Vec::with_capacity(strings_max + 1))
+    }
 }
 
 impl<'a> Strings<'a> {
     pub(super) fn new(strings: &'a [CString]) -> Self {
-        let pointers = strings.iter().map(|string| string.as_ptr());
-        Strings {
-            _strings: strings,
-            pointers: pointers.chain([ptr::null()]).collect(),
+        let room = Room::new(strings.len());
+        Strings::within(room, strings.iter().map(CString::as_c_str))
+    }
+
+    /// As many of them as there is room for. Nothing is allocated.
+    pub(super) fn within(room: Room, strings: impl Iterator<Item = &'a CStr>) -> Self {
+        let Room(mut pointers) = room;
+        pointers.clear();
+        let len_max = pointers.capacity().saturating_sub(1);
+        for string in strings.take(len_max) {
+            pointers.push(string.as_ptr());
         }
+        pointers.push(ptr::null());
+        Strings {
+            pointers,
+            strings: PhantomData,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a CStr> {
+        let strings = self.pointers.iter().filter(|pointer| !pointer.is_null());
+        // SAFETY: all that are not null were made of a `&'a CStr`, above.
+        strings.map(|pointer| unsafe { CStr::from_ptr(*pointer) })
     }
 }
 
@@ -304,6 +334,20 @@ pub(super) fn copy_mounts(namespace: BorrowedFd<'_>) -> Result<(), Errno> {
     checked(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) }.into())?;
     // SAFETY: as above.
     checked(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into()).map(drop)
+}
+
+/// Requests of a process's descriptor, since Linux 6.11.
+pub(super) const PROCESS_IPC: u64 = 0xff02;
+pub(super) const PROCESS_MOUNTS: u64 = 0xff03;
+pub(super) const PROCESS_NETWORK: u64 = 0xff04;
+
+/// One of a process's namespaces.
+pub(super) fn namespace_of(process: BorrowedFd<'_>, kind: u64) -> Result<OwnedFd, Errno> {
+    // SAFETY: these requests have no argument, and change nothing but that a descriptor is opened.
+    let namespace = checked(unsafe { libc::ioctl(process.as_raw_fd(), kind as _, 0) }.into())?;
+    let namespace = RawFd::try_from(namespace).map_err(|_| Errno::RANGE)?;
+    // SAFETY: the kernel has just opened it, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
 }
 
 pub(super) fn new_cgroup_namespace() -> Result<(), Errno> {

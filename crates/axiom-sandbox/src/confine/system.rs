@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs_err as fs;
@@ -32,6 +33,8 @@ struct Parts {
     against_root: Vec<Action>,
     /// What `shared` makes, if it was laid out.
     template: Mutex<Option<Arc<Template>>>,
+    /// How often that was made.
+    templates: AtomicU64,
 }
 
 const FOLDERS: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -108,6 +111,7 @@ impl System {
             fresh: fresh.actions,
             against_root: against_root.actions,
             template: Mutex::new(None),
+            templates: AtomicU64::new(0),
         };
         Ok(System {
             parts: Arc::new(parts),
@@ -129,7 +133,15 @@ impl System {
         }
         *template = None;
         *template = Some(Arc::new(Template::make(&self.parts.shared)?));
+        self.parts.templates.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Which one is laid out, counted from 1: what was made of another one may show what is no more. `None` if none is.
+    pub fn edition(&self) -> Option<u64> {
+        let template = self.template_lock();
+        let edition = self.parts.templates.load(Ordering::Relaxed);
+        template.is_some().then_some(edition)
     }
 
     pub(super) fn template(&self) -> Option<Arc<Template>> {

@@ -28,7 +28,7 @@ use super::error::{At as _, Fault, RECORD_BYTES, Step};
 use super::mounts::{self, EMPTY, FOLDER, OLD};
 use super::prepared::{Root, RootCopy};
 use super::raw::{self, ExitOnUnwind, Forked};
-use super::{Child, ConfineError};
+use super::{Child, ConfineError, FileId};
 
 #[derive(Debug)]
 pub(super) struct Template {
@@ -60,9 +60,6 @@ enum Kind {
         target: CString,
     },
 }
-
-/// Device and number.
-type FileId = (u64, u64);
 
 const ROOT: &CStr = c"/.root";
 

@@ -9,7 +9,7 @@ use rustix::process::Pid;
 
 use crate::exit::How;
 use crate::spawner::NotStarted;
-use crate::spec::{Access, Spec};
+use crate::spec::{Access, Grants, Spec};
 
 /// What `/tmp` and `/dev/shm` may hold where a task has no limit. It counts as the task's memory.
 const ROOM_BYTES: u64 = 64 << 20;
@@ -28,8 +28,8 @@ pub(crate) struct Tmp {
 }
 
 impl Room {
-    pub(crate) fn of(spec: &Spec) -> Room {
-        let Some(bytes) = spec.limits.disk_bytes else {
+    pub(crate) fn of(disk_bytes: Option<u64>) -> Room {
+        let Some(bytes) = disk_bytes else {
             return Room {
                 tmp_bytes: ROOM_BYTES,
                 shm_bytes: ROOM_BYTES,
@@ -46,13 +46,13 @@ impl Room {
 
 /// Where a task may write beside those, there must be a bound: a project quota, which the kernel tells as the size of the folder's disk,
 /// or a disk that is no larger.
-pub(crate) fn check(spec: &Spec) -> Result<(), NotStarted> {
-    let Some(bytes) = spec.limits.disk_bytes else {
+pub(crate) fn check(folder: &PathBuf, grants: &Grants, disk_bytes: Option<u64>) -> Result<(), NotStarted> {
+    let Some(bytes) = disk_bytes else {
         return Ok(());
     };
-    let own = (spec.grants.folder == Access::Write).then_some(&spec.folder);
+    let own = (grants.folder == Access::Write).then_some(folder);
     let boundless = |path: &&PathBuf| size(path).is_none_or(|size| size > bytes);
-    match spec.grants.write.iter().chain(own).find(boundless) {
+    match grants.write.iter().chain(own).find(boundless) {
         None => Ok(()),
         Some(path) => Err(NotStarted::new(format!(
             "its limits cannot be kept: what it may write to {} is not bounded by {bytes} B: the folder has no project quota, and its \

@@ -79,7 +79,7 @@ impl Executor for Oci<'_> {
             return Err(NotStarted::new("the executor `oci` needs root here")
                 .hint("the executor `sandbox` works for other users as well"));
         }
-        disk::check(spec)?;
+        disk::check(&spec.folder, &spec.grants, spec.limits.disk_bytes)?;
         let no_bundle =
             |error: std::io::Error| NotStarted::new(format!("its bundle cannot be written: {error}"));
         // A shim is in the task's folder.

@@ -31,6 +31,9 @@ struct Apart {
     group: Option<Group>,
     /// If there is a limit to what it holds.
     tmp: Option<Tmp>,
+    /// Namespaces of a task that was killed. As long as somebody has them, the kernel does not take them apart, which takes it
+    /// longer than the end of all processes.
+    ruins: Vec<OwnedFd>,
 }
 
 impl Executor for Sandbox {
@@ -48,6 +51,7 @@ impl Slot for Place<'_> {
             pidfd,
             group,
             tmp,
+            ruins: Vec::new(),
         }))
     }
 }
@@ -80,6 +84,7 @@ impl Held for Apart {
     }
 
     fn kill(&mut self) {
+        self.ruins = confine::namespaces_of(&self.pidfd);
         // It takes the others along.
         rustix::process::kill_process(self.pid, Signal::KILL).ok();
         if let Some(group) = &self.group {

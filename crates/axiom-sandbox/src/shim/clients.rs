@@ -1,12 +1,14 @@
 //! Those who watch a task, each at its own end of the shim's socket.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 
 use crate::exit::Exit;
 use crate::wire::{Message, Reply, Request, UNREAD_BYTES_MAX};
@@ -153,6 +155,12 @@ impl Clients {
     pub(super) fn tell_end(&mut self, exit: &Exit) {
         for client in &mut self.clients {
             Message::Reply(Reply::Ended(exit.clone())).push(&mut client.waiting);
+            // Nothing is told behind it.
+            (client.grown, client.read) = (None, 0);
+            client.write();
+            if client.waiting.is_empty() {
+                continue;
+            }
             let timed = client
                 .stream
                 .set_nonblocking(false)
@@ -199,17 +207,11 @@ impl Client {
     }
 
     fn hear(&mut self) -> Vec<Said> {
-        let mut buffer = [0; READ_BYTES];
-        match self.stream.read(&mut buffer) {
+        self.heard.reserve(READ_BYTES);
+        match rustix::io::read(&self.stream, spare_capacity(&mut self.heard)) {
             Ok(0) => self.is_gone = true,
-            Ok(count) => self.heard.extend_from_slice(&buffer[..count]),
-            Err(error) => {
-                let is_nothing = matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                );
-                self.is_gone |= !is_nothing;
-            }
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.is_gone = true,
         }
         let mut said = Vec::new();
         let mut at = 0;

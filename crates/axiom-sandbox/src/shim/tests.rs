@@ -128,7 +128,7 @@ impl Task {
         let exit = self.shim.join().unwrap().unwrap();
         let path = self.folder.path();
         assert_eq!(Exit::read(&path.join(EXIT)).unwrap().as_ref(), Some(&exit));
-        assert!(!path.join(SOCKET).exists());
+        UnixStream::connect(path.join(SOCKET)).unwrap_err();
         let told = {
             self.shim = std::thread::spawn(|| Err(io::Error::other("joined")));
             loop {

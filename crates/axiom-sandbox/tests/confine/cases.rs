@@ -4,10 +4,11 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use crate::task::COPIES;
+use crate::task::{COPIES, WAITS};
 use crate::{denied, works};
 
 const IN_A_COPY: &str = "_in_a_copy";
+const IN_A_SLOT: &str = "_in_a_slot";
 
 /// Panics if it fails; says why if it cannot be tested here.
 pub(crate) type Case = fn() -> Done;
@@ -30,13 +31,18 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
         true => names.contains(&name),
         false => names.iter().any(|part| name.contains(part)),
     };
-    // Each twice: with a root that is made from the machine's own, and with one that begins as a copy.
-    let cases = [("", false), (IN_A_COPY, true)]
-        .into_iter()
-        .flat_map(|(suffix, copies)| {
-            let cases = works::CASES.iter().chain(denied::CASES);
-            cases.map(move |(name, case)| (format!("{name}{suffix}"), case, copies))
-        });
+    // Each three times: with a root that is made from the machine's own, with one that begins as a copy, and with walls that stood
+    // before there was a task.
+    let cases = [
+        ("", false, false),
+        (IN_A_COPY, true, false),
+        (IN_A_SLOT, true, true),
+    ]
+    .into_iter()
+    .flat_map(|(suffix, copies, waits)| {
+        let cases = works::CASES.iter().chain(denied::CASES);
+        cases.map(move |(name, case)| (format!("{name}{suffix}"), case, copies, waits))
+    });
     let cases = cases.filter(|(name, ..)| chosen(name));
     if flags.contains(&"--ignored") {
         return ExitCode::SUCCESS;
@@ -46,8 +52,9 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut failed = 0;
-    for (name, case, copies) in cases {
+    for (name, case, copies, waits) in cases {
         COPIES.store(copies, Ordering::Relaxed);
+        WAITS.store(waits, Ordering::Relaxed);
         let told = match catch_unwind(case) {
             Ok(Done::Tested) => "ok".to_owned(),
             Ok(Done::Skipped(reason)) => format!("skipped: {reason}"),

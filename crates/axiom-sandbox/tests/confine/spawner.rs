@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use axiom_sandbox::confine::{
     self, Cgroup, ConfineError, Exit, Identity, Landlock, Mount, Namespaces, Network, Plan, Profile,
-    RootView, System, TcpPorts, TreeAccess,
+    RootView, Step, System, TcpPorts, TreeAccess,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pty::OpenptFlags;
@@ -38,7 +38,8 @@ pub(crate) fn run(task: &str, report: &str) -> ExitCode {
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).unwrap();
     }
     let (stdio, terminal) = stdio(&task);
-    let plan = plan(&task, stdio);
+    let command = command(&task, stdio);
+    let plan = plan(&task);
     if let Some(folder) = &task.mounted_later {
         mount_later(folder);
         if let Some(root) = plan.root.as_ref().filter(|_| task.copies) {
@@ -48,14 +49,27 @@ pub(crate) fn run(task: &str, report: &str) -> ExitCode {
     if !task.earlier.is_empty() {
         earlier(&task, &plan);
     }
-    let end = confine::spawn(&plan).map(|child| {
-        drop(plan);
+    let started = match task.waits {
+        true => behind_standing_walls(&plan, &command),
+        false => confine::spawn(&plan, &command),
+    };
+    let end = started.map(|child| {
+        drop((plan, command));
         watch(&child, terminal);
         child.wait().unwrap()
     });
     let text = serde_json::to_string(&told(end)).unwrap();
     report.write_all(text.as_bytes()).unwrap();
     ExitCode::SUCCESS
+}
+
+/// Not all can wait for a task: those of users of their own, and of tasks that are given something inside what all have.
+fn behind_standing_walls(plan: &Plan, command: &confine::Command) -> Result<confine::Child, ConfineError> {
+    match confine::park(plan) {
+        Ok(slot) => slot.start(command),
+        Err(error) if error.step == Step::Plan => confine::spawn(plan, command),
+        Err(error) => Err(error),
+    }
 }
 
 fn mount_later(folder: &str) {
@@ -78,9 +92,10 @@ fn earlier(task: &Task, later: &Plan) {
     let mut root = later.root.clone().unwrap();
     root.mounts.extend(mounts(&task.earlier));
     let script = ["sh", "-c", "touch /tmp/left /dev/shm/left; ls /earlier/secret"].map(string);
-    let mut plan = Plan::new(script.to_vec(), [nothing(), nothing(), nothing()], root);
+    let command = confine::Command::new(script.to_vec(), [nothing(), nothing(), nothing()]);
+    let mut plan = Plan::new(root);
     plan.identity = Identity::Switched { uid: UID, gid: UID };
-    let child = confine::spawn(&plan).unwrap();
+    let child = confine::spawn(&plan, &command).unwrap();
     assert_eq!(child.wait(), Ok(Exit::Code(0)));
 }
 
@@ -143,12 +158,17 @@ fn watch(child: &confine::Child, mut terminal: Option<OwnedFd>) {
     }
 }
 
-fn plan(task: &Task, stdio: [OwnedFd; 3]) -> Plan {
+fn command(task: &Task, stdio: [OwnedFd; 3]) -> confine::Command {
     let strings = |texts: &[String]| texts.iter().map(|text| string(text)).collect();
-    let mut plan = Plan::new(strings(&task.argv), stdio, view(task));
-    plan.environment = strings(&task.environment);
-    plan.working_folder = task.working_folder.clone().into();
-    plan.terminal = task.terminal;
+    let mut command = confine::Command::new(strings(&task.argv), stdio);
+    command.environment = strings(&task.environment);
+    command.working_folder = task.working_folder.clone().into();
+    command.terminal = task.terminal;
+    command
+}
+
+fn plan(task: &Task) -> Plan {
+    let mut plan = Plan::new(view(task));
     plan.rlimits.open_files = task.open_files;
     plan.rlimits.file_bytes = task.file_bytes;
     plan.cgroup = task.cgroup.as_deref().map_or(Cgroup::Inherited, cgroup);

@@ -43,14 +43,17 @@ pub(crate) struct Task {
     pub(crate) leak: bool,
     /// Its root begins as a copy of what all have in common.
     pub(crate) copies: bool,
+    /// Its walls stand before it is told, if they can.
+    pub(crate) waits: bool,
     /// If there are any: what another task is given, which the spawner starts before this one.
     pub(crate) earlier: Vec<(String, String)>,
     /// The spawner, in mounts of its own, mounts a folder with a file `news` there after all was made ready.
     pub(crate) mounted_later: Option<String>,
 }
 
-/// Whether roots begin as copies now. Cases run one after the other.
+/// Whether roots begin as copies now, and walls stand before. Cases run one after the other.
 pub(crate) static COPIES: AtomicBool = AtomicBool::new(false);
+pub(crate) static WAITS: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum User {
@@ -118,6 +121,7 @@ impl Task {
             cgroup: None,
             leak: false,
             copies: COPIES.load(Ordering::Relaxed),
+            waits: WAITS.load(Ordering::Relaxed),
             earlier: Vec::new(),
             mounted_later: None,
         }

@@ -16,7 +16,7 @@ use axiom_sandbox::wire::{Reply, Request};
 use tempfile::TempDir;
 
 /// Enough for a slow program on a busy machine, and an end for what does not come.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Bed {
     pub(crate) tasks: TempDir,
@@ -31,10 +31,10 @@ pub(crate) struct Task {
     pub(crate) shim: i32,
 }
 
-/// The other role of this program.
-pub(crate) fn serve() -> ExitCode {
+/// The other role of this program, with so many slots.
+pub(crate) fn serve(slots: &str) -> ExitCode {
     let teller = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    axiom_sandbox::spawner::serve(teller).unwrap();
+    axiom_sandbox::spawner::serve_with(teller, slots.parse().unwrap()).unwrap();
     ExitCode::SUCCESS
 }
 
@@ -49,12 +49,17 @@ pub(crate) fn block_on(case: impl Future<Output = ()>) {
 
 impl Bed {
     pub(crate) fn new() -> Bed {
+        Bed::with_slots(0)
+    }
+
+    /// Whose spawner has so many sandboxes in store.
+    pub(crate) fn with_slots(slots: usize) -> Bed {
         Bed {
             tasks: tempfile::tempdir().unwrap(),
             work: tempfile::tempdir().unwrap(),
             spawner: Spawner::new(SpawnerOptions {
                 program: std::env::current_exe().unwrap(),
-                arguments: vec!["--spawner".to_owned()],
+                arguments: vec!["--spawner".to_owned(), slots.to_string()],
             }),
         }
     }

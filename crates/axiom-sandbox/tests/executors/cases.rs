@@ -3,7 +3,7 @@
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
-use crate::{oci, worker, zygote};
+use crate::{oci, slots, worker, zygote};
 
 /// Panics if it fails; says why if it cannot be tested here.
 pub(crate) type Case = fn() -> Done;
@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
         true => names.contains(&name),
         false => names.iter().any(|part| name.contains(part)),
     };
-    let all = [zygote::CASES, worker::CASES, oci::CASES];
+    let all = [zygote::CASES, worker::CASES, oci::CASES, slots::CASES];
     let cases = all
         .iter()
         .flat_map(|cases| cases.iter())

@@ -12,6 +12,7 @@
 mod bed;
 mod cases;
 mod oci;
+mod slots;
 mod worker;
 mod zygote;
 
@@ -19,7 +20,7 @@ fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["--spawner"] => bed::serve(),
+        ["--spawner", slots] => bed::serve(slots),
         _ => cases::run(&arguments),
     }
 }

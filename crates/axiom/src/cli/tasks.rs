@@ -61,7 +61,11 @@ pub enum TasksCommand {
     Doctor(Doctor),
     /// The process that starts tasks. Told by its standard input.
     #[command(hide = true)]
-    TaskSpawner,
+    TaskSpawner {
+        /// Sandboxes that stand before they are wanted, at most
+        #[arg(long, value_name = "COUNT", default_value_t = 0)]
+        warm: usize,
+    },
 }
 
 /// Where tasks are.

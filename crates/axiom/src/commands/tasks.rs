@@ -42,7 +42,7 @@ pub async fn run(command: TasksCommand, terminal: Terminal) -> Result<ExitCode, 
         TasksCommand::Kill(kill) => kill::run(&kill, &terminal).await,
         TasksCommand::Rm(rm) => rm::run(&rm, &terminal).await,
         TasksCommand::Doctor(doctor) => doctor::run(&doctor, &terminal).await,
-        TasksCommand::TaskSpawner => unreachable!("it runs before there is a terminal"),
+        TasksCommand::TaskSpawner { .. } => unreachable!("it runs before there is a terminal"),
     };
     exit.map(ExitCode::from)
 }

@@ -391,6 +391,10 @@ pub struct Tasks {
     /// then. Without it an address that is not of this machine alone is an error.
     #[schemars(extend("default" = false))]
     pub share: Option<bool>,
+    /// Sandboxes that stand before they are wanted, at most: the command of a task that wants the walls that tasks before it wanted (the
+    /// same folder and grants, limits of the same kinds) starts at once. Each is for one task. Needs root; 0 is none.
+    #[schemars(range(min = 0, max = 64), extend("default" = 0))]
+    pub warm: Option<u32>,
 }
 
 /// What keeps a task apart.

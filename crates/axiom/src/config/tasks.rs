@@ -31,6 +31,7 @@ pub(crate) const KEYS: &[&str] = &[
     "env",
     "mcp",
     "share",
+    "warm",
 ];
 pub(crate) const LIMIT_KEYS: &[&str] = &[
     "memory", "cpu", "pids", "wall", "output", "files", "disk", "disk_io",
@@ -40,6 +41,8 @@ pub(crate) const LIMIT_KEYS: &[&str] = &[
 const RUNNING_MAX: usize = 4096;
 const QUEUED_MAX: usize = 1_000_000;
 const KEEP_TASKS_MAX: usize = 1_000_000;
+/// More would be made in a row of pauses, and be in the way of the tasks.
+const WARM_MAX: usize = 64;
 /// What a program needs to be found and to speak its user's language; nothing of it is a secret.
 pub(crate) const ENV: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TERM"];
 
@@ -73,6 +76,8 @@ pub struct Tasks {
     pub env: Vec<String>,
     pub mcp: bool,
     pub share: bool,
+    /// Sandboxes that stand before they are wanted, at most.
+    pub warm: usize,
 }
 
 impl Tasks {
@@ -94,6 +99,7 @@ impl Tasks {
             env: ENV.iter().map(|name| (*name).to_owned()).collect(),
             mcp: true,
             share: false,
+            warm: 0,
         }
     }
 
@@ -158,6 +164,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, node: &Node) -> Option<Tasks> {
             "env" => tasks.env = env(decoder, node),
             "mcp" => set(&mut tasks.mcp, decoder.boolean(node, "tasks.mcp")),
             "share" => set(&mut tasks.share, decoder.boolean(node, "tasks.share")),
+            "warm" => set(&mut tasks.warm, warm(decoder, node)),
             _ => decoder.unknown_key(entry, "`tasks`", KEYS),
         }
     }
@@ -245,6 +252,14 @@ fn executor(decoder: &mut Decoder<'_>, node: &Node) -> Option<Executor> {
             );
             None
         }
+    }
+}
+
+/// None is a number, too.
+fn warm(decoder: &mut Decoder<'_>, node: &Node) -> Option<usize> {
+    match node.value {
+        Value::Integer(0) => Some(0),
+        _ => decoder.count(node, "tasks.warm", WARM_MAX),
     }
 }
 

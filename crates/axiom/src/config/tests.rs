@@ -210,12 +210,13 @@ fn tasks_are_as_they_are_written() {
         (Executor::Sandbox, true, false)
     );
     let (full, told) = tasks(
-        "[tasks]\ndir = \"t\"\nmemory = \"8GiB\"\nrecord = \"ends\"\nroots = [\"/work\"]\nenv = [\"PATH\"]\nkeep = \"1h\"
+        "[tasks]\ndir = \"t\"\nmemory = \"8GiB\"\nrecord = \"ends\"\nroots = [\"/work\"]\nenv = [\"PATH\"]\nkeep = \"1h\"\nwarm = 4
          [tasks.limits]\nmemory = \"256MiB\"\ncpu = 1.5\npids = 64\nwall = \"10m\"\noutput = 1000\nfiles = 64\ndisk = \"2MiB\"\ndisk_io = \"1MB\"",
     );
     assert_eq!(told, "");
     let full = full.unwrap();
     assert_eq!((full.memory_bytes, full.records_lines), (Some(8 << 30), false));
+    assert_eq!((usual.warm, full.warm), (0, 4));
     let limits = Limits {
         memory_bytes: Some(256 << 20),
         cpu_millis: Some(1500),
@@ -237,6 +238,10 @@ fn tasks_are_as_they_are_written() {
         (
             "[tasks]\ndir = \"t\"\nexecutor = \"docker\"",
             "`tasks.executor` must be `sandbox`, `process` or `oci`",
+        ),
+        (
+            "[tasks]\ndir = \"t\"\nwarm = 65",
+            "`tasks.warm` must be between 1 and 64",
         ),
         (
             "[tasks]\ndir = \"t\"\nrunning_max = 0",

@@ -245,7 +245,12 @@ impl Repository {
         let mut output = OsString::from("--output=");
         output.push(scratch);
         let arguments = [
-            OsStr::new("diff"),
+            // Not `git diff`, which says it as its person likes it: without the prefixes (`diff.noprefix`), what is in a folder would
+            // be applied to the file of that name outside of it.
+            OsStr::new("diff-tree"),
+            OsStr::new("-r"),
+            OsStr::new("-p"),
+            OsStr::new("--no-renames"),
             OsStr::new("--binary"),
             OsStr::new("--full-index"),
             OsStr::new("--no-ext-diff"),
@@ -300,7 +305,7 @@ impl Repository {
     pub(crate) async fn take(&self, worktree: &Worktree) -> Result<(String, Diff), Failed> {
         // Whoever held it was killed with the attempt.
         self.git.forget(&worktree.git_dir.join("index.lock")).await;
-        self.within(worktree, &[], ["add", "--all", "--", "."]).await?;
+        self.add_all(worktree).await?;
         let tree = text(self.within(worktree, &[], ["write-tree"]).await?);
         let arguments = [
             "diff-tree",
@@ -315,6 +320,39 @@ impl Repository {
         ];
         let numbers = self.within(worktree, &[], arguments).await?;
         Ok((tree, diff_of(&numbers)))
+    }
+
+    /// `git add --all`, but for submodules: it would run another git in each, to see whether something is changed there, and that one
+    /// does what the settings there say, filters of files included. Here only the commit is taken that each stands at.
+    async fn add_all(&self, worktree: &Worktree) -> Result<(), GitError> {
+        let known = self.submodules(worktree).await?;
+        if !known.is_empty() {
+            let options = ["update-index", "--add", "--remove", "--replace", "--"].map(OsString::from);
+            self.within(worktree, &[], options.into_iter().chain(known))
+                .await?;
+        }
+        let options = ["add", "--all", "--", "."].map(OsString::from);
+        let others = self.submodules(worktree).await?.into_iter().map(|path| {
+            let mut place = OsString::from(":(top,exclude,literal)");
+            place.push(path);
+            place
+        });
+        self.within(worktree, &[], options.into_iter().chain(others))
+            .await?;
+        Ok(())
+    }
+
+    /// The paths of those that git knows.
+    async fn submodules(&self, worktree: &Worktree) -> Result<Vec<OsString>, GitError> {
+        let entries = self.within(worktree, &[], ["ls-files", "-z", "--stage"]).await?;
+        let entries = entries.split(|byte| *byte == 0);
+        // `MODE NAME STAGE TAB PATH`
+        let links = entries.filter(|entry| entry.starts_with(b"160000 "));
+        let path = |entry: &[u8]| {
+            let path = entry.splitn(2, |byte| *byte == b'\t').nth(1)?;
+            Some(OsString::from_vec(path.to_vec()))
+        };
+        Ok(links.filter_map(path).collect())
     }
 
     /// Puts a tree onto a worktree's branch, if it is not what stands there. Gives the branch's commit.

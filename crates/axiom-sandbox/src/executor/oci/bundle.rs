@@ -26,7 +26,7 @@ pub(super) fn write(spec: &Spec, oci: &Oci, bundle: &Path) -> io::Result<()> {
             root
         }
     };
-    let mut mounts = system(Room::of(spec));
+    let mut mounts = system(Room::of(spec.limits.disk_bytes));
     if oci.root.is_none() {
         mounts.extend(programs(&root)?);
     }

@@ -9,8 +9,9 @@ use axiom_sandbox::spawner;
 
 use crate::terminal::Terminal;
 
-pub fn run() -> ExitCode {
-    match serve() {
+/// With so many sandboxes in store, at most.
+pub fn run(warm: usize) -> ExitCode {
+    match serve(warm) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             Terminal::new(true).say(format_args!("axiom task-spawner: {error}"));
@@ -19,10 +20,10 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn serve() -> io::Result<()> {
+fn serve(warm: usize) -> io::Result<()> {
     let teller = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // Tasks do not inherit it: whoever reads its other end waits for its end.
     let nothing = fs_err::File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing)?;
-    spawner::serve(teller)
+    spawner::serve_with(teller, warm)
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::channel::watch;
-use axiom_core::spawn;
-use axiom_runtime::order::Who;
+use axiom_runtime::order::{Input, Who};
 use axiom_sandbox::exit::How;
 use futures_util::future::join_all;
 
@@ -171,8 +170,15 @@ impl Runs for Runner {
             );
             return Err(Failed::new(Exit::Failure, message));
         }
-        let order = self.race.page().order_of(step, self.number, real);
-        let (by, is_agent) = (order.by.clone(), order.agent.is_some());
+        let mut order = self.race.page().order_of(step, self.number, real);
+        let by = order.by.clone();
+        if order.agent.is_none() {
+            // Nobody is there to type.
+            order.input = Some(Input {
+                bytes: Vec::new(),
+                ends: true,
+            });
+        }
         let id = match self.desk.supervisor.submit(order) {
             Ok(id) => id,
             Err(error) => {
@@ -186,12 +192,6 @@ impl Runs for Runner {
             self.race.note(&self.desk, |page| {
                 page.tasks.insert(number, task);
             });
-        }
-        if !is_agent {
-            let (desk, id, by) = (Arc::clone(&self.desk), Arc::clone(&id), by.clone());
-            drop(spawn("the end of an attempt's input", async move {
-                desk.first_words(&id, None, true, &by).await;
-            }));
         }
         let ending = tokio::select! {
             // cancel-safe: it only waits.
