@@ -192,6 +192,7 @@ fn a_first_input_is_read_once_by_whomever_it_is_put_in() {
         ends: true,
     };
     task.ask(first.clone());
+    assert_eq!(task.reply(), Reply::Done);
     task.put(b"one\nt");
     task.until("one");
     task.client = UnixStream::connect(task.folder.path().join(SOCKET)).unwrap();
