@@ -38,11 +38,21 @@ enum Waiter {
     Person(Answer),
     /// Its first input is with its shim: it need not be kept any more.
     Given,
+    /// From then on it stands still, or goes on.
+    Stands {
+        is_frozen: bool,
+        answer: Option<Answer>,
+    },
 }
 
 impl Waiter {
     fn told(self, outcome: Result<(), String>) {
-        if let Waiter::Person(answer) = self {
+        let answer = match self {
+            Waiter::Person(answer) => Some(answer),
+            Waiter::Stands { answer, .. } => answer,
+            Waiter::Nobody | Waiter::Given => None,
+        };
+        if let Some(answer) = answer {
             // Whoever asked may have given up.
             answer.send(outcome).ok();
         }
@@ -437,16 +447,16 @@ impl Follower {
 
     fn say(&mut self, said: Said) {
         let Said { what, answer } = said;
+        let bytes = what.bytes();
+        if bytes > 0 && self.input_bytes + bytes > INPUT_BYTES_MAX {
+            let waiting = self.input_bytes;
+            let why = format!(
+                "it has not read {waiting} B of what it was sent before, and this has {bytes} B more"
+            );
+            answer.send(Err(why)).ok();
+            return;
+        }
         let request = match what {
-            Steer::Input(bytes) if self.input_bytes + bytes.len() > INPUT_BYTES_MAX => {
-                let waiting = self.input_bytes;
-                answer
-                    .send(Err(format!(
-                        "it has not read {waiting} B of what it was sent before"
-                    )))
-                    .ok();
-                return;
-            }
             Steer::Input(bytes) => {
                 if let Some(driven) = &mut self.driven {
                     driven.drive.typed(&String::from_utf8_lossy(&bytes));
@@ -466,15 +476,17 @@ impl Follower {
             Steer::Freeze => Request::Freeze,
             Steer::Thaw => Request::Thaw,
         };
-        let frozen = match request {
-            Request::Freeze => Some(true),
-            Request::Thaw => Some(false),
-            _ => None,
+        let stands = |is_frozen, answer| Waiter::Stands {
+            is_frozen,
+            answer: Some(answer),
         };
-        match (self.ask(request, Waiter::Person(answer)), frozen) {
-            (Ok(()), Some(is_frozen)) => self.set_frozen(is_frozen),
-            (Err(waiter), _) => waiter.told(Err(BUSY.to_owned())),
-            _ => {}
+        let waiter = match request {
+            Request::Freeze => stands(true, answer),
+            Request::Thaw => stands(false, answer),
+            _ => Waiter::Person(answer),
+        };
+        if let Err(waiter) = self.ask(request, waiter) {
+            waiter.told(Err(BUSY.to_owned()));
         }
     }
 
@@ -498,7 +510,12 @@ impl Follower {
         };
         match self.asked.pop_front() {
             Some(Waiter::Given) => self.shared.given(&self.id),
-            Some(waiter) => waiter.told(outcome),
+            Some(waiter) => {
+                if let (Waiter::Stands { is_frozen, .. }, Ok(())) = (&waiter, &outcome) {
+                    self.set_frozen(*is_frozen);
+                }
+                waiter.told(outcome);
+            }
             None => {}
         }
     }

@@ -132,7 +132,8 @@ fn enter(
 /// A task, as the scheduler sees it.
 pub(super) fn job(shared: &Shared, id: &Arc<str>, order: &Order) -> Job<Arc<str>> {
     let spec = &order.spec;
-    let texts = spec.argv.iter().map(String::len).sum::<usize>()
+    let texts = order.prompt.len()
+        + spec.argv.iter().map(String::len).sum::<usize>()
         + spec
             .env
             .iter()

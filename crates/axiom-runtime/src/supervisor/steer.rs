@@ -65,6 +65,15 @@ pub(super) struct Said {
 }
 
 impl Steer {
+    /// What it gives the task to read.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Steer::Input(bytes) => bytes.len(),
+            Steer::Say(text) | Steer::Redirect(text) => text.len(),
+            _ => 0,
+        }
+    }
+
     /// For the record. Of input it has the beginning only.
     pub(super) fn record(&self) -> Json {
         match self {

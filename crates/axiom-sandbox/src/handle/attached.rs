@@ -302,11 +302,11 @@ async fn connect(folder: &Path) -> io::Result<UnixStream> {
     }
 }
 
-/// Nobody listens there, or there is no such place.
+/// Nobody listens there, there is no such place, or whoever listened has ended while we waited to be let in.
 fn is_nobody(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
     )
 }
 
@@ -316,6 +316,23 @@ mod tests {
 
     use super::*;
     use crate::output::Writer;
+
+    /// Its shim ends in the moment in which somebody comes.
+    #[tokio::test]
+    async fn who_comes_as_a_shim_ends_finds_the_end() {
+        for round in 0..500 {
+            let folder = tempfile::tempdir().unwrap();
+            drop(Writer::create(&folder.path().join(OUTPUT)).unwrap());
+            let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
+            let shim = std::thread::spawn(move || {
+                (0..round * 100).for_each(|_| std::hint::spin_loop());
+                drop(listener);
+            });
+            let mut attached = Attached::open(folder.path()).await.unwrap();
+            assert_eq!(attached.next().await.unwrap(), Event::Ended(End::Lost));
+            shim.join().unwrap();
+        }
+    }
 
     /// A task whose shim has died, with a request under way.
     #[tokio::test]

@@ -20,8 +20,8 @@ use crate::outcome::{Exit, Failed};
 
 /// Below the folder of tasks: where tasks work that name no folder.
 const WORKPLACE: &str = "work";
-/// Processes and threads of a task that asks for no limit: more than a build of many jobs has. With 1,024 a fork bomb had others wait
-/// seven times as long; this many they hardly notice.
+/// Processes and threads of a task that asks for no limit: more than a build of many jobs has. With 1,024 a fork bomb had other tasks
+/// wait seven times as long, with this many no longer than without one; calls through the gateway do wait longer (row R9 of PROMISES.md).
 const PIDS: u32 = 256;
 /// Of a CPU, in thousandths: a task has one at least.
 const CPU_MILLIS_MIN: u64 = 1_000;

@@ -213,8 +213,11 @@ impl Follower {
                 Do::Type(bytes) => self.put_in(bytes, Waiter::Nobody),
                 Do::Signal(signal) => drop(self.ask(Request::Signal(signal), Waiter::Nobody)),
                 Do::Freeze => {
-                    self.ask(Request::Freeze, Waiter::Nobody).ok();
-                    self.set_frozen(true);
+                    let stands = Waiter::Stands {
+                        is_frozen: true,
+                        answer: None,
+                    };
+                    self.ask(Request::Freeze, stands).ok();
                 }
                 Do::Kill { why } => {
                     if let Some(entry) = self.shared.table().tasks.get_mut(&self.id) {

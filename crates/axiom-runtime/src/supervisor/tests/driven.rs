@@ -152,3 +152,38 @@ async fn an_agent_gets_its_prompt_its_answers_and_another_prompt() {
     }
     supervisor.close().await;
 }
+
+/// What is said to it waits here, and not without end.
+#[tokio::test]
+async fn an_agent_that_reads_nothing_is_told_only_so_much() {
+    let bed = Bed::new();
+    let profile = Profile {
+        prompt: PromptBy::Argument,
+        ..Profile::default()
+    };
+    let options = Options {
+        agents: [("deaf".to_owned(), Arc::new(profile))].into(),
+        ..bed.options()
+    };
+    let supervisor = Supervisor::start(options).unwrap();
+    let order = Order {
+        agent: Some("deaf".to_owned()),
+        ..bed.sh("echo up; sleep 60")
+    };
+    let id = supervisor.submit(order).unwrap();
+    until(|| supervisor.view(&id).unwrap().lines == 1).await;
+    let who = Who::new("alice", "");
+    let mut refused = None;
+    for _ in 0..10 {
+        let what = Steer::Say("x".repeat(600 << 10));
+        if let Err(error) = supervisor.steer(&id, what, &who).await {
+            refused = Some(error.to_string());
+            break;
+        }
+    }
+    let refused = refused.expect("6 MB are too much");
+    assert!(refused.contains("has not read"), "{refused}");
+    supervisor.kill(&id, &who).unwrap();
+    soon(supervisor.wait(&id)).await.unwrap();
+    supervisor.close().await;
+}
