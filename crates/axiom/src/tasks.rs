@@ -3,6 +3,7 @@
 
 mod changes;
 mod order;
+mod progress;
 mod race;
 mod rules;
 
@@ -35,13 +36,14 @@ pub(crate) use lines::{
 };
 pub(crate) use order::ARGUMENTS as ORDER_ARGUMENTS;
 pub(crate) use order::{COUNT_MAX as ORDER_COUNT_MAX, seconds};
+pub(crate) use progress::Progress;
 pub(crate) use race::{
     ARGUMENTS as RACE_ARGUMENTS, COUNT as RACE_COUNT, COUNT_MAX as RACE_COUNT_MAX, Found as FoundRace, Race,
-    RaceResult, Stage,
+    RaceResult,
 };
 pub(crate) use refusal::{Kind, Refusal};
 pub(crate) use shown::{Node, brief, names, status, tree_text};
-pub(crate) use wait::{Mode, Progress, WAIT_MAX};
+pub(crate) use wait::{Mode, WAIT_MAX};
 
 /// How long the start of a sandbox may take that is only to show that it can be.
 const TRIAL_TIME: Duration = Duration::from_secs(10);

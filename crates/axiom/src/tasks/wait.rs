@@ -9,11 +9,9 @@ use std::time::Duration;
 use axiom_core::time;
 use axiom_runtime::mux::clean::{Colours, clean};
 use axiom_runtime::mux::{LiveReader, News, Subscription, Tasks};
-use axiom_transport::pipe::PipeSender;
-use bytes::Bytes;
-use serde_json::{Value as Json, json};
 
 use super::Desk;
+use super::progress::Progress;
 
 /// Seconds. The link to the server `tasks` waits a little longer.
 pub(crate) const WAIT_MAX: f64 = 3600.0;
@@ -32,13 +30,6 @@ pub(crate) enum Mode {
     All,
     /// Until one has.
     Any,
-}
-
-/// A client that wants to know how far it is.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    pub(crate) token: Json,
-    pub(crate) tx: PipeSender,
 }
 
 pub(super) type End = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -149,10 +140,6 @@ struct Telling {
     total: usize,
     /// The last line of all.
     said: String,
-    ended: usize,
-    /// Notifications since the last end.
-    ticks: u32,
-    last: String,
 }
 
 impl Telling {
@@ -169,9 +156,6 @@ impl Telling {
             reader: reader.ok(),
             total: ids.len(),
             said: String::new(),
-            ended: 0,
-            ticks: 0,
-            last: String::new(),
         }
     }
 
@@ -181,32 +165,6 @@ impl Telling {
             true => format!("{ended} of {} ended", self.total),
             false => format!("{ended} of {} ended; {}", self.total, self.said),
         };
-        if message == self.last {
-            return;
-        }
-        if ended > self.ended {
-            (self.ended, self.ticks) = (ended, 0);
-        }
-        // It has to grow with each notification, and an end is a whole step.
-        let step = f64::from(self.ticks) / (f64::from(self.ticks) + 1.0);
-        self.ticks += 1;
-        let notification = json!({
-            "jsonrpc": "2.0",
-            "method": "notifications/progress",
-            "params": {
-                "progressToken": self.progress.token,
-                "progress": step + u32::try_from(ended).map_or(0.0, f64::from),
-                "total": self.total,
-                "message": message,
-            },
-        });
-        self.last = message;
-        // A closed pipe ends the call anyway.
-        let _told = self
-            .progress
-            .tx
-            .send(Bytes::from(notification.to_string()))
-            .await
-            .is_ok();
+        self.progress.tell(ended, self.total, message).await;
     }
 }

@@ -170,10 +170,8 @@ impl<'a> Asked<'a> {
     }
 
     pub(super) fn progress(&self) -> Option<Progress> {
-        wire::progress_token(&self.call.params).map(|token| Progress {
-            token: token.clone(),
-            tx: self.call.tx.clone(),
-        })
+        let token = wire::progress_token(&self.call.params)?;
+        Some(Progress::new(token.clone(), self.call.tx.clone()))
     }
 
     async fn spawn(&self) -> Result<Answer, Refusal> {

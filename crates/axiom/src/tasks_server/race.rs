@@ -4,14 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axiom_core::time;
-use bytes::Bytes;
 use serde_json::json;
 
 use super::calls::{Answer, Asked, Given};
 use super::lasting::Work;
-use crate::tasks::{
-    Desk, FoundRace, Progress, RACE_ARGUMENTS, Race, RaceResult, Refusal, Stage, WAIT_MAX, seconds,
-};
+use crate::tasks::{Desk, FoundRace, RACE_ARGUMENTS, Race, RaceResult, Refusal, WAIT_MAX, seconds};
 
 /// How often a client is told at most.
 const TELL: Duration = Duration::from_secs(1);
@@ -55,12 +52,7 @@ impl Asked<'_> {
     /// Waits for a race, for so long, and tells how far it is.
     async fn follow(&self, race: &Arc<Race>, wait: Duration) -> Given {
         let mut stages = race.stages();
-        let mut told = self.progress().map(|progress| Telling {
-            progress,
-            ended: 0,
-            ticks: 0,
-            last: String::new(),
-        });
+        let mut told = self.progress();
         let deadline = time::now() + wait;
         let mut tick = time::interval(TELL);
         loop {
@@ -69,7 +61,7 @@ impl Asked<'_> {
                 return Given::of_race(result);
             }
             if let Some(told) = &mut told {
-                told.tell(&stage).await;
+                told.tell(stage.ended, stage.total, stage.words()).await;
             }
             let is_told = told.is_some();
             tokio::select! {
@@ -123,43 +115,5 @@ impl Drop for UntilOver<'_> {
         if !self.is_wanted && !self.desk.is_closing() {
             self.race.stop(self.desk, "its client gave the call up");
         }
-    }
-}
-
-/// What a client has been told.
-struct Telling {
-    progress: Progress,
-    ended: usize,
-    /// Notifications since the last end.
-    ticks: u32,
-    last: String,
-}
-
-impl Telling {
-    async fn tell(&mut self, stage: &Stage) {
-        let message = stage.words();
-        if message == self.last {
-            return;
-        }
-        if stage.ended > self.ended {
-            (self.ended, self.ticks) = (stage.ended, 0);
-        }
-        // It has to grow with each notification, and an end is a whole step.
-        let step = f64::from(self.ticks) / (f64::from(self.ticks) + 1.0);
-        self.ticks += 1;
-        let notification = json!({
-            "jsonrpc": "2.0",
-            "method": "notifications/progress",
-            "params": {
-                "progressToken": self.progress.token,
-                "progress": step + u32::try_from(self.ended).map_or(0.0, f64::from),
-                "total": stage.total,
-                "message": message,
-            },
-        });
-        self.last = message;
-        // A closed pipe ends the call anyway.
-        let told = self.progress.tx.send(Bytes::from(notification.to_string()));
-        let _told = told.await.is_ok();
     }
 }
